@@ -1,0 +1,157 @@
+/* Small things over descriptors and clocks; see io.h. */
+#include "base/io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+
+ssize_t io_pread_full(int fd, void *p, size_t n, uint64_t offset)
+{
+    size_t got = 0;
+    while (got < n) {
+        ssize_t r = pread(fd, (char *)p + got, n - got, (off_t)(offset + got));
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (r < 0)
+            return -1;
+        if (r == 0)
+            break;
+        got += (size_t)r;
+    }
+    return (ssize_t)got;
+}
+
+int io_write_full(int fd, const void *p, size_t n)
+{
+    size_t done = 0;
+    while (done < n) {
+        ssize_t r = write(fd, (const char *)p + done, n - done);
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (r < 0)
+            return -1;
+        done += (size_t)r;
+    }
+    return 0;
+}
+
+int io_publish(int dirfd, const char *name, const void *p, size_t n, struct err *err)
+{
+    char *fresh CLEANUP_FREE = mem_format("%s.new", name);
+    int fd = openat(dirfd, fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return err_sys(err, errno, "create %s", fresh);
+    int failed = io_write_full(fd, p, n) < 0 || fsync(fd) < 0 ? errno : 0;
+    if (close(fd) < 0 && !failed)
+        failed = errno;
+    if (!failed && renameat(dirfd, fresh, dirfd, name) < 0)
+        failed = errno;
+    if (!failed && fsync(dirfd) < 0)
+        failed = errno;
+    if (!failed)
+        return 0;
+    unlinkat(dirfd, fresh, 0);
+    return err_sys(err, failed, "write %s", name);
+}
+
+/* Where the descriptor stands, and no seeking: the file may be a pipe. */
+static ssize_t read_full(int fd, char *p, size_t n)
+{
+    size_t got = 0;
+    while (got < n) {
+        ssize_t r = read(fd, p + got, n - got);
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (r < 0)
+            return -1;
+        if (r == 0)
+            break;
+        got += (size_t)r;
+    }
+    return (ssize_t)got;
+}
+
+int io_slurp(int dirfd, const char *name, size_t max, char **out, size_t *len, struct err *err)
+{
+    int fd CLEANUP_FD = openat(dirfd, name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return 1;
+    if (fd < 0)
+        return err_sys(err, errno, "open %s", name);
+    char *text CLEANUP_FREE = mem_alloc(max + 2);
+    ssize_t n = read_full(fd, text, max + 1);
+    if (n < 0)
+        return err_sys(err, errno, "read %s", name);
+    if ((size_t)n > max)
+        return err_set(err, ERR_FAILED, "%s is longer than %zu bytes", name, max);
+    text[n] = '\0';
+    if (len)
+        *len = (size_t)n;
+    *out = TAKE_PTR(text);
+    return 0;
+}
+
+/* 0, or the errno; 0 also where a directory stands already. */
+static int make_directory(const char *path, unsigned mode)
+{
+    struct stat st;
+    if (mkdir(path, mode) == 0)
+        return 0;
+    if (errno == EEXIST && stat(path, &st) == 0)
+        return S_ISDIR(st.st_mode) ? 0 : ENOTDIR;
+    return errno;
+}
+
+int io_make_path(const char *path, unsigned mode, struct err *err)
+{
+    if (!*path)
+        return err_sys(err, ENOENT, "create directory");
+    char *part CLEANUP_FREE = mem_copy_string(path);
+    for (size_t i = 1, len = strlen(path); i <= len; i++) {
+        if (path[i] && path[i] != '/')
+            continue;
+        part[i] = '\0';
+        int failed = make_directory(part, mode);
+        if (failed)
+            return err_sys(err, failed, "create directory %s", part);
+        part[i] = path[i];
+    }
+    return 0;
+}
+
+int io_nonblock(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    return flags < 0 ? -1 : fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+}
+
+uint64_t io_now_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+uint64_t io_now_ms(void)
+{
+    return io_now_us() / 1000;
+}
+
+void io_random(void *p, size_t n)
+{
+    for (size_t got = 0; got < n;) {
+        ssize_t r = getrandom((char *)p + got, n - got, 0);
+        if (r < 0 && errno != EINTR) {
+            log_error("no random numbers: %s", strerror(errno));
+            abort();
+        }
+        got += r > 0 ? (size_t)r : 0;
+    }
+}

@@ -1,0 +1,34 @@
+/* Small things over descriptors and clocks that several folders need. */
+#ifndef BASE_IO_H
+#define BASE_IO_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+/* pread/write until n bytes are done, through EINTR. read: bytes got, less only at the end of
+ * the file; -1 with errno. write: 0, or -1 with errno (what was written before stays). */
+ssize_t io_pread_full(int fd, void *p, size_t n, uint64_t offset);
+int io_write_full(int fd, const void *p, size_t n);
+
+/* Replaces dirfd/name by these bytes so that a crash leaves the old file or the new one: write to
+ * name.new, fsync, rename, fsync of the directory. */
+int io_publish(int dirfd, const char *name, const void *p, size_t n, struct err *err);
+
+/* The whole of a small file with a NUL behind; *out is the caller's to free. Fails when it is
+ * longer than max. A missing file is 1 with *out untouched. */
+int io_slurp(int dirfd, const char *name, size_t max, char **out, size_t *len, struct err *err);
+
+/* mkdir -p: fails where something else than a directory stands in the way. */
+int io_make_path(const char *path, unsigned mode, struct err *err);
+
+int io_nonblock(int fd);  /* 0, or -1 with errno */
+uint64_t io_now_ms(void); /* monotonic milliseconds */
+uint64_t io_now_us(void); /* monotonic microseconds */
+
+/* n unpredictable bytes; the process ends where the kernel has none. */
+void io_random(void *p, size_t n);
+
+#endif

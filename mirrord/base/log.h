@@ -1,0 +1,31 @@
+/*
+ * The log: one line an event, to standard error, with the journal's priority in front when the
+ * journal reads it. The level is the only mutable global besides the stop flag.
+ */
+#ifndef BASE_LOG_H
+#define BASE_LOG_H
+
+#include <stddef.h>
+
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+
+/* Lines above this level are dropped. Starts as LOG_LEVEL_WARNING. */
+void log_set_level(enum log_level level);
+enum log_level log_get_level(void);
+
+/* One line without its newline; a control byte that got into it is written as '?'. */
+void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void log_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void log_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* A name for a person's eyes: control bytes, backslash and bytes that are not UTF-8 as \ooo,
+ * cut with "…" when `size` is too small (size ≥ 8). Returns out. */
+const char *log_name(char *out, size_t size, const void *bytes, size_t len);
+
+#define LOG_NAME_MAX 512
+
+/* log_name into a buffer of the calling expression: valid until the end of its block. */
+#define QUOTED(bytes, len) log_name((char[LOG_NAME_MAX]){0}, LOG_NAME_MAX, (bytes), (len))
+
+#endif

@@ -1,0 +1,281 @@
+/* Descriptors and small files: whole reads and writes, publishing, and how each of them fails. */
+#include "base/io.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+
+static char *dir;
+static int dirfd_;
+
+static int setup(void **state)
+{
+    (void)state;
+    const char *tmp = getenv("TMPDIR");
+    dir = strdup("/dev/shm/mirrord-io-XXXXXX");
+    if (!mkdtemp(dir)) {
+        free(dir);
+        dir = mem_format("%s/mirrord-io-XXXXXX", tmp ? tmp : "/tmp");
+        if (!mkdtemp(dir))
+            return -1;
+    }
+    dirfd_ = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return dirfd_ < 0 ? -1 : 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    close(dirfd_);
+    int failed = rmdir(dir); /* every test has removed what it made */
+    free(dir);
+    return failed;
+}
+
+static void assert_content(const char *name, const char *expected)
+{
+    char *text CLEANUP_FREE = NULL;
+    size_t len = 0;
+    struct err err = {0};
+    assert_int_equal(io_slurp(dirfd_, name, 1000, &text, &len, &err), 0);
+    assert_string_equal(text, expected);
+    assert_int_equal(len, strlen(expected));
+}
+
+static void test_pread(void **state)
+{
+    (void)state;
+    int fd CLEANUP_FD = openat(dirfd_, "f", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    char text[16] = "";
+    assert_int_equal(io_write_full(fd, "hello, world", 12), 0);
+    assert_int_equal(io_pread_full(fd, text, 5, 7), 5);
+    assert_string_equal(text, "world");
+    assert_int_equal(io_pread_full(fd, text, 16, 10), 2);
+    assert_int_equal(io_pread_full(fd, text, 16, 12), 0);
+    assert_int_equal(io_pread_full(fd, text, 0, 0), 0);
+    assert_int_equal(io_pread_full(-1, text, 1, 0), -1);
+    assert_int_equal(errno, EBADF);
+    assert_int_equal(io_write_full(-1, "x", 1), -1);
+    assert_int_equal(errno, EBADF);
+    assert_int_equal(unlinkat(dirfd_, "f", 0), 0);
+}
+
+static void *drain(void *arg)
+{
+    static char piece[100];
+    size_t *total = arg;
+    int fd = (int)total[1];
+    for (ssize_t n; (n = read(fd, piece, sizeof piece)) > 0;)
+        *total += (size_t)n;
+    return NULL;
+}
+
+/* Into a pipe that takes only a part at a time. */
+static void test_write_to_pipe(void **state)
+{
+    (void)state;
+    int ends[2];
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    size_t total[2] = {0, (size_t)ends[0]};
+    pthread_t reader;
+    assert_int_equal(pthread_create(&reader, NULL, drain, total), 0);
+    char *much CLEANUP_FREE = mem_alloc(300000);
+    assert_int_equal(io_write_full(ends[1], much, 300000), 0);
+    close(ends[1]);
+    pthread_join(reader, NULL);
+    close(ends[0]);
+    assert_int_equal(total[0], 300000);
+}
+
+static void test_publish(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    assert_int_equal(io_publish(dirfd_, "state", "one", 3, &err), 0);
+    assert_content("state", "one");
+    assert_int_equal(symlinkat("/nowhere", dirfd_, "link"), 0);
+    int old CLEANUP_FD = openat(dirfd_, "state", O_RDONLY | O_CLOEXEC);
+    assert_int_equal(io_publish(dirfd_, "state", "two and more", 12, &err), 0);
+    assert_content("state", "two and more");
+    char text[8] = "";
+    assert_int_equal(io_pread_full(old, text, 8, 0), 3); /* a new inode */
+    assert_string_equal(text, "one");
+    assert_int_equal(io_publish(dirfd_, "link", "x", 1, &err), 0); /* replaces the link itself */
+    assert_content("link", "x");
+    struct stat st;
+    assert_int_equal(fstatat(dirfd_, "state", &st, 0), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+    assert_int_equal(faccessat(dirfd_, "state.new", F_OK, 0), -1);
+    assert_int_equal(unlinkat(dirfd_, "state", 0), 0);
+    assert_int_equal(unlinkat(dirfd_, "link", 0), 0);
+}
+
+/* What a crash left under the new name neither disturbs nor shows. */
+static void test_publish_after_crash(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    int fd CLEANUP_FD = openat(dirfd_, "state.new", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_int_equal(io_write_full(fd, "half a state, longer", 20), 0);
+    assert_int_equal(io_publish(dirfd_, "state", "whole", 5, &err), 0);
+    assert_content("state", "whole");
+    assert_int_equal(unlinkat(dirfd_, "state", 0), 0);
+}
+
+static void test_publish_fails(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    assert_int_equal(mkdirat(dirfd_, "state", 0700), 0);
+    assert_int_equal(io_publish(dirfd_, "state", "x", 1, &err), -1);
+    assert_string_equal(err.text, "write state: Is a directory");
+    assert_int_equal(faccessat(dirfd_, "state.new", F_OK, 0), -1); /* nothing stays behind */
+    assert_int_equal(unlinkat(dirfd_, "state", AT_REMOVEDIR), 0);
+    assert_int_equal(io_publish(dirfd_, "no/state", "x", 1, &err), -1);
+    assert_string_equal(err.text, "create no/state.new: No such file or directory");
+    assert_int_equal(symlinkat("elsewhere", dirfd_, "state.new"), 0);
+    assert_int_equal(io_publish(dirfd_, "state", "x", 1, &err), -1);
+    assert_int_equal(err.sys, ELOOP); /* does not write through a link */
+    assert_int_equal(unlinkat(dirfd_, "state.new", 0), 0);
+}
+
+static void test_slurp(void **state)
+{
+    (void)state;
+    char *text = NULL;
+    size_t len = 99;
+    struct err err = {0};
+    assert_int_equal(io_slurp(dirfd_, "missing", 10, &text, &len, &err), 1);
+    assert_null(text);
+    assert_int_equal(len, 99);
+    assert_int_equal(io_publish(dirfd_, "f", "0123456789", 10, &err), 0);
+    assert_int_equal(io_slurp(dirfd_, "f", 9, &text, &len, &err), -1);
+    assert_string_equal(err.text, "f is longer than 9 bytes");
+    assert_null(text);
+    assert_int_equal(io_slurp(dirfd_, "f", 10, &text, NULL, &err), 0);
+    assert_string_equal(text, "0123456789");
+    free(text);
+    assert_int_equal(io_slurp(dirfd_, ".", 10, &text, &len, &err), -1);
+    assert_string_equal(err.text, "read .: Is a directory");
+    assert_int_equal(io_slurp(dirfd_, "f/g", 10, &text, &len, &err), -1);
+    assert_string_equal(err.text, "open f/g: Not a directory");
+    assert_int_equal(unlinkat(dirfd_, "f", 0), 0);
+}
+
+/* As a shell's <(…) gives it. */
+static void test_slurp_pipe(void **state)
+{
+    (void)state;
+    int ends[2];
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    assert_int_equal(io_write_full(ends[1], "piped", 5), 0);
+    char *name CLEANUP_FREE = mem_format("/proc/self/fd/%d", ends[0]);
+    close(ends[1]);
+    char *text CLEANUP_FREE = NULL;
+    struct err err = {0};
+    assert_int_equal(io_slurp(AT_FDCWD, name, 100, &text, NULL, &err), 0);
+    assert_string_equal(text, "piped");
+    close(ends[0]);
+}
+
+static int make_beneath(const char *path, struct err *err)
+{
+    char *whole CLEANUP_FREE = mem_format("%s/%s", dir, path);
+    return io_make_path(whole, 0700, err);
+}
+
+static void test_make_path(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    struct stat st;
+    assert_int_equal(make_beneath("a//b/c/", &err), 0);
+    assert_int_equal(make_beneath("a/b/c", &err), 0);
+    assert_int_equal(fstatat(dirfd_, "a/b/c", &st, 0), 0);
+    assert_true(S_ISDIR(st.st_mode));
+    assert_int_equal(io_make_path("/", 0700, &err), 0);
+    assert_int_equal(io_publish(dirfd_, "a/file", "", 0, &err), 0);
+    assert_int_equal(make_beneath("a/file", &err), -1);
+    assert_int_equal(err.sys, ENOTDIR);
+    assert_int_equal(make_beneath("a/file/x", &err), -1);
+    assert_int_equal(err.sys, ENOTDIR);
+    assert_int_equal(symlinkat("b", dirfd_, "a/link"), 0);
+    assert_int_equal(make_beneath("a/link/d", &err), 0); /* links to directories are fine */
+    assert_int_equal(symlinkat("nowhere", dirfd_, "a/dangling"), 0);
+    assert_int_equal(make_beneath("a/dangling", &err), -1);
+    assert_int_equal(unlinkat(dirfd_, "a/dangling", 0), 0);
+    assert_int_equal(unlinkat(dirfd_, "a/link", 0), 0);
+    assert_int_equal(unlinkat(dirfd_, "a/file", 0), 0);
+    assert_int_equal(unlinkat(dirfd_, "a/b/d", AT_REMOVEDIR), 0);
+    assert_int_equal(unlinkat(dirfd_, "a/b/c", AT_REMOVEDIR), 0);
+    assert_int_equal(unlinkat(dirfd_, "a/b", AT_REMOVEDIR), 0);
+    assert_int_equal(unlinkat(dirfd_, "a", AT_REMOVEDIR), 0);
+}
+
+static void test_make_path_empty(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    assert_int_equal(io_make_path("", 0700, &err), -1);
+    assert_int_equal(err.sys, ENOENT);
+}
+
+static void test_nonblock(void **state)
+{
+    (void)state;
+    int ends[2];
+    char byte;
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    assert_int_equal(io_nonblock(ends[0]), 0);
+    assert_int_equal(read(ends[0], &byte, 1), -1);
+    assert_int_equal(errno, EAGAIN);
+    close(ends[0]);
+    close(ends[1]);
+    assert_int_equal(io_nonblock(-1), -1);
+}
+
+static void test_clock_and_random(void **state)
+{
+    (void)state;
+    uint64_t us = io_now_us(), ms = io_now_ms();
+    assert_true(ms >= us / 1000);
+    assert_true(io_now_us() >= us && io_now_ms() - ms < 60000);
+    uint8_t a[1000] = {0}, b[1000] = {0};
+    io_random(a, sizeof a);
+    io_random(b, sizeof b);
+    io_random(b, 0);
+    assert_memory_not_equal(a, b, sizeof a);
+    assert_memory_not_equal(a + 984, (uint8_t[16]){0}, 16); /* to the last byte */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pread),
+        cmocka_unit_test(test_write_to_pipe),
+        cmocka_unit_test(test_publish),
+        cmocka_unit_test(test_publish_after_crash),
+        cmocka_unit_test(test_publish_fails),
+        cmocka_unit_test(test_slurp),
+        cmocka_unit_test(test_slurp_pipe),
+        cmocka_unit_test(test_make_path),
+        cmocka_unit_test(test_make_path_empty),
+        cmocka_unit_test(test_nonblock),
+        cmocka_unit_test(test_clock_and_random),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
