@@ -1,0 +1,342 @@
+/*
+ * The messages. A struct a message, an encoder and a decoder each, and one table with names.
+ * PROTOCOL.md, beside this file, says what they mean and in which order they come; change both in
+ * the same commit. Everything here is pure: bytes to structs and back.
+ *
+ * Decoders check every limit and name; a decoded struct points into the payload it came from.
+ * Encoders append one whole frame to the writer.
+ */
+#ifndef PROTOCOL_MSG_H
+#define PROTOCOL_MSG_H
+
+#include "protocol/entry.h"
+#include "protocol/frame.h"
+#include "protocol/path.h"
+
+enum {
+    MSG_VERSION = 1,         /* newest version spoken */
+    MSG_VERSION_OLDEST = 1,  /* oldest version spoken */
+    MSG_TEXT_MAX = 1024,     /* error texts and software names */
+    MSG_SITE_NAME_MAX = 255, /* bytes */
+    MSG_ROOT_MAX = 4096,     /* an absolute path on the far end */
+    MSG_SITES_MAX = 16384,   /* sites of one session */
+    MSG_RULES_MAX = 512,     /* filter rules of a site */
+    MSG_RULE_MAX = 1024,     /* bytes of a filter rule */
+    MSG_BATCHES_MAX = 256,   /* batches of a session, open or not yet acknowledged */
+    MSG_ATOMS_MAX = 4096,    /* atoms of one batch */
+    MSG_CHUNK_MAX = 131072,  /* plain bytes that one DATA or inline content may unpack to */
+    MSG_FAILURES_MAX = 32,   /* failures in one ACK frame; more frames follow */
+    MSG_ITEMS_MAX = 1024,    /* items in one LISTING frame */
+
+    /* What fits one frame beside the other fields. */
+    MSG_DATA_MAX = FRAME_PAYLOAD_MAX - 10,    /* content of a DATA or SIGNATURE */
+    MSG_LISTING_MAX = FRAME_PAYLOAD_MAX - 12, /* items of a LISTING */
+};
+
+#define MSG_MAGIC 0x4452494du /* "MIRD" */
+
+enum msg_type {
+    MSG_HELLO = 1, /* both ways, first */
+    MSG_ERROR = 2, /* both ways: the session ends */
+    MSG_PING = 3,  /* primary to secondary, answered by PONG */
+    MSG_PONG = 4,
+    MSG_BYE = 5, /* primary: no more to come; the secondary ends */
+
+    MSG_OPEN = 16, /* primary to secondary */
+    MSG_LIST = 17,
+    MSG_BATCH = 18,
+    MSG_ENTRY = 19,
+    MSG_DATA = 20,
+    MSG_FINISH = 21,
+    MSG_DELETE = 22,
+    MSG_MOVE = 23,
+    MSG_ABORT = 24,
+    MSG_COMMIT = 25,
+    MSG_CLOSE = 26,
+
+    MSG_OPENED = 48, /* secondary to primary */
+    MSG_LISTING = 49,
+    MSG_SIGNATURE = 50,
+    MSG_ACK = 51,
+    MSG_PROGRESS = 52,
+    MSG_SITE_ERROR = 53,
+};
+
+/* Reasons in ERROR, SITE_ERROR and ACK. Numbers never change their meaning. */
+enum msg_reason {
+    REASON_NONE = 0,
+    REASON_MALFORMED = 1,     /* a message that cannot be decoded or is not legal now */
+    REASON_VERSION = 2,       /* no common version */
+    REASON_PATH = 3,          /* a refused name, or a root outside the fence */
+    REASON_LIMIT = 4,         /* a named limit */
+    REASON_LOCKED = 5,        /* the root is held by another process; text says which */
+    REASON_NO_ROOT = 6,       /* the root or its parent is missing, or not a directory */
+    REASON_FENCED = 7,        /* the epoch is lower than the stored one */
+    REASON_HELD = 8,          /* refused for safety */
+    REASON_IO = 9,            /* a system call failed; errno_value and text say which */
+    REASON_NEED_CONTENT = 10, /* send this path again, whole: no base, wrong digest, source gone */
+    REASON_NO_PARENT = 11,    /* the directory above is not there */
+    REASON_OWNER = 12,        /* a user or group that this host does not know */
+    REASON_INTERNAL = 13,
+    REASON_YIELD = 14, /* another session of the same primary took over */
+    REASON_LAST = REASON_YIELD,
+};
+
+struct msg_hello {
+    uint32_t magic;          /* MSG_MAGIC */
+    uint16_t oldest, newest; /* primary: versions spoken; secondary's answer: both the chosen one */
+    uint64_t session;        /* chosen by the primary; echoed */
+    struct digest host_id;   /* of the sender's state directory */
+    struct bytes software;   /* "mirrord 0.1.0" */
+    struct bytes host;       /* what the sender calls itself */
+};
+
+struct msg_error {
+    uint16_t reason;
+    struct bytes text; /* for people */
+};
+
+struct msg_ping { /* PING and PONG */
+    uint64_t token;
+};
+
+enum msg_open_flags {
+    OPEN_OWNER = 1 << 0,        /* mirror owner and group */
+    OPEN_CHECKSUM = 1 << 1,     /* distrust validators: read all content */
+    OPEN_ADOPT = 1 << 2,        /* a root without a marker becomes this primary's */
+    OPEN_DRY_RUN = 1 << 3,      /* nothing will be pushed: create neither root nor marker */
+    OPEN_FORCE = 1 << 4,        /* the operator overrules holds */
+    OPEN_SPECIAL_BITS = 1 << 5, /* keep setuid and setgid of files */
+    OPEN_FLAGS_ALL = (1 << 6) - 1,
+};
+
+struct msg_rule {
+    uint8_t include; /* 1: mirrored although an exclusion matches */
+    struct bytes pattern;
+};
+
+struct msg_open {
+    uint32_t site;     /* number of the site in this session, chosen by the primary */
+    struct bytes name; /* the site's name; empty for a one-shot resync */
+    struct bytes root; /* absolute path asked for; empty: what the far end's configuration says */
+    uint64_t epoch;    /* counter */
+    struct digest epoch_id; /* the primary that raised it */
+    uint32_t flags;         /* msg_open_flags */
+    uint16_t rule_count;    /* the filter, in order */
+    struct msg_rule rules[MSG_RULES_MAX];
+};
+
+enum msg_root_state {
+    ROOT_CREATED = 1, /* was not there (or, in a dry run, is not) */
+    ROOT_EMPTY = 2,   /* there, empty, no marker */
+    ROOT_FOREIGN = 3, /* there, not empty, no marker: first contact */
+    ROOT_OURS = 4,    /* carries the marker that an earlier session left */
+};
+
+enum msg_caps { /* what the secondary can store */
+    CAP_SET_OWNER = 1 << 0,
+    CAP_SET_ACL = 1 << 1,
+    CAPS_ALL = (1 << 2) - 1,
+};
+
+/* Digests over a directory's subtree as tree/manifest keeps them; entry counts include dirs. */
+struct msg_sums {
+    struct digest meta, owner, content;
+    uint64_t entries;  /* beneath, not itself */
+    uint64_t bytes;    /* of files */
+    uint64_t unproven; /* files without a known digest */
+};
+
+struct msg_opened {
+    uint32_t site;
+    uint8_t state;        /* msg_root_state */
+    uint32_t caps;        /* msg_caps */
+    struct entry root;    /* the root directory itself */
+    struct msg_sums sums; /* beneath the root */
+    uint64_t free_bytes;  /* of the root's filesystem */
+};
+
+struct msg_close {
+    uint32_t site;
+};
+
+struct msg_site_error { /* the site is closed; the session goes on */
+    uint32_t site;
+    uint16_t reason;
+    uint32_t errno_value;
+    struct bytes text;
+};
+
+struct msg_progress { /* work that takes over a second: walks, reading content, signatures */
+    uint32_t site;
+    uint64_t done; /* entries, or bytes: only that it moves matters */
+};
+
+struct msg_list {
+    uint32_t request; /* echoed */
+    uint32_t site;
+    struct bytes path; /* a directory */
+};
+
+struct msg_item {
+    struct bytes name;
+    struct entry entry;
+    struct msg_sums sums; /* on the wire for directories only; else zeros */
+};
+
+/* One of the frames that answer a LIST; items in memcmp order of their names, across frames. A
+ * directory that is not there answers missing = 1, last = 1, no items. Items are decoded one by
+ * one with msg_item_decode from `items`; msg_get_listing has checked them all, and their order
+ * within the frame. */
+struct msg_listing {
+    uint32_t request;
+    uint8_t last;
+    uint8_t missing;
+    uint16_t count;
+    struct bytes items;
+};
+
+struct msg_batch {
+    uint32_t batch; /* number, rising through the session */
+    uint32_t site;
+};
+
+enum msg_how {      /* what follows an ENTRY */
+    HOW_META = 0,   /* nothing: directories, links, or a file whose content is there already */
+    HOW_INLINE = 1, /* the content, in this message */
+    HOW_DATA = 2,   /* DATA frames with the content, then FINISH */
+    HOW_DELTA =
+        3, /* the secondary answers SIGNATURE; then DATA with delta or content, then FINISH */
+    HOW_COPY = 4, /* the content of `source`, whose digest must be entry.digest */
+    HOW_LAST = HOW_COPY,
+};
+
+enum msg_encoding {
+    ENCODING_RAW = 0,
+    ENCODING_ZSTD = 1, /* one zstd frame that unpacks to at most MSG_CHUNK_MAX bytes */
+};
+
+struct msg_entry {
+    uint32_t batch;
+    uint32_t atom;        /* number, rising through the session; names the transfer */
+    struct bytes path;    /* "" for the root itself (directory, HOW_META) */
+    uint8_t how;          /* msg_how */
+    uint8_t encoding;     /* of content */
+    struct entry entry;   /* HOW_INLINE, HOW_META, HOW_COPY: digest set for files */
+    struct bytes source;  /* HOW_COPY only */
+    struct bytes content; /* HOW_INLINE only */
+};
+
+enum msg_data_kind { DATA_CONTENT = 0, DATA_DELTA = 1 };
+
+struct msg_data {
+    uint32_t atom;
+    uint8_t kind;     /* msg_data_kind; the same in all frames of a transfer */
+    uint8_t encoding; /* msg_encoding */
+    struct bytes content;
+};
+
+struct msg_finish {
+    uint32_t atom;
+    struct digest digest; /* of the whole content */
+    uint64_t size;        /* of the whole content */
+};
+
+struct msg_delete { /* whatever stands there, whole subtrees too; nothing there is success */
+    uint32_t batch;
+    uint32_t atom;
+    struct bytes path;
+};
+
+struct msg_move { /* rename; fails with NEED_CONTENT where `from` is not there */
+    uint32_t batch;
+    uint32_t atom;
+    struct bytes from, to;
+};
+
+struct msg_abort { /* the path changed while it was sent: drop the atom */
+    uint32_t atom;
+};
+
+struct msg_commit {
+    uint32_t batch;
+};
+
+struct msg_signature { /* librsync signature of the old file, in pieces */
+    uint32_t atom;
+    uint8_t last;
+    uint8_t none; /* no usable old file: send content */
+    struct bytes content;
+};
+
+struct msg_failure {
+    uint32_t atom;
+    uint16_t reason;
+    uint32_t errno_value; /* Linux's numbers; 0: none */
+    struct bytes text;
+};
+
+struct msg_ack {
+    uint32_t batch;
+    uint8_t last; /* of the frames for this batch */
+    uint64_t free_bytes;
+    uint16_t count;
+    struct msg_failure failures[MSG_FAILURES_MAX]; /* all other atoms are committed */
+};
+
+/* One frame each, appended to w. */
+void msg_put_hello(struct wire_writer *w, const struct msg_hello *m);
+void msg_put_error(struct wire_writer *w, const struct msg_error *m);
+void msg_put_ping(struct wire_writer *w, const struct msg_ping *m);
+void msg_put_pong(struct wire_writer *w, const struct msg_ping *m);
+void msg_put_bye(struct wire_writer *w);
+void msg_put_open(struct wire_writer *w, const struct msg_open *m);
+void msg_put_opened(struct wire_writer *w, const struct msg_opened *m);
+void msg_put_close(struct wire_writer *w, const struct msg_close *m);
+void msg_put_site_error(struct wire_writer *w, const struct msg_site_error *m);
+void msg_put_progress(struct wire_writer *w, const struct msg_progress *m);
+void msg_put_list(struct wire_writer *w, const struct msg_list *m);
+void msg_put_listing(struct wire_writer *w, const struct msg_listing *m);
+void msg_put_batch(struct wire_writer *w, const struct msg_batch *m);
+void msg_put_entry(struct wire_writer *w, const struct msg_entry *m);
+void msg_put_data(struct wire_writer *w, const struct msg_data *m);
+void msg_put_finish(struct wire_writer *w, const struct msg_finish *m);
+void msg_put_delete(struct wire_writer *w, const struct msg_delete *m);
+void msg_put_move(struct wire_writer *w, const struct msg_move *m);
+void msg_put_abort(struct wire_writer *w, const struct msg_abort *m);
+void msg_put_commit(struct wire_writer *w, const struct msg_commit *m);
+void msg_put_signature(struct wire_writer *w, const struct msg_signature *m);
+void msg_put_ack(struct wire_writer *w, const struct msg_ack *m);
+
+/* One item, without a frame, for the bytes of a LISTING. */
+void msg_item_encode(struct wire_writer *w, const struct msg_item *m);
+void msg_item_decode(struct wire_reader *r, struct msg_item *out);
+
+/* True when the payload is exactly one valid message of the kind; *out is undefined otherwise. */
+bool msg_get_hello(struct bytes payload, struct msg_hello *out);
+bool msg_get_error(struct bytes payload, struct msg_error *out);
+bool msg_get_ping(struct bytes payload, struct msg_ping *out); /* PONG too */
+bool msg_get_bye(struct bytes payload);
+bool msg_get_open(struct bytes payload, struct msg_open *out);
+bool msg_get_opened(struct bytes payload, struct msg_opened *out);
+bool msg_get_close(struct bytes payload, struct msg_close *out);
+bool msg_get_site_error(struct bytes payload, struct msg_site_error *out);
+bool msg_get_progress(struct bytes payload, struct msg_progress *out);
+bool msg_get_list(struct bytes payload, struct msg_list *out);
+bool msg_get_listing(struct bytes payload, struct msg_listing *out);
+bool msg_get_batch(struct bytes payload, struct msg_batch *out);
+bool msg_get_entry(struct bytes payload, struct msg_entry *out);
+bool msg_get_data(struct bytes payload, struct msg_data *out);
+bool msg_get_finish(struct bytes payload, struct msg_finish *out);
+bool msg_get_delete(struct bytes payload, struct msg_delete *out);
+bool msg_get_move(struct bytes payload, struct msg_move *out);
+bool msg_get_abort(struct bytes payload, struct msg_abort *out);
+bool msg_get_commit(struct bytes payload, struct msg_commit *out);
+bool msg_get_signature(struct bytes payload, struct msg_signature *out);
+bool msg_get_ack(struct bytes payload, struct msg_ack *out);
+
+/* The name of a message type for logs ("OPEN"), or "unknown"; of a reason ("locked"). */
+const char *msg_name(uint8_t type);
+const char *msg_reason_name(uint16_t reason);
+
+#endif

@@ -1,0 +1,68 @@
+/* Names of message types and reasons, for logs and for people. */
+#include "protocol/msg.h"
+
+struct msg_name_row {
+    uint16_t value;
+    const char *name;
+};
+
+static const struct msg_name_row msg_types[] = {
+    {MSG_HELLO, "HELLO"},
+    {MSG_ERROR, "ERROR"},
+    {MSG_PING, "PING"},
+    {MSG_PONG, "PONG"},
+    {MSG_BYE, "BYE"},
+    {MSG_OPEN, "OPEN"},
+    {MSG_LIST, "LIST"},
+    {MSG_BATCH, "BATCH"},
+    {MSG_ENTRY, "ENTRY"},
+    {MSG_DATA, "DATA"},
+    {MSG_FINISH, "FINISH"},
+    {MSG_DELETE, "DELETE"},
+    {MSG_MOVE, "MOVE"},
+    {MSG_ABORT, "ABORT"},
+    {MSG_COMMIT, "COMMIT"},
+    {MSG_CLOSE, "CLOSE"},
+    {MSG_OPENED, "OPENED"},
+    {MSG_LISTING, "LISTING"},
+    {MSG_SIGNATURE, "SIGNATURE"},
+    {MSG_ACK, "ACK"},
+    {MSG_PROGRESS, "PROGRESS"},
+    {MSG_SITE_ERROR, "SITE_ERROR"},
+};
+
+static const struct msg_name_row msg_reasons[] = {
+    {REASON_NONE, "none"},
+    {REASON_MALFORMED, "malformed"},
+    {REASON_VERSION, "version"},
+    {REASON_PATH, "path"},
+    {REASON_LIMIT, "limit"},
+    {REASON_LOCKED, "locked"},
+    {REASON_NO_ROOT, "no-root"},
+    {REASON_FENCED, "fenced"},
+    {REASON_HELD, "held"},
+    {REASON_IO, "io"},
+    {REASON_NEED_CONTENT, "need-content"},
+    {REASON_NO_PARENT, "no-parent"},
+    {REASON_OWNER, "owner"},
+    {REASON_INTERNAL, "internal"},
+    {REASON_YIELD, "yield"},
+};
+
+static const char *msg_find_name(const struct msg_name_row *rows, size_t n, uint16_t value)
+{
+    for (size_t i = 0; i < n; i++)
+        if (rows[i].value == value)
+            return rows[i].name;
+    return "unknown";
+}
+
+const char *msg_name(uint8_t type)
+{
+    return msg_find_name(msg_types, sizeof(msg_types) / sizeof(msg_types[0]), type);
+}
+
+const char *msg_reason_name(uint16_t reason)
+{
+    return msg_find_name(msg_reasons, sizeof(msg_reasons) / sizeof(msg_reasons[0]), reason);
+}

@@ -1,0 +1,78 @@
+/* One row a message type: how to decode it and encode it again. It judges nothing itself. */
+#include "tests/fuzz/again.h"
+
+#define AGAIN(name, what, type, put)                                                               \
+    static bool again_##name(struct bytes payload, struct wire_writer *w)                          \
+    {                                                                                              \
+        type m;                                                                                    \
+        if (!msg_get_##what(payload, &m))                                                          \
+            return false;                                                                          \
+        msg_put_##put(w, &m);                                                                      \
+        return true;                                                                               \
+    }
+
+AGAIN(hello, hello, struct msg_hello, hello)
+AGAIN(error, error, struct msg_error, error)
+AGAIN(ping, ping, struct msg_ping, ping)
+AGAIN(pong, ping, struct msg_ping, pong)
+AGAIN(open, open, struct msg_open, open)
+AGAIN(opened, opened, struct msg_opened, opened)
+AGAIN(close, close, struct msg_close, close)
+AGAIN(site_error, site_error, struct msg_site_error, site_error)
+AGAIN(progress, progress, struct msg_progress, progress)
+AGAIN(list, list, struct msg_list, list)
+AGAIN(listing, listing, struct msg_listing, listing)
+AGAIN(batch, batch, struct msg_batch, batch)
+AGAIN(entry, entry, struct msg_entry, entry)
+AGAIN(data, data, struct msg_data, data)
+AGAIN(finish, finish, struct msg_finish, finish)
+AGAIN(delete, delete, struct msg_delete, delete)
+AGAIN(move, move, struct msg_move, move)
+AGAIN(abort, abort, struct msg_abort, abort)
+AGAIN(commit, commit, struct msg_commit, commit)
+AGAIN(signature, signature, struct msg_signature, signature)
+AGAIN(ack, ack, struct msg_ack, ack)
+
+static bool again_bye(struct bytes payload, struct wire_writer *w)
+{
+    if (!msg_get_bye(payload))
+        return false;
+    msg_put_bye(w);
+    return true;
+}
+
+static const struct {
+    uint8_t type;
+    bool (*again)(struct bytes payload, struct wire_writer *w);
+} again_rows[] = {
+    {MSG_HELLO, again_hello},
+    {MSG_ERROR, again_error},
+    {MSG_PING, again_ping},
+    {MSG_PONG, again_pong},
+    {MSG_BYE, again_bye},
+    {MSG_OPEN, again_open},
+    {MSG_LIST, again_list},
+    {MSG_BATCH, again_batch},
+    {MSG_ENTRY, again_entry},
+    {MSG_DATA, again_data},
+    {MSG_FINISH, again_finish},
+    {MSG_DELETE, again_delete},
+    {MSG_MOVE, again_move},
+    {MSG_ABORT, again_abort},
+    {MSG_COMMIT, again_commit},
+    {MSG_CLOSE, again_close},
+    {MSG_OPENED, again_opened},
+    {MSG_LISTING, again_listing},
+    {MSG_SIGNATURE, again_signature},
+    {MSG_ACK, again_ack},
+    {MSG_PROGRESS, again_progress},
+    {MSG_SITE_ERROR, again_site_error},
+};
+
+bool again_message(uint8_t type, struct bytes payload, struct wire_writer *w)
+{
+    for (size_t i = 0; i < sizeof(again_rows) / sizeof(again_rows[0]); i++)
+        if (again_rows[i].type == type)
+            return again_rows[i].again(payload, w);
+    return false;
+}

@@ -1,0 +1,412 @@
+/* OPEN, OPENED, CLOSE, SITE_ERROR, PROGRESS, LIST, LISTING and its items. */
+#include <stdio.h>
+
+#include "tests/unit/protocol/check.h"
+#include "tests/unit/protocol/sample.h"
+
+static bool open_passes(const struct msg_open *m)
+{
+    struct wire_writer w = {0};
+    struct msg_open out;
+    msg_put_open(&w, m);
+    bool valid = msg_get_open(check_payload(&w, MSG_OPEN), &out);
+    wire_free(&w);
+    return valid;
+}
+
+static void test_open_comes_back(void **state)
+{
+    (void)state;
+    struct wire_writer w = {0};
+    struct msg_open m = sample_open(), out;
+    msg_put_open(&w, &m);
+    assert_true(msg_get_open(check_payload(&w, MSG_OPEN), &out));
+    assert_int_equal(out.site, 6);
+    check_text(out.name, "example.com");
+    check_text(out.root, "/srv/www/example.com");
+    assert_true(out.epoch == 8);
+    assert_memory_equal(out.epoch_id.b, m.epoch_id.b, 16);
+    assert_int_equal(out.flags, OPEN_OWNER | OPEN_SPECIAL_BITS);
+    assert_int_equal(out.rule_count, 2);
+    assert_int_equal(out.rules[0].include, 0);
+    check_text(out.rules[0].pattern, "wp-content/cache/");
+    assert_int_equal(out.rules[1].include, 1);
+    check_text(out.rules[1].pattern, "*.keep");
+    wire_free(&w);
+}
+
+static void test_open_refuses_names_and_flags(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"a/b", ".", "..", "/", PATH_RESERVED "x"};
+    struct msg_open m = sample_open();
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        m.name = bytes_of(names[i]);
+        assert_false(open_passes(&m));
+    }
+    m.name = bytes_of("");
+    assert_true(open_passes(&m));
+    m.flags = OPEN_FLAGS_ALL;
+    assert_true(open_passes(&m));
+    m.flags = OPEN_FLAGS_ALL + 1;
+    assert_false(open_passes(&m));
+    m.flags = 1u << 31;
+    assert_false(open_passes(&m));
+    struct bytes text = check_long(MSG_SITE_NAME_MAX + 1);
+    m = sample_open();
+    m.name = text;
+    assert_false(open_passes(&m));
+    m.name.len--;
+    assert_true(open_passes(&m));
+    check_long_free(text);
+}
+
+static void test_open_refuses_roots(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"srv", "srv/www", "/..", "/a/..", "/../a", "/a/../b", "//.."};
+    static const char *const good[] = {
+        "", "/", "/a", "/a/", "/a//b", "/..a", "/a../b", "/a/...", "/."};
+    struct msg_open m = sample_open();
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        m.root = bytes_of(bad[i]);
+        if (open_passes(&m))
+            fail_msg("root %s", bad[i]);
+    }
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        m.root = bytes_of(good[i]);
+        if (!open_passes(&m))
+            fail_msg("root %s", good[i]);
+    }
+    m.root = (struct bytes){"/a\0b", 4};
+    assert_false(open_passes(&m));
+    struct bytes text = check_long(MSG_ROOT_MAX + 1);
+    ((char *)text.data)[0] = '/';
+    m.root = text;
+    assert_false(open_passes(&m));
+    m.root.len--;
+    assert_true(open_passes(&m));
+    check_long_free(text);
+}
+
+static void test_open_refuses_rules(void **state)
+{
+    (void)state;
+    struct msg_open m = sample_open();
+    m.rules[1].include = 2;
+    assert_false(open_passes(&m));
+    m = sample_open();
+    m.rules[0].pattern = bytes_of("");
+    assert_false(open_passes(&m));
+    m.rules[0].pattern = (struct bytes){"a\0b", 3};
+    assert_false(open_passes(&m));
+    struct bytes text = check_long(MSG_RULE_MAX + 1);
+    m.rules[0].pattern = text;
+    assert_false(open_passes(&m));
+    m.rules[0].pattern.len--;
+    assert_true(open_passes(&m));
+    check_long_free(text);
+}
+
+/* The count of rules stands right in front of them: behind it the rules, one more than allowed. */
+static void test_open_counts_rules(void **state)
+{
+    (void)state;
+    for (uint16_t count = MSG_RULES_MAX; count <= MSG_RULES_MAX + 1; count++) {
+        struct wire_writer w = {0};
+        struct msg_open m = sample_open(), out;
+        m.rule_count = 0;
+        msg_put_open(&w, &m);
+        w.len -= 2;
+        wire_u16(&w, count);
+        for (size_t i = 0; i < count; i++) {
+            wire_u8(&w, 0);
+            wire_short(&w, bytes_of("x"));
+        }
+        struct bytes payload = {w.data + FRAME_HEADER, w.len - FRAME_HEADER};
+        assert_int_equal(msg_get_open(payload, &out), count <= MSG_RULES_MAX);
+        wire_free(&w);
+    }
+}
+
+static bool opened_passes(const struct msg_opened *m)
+{
+    struct wire_writer w = {0};
+    struct msg_opened out;
+    msg_put_opened(&w, m);
+    bool valid = msg_get_opened(check_payload(&w, MSG_OPENED), &out);
+    wire_free(&w);
+    return valid;
+}
+
+static struct msg_opened opened(uint8_t root_state, struct entry root)
+{
+    return (struct msg_opened){.site = 6,
+        .state = root_state,
+        .caps = CAP_SET_ACL,
+        .root = root,
+        .sums = sample_sums(),
+        .free_bytes = 99};
+}
+
+static void check_sums(const struct msg_sums *s)
+{
+    struct msg_sums want = sample_sums();
+    assert_memory_equal(s->meta.b, want.meta.b, 16);
+    assert_memory_equal(s->owner.b, want.owner.b, 16);
+    assert_memory_equal(s->content.b, want.content.b, 16);
+    assert_true(s->entries == want.entries);
+    assert_true(s->bytes == want.bytes);
+    assert_true(s->unproven == want.unproven);
+}
+
+static void test_opened_comes_back(void **state)
+{
+    (void)state;
+    struct wire_writer w = {0};
+    struct msg_opened m = opened(ROOT_FOREIGN, sample_dir()), out;
+    msg_put_opened(&w, &m);
+    assert_true(msg_get_opened(check_payload(&w, MSG_OPENED), &out));
+    assert_int_equal(out.site, 6);
+    assert_int_equal(out.state, ROOT_FOREIGN);
+    assert_int_equal(out.caps, CAP_SET_ACL);
+    assert_int_equal(out.root.type, ENTRY_DIR);
+    assert_int_equal(out.root.mode, 02755);
+    check_sums(&out.sums);
+    assert_true(out.free_bytes == 99);
+    wire_free(&w);
+}
+
+static void test_opened_refuses(void **state)
+{
+    (void)state;
+    struct msg_opened m = opened(0, sample_dir());
+    assert_false(opened_passes(&m));
+    m = opened(ROOT_OURS + 1, sample_dir());
+    assert_false(opened_passes(&m));
+    m = opened(ROOT_OURS, sample_file());
+    assert_false(opened_passes(&m));
+    m = opened(ROOT_OURS, sample_link());
+    assert_false(opened_passes(&m));
+    m = opened(ROOT_OURS, (struct entry){0});
+    assert_false(opened_passes(&m));
+    m = opened(ROOT_CREATED, (struct entry){0});
+    assert_true(opened_passes(&m));
+    m.caps = CAPS_ALL + 1;
+    assert_false(opened_passes(&m));
+}
+
+static void test_close_and_progress(void **state)
+{
+    (void)state;
+    struct wire_writer w = {0};
+    struct msg_close close;
+    msg_put_close(&w, &(struct msg_close){0x01020304});
+    assert_true(msg_get_close(check_payload(&w, MSG_CLOSE), &close));
+    assert_int_equal(close.site, 0x01020304);
+    wire_reset(&w);
+    struct msg_progress progress;
+    msg_put_progress(&w, &(struct msg_progress){7, 1ull << 60});
+    assert_true(msg_get_progress(check_payload(&w, MSG_PROGRESS), &progress));
+    assert_int_equal(progress.site, 7);
+    assert_true(progress.done == 1ull << 60);
+    wire_free(&w);
+}
+
+static bool site_error_passes(struct msg_site_error m, struct msg_site_error *out)
+{
+    struct wire_writer w = {0};
+    msg_put_site_error(&w, &m);
+    bool valid = msg_get_site_error(check_payload(&w, MSG_SITE_ERROR), out);
+    out->text.data = NULL; /* it pointed into w */
+    wire_free(&w);
+    return valid;
+}
+
+static void test_site_error(void **state)
+{
+    (void)state;
+    struct msg_site_error out;
+    assert_true(
+        site_error_passes((struct msg_site_error){7, REASON_LAST, 13, bytes_of("t")}, &out));
+    assert_int_equal(out.site, 7);
+    assert_int_equal(out.reason, REASON_LAST);
+    assert_int_equal(out.errno_value, 13);
+    assert_int_equal(out.text.len, 1);
+    assert_false(site_error_passes((struct msg_site_error){7, REASON_NONE, 0, bytes_of("")}, &out));
+    assert_false(
+        site_error_passes((struct msg_site_error){7, REASON_LAST + 1, 0, bytes_of("")}, &out));
+    struct bytes text = check_long(MSG_TEXT_MAX + 1);
+    assert_false(site_error_passes((struct msg_site_error){7, REASON_IO, 5, text}, &out));
+    text.len--;
+    assert_true(site_error_passes((struct msg_site_error){7, REASON_IO, 5, text}, &out));
+    check_long_free(text);
+}
+
+static bool list_passes(struct bytes path)
+{
+    struct wire_writer w = {0};
+    struct msg_list out;
+    msg_put_list(&w, &(struct msg_list){1, 2, path});
+    bool valid = msg_get_list(check_payload(&w, MSG_LIST), &out);
+    if (valid) {
+        assert_int_equal(out.request, 1);
+        assert_int_equal(out.site, 2);
+        assert_true(bytes_equal(out.path, path));
+    }
+    wire_free(&w);
+    return valid;
+}
+
+static void test_list(void **state)
+{
+    (void)state;
+    assert_true(list_passes(bytes_of("")));
+    assert_true(list_passes(bytes_of("a/b")));
+    assert_false(list_passes(bytes_of("/a")));
+    assert_false(list_passes(bytes_of("a/../b")));
+    assert_false(list_passes(bytes_of("a/" PATH_RESERVED "stage")));
+    struct bytes text = check_long(PATH_TOTAL_MAX + 1);
+    assert_false(list_passes(text));
+    check_long_free(text);
+}
+
+static void test_items_come_back(void **state)
+{
+    (void)state;
+    struct wire_writer w = {0};
+    sample_items(&w);
+    struct wire_reader r = wire_reader_of(w.data, w.len);
+    struct msg_item item;
+    msg_item_decode(&r, &item);
+    check_text(item.name, "a dir");
+    assert_int_equal(item.entry.type, ENTRY_DIR);
+    check_sums(&item.sums);
+    memset(&item.sums, 0xff, sizeof(item.sums));
+    msg_item_decode(&r, &item);
+    check_text(item.name, "b\nfile");
+    assert_int_equal(item.entry.type, ENTRY_FILE);
+    struct msg_sums zeros = {0};
+    assert_memory_equal(&item.sums, &zeros, sizeof(zeros));
+    msg_item_decode(&r, &item);
+    check_text(item.entry.target, "../elsewhere");
+    assert_true(wire_done(&r));
+    wire_free(&w);
+}
+
+/* A LISTING with these names, all of them files. */
+static bool listing_passes(const char *const *names, size_t n, uint16_t count)
+{
+    struct wire_writer items = {0}, w = {0};
+    struct msg_listing out;
+    for (size_t i = 0; i < n; i++)
+        msg_item_encode(&items, &(struct msg_item){bytes_of(names[i]), sample_file(), {{{0}}}});
+    struct msg_listing m = {.request = 4, .count = count, .items = {items.data, items.len}};
+    msg_put_listing(&w, &m);
+    bool valid = msg_get_listing(check_payload(&w, MSG_LISTING), &out);
+    wire_free(&items);
+    wire_free(&w);
+    return valid;
+}
+
+static void test_listing_checks_its_items(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"a", "ab", "b"};
+    assert_true(listing_passes(good, 3, 3));
+    assert_true(listing_passes(good, 0, 0));
+    assert_false(listing_passes(good, 3, 2));
+    assert_false(listing_passes(good, 3, 4));
+    static const char *const twice[] = {"a", "a"};
+    assert_false(listing_passes(twice, 2, 2));
+    static const char *const falling[] = {"b", "a"};
+    assert_false(listing_passes(falling, 2, 2));
+    static const char *const refused[] = {"", ".", "..", "a/b", PATH_RESERVED "x"};
+    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+        assert_false(listing_passes(refused + i, 1, 1));
+}
+
+static void test_item_of_nothing(void **state)
+{
+    (void)state;
+    struct wire_writer w = {0};
+    struct msg_item item = {.name = bytes_of("a")};
+    msg_item_encode(&w, &item);
+    struct wire_reader r = wire_reader_of(w.data, w.len);
+    msg_item_decode(&r, &item);
+    assert_true(r.bad);
+    wire_free(&w);
+}
+
+static bool listing_head_passes(struct msg_listing m)
+{
+    struct wire_writer w = {0};
+    struct msg_listing out;
+    msg_put_listing(&w, &m);
+    bool valid = msg_get_listing(check_payload(&w, MSG_LISTING), &out);
+    wire_free(&w);
+    return valid;
+}
+
+static void test_listing_head(void **state)
+{
+    (void)state;
+    assert_true(listing_head_passes((struct msg_listing){.last = 1, .missing = 1}));
+    assert_false(listing_head_passes((struct msg_listing){.last = 0, .missing = 1}));
+    assert_false(listing_head_passes((struct msg_listing){.last = 2}));
+    assert_false(listing_head_passes((struct msg_listing){.last = 1, .missing = 2}));
+    assert_false(listing_head_passes((struct msg_listing){.count = MSG_ITEMS_MAX + 1}));
+    struct wire_writer items = {0};
+    sample_items(&items);
+    struct msg_listing m = {
+        .last = 1, .missing = 1, .count = SAMPLE_ITEMS, .items = {items.data, items.len}};
+    assert_false(listing_head_passes(m));
+    m.missing = 0;
+    assert_true(listing_head_passes(m));
+    wire_free(&items);
+}
+
+/* As many items as a frame may announce, and one more, which would fit it too. */
+static void test_listing_counts_items(void **state)
+{
+    (void)state;
+    struct entry link = {.type = ENTRY_LINK, .target = bytes_of("t")};
+    struct wire_writer items = {0}, w = {0};
+    struct msg_listing out;
+    for (uint16_t count = 1; count <= MSG_ITEMS_MAX + 1; count++) {
+        char name[8];
+        snprintf(name, sizeof(name), "%05d", count);
+        msg_item_encode(&items, &(struct msg_item){bytes_of(name), link, {{{0}}}});
+        if (count < MSG_ITEMS_MAX)
+            continue;
+        wire_reset(&w);
+        struct msg_listing m = {.count = count, .items = {items.data, items.len}};
+        msg_put_listing(&w, &m);
+        assert_int_equal(
+            msg_get_listing(check_payload(&w, MSG_LISTING), &out), count <= MSG_ITEMS_MAX);
+    }
+    wire_free(&items);
+    wire_free(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_open_comes_back),
+        cmocka_unit_test(test_open_refuses_names_and_flags),
+        cmocka_unit_test(test_open_refuses_roots),
+        cmocka_unit_test(test_open_refuses_rules),
+        cmocka_unit_test(test_open_counts_rules),
+        cmocka_unit_test(test_opened_comes_back),
+        cmocka_unit_test(test_opened_refuses),
+        cmocka_unit_test(test_close_and_progress),
+        cmocka_unit_test(test_site_error),
+        cmocka_unit_test(test_list),
+        cmocka_unit_test(test_items_come_back),
+        cmocka_unit_test(test_listing_checks_its_items),
+        cmocka_unit_test(test_item_of_nothing),
+        cmocka_unit_test(test_listing_head),
+        cmocka_unit_test(test_listing_counts_items),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
