@@ -1,0 +1,45 @@
+/*
+ * The state directory: what mirrord remembers of a root outside the root.
+ *
+ *   STATE/host-id                   who this host is (16 random bytes in hex)
+ *   STATE/roots/NAME-HASH/path      the root this is about, for people
+ *   STATE/roots/NAME-HASH/lock      held by the one process that may write here
+ *   STATE/roots/NAME-HASH/manifest/ LMDB
+ *   STATE/roots/NAME-HASH/cookies/  flush's cookie files
+ *
+ * HASH is the digest of the root's resolved path, so that a one-shot resync and the daemon share a
+ * manifest and two secondaries on one machine do not meet.
+ */
+#ifndef TREE_STATE_H
+#define TREE_STATE_H
+
+#include "base/err.h"
+#include "protocol/entry.h"
+
+struct state;
+
+/* The default: /var/lib/mirrord for root, else $XDG_STATE_HOME/mirrord or ~/.local/state/mirrord.
+ * The caller frees it. */
+char *state_default_dir(void);
+
+/* Reads the host's id, making directory and file where they are missing. */
+int state_host_id(const char *state_dir, struct digest *out, struct err *err);
+
+enum { STATE_LOCKED = 1 };
+
+/* Opens (makes) the state of the root at this resolved absolute path and takes its lock, waiting up
+ * to wait_ms. `owner` names the primary on whose behalf this is (zeros: nobody's). When the lock
+ * is held by a process of the same owner, that one is asked to yield (SIGTERM, which it defers to
+ * the end of a commit). STATE_LOCKED with err (ERR_TEMPORARY, names the holder's pid) when it was
+ * not had in time; a state directory on a network filesystem is refused. The lock is a POSIX
+ * record lock: not inherited by fork, so open after the fork. */
+int state_open(const char *state_dir, const char *root_path, const struct digest *owner,
+    unsigned wait_ms, struct state **out, struct err *err);
+void state_close(struct state *s);
+
+int state_fd(const struct state *s);                /* the directory of this root */
+const char *state_path(const struct state *s);      /* its path */
+const char *state_manifest_dir(const struct state *s);
+const char *state_cookie_dir(const struct state *s);
+
+#endif

@@ -1,0 +1,171 @@
+/* The state directory: who this host is, one directory and one lock a root. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <ftw.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tree/digest.h"
+#include "tree/state.h"
+
+static char dir[64];
+
+static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+    (void)st;
+    (void)flag;
+    (void)ftw;
+    return remove(path);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    strcpy(dir, "/dev/shm/mirrord-test-XXXXXX");
+    if (mkdtemp(dir))
+        return 0;
+    strcpy(dir, "/tmp/mirrord-test-XXXXXX");
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    return nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void test_host_id_stays(void **state)
+{
+    struct digest a, b, zero = {0};
+    struct err err;
+    (void)state;
+    assert_int_equal(state_host_id(dir, &a, &err), 0);
+    assert_int_equal(state_host_id(dir, &b, &err), 0);
+    assert_true(digest_equal(&a, &b));
+    assert_false(digest_equal(&a, &zero));
+}
+
+static void test_a_broken_host_id_is_named(void **state)
+{
+    struct digest id;
+    struct err err;
+    char path[128];
+    (void)state;
+    snprintf(path, sizeof path, "%s/host-id", dir);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs("not an id\n", f);
+    fclose(f);
+    assert_int_equal(state_host_id(dir, &id, &err), -1);
+    assert_non_null(strstr(err.text, path));
+}
+
+static struct state *must_open(const char *root, const struct digest *owner)
+{
+    struct state *s = NULL;
+    struct err err;
+    assert_int_equal(state_open(dir, root, owner, 0, &s, &err), 0);
+    return s;
+}
+
+static void test_a_directory_for_each_root(void **state)
+{
+    struct digest nobody = {0};
+    (void)state;
+    struct state *a = must_open("/srv/www", &nobody), *b = must_open("/srv/other/www", &nobody);
+    assert_string_not_equal(state_path(a), state_path(b));
+    struct stat st;
+    assert_int_equal(stat(state_manifest_dir(a), &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0700);
+    assert_int_equal(stat(state_cookie_dir(a), &st), 0);
+    char *path = strdup(state_path(a));
+    state_close(a);
+    a = must_open("/srv/www", &nobody);
+    assert_string_equal(state_path(a), path);
+    free(path);
+    state_close(a);
+    state_close(b);
+}
+
+/* A child that holds the lock of /srv/www until it is told to end. Returns its pid. */
+static pid_t holder(const struct digest *owner)
+{
+    int ready[2];
+    assert_int_equal(pipe(ready), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct state *s;
+        struct err err;
+        if (state_open(dir, "/srv/www", owner, 0, &s, &err) == 0 && write(ready[1], "x", 1) == 1)
+            for (;;)
+                pause();
+        _exit(1);
+    }
+    char c;
+    assert_int_equal(read(ready[0], &c, 1), 1);
+    close(ready[0]);
+    close(ready[1]);
+    return pid;
+}
+
+static void end(pid_t pid)
+{
+    int status;
+    kill(pid, SIGKILL);
+    waitpid(pid, &status, 0);
+}
+
+static void test_a_second_process_is_told_who_holds_it(void **state)
+{
+    struct digest one = {{1}}, other = {{2}};
+    struct state *s = NULL;
+    struct err err;
+    char number[16];
+    (void)state;
+    pid_t pid = holder(&one);
+    assert_int_equal(state_open(dir, "/srv/www", &other, 50, &s, &err), STATE_LOCKED);
+    assert_null(s);
+    assert_int_equal(err.code, ERR_TEMPORARY);
+    snprintf(number, sizeof number, "%d", (int)pid);
+    assert_non_null(strstr(err.text, number));
+    end(pid);
+    state_close(must_open("/srv/www", &other)); /* the lock went with its holder */
+}
+
+static void test_the_same_primary_takes_over(void **state)
+{
+    struct digest one = {{1}};
+    struct state *s = NULL;
+    struct err err;
+    int status;
+    (void)state;
+    pid_t pid = holder(&one); /* has no handler: yields by dying */
+    assert_int_equal(state_open(dir, "/srv/www", &one, 10000, &s, &err), 0);
+    state_close(s);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+}
+
+int main(void)
+{
+#define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(test_host_id_stays),
+        T(test_a_broken_host_id_is_named),
+        T(test_a_directory_for_each_root),
+        T(test_a_second_process_is_told_who_holds_it),
+        T(test_the_same_primary_takes_over),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
