@@ -1,0 +1,734 @@
+/*
+ * libssh2, all of it. The session is always non-blocking. Two habits keep it from the library's
+ * traps: what it sends is always taken whole into our own buffer (sock.c), so that no packet is
+ * ever partly sent; and what the caller writes is staged here until the library has it, so that a
+ * call that must be repeated is repeated with the same arguments whatever the caller does
+ * meanwhile.
+ */
+#include "link/ssh2.h"
+
+#include <errno.h>
+#include <libssh2.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include "base/io.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "link/algs.h"
+#include "link/base64.h"
+#include "link/heap.h"
+#include "link/kexinit.h"
+#include "link/sock.h"
+#include "link/tail.h"
+
+enum {
+    WINDOW = 4 * 1024 * 1024,
+    PACKET = 32768,        /* the library refuses packets over 40,000 bytes */
+    STAGE = 32700,         /* the most it puts in one packet */
+    SEND_AT = 128 * 1024,  /* conn_write sends by itself */
+    WAITING = 256 * 1024,  /* the most that may wait */
+    READ_MAX = 256 * 1024, /* larger reads would adjust the window each time */
+    RSA_SHA2_SINCE = 0x010b00,
+};
+
+static const char ciphers[] = "aes256-gcm@openssh.com,aes128-gcm@openssh.com,aes256-ctr,"
+                              "aes128-ctr,aes192-ctr";
+static const char macs[] = "hmac-sha2-256-etm@openssh.com,hmac-sha2-256,"
+                           "hmac-sha2-512-etm@openssh.com,hmac-sha2-512,hmac-sha1";
+static const char hostkey_types[] = "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,"
+                                    "ecdsa-sha2-nistp521,rsa-sha2-512,rsa-sha2-256,ssh-rsa";
+
+struct ssh2 {
+    struct conn conn; /* first */
+    LIBSSH2_SESSION *session;
+    LIBSSH2_CHANNEL *channel;
+    struct heap heap;          /* of the library: it forgets a key at each key exchange */
+    struct patience *patience; /* while opening, else NULL */
+    struct sock sock;
+    int always; /* an eventfd that is always readable: to poll when the library holds input */
+    bool handshaking;
+    bool shut, eof_sent; /* by our side */
+    bool ended;          /* the reader has been told of the end of the stream */
+    bool closing;
+    unsigned char stage[STAGE];
+    size_t staged, stage_at;
+    struct tail said;     /* on standard error */
+    struct tail farewell; /* in the server's disconnect message */
+    struct buf first;     /* what the server sent first, until the handshake is done */
+    char kind[80];
+};
+
+static pthread_once_t library_once = PTHREAD_ONCE_INIT;
+
+static void init_library(void)
+{
+    (void)libssh2_init(0); /* a failure shows at the first session */
+}
+
+bool ssh2_has_rsa_sha2(void)
+{
+    return libssh2_version(RSA_SHA2_SINCE) != NULL;
+}
+
+const char *ssh2_version(void)
+{
+    return libssh2_version(0);
+}
+
+/* ---- what the library calls ---- */
+
+/* The agent's socket: the library would wait on it for ever. */
+static int wait_agent(struct ssh2 *s, int fd, short events)
+{
+    struct pollfd pfd = {.fd = fd, .events = events};
+    return s->patience && patience_poll(s->patience, &pfd, 1, NULL) ? -ETIMEDOUT : 0;
+}
+
+static void *on_alloc(size_t n, void **abstract)
+{
+    struct ssh2 *s = *abstract;
+    return heap_alloc(&s->heap, n);
+}
+
+static void *on_realloc(void *p, size_t n, void **abstract)
+{
+    struct ssh2 *s = *abstract;
+    return heap_resize(&s->heap, p, n);
+}
+
+static void on_free(void *p, void **abstract)
+{
+    struct ssh2 *s = *abstract;
+    heap_free(&s->heap, p);
+}
+
+static ssize_t on_send(libssh2_socket_t fd, const void *p, size_t n, int flags, void **abstract)
+{
+    struct ssh2 *s = *abstract;
+    if (fd == s->sock.fd) {
+        sock_put(&s->sock, p, n);
+        return (ssize_t)n;
+    }
+    if (wait_agent(s, fd, POLLOUT))
+        return -ETIMEDOUT;
+    ssize_t put = send(fd, p, n, flags | MSG_NOSIGNAL);
+    return put < 0 ? -errno : put;
+}
+
+static ssize_t on_receive(libssh2_socket_t fd, void *p, size_t n, int flags, void **abstract)
+{
+    struct ssh2 *s = *abstract;
+    if (fd != s->sock.fd) {
+        if (wait_agent(s, fd, POLLIN))
+            return -ETIMEDOUT;
+        ssize_t got = recv(fd, p, n, flags);
+        return got < 0 ? -errno : got;
+    }
+    if (s->closing)
+        return -ENOTCONN;
+    ssize_t got = sock_get(&s->sock, p, n);
+    if (got > 0 && s->handshaking && buf_len(&s->first) < KEXINIT_MAX)
+        buf_append(&s->first, p, (size_t)got);
+    return got;
+}
+
+static void on_disconnect(LIBSSH2_SESSION *session, int reason, const char *message,
+    int message_len, const char *language, int language_len, void **abstract)
+{
+    (void)session, (void)reason, (void)language, (void)language_len;
+    struct ssh2 *s = *abstract;
+    if (message_len > 0)
+        tail_add(&s->farewell, message, (size_t)message_len);
+}
+
+static void set_callback(LIBSSH2_SESSION *session, int type, void (*function)(void))
+{
+#if LIBSSH2_VERSION_NUM >= 0x010b01
+    libssh2_session_callback_set2(session, type, (libssh2_cb_generic *)function);
+#else
+    libssh2_session_callback_set(session, type, (void *)(uintptr_t)function);
+#endif
+}
+
+/* ---- errors and waiting ---- */
+
+/* What went wrong with this session; rc is the library's answer. */
+static int fail(struct ssh2 *s, int rc, const char *doing, struct err *err)
+{
+    if (s->farewell.len)
+        return err_set(
+            err, ERR_TEMPORARY, "%s: the server ended the connection: %s", doing, s->farewell.text);
+    if (s->sock.lost == ENOTCONN)
+        return err_set(err, ERR_TEMPORARY, "%s: the server closed the connection", doing);
+    if (s->sock.lost) {
+        err_sys(err, s->sock.lost, "%s: the connection was lost", doing);
+        if (err)
+            err->code = ERR_TEMPORARY;
+        return -1;
+    }
+    char *message = NULL;
+    libssh2_session_last_error(s->session, &message, NULL, 0);
+    bool lost = rc == LIBSSH2_ERROR_SOCKET_DISCONNECT || rc == LIBSSH2_ERROR_SOCKET_RECV ||
+                rc == LIBSSH2_ERROR_SOCKET_SEND;
+    return err_set(err, lost ? ERR_TEMPORARY : ERR_FAILED, "%s: libssh2: %s (%d)", doing,
+        message && *message ? message : "no explanation", rc);
+}
+
+/* After an EAGAIN while opening: sends, then waits for the server. */
+static int wait_server(struct ssh2 *s, struct err *err)
+{
+    bool sent = sock_flush(&s->sock);
+    if (s->sock.lost)
+        return fail(s, 0, s->patience->doing, err);
+    struct pollfd pfd = {.fd = s->sock.fd, .events = sent ? POLLIN : POLLIN | POLLOUT};
+    return patience_poll(s->patience, &pfd, 1, err);
+}
+
+/* Repeats a call of the library until it is done: its result in rc, or the function returns. */
+#define UNTIL_DONE(s, rc, call, err)                                                               \
+    while (((rc) = (call)) == LIBSSH2_ERROR_EAGAIN)                                                \
+        if (wait_server((s), (err)))                                                               \
+            return -1;
+
+/* ---- opening ---- */
+
+int ssh2_new(struct patience *p, struct ssh2 **out, struct err *err)
+{
+    pthread_once(&library_once, init_library);
+    int always = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (always < 0)
+        return err_sys(err, errno, "eventfd");
+    struct ssh2 *s = mem_alloc(sizeof *s);
+    s->always = always;
+    s->sock.fd = -1;
+    s->sock.hasty = true;
+    s->patience = p;
+    s->session = libssh2_session_init_ex(on_alloc, on_free, on_realloc, s);
+    if (!s->session) {
+        ssh2_free(s);
+        return err_set(err, ERR_FAILED, "libssh2 gives no session");
+    }
+    libssh2_session_set_blocking(s->session, 0);
+    set_callback(s->session, LIBSSH2_CALLBACK_SEND, (void (*)(void))on_send);
+    set_callback(s->session, LIBSSH2_CALLBACK_RECV, (void (*)(void))on_receive);
+    set_callback(s->session, LIBSSH2_CALLBACK_DISCONNECT, (void (*)(void))on_disconnect);
+    *out = s;
+    return 0;
+}
+
+/* Ends the session without waiting: from here on the library sends into the void and hears an
+ * error, so that it cannot ask to be called again for the server's sake. */
+static void end_session(struct ssh2 *s)
+{
+    if (s->sock.fd >= 0 && !s->sock.lost) {
+        libssh2_session_disconnect(s->session, "closed");
+        sock_flush(&s->sock);
+    }
+    s->closing = true;
+    s->sock.lost = ENOTCONN;
+    for (int i = 0; i < 4; i++)
+        if (libssh2_session_free(s->session) != LIBSSH2_ERROR_EAGAIN)
+            return;
+}
+
+void ssh2_free(struct ssh2 *s)
+{
+    if (!s)
+        return;
+    if (s->session)
+        end_session(s);
+    heap_release(&s->heap);
+    if (s->sock.fd >= 0)
+        close(s->sock.fd);
+    close(s->always);
+    buf_free(&s->sock.out);
+    buf_free(&s->first);
+    free(s);
+}
+
+bool ssh2_hash_matches(void *arg, const char *hashed, const char *name)
+{
+    struct ssh2 *s = arg;
+    LIBSSH2_KNOWNHOSTS *hosts = libssh2_knownhost_init(s->session);
+    if (!hosts)
+        return false;
+    /* The library wants a line with a key of some length; only the name is asked about. */
+    static const char any[] = "AAAAAAAAAAAAAAAAAAAAAAAA";
+    char *line CLEANUP_FREE = mem_format("%s ssh-ed25519 %s\n", hashed, any);
+    int rc = libssh2_knownhost_readline(hosts, line, strlen(line), LIBSSH2_KNOWNHOST_FILE_OPENSSH);
+    if (rc == 0)
+        rc = libssh2_knownhost_check(hosts, name, any, sizeof any - 1,
+            LIBSSH2_KNOWNHOST_TYPE_PLAIN | LIBSSH2_KNOWNHOST_KEYENC_BASE64 |
+                LIBSSH2_KNOWNHOST_KEY_ED25519,
+            NULL);
+    else
+        rc = LIBSSH2_KNOWNHOST_CHECK_FAILURE;
+    libssh2_knownhost_free(hosts);
+    return rc == LIBSSH2_KNOWNHOST_CHECK_MATCH;
+}
+
+/* The part of the list that the library has, in the list's order. Handing it what it lacks is not
+ * safe: 1.10 strips it with an overlapping memcpy. */
+static char *keep_supported(struct ssh2 *s, int method, const char *list)
+{
+    const char **names = NULL;
+    int n = libssh2_session_supported_algs(s->session, method, &names);
+    char *kept = algs_keep(list, names, n > 0 ? (size_t)n : 0);
+    if (n > 0)
+        libssh2_free(s->session, names);
+    return kept;
+}
+
+static int set_methods(struct ssh2 *s, const char *hostkeys, struct err *err)
+{
+    char *keys CLEANUP_FREE = algs_order_hostkeys(hostkey_types, hostkeys);
+    const struct {
+        int method;
+        const char *list;
+    } wishes[] = {
+        {LIBSSH2_METHOD_HOSTKEY, keys},
+        {LIBSSH2_METHOD_CRYPT_CS, ciphers},
+        {LIBSSH2_METHOD_CRYPT_SC, ciphers},
+        {LIBSSH2_METHOD_MAC_CS, macs},
+        {LIBSSH2_METHOD_MAC_SC, macs},
+    };
+    for (size_t i = 0; i < sizeof wishes / sizeof *wishes; i++) {
+        char *list CLEANUP_FREE = keep_supported(s, wishes[i].method, wishes[i].list);
+        int rc = libssh2_session_method_pref(s->session, wishes[i].method, list);
+        if (rc)
+            return fail(s, rc, "choose algorithms", err);
+    }
+    return 0;
+}
+
+static const struct {
+    int method;
+    const char *name;
+    const char *ours; /* NULL: all the library has */
+} kex_lists[KEXINIT_LISTS] = {
+    [KEXINIT_KEX] = {LIBSSH2_METHOD_KEX, "key exchange", NULL},
+    [KEXINIT_HOSTKEY] = {LIBSSH2_METHOD_HOSTKEY, "host key type", hostkey_types},
+    [KEXINIT_CIPHER_CS] = {LIBSSH2_METHOD_CRYPT_CS, "cipher", ciphers},
+    [KEXINIT_CIPHER_SC] = {LIBSSH2_METHOD_CRYPT_SC, "cipher", ciphers},
+    [KEXINIT_MAC_CS] = {LIBSSH2_METHOD_MAC_CS, "MAC", macs},
+    [KEXINIT_MAC_SC] = {LIBSSH2_METHOD_MAC_SC, "MAC", macs},
+};
+
+static bool in_common(struct ssh2 *s, enum kexinit_list which, const char *theirs)
+{
+    const char *wanted = kex_lists[which].ours ? kex_lists[which].ours : theirs;
+    char *ours CLEANUP_FREE = keep_supported(s, kex_lists[which].method, wanted);
+    return algs_meet(ours, theirs);
+}
+
+/* Why the negotiation failed: which list had nothing in common. */
+static int explain_handshake(struct ssh2 *s, int rc, struct err *err)
+{
+    if (rc != LIBSSH2_ERROR_KEX_FAILURE && rc != LIBSSH2_ERROR_KEY_EXCHANGE_FAILURE &&
+        rc != LIBSSH2_ERROR_METHOD_NOT_SUPPORTED && rc != LIBSSH2_ERROR_METHOD_NONE)
+        return fail(s, rc, "negotiate with the server", err);
+    char *lists[KEXINIT_LISTS];
+    if (!kexinit_parse(buf_bytes(&s->first), buf_len(&s->first), lists))
+        return fail(s, rc, "negotiate with the server", err);
+    int result = -1;
+    for (int i = 0; i < KEXINIT_LISTS; i++) {
+        if (result < 0 && !in_common(s, i, lists[i])) {
+            err_set(err, ERR_FAILED, "no %s in common with libssh2 %s: the server offers only %s",
+                kex_lists[i].name, ssh2_version(), QUOTED(lists[i], strlen(lists[i])));
+            result = CONN_NO_ALGORITHM;
+        }
+        free(lists[i]);
+    }
+    return result < 0 ? fail(s, rc, "negotiate with the server", err) : result;
+}
+
+int ssh2_handshake(struct ssh2 *s, int fd, const char *hostkeys, struct err *err)
+{
+    s->sock.fd = fd;
+    s->patience->doing = "negotiating with the server";
+    if (set_methods(s, hostkeys, err))
+        return -1;
+    s->handshaking = true;
+    int rc;
+    UNTIL_DONE(s, rc, libssh2_session_handshake(s->session, fd), err);
+    s->handshaking = false;
+    if (rc)
+        rc = explain_handshake(s, rc, err);
+    buf_free(&s->first);
+    return rc;
+}
+
+static const char *hostkey_name(int type)
+{
+    switch (type) {
+    case LIBSSH2_HOSTKEY_TYPE_RSA: return "ssh-rsa";
+    case LIBSSH2_HOSTKEY_TYPE_ECDSA_256: return "ecdsa-sha2-nistp256";
+    case LIBSSH2_HOSTKEY_TYPE_ECDSA_384: return "ecdsa-sha2-nistp384";
+    case LIBSSH2_HOSTKEY_TYPE_ECDSA_521: return "ecdsa-sha2-nistp521";
+    case LIBSSH2_HOSTKEY_TYPE_ED25519: return "ssh-ed25519";
+    default: return "unknown";
+    }
+}
+
+int ssh2_hostkey(struct ssh2 *s, struct ssh2_hostkey *out, struct err *err)
+{
+    size_t len;
+    int type;
+    const char *key = libssh2_session_hostkey(s->session, &len, &type);
+    const char *hash = libssh2_hostkey_hash(s->session, LIBSSH2_HOSTKEY_HASH_SHA256);
+    if (!key || !hash)
+        return fail(s, 0, "read the host key", err);
+    char *print CLEANUP_FREE = base64_encode(hash, 32, false);
+    *out = (struct ssh2_hostkey){.type = hostkey_name(type),
+        .key = base64_encode(key, len, true),
+        .fingerprint = mem_format("SHA256:%s", print)};
+    return 0;
+}
+
+/* ---- logging in ---- */
+
+/* 0: in; 1: the server does not take it; -1. */
+static int login_result(struct ssh2 *s, int rc, struct err *err)
+{
+    if (rc == 0)
+        return 0;
+    if (s->sock.lost || s->farewell.len)
+        return fail(s, rc, "log in", err);
+    if (rc == LIBSSH2_ERROR_AUTHENTICATION_FAILED || rc == LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED)
+        return 1;
+    return fail(s, rc, "log in", err);
+}
+
+int ssh2_login_key(struct ssh2 *s, const char *user, const struct keyfile *key, struct err *err)
+{
+    s->patience->doing = "logging in";
+    int rc;
+    /* A passphrase of NULL would let OpenSSL ask for one on the terminal. */
+    UNTIL_DONE(s, rc,
+        libssh2_userauth_publickey_frommemory(
+            s->session, user, strlen(user), NULL, 0, key->text, key->len, ""),
+        err);
+    return login_result(s, rc, err);
+}
+
+/* Whether the public key of the agent begins with this algorithm's name. */
+static bool blob_is(const struct libssh2_agent_publickey *id, const char *prefix)
+{
+    size_t n = strlen(prefix);
+    return id->blob_len >= 4 + n && memcmp(id->blob + 4, prefix, n) == 0;
+}
+
+static bool beyond_library(const struct libssh2_agent_publickey *id)
+{
+    return blob_is(id, "sk-") || (blob_is(id, "ssh-rsa") && !ssh2_has_rsa_sha2()) ||
+           memmem(id->blob, id->blob_len < 64 ? id->blob_len : 64, "-cert-v01@", 10);
+}
+
+static int login_identities(struct ssh2 *s, LIBSSH2_AGENT *agent, const char *user,
+    struct buf *tried, bool *beyond, struct err *err)
+{
+    struct libssh2_agent_publickey *id = NULL, *previous = NULL;
+    while (libssh2_agent_get_identity(agent, &id, previous) == 0) {
+        previous = id;
+        if (buf_len(tried))
+            buf_append(tried, ", ", 2);
+        buf_append(tried, "agent's ", 8);
+        buf_append(tried, id->comment, strlen(id->comment));
+        *beyond |= beyond_library(id);
+        int rc;
+        UNTIL_DONE(s, rc, libssh2_agent_userauth(agent, user, id), err);
+        rc = login_result(s, rc, NULL);
+        if (rc == 0)
+            return 0;
+        if (s->sock.lost || s->farewell.len) /* else it is only this key's failure */
+            return fail(s, 0, "log in", err);
+        if (patience_check(s->patience, err))
+            return -1;
+    }
+    return 1;
+}
+
+int ssh2_login_agent(
+    struct ssh2 *s, const char *user, struct buf *tried, bool *beyond, struct err *err)
+{
+    s->patience->doing = "logging in with the agent's keys";
+    LIBSSH2_AGENT *agent = libssh2_agent_init(s->session);
+    if (!agent)
+        return fail(s, 0, "ask the agent", err);
+    int rc = 1;
+    if (libssh2_agent_connect(agent) == 0) {
+        if (libssh2_agent_list_identities(agent) == 0)
+            rc = login_identities(s, agent, user, tried, beyond, err);
+        libssh2_agent_disconnect(agent);
+    }
+    libssh2_agent_free(agent);
+    return rc;
+}
+
+static void name_kind(struct ssh2 *s)
+{
+    const char *cipher = libssh2_session_methods(s->session, LIBSSH2_METHOD_CRYPT_CS);
+    snprintf(s->kind, sizeof s->kind, "libssh2 (%s)", cipher ? cipher : "no cipher");
+}
+
+static int open_channel(struct ssh2 *s, struct err *err)
+{
+    for (;;) {
+        s->channel = libssh2_channel_open_ex(s->session, "session", 7, WINDOW, PACKET, NULL, 0);
+        if (s->channel)
+            return 0;
+        int rc = libssh2_session_last_errno(s->session);
+        if (rc != LIBSSH2_ERROR_EAGAIN)
+            return fail(s, rc, "open a channel", err);
+        if (wait_server(s, err))
+            return -1;
+    }
+}
+
+int ssh2_exec(struct ssh2 *s, const char *command, struct err *err)
+{
+    s->patience->doing = "starting the command";
+    if (open_channel(s, err))
+        return -1;
+    int rc;
+    UNTIL_DONE(s, rc,
+        libssh2_channel_process_startup(s->channel, "exec", 4, command, (unsigned)strlen(command)),
+        err);
+    if (rc)
+        return fail(s, rc, "start the command", err);
+    s->patience = NULL;
+    s->sock.hasty = false;
+    name_kind(s);
+    return 0;
+}
+
+/* ---- the stream ---- */
+
+static struct ssh2 *ssh2_of(const struct conn *c)
+{
+    return (struct ssh2 *)c;
+}
+
+static void op_close(struct conn *c)
+{
+    ssh2_free(ssh2_of(c));
+}
+
+/* Hands the stage to the library. 0: it is empty; CONN_AGAIN: the far end's window is full or keys
+ * are exchanged; -1. */
+static int push_stage(struct ssh2 *s, struct err *err)
+{
+    while (s->stage_at < s->staged) {
+        ssize_t n = libssh2_channel_write(
+            s->channel, (const char *)s->stage + s->stage_at, s->staged - s->stage_at);
+        if (n == LIBSSH2_ERROR_EAGAIN || n == 0)
+            return CONN_AGAIN;
+        if (n < 0)
+            return fail(s, (int)n, "write", err);
+        s->stage_at += (size_t)n;
+    }
+    s->stage_at = s->staged = 0;
+    return 0;
+}
+
+static int check_lost(struct ssh2 *s, struct err *err)
+{
+    return s->sock.lost ? fail(s, 0, "write", err) : 0;
+}
+
+/* 0 when the stage is free to be filled. */
+static int make_room(struct ssh2 *s, struct err *err)
+{
+    int rc = push_stage(s, err);
+    if (rc == -1)
+        return -1;
+    if (buf_len(&s->sock.out) >= SEND_AT)
+        sock_flush(&s->sock);
+    if (check_lost(s, err))
+        return -1;
+    return rc == 0 && buf_len(&s->sock.out) < WAITING ? 0 : CONN_AGAIN;
+}
+
+static ssize_t op_write(struct conn *c, const void *p, size_t n, struct err *err)
+{
+    struct ssh2 *s = ssh2_of(c);
+    if (s->shut)
+        return err_set(err, ERR_FAILED, "write after the end of the stream");
+    size_t taken = 0;
+    int rc = 0;
+    while (taken < n && (rc = make_room(s, err)) == 0) {
+        s->staged = n - taken < STAGE ? n - taken : STAGE;
+        memcpy(s->stage, (const char *)p + taken, s->staged);
+        taken += s->staged;
+    }
+    if (rc != -1 && taken)
+        rc = make_room(s, err);
+    if (rc == -1)
+        return -1;
+    return taken || n == 0 ? (ssize_t)taken : CONN_AGAIN;
+}
+
+static int push_eof(struct ssh2 *s, struct err *err)
+{
+    if (!s->shut || s->eof_sent)
+        return 0;
+    int rc = libssh2_channel_send_eof(s->channel);
+    if (rc == LIBSSH2_ERROR_EAGAIN)
+        return CONN_AGAIN;
+    if (rc)
+        return fail(s, rc, "end the stream", err);
+    s->eof_sent = true;
+    return 0;
+}
+
+static int op_flush(struct conn *c, struct err *err)
+{
+    struct ssh2 *s = ssh2_of(c);
+    int rc = push_stage(s, err);
+    if (rc == 0)
+        rc = push_eof(s, err);
+    if (rc == -1)
+        return -1;
+    bool sent = sock_flush(&s->sock);
+    if (check_lost(s, err))
+        return -1;
+    return rc == 0 && sent ? 0 : CONN_AGAIN;
+}
+
+static size_t op_pending(const struct conn *c)
+{
+    const struct ssh2 *s = ssh2_of(c);
+    return s->staged - s->stage_at + buf_len(&s->sock.out);
+}
+
+/* The library has input that the caller has not read: the socket will not tell. */
+static bool holds_input(const struct ssh2 *s)
+{
+    return libssh2_poll_channel_read(s->channel, 1) || s->sock.lost ||
+           (!s->ended && libssh2_channel_eof(s->channel));
+}
+
+static int op_poll(struct conn *c, struct pollfd fds[2])
+{
+    struct ssh2 *s = ssh2_of(c);
+    bool out = buf_len(&s->sock.out) > 0 && !s->sock.lost;
+    fds[0] = (struct pollfd){.fd = s->sock.fd, .events = out ? POLLIN | POLLOUT : POLLIN};
+    if (!holds_input(s))
+        return 1;
+    fds[1] = (struct pollfd){.fd = s->always, .events = POLLIN};
+    return 2;
+}
+
+static void hear(struct ssh2 *s)
+{
+    char text[1024];
+    ssize_t n;
+    while ((n = libssh2_channel_read_stderr(s->channel, text, sizeof text)) > 0)
+        tail_add(&s->said, text, (size_t)n);
+}
+
+static ssize_t op_read(struct conn *c, void *p, size_t n, struct err *err)
+{
+    struct ssh2 *s = ssh2_of(c);
+    ssize_t got = libssh2_channel_read(s->channel, p, n < READ_MAX ? n : READ_MAX);
+    if (got > 0)
+        return got;
+    if (got < 0 && got != LIBSSH2_ERROR_EAGAIN)
+        return fail(s, (int)got, "read", err);
+    if (libssh2_poll_channel_read(s->channel, 1)) /* no data, so it is standard error's */
+        hear(s);
+    if (libssh2_channel_eof(s->channel)) {
+        s->ended = true;
+        return 0;
+    }
+    return s->sock.lost ? fail(s, 0, "read", err) : CONN_AGAIN;
+}
+
+static int op_shutdown(struct conn *c, struct err *err)
+{
+    struct ssh2 *s = ssh2_of(c);
+    s->shut = true;
+    int rc = op_flush(c, err);
+    return rc == CONN_AGAIN ? 0 : rc; /* the rest goes with later flushes */
+}
+
+static const char *op_stderr(struct conn *c)
+{
+    struct ssh2 *s = ssh2_of(c);
+    if (libssh2_poll_channel_read(s->channel, 1))
+        hear(s);
+    return s->said.text;
+}
+
+static int signal_number(const char *name, size_t len)
+{
+    for (int i = 1; i < NSIG; i++) {
+        const char *abbreviation = sigabbrev_np(i);
+        if (abbreviation && strlen(abbreviation) == len && !strncmp(abbreviation, name, len))
+            return i;
+    }
+    return 0;
+}
+
+/* The end of the channel carries how the command ended. */
+static int op_exit_status(struct conn *c)
+{
+    struct ssh2 *s = ssh2_of(c);
+    if (!libssh2_channel_eof(s->channel) || libssh2_channel_wait_closed(s->channel) != 0)
+        return -1;
+    char *name = NULL;
+    size_t len = 0;
+    int number = 0;
+    if (libssh2_channel_get_exit_signal(s->channel, &name, &len, NULL, NULL, NULL, NULL) == 0 &&
+        name) {
+        number = signal_number(name, len);
+        libssh2_free(s->session, name);
+    }
+    return number ? 128 + number : libssh2_channel_get_exit_status(s->channel);
+}
+
+static void op_settle(struct conn *c, int ms)
+{
+    struct ssh2 *s = ssh2_of(c);
+    struct patience p = patience_for((unsigned)ms, NULL);
+    char drop[4096];
+    for (;;) {
+        ssize_t n = op_read(c, drop, sizeof drop, NULL);
+        if (n == -1 || (n <= 0 && s->sock.lost) || (n == 0 && op_exit_status(c) >= 0))
+            return;
+        struct pollfd pfd = {.fd = s->sock.fd, .events = POLLIN};
+        if (n <= 0 && patience_poll(&p, &pfd, 1, NULL))
+            return;
+    }
+}
+
+static const char *op_kind(const struct conn *c)
+{
+    return ssh2_of(c)->kind;
+}
+
+static const struct conn_ops ssh2_ops = {
+    .close = op_close,
+    .read = op_read,
+    .write = op_write,
+    .flush = op_flush,
+    .pending = op_pending,
+    .poll = op_poll,
+    .shutdown = op_shutdown,
+    .stderr_text = op_stderr,
+    .exit_status = op_exit_status,
+    .settle = op_settle,
+    .kind = op_kind,
+};
+
+struct conn *ssh2_conn(struct ssh2 *s)
+{
+    s->conn.ops = &ssh2_ops;
+    return &s->conn;
+}
