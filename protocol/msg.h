@@ -143,6 +143,7 @@ enum msg_caps { /* what the secondary can store */
 struct msg_sums {
     struct digest meta, owner, content;
     uint64_t entries;  /* beneath, not itself */
+    uint64_t files;    /* of these, what is no directory */
     uint64_t bytes;    /* of files */
     uint64_t unproven; /* files without a known digest */
 };

@@ -79,6 +79,7 @@ static void msg_put_sums(struct wire_writer *w, const struct msg_sums *s)
     field_put_digest(w, &s->owner);
     field_put_digest(w, &s->content);
     wire_u64(w, s->entries);
+    wire_u64(w, s->files);
     wire_u64(w, s->bytes);
     wire_u64(w, s->unproven);
 }
@@ -89,6 +90,7 @@ static void msg_get_sums(struct wire_reader *r, struct msg_sums *out)
     field_get_digest(r, &out->owner);
     field_get_digest(r, &out->content);
     out->entries = wire_get_u64(r);
+    out->files = wire_get_u64(r);
     out->bytes = wire_get_u64(r);
     out->unproven = wire_get_u64(r);
 }

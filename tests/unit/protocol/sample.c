@@ -15,6 +15,7 @@ struct msg_sums sample_sums(void)
         .owner = sample_digest(0x30),
         .content = sample_digest(0x50),
         .entries = 4711,
+        .files = 4000,
         .bytes = 1ull << 40,
         .unproven = 12};
 }

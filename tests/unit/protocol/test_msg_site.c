@@ -156,6 +156,7 @@ static void check_sums(const struct msg_sums *s)
     assert_memory_equal(s->owner.b, want.owner.b, 16);
     assert_memory_equal(s->content.b, want.content.b, 16);
     assert_true(s->entries == want.entries);
+    assert_true(s->files == want.files);
     assert_true(s->bytes == want.bytes);
     assert_true(s->unproven == want.unproven);
 }

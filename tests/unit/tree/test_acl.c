@@ -23,11 +23,11 @@ static int id_of(void *ctx, bool group, const char *name, unsigned *id)
 
 static int name_of(void *ctx, bool group, unsigned id, char name[256])
 {
-    const char *found = group ? (id == 30   ? "www"
+    const char *found = group ? (id == 30      ? "www"
                                     : id == 40 ? "adm"
                                     : id == 50 ? "a,b"
                                                : NULL)
-                              : (id == 10   ? "zoe"
+                              : (id == 10      ? "zoe"
                                     : id == 20 ? "adam"
                                                : NULL);
     (void)ctx;
@@ -48,9 +48,8 @@ static size_t raw_size(size_t n)
     return sizeof(struct posix_acl_xattr_header) + n * sizeof(struct posix_acl_xattr_entry);
 }
 
-static const struct raw_acl full = {{2},
-    {{1, 6, -1u}, {2, 4, 10}, {2, 7, 20}, {4, 4, -1u}, {8, 0, 30}, {8, 5, 40}, {16, 7, -1u},
-        {32, 0, -1u}}};
+static const struct raw_acl full = {{2}, {{1, 6, -1u}, {2, 4, 10}, {2, 7, 20}, {4, 4, -1u},
+                                             {8, 0, 30}, {8, 5, 40}, {16, 7, -1u}, {32, 0, -1u}}};
 static const char full_text[] =
     "u::rw-,u:adam:rwx,u:zoe:r--,g::r--,g:adm:r-x,g:www:---,m::rwx,o::---";
 
@@ -91,8 +90,7 @@ static void test_to_text_malformed(void **state)
     assert_int_equal(acl_to_text(&tag, raw_size(8), false, names, text, &len, NULL), -1);
     for (size_t n = 0; n < raw_size(8); n++) {
         bool whole = n >= raw_size(0) && (n - raw_size(0)) % sizeof full.e[0] == 0;
-        assert_int_equal(
-            acl_to_text(&full, n, false, names, text, &len, NULL), whole ? 0 : -1);
+        assert_int_equal(acl_to_text(&full, n, false, names, text, &len, NULL), whole ? 0 : -1);
     }
     names_free(names);
 }

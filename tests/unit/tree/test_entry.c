@@ -228,9 +228,9 @@ static void test_acl_of_unknown_user(void **state)
 {
     struct place *p = *state;
     struct err err;
-    assert_int_equal(entry_set_acl(p->fd, false,
-                         bytes_of("u::rwx,u:no-such-user-here:r--,g::---,m::r--,o::---"), p->names,
-                         &err),
+    assert_int_equal(
+        entry_set_acl(p->fd, false, bytes_of("u::rwx,u:no-such-user-here:r--,g::---,m::r--,o::---"),
+            p->names, &err),
         -1);
     assert_int_equal(err.code, ERR_PARTIAL);
     assert_non_null(strstr(err.text, "no-such-user-here"));

@@ -23,14 +23,13 @@ static int set_up(void **state)
     p->path = scratch_new();
     p->fd = open(p->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     char *tree CLEANUP_FREE = mem_format("%s/tree", p->path);
-    bool good = mkdirat(p->fd, "tree", 0755) == 0 && mkdirat(p->fd, "tree/a", 0755) == 0 &&
-                mkdirat(p->fd, "tree/a/b", 0755) == 0 && mkdirat(p->fd, "outside", 0755) == 0 &&
-                scratch_write(p->fd, "tree/a/file", "hello") &&
-                scratch_write(p->fd, "outside/secret", "secret") &&
-                symlinkat("../outside", p->fd, "tree/out") == 0 &&
-                symlinkat("a", p->fd, "tree/in") == 0 &&
-                symlinkat("a/file", p->fd, "tree/to-file") == 0 &&
-                mkfifoat(p->fd, "tree/fifo", 0600) == 0;
+    bool good =
+        mkdirat(p->fd, "tree", 0755) == 0 && mkdirat(p->fd, "tree/a", 0755) == 0 &&
+        mkdirat(p->fd, "tree/a/b", 0755) == 0 && mkdirat(p->fd, "outside", 0755) == 0 &&
+        scratch_write(p->fd, "tree/a/file", "hello") &&
+        scratch_write(p->fd, "outside/secret", "secret") &&
+        symlinkat("../outside", p->fd, "tree/out") == 0 && symlinkat("a", p->fd, "tree/in") == 0 &&
+        symlinkat("a/file", p->fd, "tree/to-file") == 0 && mkfifoat(p->fd, "tree/fifo", 0600) == 0;
     *state = p;
     return good ? root_open(tree, &p->root, &err) : -1;
 }
@@ -202,6 +201,21 @@ static void test_longer_than_path_max(void **state)
     assert_refused(root_stat(p->root, (struct bytes){path, len}, &st), ENOENT);
 }
 
+static void test_mount_points(void **state)
+{
+    struct root *r = NULL;
+    struct stat st, above;
+    struct err err;
+    (void)state;
+    if (stat("/proc/self", &st) != 0 || stat("/", &above) != 0 || st.st_dev == above.st_dev)
+        skip();
+    assert_int_equal(root_open("/", &r, &err), 0);
+    assert_refused(root_open_dir(r, bytes_of("proc")), EXDEV);
+    assert_refused(root_open_file(r, bytes_of("proc/version"), &st), EXDEV);
+    assert_refused(root_stat(r, bytes_of("proc/version"), &st), EXDEV);
+    root_close(r);
+}
+
 static void test_in_place(void **state)
 {
     struct place *p = *state;
@@ -247,6 +261,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_parents, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_more_parents_than_kept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_longer_than_path_max, set_up, tear_down),
+        cmocka_unit_test(test_mount_points),
         cmocka_unit_test_setup_teardown(test_in_place, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_opening, set_up, tear_down),
     };

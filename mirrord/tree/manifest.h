@@ -1,0 +1,92 @@
+/*
+ * The manifest: the entries of one root at one end, in LMDB, with digests per directory.
+ *
+ * Key: 8-byte directory number (big-endian) + name. Value: entry, validators, flags, and for a
+ * directory its number. A second table keeps per directory number: parent, name, and the sums
+ * (see struct msg_sums) over its subtree, which are brought up to date once a transaction, bottom
+ * up. A third holds the journal. It is a cache: deleting it costs time, never correctness.
+ *
+ * Threads: any number may read, one writes at a time (a second waits). A transaction stays with the
+ * thread that began it, and a thread begins no write transaction while it has a read transaction
+ * open: the map grows in between. No read transaction may live across network I/O or more than
+ * 100 ms.
+ */
+#ifndef TREE_MANIFEST_H
+#define TREE_MANIFEST_H
+
+#include "base/err.h"
+#include "protocol/msg.h"
+#include "tree/entry.h"
+
+struct manifest;
+struct manifest_txn;
+
+enum { MANIFEST_ROOT = 1, MANIFEST_TXN_MAX = 4096 }; /* number of the root; puts a transaction */
+
+enum record_flags {
+    RECORD_COMMITTED = 1 << 0, /* secondary: mirrord put it there */
+    RECORD_RACY = 1 << 1,      /* validators do not prove the content yet */
+};
+
+struct record {
+    struct entry entry;
+    struct validators validators;
+    uint64_t dir; /* directories: their number; else 0 */
+    uint32_t flags;
+};
+
+/* Opens or makes the environment in this directory (which must exist). `filter` keys it: when it
+ * was made with another filter, or by another format, or cannot be opened, it is deleted and made
+ * anew; *fresh says whether it is new. ERR_TEMPORARY when another process has it (the caller holds
+ * the root's lock, so that is an error). */
+int manifest_open(const char *dir, const struct digest *filter, struct manifest **out, bool *fresh,
+    struct err *err);
+void manifest_close(struct manifest *m);
+
+int manifest_begin(struct manifest *m, bool write, struct manifest_txn **out, struct err *err);
+int manifest_commit(struct manifest_txn *t, struct err *err); /* frees t in any case */
+void manifest_abort(struct manifest_txn *t);                  /* NULL is fine */
+
+/* 1 found, 0 not there, -1. What *out points to lives until the next write or the end of t. */
+int manifest_get(
+    struct manifest_txn *t, uint64_t dir, struct bytes name, struct record *out, struct err *err);
+
+/* The same by path. *parent is the number of the directory above (untouched for ""); for ""
+ * *out is the root's own record. 0 also when a directory above is missing (*parent = 0 then). */
+int manifest_lookup(struct manifest_txn *t, struct bytes path, struct record *out, uint64_t *parent,
+    struct err *err);
+
+/* The first entry of `dir` whose name is greater than `after` (empty: the very first). *name and
+ * *out point as in manifest_get. 1, 0 at the end, -1. */
+int manifest_next(struct manifest_txn *t, uint64_t dir, struct bytes after, struct bytes *name,
+    struct record *out, struct err *err);
+
+/* Adds or replaces. A directory that replaces a directory keeps number and content (r->dir is set
+ * to it); a new directory gets a number (r->dir is set); what replaces a directory by something
+ * else deletes its subtree. */
+int manifest_put(
+    struct manifest_txn *t, uint64_t dir, struct bytes name, struct record *r, struct err *err);
+int manifest_put_root(struct manifest_txn *t, const struct record *r, struct err *err);
+
+/* Whole subtrees too. 1 deleted, 0 was not there. */
+int manifest_delete(struct manifest_txn *t, uint64_t dir, struct bytes name, struct err *err);
+
+/* Renames an entry, in O(1) for directories: their number stays. Replaces what is at the target.
+ * 1 done, 0 no such source; -1 also for a directory into or over itself. */
+int manifest_move(struct manifest_txn *t, uint64_t from_dir, struct bytes from, uint64_t to_dir,
+    struct bytes to, struct err *err);
+
+/* The sums over a directory's subtree; in a write transaction they are brought up to date first. */
+int manifest_sums(struct manifest_txn *t, uint64_t dir, struct msg_sums *out, struct err *err);
+
+/* The path of a directory by number, into path (its length in *len). 1, 0 no such number. */
+int manifest_dir_path(struct manifest_txn *t, uint64_t dir, char path[PATH_TOTAL_MAX + 1],
+    size_t *len, struct err *err);
+
+/* The journal: records of the secondary's commits under rising keys. next: first key > after. */
+int manifest_journal_put(struct manifest_txn *t, uint64_t key, struct bytes value, struct err *err);
+int manifest_journal_next(struct manifest_txn *t, uint64_t after, uint64_t *key,
+    struct bytes *value, struct err *err); /* 1, 0 at the end, -1 */
+int manifest_journal_clear(struct manifest_txn *t, struct err *err);
+
+#endif

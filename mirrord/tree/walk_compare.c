@@ -1,0 +1,269 @@
+/* A chunk of names: what the disk says, then what the manifest says, merged in order. The disk is
+ * asked first, so that the transaction reads memory only. Finds that something differs, not what.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "base/mem.h"
+#include "tree/walk_impl.h"
+
+static struct timespec time_of(const struct statx_timestamp *t)
+{
+    return (struct timespec){.tv_sec = t->tv_sec, .tv_nsec = t->tv_nsec};
+}
+
+/* fstatat, and whether something is mounted there. */
+static int stat_name(int fd, const char *name, struct stat *st, bool *is_mount)
+{
+    struct statx x;
+    if (statx(fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &x) != 0)
+        return -1;
+    *st = (struct stat){
+        .st_dev = makedev(x.stx_dev_major, x.stx_dev_minor),
+        .st_ino = x.stx_ino,
+        .st_mode = x.stx_mode,
+        .st_nlink = x.stx_nlink,
+        .st_uid = x.stx_uid,
+        .st_gid = x.stx_gid,
+        .st_size = (off_t)x.stx_size,
+        .st_blksize = (blksize_t)x.stx_blksize,
+        .st_blocks = (blkcnt_t)x.stx_blocks,
+        .st_atim = time_of(&x.stx_atime),
+        .st_mtim = time_of(&x.stx_mtime),
+        .st_ctim = time_of(&x.stx_ctime),
+    };
+    *is_mount = x.stx_attributes & x.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT;
+    return 0;
+}
+
+static enum walk_sight skip(struct walk *w, struct bytes path, const char *why)
+{
+    w->counts.skipped++;
+    if (w->hooks.skipped)
+        w->hooks.skipped(w->hooks.ctx, path, why);
+    return SIGHT_OUTSIDE;
+}
+
+static const char *kind_of(mode_t mode)
+{
+    return S_ISFIFO(mode) ? "FIFO" : S_ISSOCK(mode) ? "socket" : "device";
+}
+
+static enum walk_sight stat_failed(struct walk *w, struct bytes path)
+{
+    struct err why;
+    if (errno == ENOENT)
+        return SIGHT_GONE;
+    err_sys(&why, errno, "stat");
+    walk_unreadable(w, path, &why);
+    return SIGHT_UNKNOWN;
+}
+
+static bool excluded(struct walk *w, struct bytes path, bool is_dir)
+{
+    if (!filter_excludes(w->filter, path, is_dir))
+        return false;
+    if (!path_is_reserved(path_name(path)))
+        w->counts.excluded++;
+    return true;
+}
+
+static enum walk_sight look(struct walk *w, const struct listing_name *n, struct stat *st)
+{
+    bool hinted = n->type != DT_UNKNOWN, is_mount;
+    if (n->len > PATH_NAME_MAX)
+        return skip(w, (struct bytes){n->name, n->len}, "name too long");
+    struct bytes path = walk_path_of(w, (struct bytes){n->name, n->len});
+    if (path.len > PATH_TOTAL_MAX)
+        return skip(w, path, "path too long");
+    if (hinted && excluded(w, path, n->type == DT_DIR))
+        return SIGHT_OUTSIDE;
+    if (stat_name(w->fd, n->name, st, &is_mount) != 0)
+        return stat_failed(w, path);
+    bool is_dir = S_ISDIR(st->st_mode);
+    if ((!hinted || is_dir != (n->type == DT_DIR)) && excluded(w, path, is_dir))
+        return SIGHT_OUTSIDE;
+    /* Files of overlayfs may show the device of a layer. */
+    if (is_mount || (is_dir && st->st_dev != w->device)) {
+        struct err why;
+        err_set(&why, ERR_FAILED, "is a mount point");
+        walk_unreadable(w, path, &why);
+        return SIGHT_UNKNOWN;
+    }
+    if (!is_dir && !S_ISREG(st->st_mode) && !S_ISLNK(st->st_mode))
+        return skip(w, path, kind_of(st->st_mode));
+    return SIGHT_ENTRY;
+}
+
+static void count(struct walk *w, const struct stat *st)
+{
+    if (w->rounds > 0)
+        return;
+    w->counts.entries++;
+    w->counts.directories += S_ISDIR(st->st_mode);
+    if (S_ISREG(st->st_mode)) {
+        w->counts.files++;
+        w->counts.bytes += (uint64_t)st->st_size;
+    }
+}
+
+struct bytes walk_keep(struct walk *w, struct bytes b)
+{
+    return b.len ? (struct bytes){arena_copy(&w->arena, b.data, b.len), b.len} : b;
+}
+
+struct record walk_keep_record(struct walk *w, const struct record *r)
+{
+    struct record copy = *r;
+    copy.entry.owner = walk_keep(w, r->entry.owner);
+    copy.entry.group = walk_keep(w, r->entry.group);
+    copy.entry.target = walk_keep(w, r->entry.target);
+    copy.entry.acl = walk_keep(w, r->entry.acl);
+    copy.entry.default_acl = walk_keep(w, r->entry.default_acl);
+    return copy;
+}
+
+static struct walk_item *add_item(
+    struct walk *w, struct bytes name, enum walk_sight sight, const struct record *before)
+{
+    if (w->item_count == w->item_room) {
+        w->item_room = w->item_room ? w->item_room * 2 : 16;
+        w->items = mem_resize(w->items, w->item_room, sizeof *w->items);
+    }
+    struct walk_item *item = &w->items[w->item_count++];
+    *item = (struct walk_item){.sight = sight, .has_before = before != NULL};
+    char *copy = arena_copy(&w->arena, name.data, name.len);
+    arena_copy(&w->arena, "", 1);
+    item->name = (struct bytes){copy, name.len};
+    if (before)
+        item->before = walk_keep_record(w, before);
+    return item;
+}
+
+/* Nothing to do for a name whose record is proven by its validators. */
+static bool is_settled(const struct walk *w, const struct record *r, const struct stat *st)
+{
+    struct validators v = validators_of(st);
+    bool is_file = r->entry.type == ENTRY_FILE;
+    bool read_anyway = is_file && (w->o.checksum || (w->o.prove && !r->entry.has_digest));
+    return validators_equal(&v, &r->validators) && !(r->flags & RECORD_RACY) && !read_anyway &&
+           (r->entry.type == ENTRY_DIR) == S_ISDIR(st->st_mode);
+}
+
+static void meet(struct walk *w, struct bytes name, const struct walk_seen *seen,
+    const struct timespec *now, const struct record *r)
+{
+    if (seen->sight == SIGHT_UNKNOWN || (seen->sight != SIGHT_ENTRY && !r))
+        return;
+    if (seen->sight != SIGHT_ENTRY) {
+        add_item(w, name, seen->sight, r);
+        return;
+    }
+    count(w, &seen->st);
+    if (r && is_settled(w, r, &seen->st)) {
+        if (r->dir)
+            walk_found_dir(w, r->dir, false);
+        return;
+    }
+    struct walk_item *item = add_item(w, name, SIGHT_ENTRY, r);
+    item->st = seen->st;
+    item->seen = *now;
+}
+
+static struct bytes name_at(const struct walk *w, size_t i)
+{
+    return (struct bytes){w->listing.names[i].name, w->listing.names[i].len};
+}
+
+/* Single names: each against its own record. */
+static int compare_names(
+    struct walk *w, struct manifest_txn *t, size_t n, const struct timespec *now, struct err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct record r;
+        struct bytes name = name_at(w, w->next + i);
+        int found = manifest_get(t, w->job.dir, name, &r, err);
+        if (found < 0)
+            return -1;
+        meet(w, name, &w->seen[i], now, found ? &r : NULL);
+    }
+    w->next += n;
+    return 0;
+}
+
+/* The records behind `after`, one at a time. */
+struct records {
+    struct bytes name;
+    struct record record;
+    int found; /* 1, 0 at the end, -1 */
+};
+
+/* Names and records are taken in order, so this is always the greatest name so far. */
+static void set_after(struct walk *w, struct bytes name)
+{
+    memcpy(w->after, name.data, name.len);
+    w->after_len = name.len;
+}
+
+static void next_record(struct walk *w, struct manifest_txn *t, struct records *r, struct err *err)
+{
+    struct bytes after = {w->after, w->after_len};
+    r->found = manifest_next(t, w->job.dir, after, &r->name, &r->record, err);
+}
+
+/* Merges the chunk with the records up to its last name, or all that are left when it is the last.
+ * Stops early when there are enough items; the rest is for the next call. */
+static int compare_range(
+    struct walk *w, struct manifest_txn *t, size_t n, const struct timespec *now, struct err *err)
+{
+    static const struct walk_seen gone = {.sight = SIGHT_GONE};
+    bool last = w->next + n == w->listing.count;
+    struct records r = {0};
+    size_t i = 0;
+    next_record(w, t, &r, err);
+    while (r.found >= 0 && w->item_count < WALK_ITEMS_MAX) {
+        bool no_name = i == n;
+        if (no_name && (r.found == 0 || !last))
+            break;
+        int order = no_name        ? 1
+                    : r.found == 0 ? -1
+                                   : bytes_compare(name_at(w, w->next + i), r.name);
+        struct bytes name = order > 0 ? r.name : name_at(w, w->next + i);
+        meet(w, name, order > 0 ? &gone : &w->seen[i], now, order < 0 ? NULL : &r.record);
+        i += order <= 0;
+        if (name.len <= PATH_NAME_MAX)
+            set_after(w, name);
+        if (order >= 0)
+            next_record(w, t, &r, err);
+    }
+    w->next += i;
+    return r.found < 0 ? -1 : w->item_count >= WALK_ITEMS_MAX;
+}
+
+int walk_compare(struct walk *w, struct err *err)
+{
+    struct manifest_txn *t;
+    struct timespec now;
+    size_t left = w->listing.count - w->next, n = left < WALK_CHUNK ? left : WALK_CHUNK;
+    arena_reset(&w->arena);
+    w->item_count = w->item_next = 0;
+    w->reading_turn = false;
+    if (!w->seen)
+        w->seen = mem_array(WALK_CHUNK, sizeof *w->seen);
+    clock_gettime(CLOCK_REALTIME, &now);
+    for (size_t i = 0; i < n; i++)
+        w->seen[i].sight = look(w, &w->listing.names[w->next + i], &w->seen[i].st);
+    if (manifest_begin(w->manifest, false, &t, err) != 0)
+        return -1;
+    int rc = manifest_dir_path(t, w->job.dir, w->path, &w->path_len, err);
+    if (rc == 1)
+        rc = w->names_only ? compare_names(w, t, n, &now, err) : compare_range(w, t, n, &now, err);
+    else if (rc == 0)
+        w->next = w->listing.count; /* the directory was deleted meanwhile */
+    manifest_abort(t);
+    return rc < 0 ? -1 : rc == 1 || w->next < w->listing.count;
+}
