@@ -1,0 +1,120 @@
+/*
+ * `mirrord check`: is the configuration right, and is the machine as it needs it? The parts of the
+ * check are in check_*.c; here are the order, the verdict, and --effective.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "command/check_report.h"
+#include "command/command.h"
+#include "command/options.h"
+
+enum { REACH_TIMEOUT_MS = 10000 };
+
+struct request {
+    const char *config, *as, *effective;
+    bool offline;
+};
+
+void check_report_problem(
+    struct check_report *r, const char *file, unsigned line, const char *what, const char *repair)
+{
+    r->problems++;
+    if (line)
+        printf("%s:%u: %s\n", file, line, what);
+    else
+        printf("%s: %s\n", file, what);
+    printf("    repair: %s\n", repair);
+}
+
+static void print_summary(const struct config *c)
+{
+    size_t pushed = 0, received = 0;
+    for (size_t i = 0; c->self && i < c->site_count; i++) {
+        bool primary = strcmp(c->sites[i].primary, c->self) == 0;
+        pushed += primary;
+        received += !primary && config_site_has_host(&c->sites[i], c->self);
+    }
+    printf("%s: %zu host%s, %zu site%s; ", c->path, c->host_count, c->host_count == 1 ? "" : "s",
+        c->site_count, c->site_count == 1 ? "" : "s");
+    if (c->self)
+        printf("this is %s, primary of %zu, secondary of %zu\n", c->self, pushed, received);
+    else
+        printf("this host is not in it\n");
+}
+
+static void print_rules(const struct config_site *s)
+{
+    for (size_t i = 0; i < filter_count(s->filter); i++) {
+        struct msg_rule rule;
+        filter_rule(s->filter, i, &rule);
+        printf("  %s %s\n", rule.include ? "include" : "exclude",
+            QUOTED(rule.pattern.data, rule.pattern.len));
+    }
+}
+
+static int print_effective(const struct config *c, const char *name, struct err *err)
+{
+    const struct config_site *s = config_site(c, name);
+    if (!s)
+        return err_set(err, ERR_USAGE, "there is no site %s in %s (on this host)", name, c->path);
+    printf("site %s (%s:%u)\n", s->name, s->file, s->line);
+    for (char **h = s->hosts; *h; h++)
+        printf("  %-9s %s: %s\n", strcmp(*h, s->primary) == 0 ? "primary" : "secondary", *h,
+            config_root_at(s, *h));
+    printf("  preset %s, owner %s, special-bits %s\n", s->preset, s->owner ? "yes" : "no",
+        s->special_bits ? "yes" : "no");
+    printf("  held when more than %u %% and more than %u entries would be deleted\n",
+        s->max_delete_percent, s->max_delete_count);
+    if (s->max_size)
+        printf("  files over %llu bytes are left alone\n", (unsigned long long)s->max_size);
+    printf("  rules, the last that matches wins (all else is mirrored):\n");
+    print_rules(s);
+    return 0;
+}
+
+static int check_all(const struct config *c, bool offline, struct err *err)
+{
+    struct check_report r = {.config = c};
+    print_summary(c);
+    check_report_places(&r);
+    check_report_roots(&r);
+    check_report_limits(&r);
+    if (!offline)
+        check_report_reach(&r, REACH_TIMEOUT_MS);
+    if (r.problems == 0) {
+        puts("all well");
+        return 0;
+    }
+    fflush(stdout);
+    return err_set(err, ERR_FAILED, "%u problem%s", r.problems, r.problems == 1 ? "" : "s");
+}
+
+int command_check(int argc, char **argv)
+{
+    struct request r = {.config = CONFIG_DEFAULT_PATH};
+    const struct option_spec specs[] = {
+        OPTION_CONFIG(&r.config),
+        OPTION_AS(&r.as),
+        {0, "effective", OPTION_TEXT, &r.effective, "SITE",
+            "print what is in force for this site, defaults and rules, and check nothing"},
+        {0, "offline", OPTION_FLAG, &r.offline, NULL, "do not try to reach the secondaries"},
+        {0},
+    };
+    const struct options o = {"[-c FILE] [--as HOST] [--offline | --effective SITE]",
+        "Checks configuration, roots, limits and reachability: what is wrong, its line, the "
+        "repair.",
+        specs, 0};
+    struct err err = {0};
+    struct config *c = NULL;
+    if (options_parse(&o, argc, argv, &err) <= 0 || config_load(r.config, r.as, &c, &err))
+        return options_report(argv[0], &err);
+    if (r.effective)
+        print_effective(c, r.effective, &err);
+    else
+        check_all(c, r.offline, &err);
+    config_free(c);
+    return options_report(argv[0], &err);
+}

@@ -1,0 +1,285 @@
+/*
+ * A configuration from the blocks of its files: what every key means and its default. The syntax is
+ * config_file.c's, single values are config_value.c's, the rules between hosts and sites are
+ * config_validate.c's.
+ */
+#include "command/config.h"
+
+#include <limits.h>
+#include <string.h>
+#include <sys/un.h>
+
+#include "base/mem.h"
+#include "command/config_impl.h"
+#include "command/words.h"
+#include "tree/state.h"
+
+#define WORDPRESS_MAX_SIZE (UINT64_C(2) << 30) /* larger files are backups */
+#define NOT_SAID           UINT64_MAX
+
+/* Split here once, so that everybody who starts it may rely on there being a command. */
+static int check_command(const struct config_block *b, const struct config_host *h, struct err *err)
+{
+    char **words = words_split(h->remote_command);
+    bool good = words && words[0];
+    words_free(words);
+    return good ? 0
+                : config_fail_at(b, "remote-command", err,
+                      "'%s' is no command, or a quote is not closed", h->remote_command);
+}
+
+static int read_host(const struct config_block *b, struct config_host *h, struct err *err)
+{
+    static const char *const transports[] = {"auto", "libssh2", "openssh", "child", NULL};
+    static const char *const compressions[] = {"auto", "none", "zstd", NULL};
+    unsigned transport = TRANSPORT_AUTO, compress = COMPRESS_AUTO;
+    h->file = mem_copy_string(b->file);
+    h->line = b->line;
+    h->remote_command = mem_copy_string("mirrord");
+    if (config_take_title(b, &h->name, err) || config_take_text(b, "address", &h->address, err) ||
+        config_take_text(b, "user", &h->user, err) ||
+        config_take_number(b, "port", 1, 65535, &h->port, err) ||
+        config_take_path(b, "identity", &h->identity, err) ||
+        config_take_path(b, "known-hosts", &h->known_hosts, err) ||
+        config_take_text(b, "remote-command", &h->remote_command, err) ||
+        config_take_word(b, "transport", transports, &transport, err) ||
+        config_take_word(b, "compress", compressions, &compress, err) ||
+        config_take_size(b, "bwlimit", &h->bwlimit, err) || check_command(b, h, err))
+        return -1;
+    h->transport = (enum conn_transport)transport;
+    h->compress = (enum config_compress)compress;
+    if (!h->address)
+        h->address = mem_copy_string(h->name);
+    return 0;
+}
+
+static int take_patterns(
+    const struct config_block *b, const char *key, bool include, struct filter *f, struct err *err)
+{
+    const struct config_value *v = config_value(b, key);
+    for (size_t i = 0; v && i < v->count; i++) {
+        struct err why;
+        if (filter_add(f, include, bytes_of(v->texts[i]), &why))
+            return config_fail_at(b, key, err, "%s", why.text);
+    }
+    return 0;
+}
+
+static int take_preset(const struct config_block *b, struct config_site *s, struct err *err)
+{
+    struct err why;
+    if (config_take_text(b, "preset", &s->preset, err))
+        return -1;
+    struct filter *scratch = filter_new();
+    int rc = filter_add_preset(scratch, s->preset, &why);
+    filter_free(scratch);
+    return rc ? config_fail_at(b, "preset", err, "%s", why.text) : 0;
+}
+
+/* The settings that `defaults` and sites share; what is not set stays, patterns are added. */
+static int take_settings(const struct config_block *b, struct config_site *s, struct err *err)
+{
+    if (take_preset(b, s, err) || config_take_bool(b, "owner", &s->owner, err) ||
+        config_take_bool(b, "special-bits", &s->special_bits, err) ||
+        config_take_percent(b, "max-delete", &s->max_delete_percent, err) ||
+        config_take_number(b, "max-delete-count", 0, UINT_MAX, &s->max_delete_count, err) ||
+        config_take_size(b, "max-size", &s->max_size, err) ||
+        take_patterns(b, "exclude", false, s->filter, err) ||
+        take_patterns(b, "include", true, s->filter, err))
+        return -1;
+    return 0;
+}
+
+static int read_at(const struct config_block *b, struct config_site *s, struct err *err)
+{
+    s->at = mem_array(b->block_count, sizeof *s->at);
+    for (size_t i = 0; i < b->block_count; i++) {
+        struct config_at *at = &s->at[s->at_count++];
+        if (config_take_title(&b->blocks[i], &at->host, err) ||
+            config_take_root(&b->blocks[i], "root", &at->root, err))
+            return -1;
+    }
+    return 0;
+}
+
+static int read_site_hosts(const struct config_block *b, struct config_site *s, struct err *err)
+{
+    const struct config_value *v = config_value(b, "hosts");
+    s->hosts = mem_array((v ? v->count : 0) + 1, sizeof *s->hosts);
+    for (size_t i = 0; v && i < v->count; i++)
+        s->hosts[i] = mem_copy_string(v->texts[i]);
+    return v ? 0 : config_fail_at(b, "", err, "it has no hosts: say hosts = {web1, web2}");
+}
+
+static void set_site_defaults(const struct config_block *b, struct config_site *s)
+{
+    s->file = mem_copy_string(b->file);
+    s->line = b->line;
+    s->preset = mem_copy_string("none");
+    s->filter = filter_new();
+    s->owner = true;
+    s->max_delete_percent = 20;
+    s->max_delete_count = 200;
+    s->max_size = NOT_SAID;
+}
+
+/* A site, or with root_key "glob" a block of them. *s is filled as far as it went, for freeing. */
+static int read_site(const struct config_block *b, const struct config_block *defaults,
+    const char *root_key, struct config_site *s, struct err *err)
+{
+    struct err why;
+    set_site_defaults(b, s);
+    if (read_site_hosts(b, s, err) || config_take_title(b, &s->name, err) ||
+        (defaults && take_settings(defaults, s, err)) || take_settings(b, s, err) ||
+        config_take_root(b, root_key, &s->root, err) ||
+        config_take_text(b, "primary", &s->primary, err) || read_at(b, s, err))
+        return -1;
+    if (!s->root)
+        return config_fail_at(b, "", err, "it has no %s", root_key);
+    if (!s->primary)
+        return config_fail_at(b, "", err, "it has no primary: say which host is written to");
+    if (s->max_size == NOT_SAID)
+        s->max_size = strcmp(s->preset, "wordpress") == 0 ? WORDPRESS_MAX_SIZE : 0;
+    if (filter_add_preset(s->filter, s->preset, &why))
+        return config_fail_at(b, "exclude", err, "%s", why.text);
+    return 0;
+}
+
+static int read_globals(struct config *c, const struct config_block *file, struct err *err)
+{
+    struct {
+        const char *key;
+        char **to;
+    } globals[] = {{"state-dir", &c->state_dir}, {"control", &c->control},
+        {"identity", &c->identity}, {"known-hosts", &c->known_hosts}};
+    for (size_t i = 0; i < sizeof globals / sizeof *globals; i++) {
+        if (*globals[i].to && config_value(file, globals[i].key))
+            return config_fail_at(file, globals[i].key, err, "is set in another file already");
+        if (config_take_path(file, globals[i].key, globals[i].to, err))
+            return -1;
+    }
+    if (c->control && strlen(c->control) >= sizeof((struct sockaddr_un *)0)->sun_path)
+        return config_fail_at(file, "control", err, "is longer than a socket's path can be");
+    return 0;
+}
+
+static int add_host(struct config *c, const struct config_block *b, struct err *err)
+{
+    const struct config_host *first = config_host(c, b->title);
+    if (first)
+        return config_fail_at(
+            b, "", err, "is there twice (first at %s:%u)", first->file, first->line);
+    c->hosts = mem_resize(c->hosts, c->host_count + 1, sizeof *c->hosts);
+    c->hosts[c->host_count] = (struct config_host){0};
+    return read_host(b, &c->hosts[c->host_count++], err);
+}
+
+static int read_hosts(struct config *c, const struct config_block *file, struct err *err)
+{
+    for (size_t i = 0; i < file->block_count; i++)
+        if (strcmp(file->blocks[i].kind, "host") == 0 && add_host(c, &file->blocks[i], err))
+            return -1;
+    return 0;
+}
+
+static int find_defaults(
+    const struct config_block *files, const struct config_block **out, struct err *err)
+{
+    for (size_t i = 0; i < files->block_count; i++) {
+        const struct config_block *file = &files->blocks[i];
+        for (size_t j = 0; j < file->block_count; j++) {
+            const struct config_block *b = &file->blocks[j];
+            if (strcmp(b->kind, "defaults") != 0)
+                continue;
+            if (*out)
+                return config_fail_at(
+                    b, "", err, "is there twice (first at %s:%u)", (*out)->file, (*out)->line);
+            *out = b;
+        }
+    }
+    return 0;
+}
+
+static int read_sites(struct config *c, const struct config_block *file,
+    const struct config_block *defaults, struct err *err)
+{
+    for (size_t i = 0; i < file->block_count; i++) {
+        const struct config_block *b = &file->blocks[i];
+        bool glob = strcmp(b->kind, "sites") == 0;
+        if (!glob && strcmp(b->kind, "site") != 0)
+            continue;
+        struct config_site **list = glob ? &c->globs : &c->sites;
+        size_t *count = glob ? &c->glob_count : &c->site_count;
+        config_add_site(list, count, &(struct config_site){0});
+        struct config_site *s = &(*list)[*count - 1];
+        if (read_site(b, defaults, glob ? "glob" : "root", s, err) ||
+            config_validate_site(c, s, glob, err))
+            return -1;
+    }
+    return 0;
+}
+
+/* --as, else the host name, in full and then its first label. */
+static int find_self(struct config *c, const char *as, struct err *err)
+{
+    char name[HOST_NAME_MAX + 1] = "";
+    if (as && !config_host(c, as))
+        return err_set(err, ERR_USAGE, "--as %s: there is no such host in %s", as, c->path);
+    gethostname(name, sizeof name - 1);
+    const struct config_host *h = config_host(c, as ? as : name);
+    if (!h) {
+        name[strcspn(name, ".")] = '\0';
+        h = config_host(c, name);
+    }
+    c->self = h ? mem_copy_string(h->name) : NULL;
+    return 0;
+}
+
+static void set_default_places(struct config *c)
+{
+    if (!c->state_dir)
+        c->state_dir = state_default_dir();
+    if (!c->control)
+        c->control = config_default_control(c->state_dir);
+}
+
+static int build(
+    struct config *c, const struct config_block *files, const char *as, struct err *err)
+{
+    const struct config_block *defaults = NULL;
+    for (size_t i = 0; i < files->block_count; i++)
+        if (read_globals(c, &files->blocks[i], err) || read_hosts(c, &files->blocks[i], err))
+            return -1;
+    if (find_self(c, as, err) || find_defaults(files, &defaults, err))
+        return -1;
+    for (size_t i = 0; i < files->block_count; i++)
+        if (read_sites(c, &files->blocks[i], defaults, err))
+            return -1;
+    set_default_places(c);
+    return config_expand(c, err) || config_validate_all(c, err) ? -1 : 0;
+}
+
+static char *absolute(const char *path)
+{
+    if (path[0] == '/')
+        return mem_copy_string(path);
+    char *cwd CLEANUP_FREE = getcwd(NULL, 0);
+    return mem_format("%s/%s", cwd ? cwd : "", path);
+}
+
+int config_load(const char *path, const char *as, struct config **out, struct err *err)
+{
+    struct config *c = mem_alloc(sizeof *c);
+    struct config_block *files = NULL;
+    c->path = absolute(path);
+    int rc = config_file_read(c->path, &files, err);
+    if (rc == 0)
+        rc = build(c, files, as, err);
+    config_file_free(files);
+    if (rc) {
+        config_free(c);
+        return -1;
+    }
+    *out = c;
+    return 0;
+}

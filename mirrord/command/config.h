@@ -1,0 +1,103 @@
+/*
+ * The configuration: one identical file for all hosts (DESIGN 10), read with libconfuse
+ * (config_file.c alone includes it). Unknown keys and bad values are errors with file and line and
+ * the nearest valid key.
+ */
+#ifndef COMMAND_CONFIG_H
+#define COMMAND_CONFIG_H
+
+#include "base/err.h"
+#include "link/conn.h"
+#include "tree/filter.h"
+
+#define CONFIG_DEFAULT_PATH "/etc/mirrord/mirrord.conf"
+
+enum config_compress { COMPRESS_AUTO, COMPRESS_NONE, COMPRESS_ZSTD };
+
+struct config_host {
+    char *name;
+    char *address;        /* default: the name */
+    char *user;           /* NULL: not given */
+    unsigned port;        /* 0: not given */
+    char *identity;       /* NULL: the global one */
+    char *known_hosts;    /* NULL: the global one */
+    char *remote_command; /* default "mirrord"; may hold arguments, split at blanks, quotes honoured
+                           */
+    enum conn_transport transport;
+    enum config_compress compress;
+    uint64_t bwlimit; /* bytes per second; 0: none */
+    char *file;       /* where it is defined, for messages */
+    unsigned line;
+};
+
+/* What differs on one host. */
+struct config_at {
+    char *host;
+    char *root; /* NULL: as the site's */
+};
+
+struct config_site {
+    char *name;
+    char *root;
+    char **hosts; /* names, NULL-terminated */
+    char *primary;
+    struct config_at *at;
+    size_t at_count;
+    char *preset;                /* its name: "none" or "wordpress" */
+    struct filter *filter;       /* preset, exclude, include, in this order */
+    bool owner;                  /* mirror owner and group; default true */
+    bool special_bits;           /* keep setuid and setgid of files; default false */
+    unsigned max_delete_percent; /* default 20 */
+    unsigned max_delete_count;   /* default 200: held only when both are passed */
+    uint64_t max_size;           /* bytes; 0: no limit */
+    char *file;                  /* where it is defined, for messages */
+    unsigned line;
+};
+
+struct config {
+    char *path; /* of the main file, absolute */
+    char *state_dir;
+    char *control; /* path of the control socket */
+    char *identity, *known_hosts;
+    struct config_host *hosts;
+    size_t host_count;
+    struct config_site *sites; /* `sites` globs already expanded for the host `self` */
+    size_t site_count;
+    struct config_site *globs; /* the `sites` blocks themselves: root is a pattern with one '*' */
+    size_t glob_count;
+    char *self; /* this host's name in the file, or NULL when it is not in it */
+};
+
+/* as: --as, or NULL: the host name (full, then its first label). Glob roots are expanded with the
+ * root that `self` has for them. All errors are ERR_USAGE with "file:line: …". */
+int config_load(const char *path, const char *as, struct config **out, struct err *err);
+void config_free(struct config *c);
+
+const struct config_host *config_host(const struct config *c, const char *name); /* or NULL */
+const struct config_site *config_site(const struct config *c, const char *name); /* or NULL */
+const char *config_root_at(const struct config_site *s, const char *host);
+bool config_site_has_host(const struct config_site *s, const char *host);
+
+/* A site, or the `sites` block that gives this name to what its pattern would match although
+ * nothing is there yet (a new secondary), and the root of that name on that host. 0, the caller
+ * frees *root; 1: no such site. */
+int config_find_root(const struct config *c, const char *name, const char *host,
+    const struct config_site **site, char **root);
+
+/* Where the control socket is when nobody says: /run/mirrord/control for root, else beneath
+ * XDG_RUNTIME_DIR or the state directory. The caller frees it. */
+char *config_default_control(const char *state_dir);
+
+/* Where to ask the daemon: `control` if given, else what the configuration says. When nobody named
+ * a file (config NULL) and the default one is missing, the default place; a bad one is warned
+ * about. 0 with *out (the caller frees it), or -1. */
+int config_control_path(const char *control, const char *config, char **out, struct err *err);
+
+/* An absolute path without doubled slashes, "." or a slash at its end; NULL for one that is
+ * relative or goes through "..". The caller frees it. */
+char *config_clean_path(const char *path);
+
+/* "10", "500K", "20M", "1.5G" bytes (per second); "20%" is the caller's. 0 or -1. */
+int config_parse_size(const char *text, uint64_t *out, struct err *err);
+
+#endif

@@ -1,0 +1,135 @@
+/* Looking things up in a loaded configuration, sizes, and freeing; see config.h. */
+#include <math.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "command/config_impl.h"
+
+const struct config_host *config_host(const struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->host_count; i++)
+        if (strcmp(c->hosts[i].name, name) == 0)
+            return &c->hosts[i];
+    return NULL;
+}
+
+const struct config_site *config_site(const struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->site_count; i++)
+        if (strcmp(c->sites[i].name, name) == 0)
+            return &c->sites[i];
+    return NULL;
+}
+
+const char *config_root_at(const struct config_site *s, const char *host)
+{
+    for (size_t i = 0; i < s->at_count; i++)
+        if (s->at[i].root && strcmp(s->at[i].host, host) == 0)
+            return s->at[i].root;
+    return s->root;
+}
+
+bool config_site_has_host(const struct config_site *s, const char *host)
+{
+    for (char **h = s->hosts; *h; h++)
+        if (strcmp(*h, host) == 0)
+            return true;
+    return false;
+}
+
+/* What a shell's * would match in one component of a path, and a site may be called. */
+static bool name_matches(const char *name)
+{
+    return *name && *name != '.' && !strpbrk(name, "/:*");
+}
+
+int config_find_root(const struct config *c, const char *name, const char *host,
+    const struct config_site **site, char **root)
+{
+    const struct config_site *s = config_site(c, name);
+    if (s) {
+        *site = s;
+        *root = mem_copy_string(config_root_at(s, host));
+        return 0;
+    }
+    for (size_t i = 0; name_matches(name) && i < c->glob_count; i++) {
+        s = &c->globs[i];
+        if (!config_site_has_host(s, host))
+            continue;
+        const char *pattern = config_root_at(s, host);
+        size_t before = strcspn(pattern, "*");
+        *site = s;
+        *root = mem_format("%.*s%s%s", (int)before, pattern, name, pattern + before + 1);
+        return 0;
+    }
+    return 1;
+}
+
+int config_parse_size(const char *text, uint64_t *out, struct err *err)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    double v = text[0] >= '0' && text[0] <= '9' ? strtod(text, &end) : -1;
+    if (v < 0 || strpbrk(text, "xXpPeE"))
+        return err_set(err, ERR_USAGE, "'%s' is not a size such as 500K, 20M or 1.5G", text);
+    const char *unit = *end ? strchr(units, *end & ~0x20) : NULL;
+    if (unit) {
+        v *= ldexp(1, 10 * (int)(unit - units + 1));
+        end++;
+    }
+    if (*end || v >= 9e18)
+        return err_set(err, ERR_USAGE, "'%s' is not a size such as 500K, 20M or 1.5G", text);
+    *out = (uint64_t)v;
+    return 0;
+}
+
+static void free_host(struct config_host *h)
+{
+    free(h->name);
+    free(h->address);
+    free(h->user);
+    free(h->identity);
+    free(h->known_hosts);
+    free(h->remote_command);
+    free(h->file);
+}
+
+static void free_site(struct config_site *s)
+{
+    free(s->name);
+    free(s->root);
+    for (char **h = s->hosts; h && *h; h++)
+        free(*h);
+    free(s->hosts);
+    free(s->primary);
+    for (size_t i = 0; i < s->at_count; i++) {
+        free(s->at[i].host);
+        free(s->at[i].root);
+    }
+    free(s->at);
+    free(s->preset);
+    filter_free(s->filter);
+    free(s->file);
+}
+
+void config_free(struct config *c)
+{
+    if (!c)
+        return;
+    for (size_t i = 0; i < c->host_count; i++)
+        free_host(&c->hosts[i]);
+    for (size_t i = 0; i < c->site_count; i++)
+        free_site(&c->sites[i]);
+    for (size_t i = 0; i < c->glob_count; i++)
+        free_site(&c->globs[i]);
+    free(c->hosts);
+    free(c->sites);
+    free(c->globs);
+    free(c->path);
+    free(c->state_dir);
+    free(c->control);
+    free(c->identity);
+    free(c->known_hosts);
+    free(c->self);
+    free(c);
+}

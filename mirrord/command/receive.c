@@ -1,0 +1,111 @@
+/*
+ * `mirrord receive`: the secondary's end, started by sshd. Here is only the fence: what the other
+ * end may ask for, from --root or from this host's configuration. The session is secondary/'s.
+ */
+#include <limits.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "command/command.h"
+#include "command/config.h"
+#include "command/options.h"
+#include "secondary/receive.h"
+#include "tree/state.h"
+
+struct request {
+    const char *root, *config, *as, *state_dir;
+};
+
+/* By the configuration: the site must be here and this host one of its secondaries. The root that
+ * was asked for does not count. */
+static int resolve(void *ctx, struct bytes name, struct bytes asked, char **root, struct err *err)
+{
+    const struct config *c = ctx;
+    const struct config_site *s;
+    char *text CLEANUP_FREE = mem_copy_bytes(name.data, name.len);
+    char *found CLEANUP_FREE = NULL;
+    (void)asked;
+    if (name.len == 0)
+        return err_set(err, ERR_REFUSED,
+            "this key serves the sites of %s, and no directory outside of them", c->path);
+    if (strlen(text) != name.len || config_find_root(c, text, c->self, &s, &found))
+        return err_set(err, ERR_REFUSED, "there is no site %s in %s on %s",
+            QUOTED(name.data, name.len), c->path, c->self);
+    if (!config_site_has_host(s, c->self))
+        return err_set(err, ERR_REFUSED, "%s is not among the hosts of site %s (%s:%u)", c->self,
+            s->name, s->file, s->line);
+    if (strcmp(s->primary, c->self) == 0)
+        return err_set(err, ERR_REFUSED, "%s is the primary of site %s (%s:%u), not a secondary",
+            c->self, s->name, s->file, s->line);
+    *root = TAKE_PTR(found);
+    return 0;
+}
+
+static int serve(
+    const struct receive_fence *fence, const char *state_dir, const char *host, struct err *err)
+{
+    char *fallback CLEANUP_FREE = state_dir ? NULL : state_default_dir();
+    const struct receive_options o = {.fence = fence,
+        .state_dir = state_dir ? state_dir : fallback,
+        .host = host,
+        .in = STDIN_FILENO,
+        .out = STDOUT_FILENO};
+    return receive_run(&o, err);
+}
+
+static int serve_root(const struct request *r, struct err *err)
+{
+    char host[HOST_NAME_MAX + 1] = "";
+    struct receive_fence fence;
+    gethostname(host, sizeof host - 1);
+    if (receive_fence_root(r->root, &fence, err))
+        return -1;
+    int rc = serve(&fence, r->state_dir, r->as ? r->as : host, err);
+    receive_fence_free(&fence);
+    return rc;
+}
+
+static int serve_config(const struct request *r, struct err *err)
+{
+    struct config *c;
+    if (config_load(r->config ? r->config : CONFIG_DEFAULT_PATH, r->as, &c, err))
+        return -1;
+    int rc;
+    if (!c->self) {
+        rc = err_set(err, ERR_USAGE, "%s does not have this host: say --as HOST", c->path);
+    } else {
+        const struct receive_fence fence = {resolve, c};
+        rc = serve(&fence, r->state_dir ? r->state_dir : c->state_dir, c->self, err);
+    }
+    config_free(c);
+    return rc;
+}
+
+int command_receive(int argc, char **argv)
+{
+    struct request r = {0};
+    int verbosity = 0;
+    const struct option_spec specs[] = {
+        {0, "root", OPTION_TEXT, &r.root, "DIR", "serve this directory and what is beneath it"},
+        OPTION_CONFIG(&r.config),
+        OPTION_AS(&r.as),
+        OPTION_STATE_DIR(&r.state_dir),
+        OPTION_VERBOSE(&verbosity),
+        OPTION_QUIET(&verbosity),
+        {0},
+    };
+    const struct options o = {"[--root DIR | -c FILE [--as HOST]]",
+        "The secondary's end of a session, on standard input and output; sshd starts it.", specs,
+        0};
+    struct err err = {0};
+    if (options_parse(&o, argc, argv, &err) <= 0)
+        return options_report(argv[0], &err);
+    options_set_level(LOG_LEVEL_WARNING, verbosity);
+    if (r.root && r.config)
+        err_set(&err, ERR_USAGE, "--root and -c exclude each other; see mirrord(8)");
+    else if (r.root)
+        serve_root(&r, &err);
+    else
+        serve_config(&r, &err);
+    return options_report(argv[0], &err);
+}

@@ -1,0 +1,300 @@
+/* One resync from its walk to its last acknowledgement; see resync_job.h. Options and output
+ * formats are resync.c's and resync_report.c's. */
+#include "command/resync_job.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "primary/seen.h"
+
+enum { WALK_STEP_MS = 50, SEEN_STORE = 1024, PROGRESS_MS = 200 };
+
+struct job {
+    const struct resync_job *o;
+    struct resync_result *out;
+    struct site *site;
+    struct seen *seen;
+    struct push_site *ps;
+    struct conn *conn;
+    uint64_t started_ms, shown_ms;
+    uint64_t tree_bytes;
+    struct err trouble; /* of storing what was seen: costs the next run time */
+};
+
+/* Connecting while the tree is walked. */
+struct dial {
+    struct conn_options options;
+    struct conn *conn;
+    struct err err;
+    int result;
+    pthread_t thread;
+};
+
+static void *dial_thread(void *arg)
+{
+    struct dial *d = arg;
+    d->result = conn_open(&d->options, &d->conn, &d->err);
+    return NULL;
+}
+
+static int dial_start(struct dial *d, const struct resync_job *j, struct err *err)
+{
+    d->options = j->target->link;
+    d->options.stop = j->stop;
+    int r = pthread_create(&d->thread, NULL, dial_thread, d);
+    return r == 0 ? 0 : err_sys(err, r, "start a thread");
+}
+
+static int dial_end(struct dial *d, struct err *err)
+{
+    pthread_join(d->thread, NULL);
+    if (d->result < 0)
+        *err = d->err;
+    return d->result;
+}
+
+static void add_error(struct job *j, struct bytes path, const char *why)
+{
+    struct resync_result *r = j->out;
+    r->errors = mem_resize(r->errors, r->error_count + 1, sizeof *r->errors);
+    r->errors[r->error_count++] = (struct resync_error){
+        .path = mem_copy_bytes(path.data, path.len), .text = mem_copy_string(why)};
+}
+
+static void on_skipped(void *ctx, struct bytes path, const char *why)
+{
+    struct job *j = ctx;
+    if (j->o->name_skipped)
+        log_warn("skipped %s: %s", QUOTED(path.data, path.len), why);
+}
+
+static void on_unreadable(void *ctx, struct bytes path, const struct err *why)
+{
+    add_error(ctx, path, why->text);
+    log_error("%s: %s", QUOTED(path.data, path.len), why->text);
+}
+
+static void show_walk(struct job *j, const struct walk_counts *c)
+{
+    uint64_t now = io_now_ms();
+    if (!j->o->progress || now - j->shown_ms < PROGRESS_MS)
+        return;
+    j->shown_ms = now;
+    fprintf(j->o->progress, "\r\033[Klooking: %llu entries", (unsigned long long)c->entries);
+    fflush(j->o->progress);
+}
+
+static bool stopped(const struct job *j)
+{
+    return j->o->stop && *j->o->stop;
+}
+
+static int walk_tree(struct job *j, struct err *err)
+{
+    const struct walk_options options = {.checksum = j->site->options.checksum,
+        .find_moves = true,
+        .keep_special = j->site->options.special_bits};
+    const struct walk_hooks hooks = {.skipped = on_skipped, .unreadable = on_unreadable, .ctx = j};
+    struct names *names = names_new(NULL);
+    struct walk *w = walk_new(j->site->root, j->site->manifest, j->site->filter, names,
+        (struct bytes){0}, &options, &hooks);
+    int r = WALK_MORE;
+    while (r == WALK_MORE && !stopped(j)) {
+        r = walk_step(w, WALK_STEP_MS, err);
+        show_walk(j, walk_counts(w));
+    }
+    j->out->walk = *walk_counts(w);
+    walk_free(w);
+    names_free(names);
+    if (r == WALK_MORE)
+        return err_set(err, ERR_FAILED, "interrupted: what is there stays as it is");
+    j->site->scanned = r == WALK_DONE;
+    return r;
+}
+
+static void store_seen(struct job *j)
+{
+    struct err err;
+    if (seen_store(j->seen, &err) < 0 && !j->trouble.code) {
+        j->trouble = err;
+        log_warn("%s (the next run will read more than it needs to)", err.text);
+    }
+}
+
+static void on_seen(void *ctx, struct site *s, struct bytes path, const struct record *r)
+{
+    struct job *j = ctx;
+    (void)s;
+    seen_add(j->seen, path, r);
+    if (seen_count(j->seen) >= SEEN_STORE)
+        store_seen(j);
+}
+
+static void on_changed(void *ctx)
+{
+    (void)ctx;
+}
+
+static void on_item(
+    void *ctx, struct push_site *ps, enum push_event what, struct bytes path, struct bytes source)
+{
+    static const char *const words[] = {[PUSH_CREATED] = "create",
+        [PUSH_UPDATED] = "update",
+        [PUSH_DELETED] = "delete",
+        [PUSH_MOVED] = "move"};
+    struct job *j = ctx;
+    (void)ps;
+    if (!j->o->itemize)
+        return;
+    const char *name = path.len ? QUOTED(path.data, path.len) : ".";
+    if (source.len)
+        fprintf(j->o->itemize, "%s %s -> %s\n", words[what], QUOTED(source.data, source.len), name);
+    else
+        fprintf(j->o->itemize, "%s %s\n", words[what], name);
+}
+
+static void on_failed(void *ctx, struct push_site *ps, struct bytes path, const char *why)
+{
+    (void)ps;
+    add_error(ctx, path, why);
+    log_error("%s: %s", QUOTED(path.data, path.len), why);
+}
+
+static void show_rate(struct job *j, const struct push_counts *c, double seconds)
+{
+    double rate = seconds > 0 ? (double)c->done_bytes / seconds : 0;
+    uint64_t left = c->owed_bytes > c->done_bytes ? c->owed_bytes - c->done_bytes : 0;
+    fprintf(j->o->progress, "\r\033[K%llu/%llu files  %.1f/%.1f MB  %.1f MB/s",
+        (unsigned long long)c->done, (unsigned long long)c->owed, (double)c->done_bytes / 1e6,
+        (double)c->owed_bytes / 1e6, rate / 1e6);
+    if (rate > 0) {
+        unsigned long long eta = (unsigned long long)((double)left / rate);
+        fprintf(j->o->progress, "  %llu:%02llu left", eta / 60, eta % 60);
+    }
+    fflush(j->o->progress);
+}
+
+static void on_progress(void *ctx)
+{
+    struct job *j = ctx;
+    uint64_t now = io_now_ms();
+    if (!j->o->progress || now - j->shown_ms < PROGRESS_MS)
+        return;
+    j->shown_ms = now;
+    show_rate(j, &j->ps->counts, (double)(now - j->started_ms) / 1000);
+}
+
+static void no_wake(void *ctx)
+{
+    (void)ctx; /* one thread: it looks at the queue by itself */
+}
+
+/* How the site ended, once its session is over. */
+static int verdict(const struct job *j, struct err *err)
+{
+    if (j->ps->state == PUSH_HELD || j->ps->state == PUSH_FAILED) {
+        *err = j->ps->error;
+        return -1;
+    }
+    if (j->out->error_count)
+        return err_set(err, ERR_PARTIAL, "%zu path%s could not be mirrored; the rest is equal",
+            j->out->error_count, j->out->error_count == 1 ? "" : "s");
+    if (stopped(j))
+        return err_set(err, ERR_FAILED, "interrupted: run it again to go on");
+    return 0;
+}
+
+static int push_site(struct job *j, struct err *err)
+{
+    struct push_site_list sites = TAILQ_HEAD_INITIALIZER(sites);
+    struct queue *queue = queue_new(no_wake, NULL);
+    j->ps = push_site_new(queue, j->site, j->o->target->remote_root);
+    TAILQ_INSERT_TAIL(&sites, j->ps, order);
+    const struct push_options o = {.conn = j->conn,
+        .queue = queue,
+        .sites = &sites,
+        .name = j->o->target->name,
+        .host = j->o->host,
+        .host_id = j->o->host_id,
+        .compress = j->o->target->compress,
+        .bwlimit = j->o->target->bwlimit,
+        .stop = j->o->stop,
+        .wake_fd = -1,
+        .once = true,
+        .hooks = {.changed = on_changed,
+            .item = on_item,
+            .failed = on_failed,
+            .progress = on_progress,
+            .ctx = j}};
+    int r = push_run(&o, err);
+    j->out->push = j->ps->counts;
+    if (r == 0)
+        r = verdict(j, err);
+    push_site_free(queue, j->ps);
+    queue_free(queue);
+    return r;
+}
+
+static int connect_and_push(struct job *j, struct err *err)
+{
+    struct dial dial = {0};
+    if (dial_start(&dial, j->o, err) < 0)
+        return -1;
+    int walked = walk_tree(j, err);
+    struct err unreachable;
+    int dialled = dial_end(&dial, &unreachable);
+    j->conn = dial.conn;
+    if (walked < 0)
+        return -1;
+    if (dialled < 0) {
+        *err = unreachable;
+        return -1;
+    }
+    int r = push_site(j, err);
+    if (r < 0 && err->code != ERR_PARTIAL)
+        err_prefix(err, "%s", j->o->target->name);
+    return r;
+}
+
+static void finish(struct job *j)
+{
+    store_seen(j);
+    if (j->conn) {
+        conn_counts(j->conn, &j->out->bytes_sent, &j->out->bytes_received);
+        j->out->kind = mem_copy_string(conn_kind(j->conn));
+    }
+    conn_close(j->conn);
+    if (j->o->progress) {
+        fprintf(j->o->progress, "\r\033[K");
+        fflush(j->o->progress);
+    }
+    j->out->seconds = (double)(io_now_ms() - j->started_ms) / 1000;
+}
+
+int resync_job_run(const struct resync_job *o, struct resync_result *out, struct err *err)
+{
+    struct job j = {.o = o, .out = out, .started_ms = io_now_ms()};
+    if (site_open(&o->site, &j.site, err) != 0)
+        return -1;
+    j.site->hooks.seen = on_seen;
+    j.site->hooks.ctx = &j;
+    j.seen = seen_new(j.site);
+    int r = connect_and_push(&j, err);
+    finish(&j);
+    seen_free(j.seen);
+    site_unref(j.site);
+    return r;
+}
+
+void resync_result_free(struct resync_result *r)
+{
+    for (size_t i = 0; i < r->error_count; i++) {
+        free(r->errors[i].path);
+        free(r->errors[i].text);
+    }
+    free(r->errors);
+    free(r->kind);
+}

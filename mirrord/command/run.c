@@ -1,0 +1,236 @@
+/*
+ * `mirrord run`: the daemon. Here the configuration becomes the plan of primary/daemon.h, and again
+ * on a reload; everything else is primary/'s.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "command/command.h"
+#include "command/config.h"
+#include "command/far.h"
+#include "command/options.h"
+#include "command/words.h"
+#include "primary/daemon.h"
+#include "tree/digest.h"
+#include "tree/state.h"
+
+struct run {
+    const char *config, *as, *state_dir, *control;
+    char *state_dir_now, *control_now; /* of the first plan: these two stay while it runs */
+};
+
+/* A plan and what it points to besides the configuration. */
+struct plan {
+    struct daemon_plan daemon;
+    struct peer_options *peers;
+    char ***argvs; /* of each peer's far end */
+    struct daemon_site *sites;
+    struct daemon_target *targets; /* of all sites, one after the other */
+};
+
+static void plan_free(struct plan *p)
+{
+    for (size_t i = 0; p->argvs && i < p->daemon.peer_count; i++)
+        words_free(p->argvs[i]);
+    free(p->argvs);
+    free(p->peers);
+    free(p->sites);
+    free(p->targets);
+}
+
+static bool pushes(const struct config *c, const struct config_site *s)
+{
+    return c->self && strcmp(s->primary, c->self) == 0;
+}
+
+static bool is_secondary(const struct config *c, const char *host)
+{
+    for (size_t i = 0; i < c->site_count; i++)
+        if (pushes(c, &c->sites[i]) && config_site_has_host(&c->sites[i], host))
+            return true;
+    return false;
+}
+
+static int plan_peer(struct plan *p, const struct config *c, const struct config_host *h,
+    const struct digest *host_id, struct err *err)
+{
+    size_t n = p->daemon.peer_count;
+    p->argvs[n] = far_peer_options(c, h, host_id, &p->peers[n], err);
+    if (!p->argvs[n])
+        return -1;
+    p->daemon.peer_count++;
+    return 0;
+}
+
+static int plan_peers(struct plan *p, const struct config *c, struct err *err)
+{
+    struct digest host_id;
+    p->peers = mem_array(c->host_count, sizeof *p->peers);
+    p->argvs = mem_array(c->host_count, sizeof *p->argvs);
+    if (state_host_id(p->daemon.state_dir, &host_id, err))
+        return -1;
+    for (size_t i = 0; i < c->host_count; i++) {
+        const struct config_host *h = &c->hosts[i];
+        if (c->self && strcmp(h->name, c->self) != 0 && is_secondary(c, h->name) &&
+            plan_peer(p, c, h, &host_id, err))
+            return -1;
+    }
+    p->daemon.peers = p->peers;
+    return 0;
+}
+
+/* Over everything that matters for the site: equal means that a reload leaves it alone. */
+static uint64_t site_identity(const struct daemon_site *s)
+{
+    struct digest filter, d;
+    const struct site_options *o = &s->options;
+    char *text CLEANUP_FREE = mem_format("%s\n%s\n%s\n%d %d %u %u %llu\n", o->name, o->root,
+        o->state_dir, o->owner, o->special_bits, o->max_delete_percent, o->max_delete_count,
+        (unsigned long long)o->max_size);
+    for (size_t i = 0; i < s->target_count; i++) {
+        char *longer = mem_format("%s%s\n", text, s->targets[i].peer);
+        free(text);
+        text = longer;
+    }
+    filter_digest(o->filter, &filter);
+    char *whole CLEANUP_FREE = mem_alloc(strlen(text) + sizeof filter);
+    memcpy(whole, text, strlen(text));
+    memcpy(whole + strlen(text), &filter, sizeof filter);
+    digest_plain(whole, strlen(text) + sizeof filter, &d);
+    uint64_t identity;
+    memcpy(&identity, &d, sizeof identity);
+    return identity;
+}
+
+static void plan_site(struct plan *p, const struct config *c, const struct config_site *s,
+    struct daemon_target *targets)
+{
+    struct daemon_site *d = &p->sites[p->daemon.site_count++];
+    *d = (struct daemon_site){.options = {.name = s->name,
+                                  .root = config_root_at(s, c->self),
+                                  .state_dir = p->daemon.state_dir,
+                                  .filter = s->filter,
+                                  .owner = s->owner,
+                                  .special_bits = s->special_bits,
+                                  .max_delete_percent = s->max_delete_percent,
+                                  .max_delete_count = s->max_delete_count,
+                                  .max_size = s->max_size},
+        .targets = targets};
+    for (char **h = s->hosts; *h; h++)
+        if (strcmp(*h, c->self) != 0)
+            targets[d->target_count++].peer = *h;
+    d->identity = site_identity(d);
+}
+
+static void plan_sites(struct plan *p, const struct config *c)
+{
+    size_t next = 0;
+    p->sites = mem_array(c->site_count, sizeof *p->sites);
+    p->targets = mem_array(c->site_count * c->host_count, sizeof *p->targets);
+    for (size_t i = 0; i < c->site_count; i++) {
+        if (!pushes(c, &c->sites[i]))
+            continue;
+        plan_site(p, c, &c->sites[i], p->targets + next);
+        next += p->sites[p->daemon.site_count - 1].target_count;
+    }
+    p->daemon.sites = p->sites;
+}
+
+/* *p is good for plan_free in any case. */
+static int make_plan(const struct run *r, const struct config *c, struct plan *p, struct err *err)
+{
+    *p = (struct plan){.daemon = {.self = c->self}};
+    p->daemon.state_dir = r->state_dir_now ? r->state_dir_now : c->state_dir;
+    p->daemon.control = r->control_now ? r->control_now : c->control;
+    if (!c->self)
+        return err_set(
+            err, ERR_USAGE, "%s does not have this host: name it there, or say --as HOST", c->path);
+    if (plan_peers(p, c, err))
+        return -1;
+    plan_sites(p, c);
+    return 0;
+}
+
+static void warn_about_places(const struct run *r, const struct config *c)
+{
+    if (!r->state_dir && strcmp(c->state_dir, r->state_dir_now) != 0)
+        log_warn("state-dir is now %s: that counts from the next start", c->state_dir);
+    if (!r->control && strcmp(c->control, r->control_now) != 0)
+        log_warn("control is now %s: that counts from the next start", c->control);
+}
+
+static int reload(void *ctx, struct daemon *d, struct err *err)
+{
+    struct run *r = ctx;
+    struct config *c;
+    struct plan p;
+    if (config_load(r->config, r->as, &c, err))
+        return -1;
+    int rc = make_plan(r, c, &p, err);
+    if (rc == 0) {
+        warn_about_places(r, c);
+        rc = daemon_apply(d, &p.daemon, err);
+    }
+    plan_free(&p);
+    config_free(c);
+    return rc;
+}
+
+static int start(struct run *r, struct daemon **d, struct err *err)
+{
+    const struct daemon_hooks hooks = {reload, r};
+    struct config *c;
+    struct plan p;
+    if (config_load(r->config, r->as, &c, err))
+        return -1;
+    r->state_dir_now = mem_copy_string(r->state_dir ? r->state_dir : c->state_dir);
+    r->control_now = mem_copy_string(r->control ? r->control : c->control);
+    int rc = make_plan(r, c, &p, err);
+    if (rc == 0)
+        rc = daemon_new(&p.daemon, &hooks, d, err);
+    if (rc == 0)
+        rc = daemon_apply(*d, &p.daemon, err);
+    plan_free(&p);
+    config_free(c);
+    return rc;
+}
+
+static int run(struct run *r, struct err *err)
+{
+    struct daemon *d = NULL;
+    int rc = start(r, &d, err);
+    if (rc == 0)
+        rc = daemon_run(d, err);
+    if (d)
+        daemon_free(d);
+    free(r->state_dir_now);
+    free(r->control_now);
+    return rc;
+}
+
+int command_run(int argc, char **argv)
+{
+    struct run r = {.config = CONFIG_DEFAULT_PATH};
+    int verbosity = 0;
+    const struct option_spec specs[] = {
+        OPTION_CONFIG(&r.config),
+        OPTION_AS(&r.as),
+        OPTION_STATE_DIR(&r.state_dir),
+        OPTION_CONTROL(&r.control),
+        OPTION_VERBOSE(&verbosity),
+        OPTION_QUIET(&verbosity),
+        {0},
+    };
+    const struct options o = {"[-c FILE] [--as HOST]",
+        "The daemon, in the foreground: watches this host's sites and keeps their secondaries "
+        "level.",
+        specs, 0};
+    struct err err = {0};
+    if (options_parse(&o, argc, argv, &err) <= 0)
+        return options_report(argv[0], &err);
+    options_set_level(LOG_LEVEL_INFO, verbosity);
+    run(&r, &err);
+    return options_report(argv[0], &err);
+}

@@ -1,0 +1,135 @@
+/* What the secondary says became of a batch: paths that are there now are owed no more; those that
+ * failed are owed again, at once where a repair is known (its content, its parent), else after a
+ * pause. */
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "primary/push_impl.h"
+
+enum {
+    SOON_MS = 50, /* something else has to be there first */
+    SOON_TRIES = 5,
+};
+
+/* Directories are not counted, but for what is deleted with them. */
+void acks_count(struct push_site *ps, enum push_event what, uint8_t type, const struct owed *o)
+{
+    struct push_counts *c = &ps->counts;
+    if (what == PUSH_DELETED)
+        c->deleted += o->kind == OWED_DELETE ? o->files : 1;
+    else if (what == PUSH_MOVED)
+        c->moved++;
+    else if (type != ENTRY_DIR)
+        ++*(what == PUSH_CREATED ? &c->created : &c->updated);
+}
+
+static struct push_batch *find_sent(struct push *p, uint32_t number)
+{
+    struct push_batch *b;
+    TAILQ_FOREACH (b, &p->sent, order)
+        if (b->number == number)
+            return b;
+    return NULL;
+}
+
+/* An atom that is not there was aborted meanwhile. */
+static void note_failure(struct push_batch *b, const struct msg_failure *f)
+{
+    struct atom *a;
+    TAILQ_FOREACH (a, &b->atoms, order) {
+        if (a->number != f->atom)
+            continue;
+        a->reason = f->reason ? f->reason : REASON_INTERNAL;
+        free(a->text);
+        a->text = mem_copy_bytes(f->text.data, f->text.len);
+        return;
+    }
+}
+
+static void committed(struct push *p, struct push_batch *b, struct atom *a)
+{
+    struct site *site = b->ps->site;
+    struct bytes path = queue_path(a->owed);
+    acks_count(b->ps, a->what, a->record.entry.type, a->owed);
+    b->ps->counts.done++;
+    b->ps->counts.done_bytes += a->owed->bytes;
+    if (a->has_record && site->hooks.seen)
+        site->hooks.seen(site->hooks.ctx, site, path, &a->record);
+    if (p->o->hooks.item)
+        p->o->hooks.item(p->o->hooks.ctx, b->ps, a->what, path, bytes_of(a->owed->source));
+    log_debug("%s: %s: committed %s, %llu bytes", p->o->name, site->name,
+        QUOTED(path.data, path.len), (unsigned long long)a->owed->bytes);
+    if (a->what == PUSH_MOVED && a->record.entry.type == ENTRY_DIR)
+        compare_start(p, b->ps, path, NULL);
+    if (a->expander)
+        expander_answer(p, a->expander, true, NULL);
+    else
+        queue_done(p->o->queue, a->owed);
+}
+
+/* A repair that needs no pause, as long as it has not been tried too often. */
+static bool retry_soon(struct push *p, struct push_batch *b, struct atom *a)
+{
+    struct owed *o = a->owed;
+    if (o->tries >= SOON_TRIES || a->expander)
+        return false;
+    if (a->reason == REASON_NEED_CONTENT) {
+        o->whole = true;
+        queue_retry(p->o->queue, o, 0, LATER_MAX, NULL);
+        return true;
+    }
+    if (a->reason == REASON_NO_PARENT) {
+        queue_owe(p->o->queue, b->ps->owed, path_parent(queue_path(o)), 0, OWED_ANY,
+            (struct bytes){0}, 0, 0);
+        queue_retry(p->o->queue, o, SOON_MS, LATER_MAX, NULL);
+        return true;
+    }
+    return false;
+}
+
+static void refused(struct push *p, struct push_batch *b, struct atom *a)
+{
+    struct bytes path = queue_path(a->owed);
+    if (retry_soon(p, b, a))
+        return;
+    struct err why;
+    err_set(&why, ERR_PARTIAL, "%s", QUOTED(a->text, strlen(a->text)));
+    if (!a->owed->error)
+        log_warn(
+            "%s: %s: %s: %s", p->o->name, b->ps->site->name, QUOTED(path.data, path.len), why.text);
+    push_site_error(b->ps, &why, path);
+    if (p->o->once)
+        p->o->hooks.failed(p->o->hooks.ctx, b->ps, path, why.text);
+    if (a->expander)
+        expander_answer(p, a->expander, p->o->once, why.text);
+    else if (p->o->once)
+        queue_done(p->o->queue, a->owed);
+    else
+        queue_retry(p->o->queue, a->owed, LATER_MS, LATER_MAX, why.text);
+}
+
+int acks_take(struct push *p, const struct msg_ack *m, struct err *err)
+{
+    struct push_batch *b = find_sent(p, m->batch);
+    if (!b && m->batch <= p->next_batch)
+        return 0; /* of a site that was closed meanwhile */
+    if (!b)
+        return err_set(err, ERR_FAILED, "it acknowledged a batch that it was not sent");
+    for (unsigned i = 0; i < m->count; i++)
+        note_failure(b, &m->failures[i]);
+    if (!m->last)
+        return 0;
+    TAILQ_REMOVE(&p->sent, b, order);
+    b->lane->sent_count--;
+    b->lane->sent_bytes -= b->bytes;
+    struct atom *a;
+    TAILQ_FOREACH (a, &b->atoms, order) {
+        if (a->reason == REASON_NONE)
+            committed(p, b, a);
+        else
+            refused(p, b, a);
+    }
+    lanes_drop_batch(b);
+    return 0;
+}

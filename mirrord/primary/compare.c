@@ -1,0 +1,570 @@
+/* Two manifests held against each other: only directories whose digests differ are listed, breadth
+ * first, several requests under way at once. What differs is collected, matched for moves, judged
+ * (would it delete too much? is this the first contact with somebody else's tree?) and then owed.
+ * Nothing is changed here. */
+#include <string.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/set.h"
+#include "primary/peer.h"
+#include "primary/push_impl.h"
+#include "tree/digest.h"
+
+enum {
+    REQUESTS_MAX = 32,
+    COPY_MIN = 4096,                   /* smaller files are sent sooner than they are matched */
+    CANDIDATE_MAX = 256 * 1024 * 1024, /* larger ones are not read on a guess */
+};
+
+struct request { /* a LIST without its last LISTING */
+    TAILQ_ENTRY(request) order;
+    uint32_t number; /* 0: not asked yet */
+    char *path;
+    char *last; /* local name merged last */
+};
+
+struct difference {
+    struct bytes path; /* owned */
+    enum owed_kind kind;
+    bool subtree;
+    bool taken; /* its content is used by a move, or it is one */
+    uint8_t type;
+    uint64_t bytes, entries, files;
+    bool has_digest;
+    struct digest digest; /* of a file */
+    struct msg_sums sums; /* of a directory */
+    char *source;
+};
+
+struct compare {
+    struct push_site *ps;
+    TAILQ_HEAD(, request) requests;
+    unsigned asked;
+    struct difference *found;
+    size_t count, room;
+    bool whole;   /* the site, not a subtree: to be judged */
+    bool foreign; /* first contact with a root that holds something */
+    uint64_t remote_entries;
+    uint64_t doomed, newer, older;
+    char *namesake; /* an entry of the far root named as our root is (rsync's habit) */
+    char *doomed_example, *newer_example;
+};
+
+static void request_add(struct compare *c, struct bytes path)
+{
+    struct request *r = mem_alloc(sizeof *r);
+    r->path = mem_copy_bytes(path.data, path.len);
+    TAILQ_INSERT_TAIL(&c->requests, r, order);
+}
+
+static void request_free(struct compare *c, struct request *r)
+{
+    TAILQ_REMOVE(&c->requests, r, order);
+    free(r->path);
+    free(r->last);
+    free(r);
+}
+
+void compare_free(struct compare *c)
+{
+    if (!c)
+        return;
+    while (!TAILQ_EMPTY(&c->requests))
+        request_free(c, TAILQ_FIRST(&c->requests));
+    for (size_t i = 0; i < c->count; i++) {
+        free((void *)c->found[i].path.data);
+        free(c->found[i].source);
+    }
+    free(c->found);
+    free(c->namesake);
+    free(c->doomed_example);
+    free(c->newer_example);
+    free(c);
+}
+
+static bool owner_matters(const struct push_site *ps)
+{
+    return ps->site->options.owner && (ps->caps & CAP_SET_OWNER);
+}
+
+static bool sums_equal(
+    const struct push_site *ps, const struct msg_sums *a, const struct msg_sums *b)
+{
+    bool proven = a->unproven == 0 && b->unproven == 0;
+    return a->entries == b->entries && digest_equal(&a->meta, &b->meta) &&
+           (!owner_matters(ps) || digest_equal(&a->owner, &b->owner)) &&
+           (!proven || digest_equal(&a->content, &b->content));
+}
+
+static struct difference *add(
+    struct compare *c, const char *dir, struct bytes name, enum owed_kind kind)
+{
+    if (c->count == c->room) {
+        c->room = c->room ? c->room * 2 : 64;
+        c->found = mem_resize(c->found, c->room, sizeof *c->found);
+    }
+    struct difference *d = &c->found[c->count++];
+    char *path = dir[0] ? mem_format("%s/%.*s", dir, (int)name.len, (const char *)name.data)
+                        : mem_copy_bytes(name.data, name.len);
+    *d = (struct difference){.path = {path, strlen(path)}, .kind = kind};
+    return d;
+}
+
+static void describe(struct difference *d, const struct entry *e, const struct msg_sums *sums)
+{
+    d->type = e->type;
+    d->bytes = e->type == ENTRY_DIR ? sums->bytes : e->size;
+    d->entries = 1 + (e->type == ENTRY_DIR ? sums->entries : 0);
+    d->files = e->type == ENTRY_DIR ? sums->files : 1;
+    d->subtree = e->type == ENTRY_DIR;
+    d->has_digest = e->has_digest;
+    d->digest = e->digest;
+    if (sums)
+        d->sums = *sums;
+}
+
+static void only_here(struct compare *c, const char *dir, struct bytes name, const struct record *r,
+    const struct msg_sums *sums)
+{
+    if (dir[0] || name.len)
+        describe(add(c, dir, name, OWED_CREATE), &r->entry, sums);
+}
+
+static void example(char **at, const char *dir, struct bytes name)
+{
+    if (!*at)
+        *at = dir[0] ? mem_format("%s/%.*s", dir, (int)name.len, (const char *)name.data)
+                     : mem_copy_bytes(name.data, name.len);
+}
+
+static void only_there(struct compare *c, const char *dir, const struct msg_item *i)
+{
+    if (c->ps->site->options.no_delete)
+        return;
+    struct difference *d = add(c, dir, i->name, OWED_DELETE);
+    describe(d, &i->entry, &i->sums);
+    c->doomed += d->entries;
+    example(&c->doomed_example, dir, i->name);
+}
+
+static bool is_newer(const struct entry *a, const struct entry *b)
+{
+    return a->mtime > b->mtime || (a->mtime == b->mtime && a->mtime_nsec > b->mtime_nsec);
+}
+
+/* What has to be done so that the far entry becomes ours; OWED_ANY: nothing. */
+static enum owed_kind difference_of(
+    const struct push_site *ps, const struct entry *ours, const struct entry *theirs)
+{
+    bool meta =
+        entry_meta_equal(ours, theirs) && (!owner_matters(ps) || entry_owner_equal(ours, theirs));
+    if (ours->type != theirs->type || ours->type == ENTRY_LINK)
+        return meta ? OWED_ANY : OWED_UPDATE;
+    if (ours->type == ENTRY_DIR)
+        return meta ? OWED_ANY : OWED_META;
+    bool known = ours->has_digest && theirs->has_digest;
+    bool same_time = ours->mtime == theirs->mtime && ours->mtime_nsec == theirs->mtime_nsec;
+    if (!entry_content_equal(ours, theirs) || (!known && !same_time))
+        return OWED_UPDATE;
+    return meta ? OWED_ANY : OWED_META;
+}
+
+static void on_both(struct compare *c, const char *dir, const struct msg_item *theirs,
+    const struct record *ours, const struct msg_sums *sums)
+{
+    bool dirs = ours->entry.type == ENTRY_DIR && theirs->entry.type == ENTRY_DIR;
+    enum owed_kind kind = difference_of(c->ps, &ours->entry, &theirs->entry);
+    if (kind != OWED_ANY) {
+        struct difference *d = add(c, dir, theirs->name, kind);
+        describe(d, &ours->entry, sums);
+        if (dirs) { /* the directory alone; what is in it is listed */
+            d->subtree = false;
+            d->entries = 1;
+            d->bytes = 0;
+        } else if (is_newer(&theirs->entry, &ours->entry)) {
+            c->newer++;
+            example(&c->newer_example, dir, theirs->name);
+        } else {
+            c->older++;
+        }
+    }
+    if (!dirs || sums_equal(c->ps, sums, &theirs->sums))
+        return;
+    char *path CLEANUP_FREE =
+        dir[0] ? mem_format("%s/%.*s", dir, (int)theirs->name.len, (const char *)theirs->name.data)
+               : mem_copy_bytes(theirs->name.data, theirs->name.len);
+    request_add(c, bytes_of(path));
+}
+
+static void note_namesake(struct compare *c, const char *dir, struct bytes name)
+{
+    if (dir[0] || !c->foreign || c->namesake)
+        return;
+    const char *last = strrchr(root_path(c->ps->site->root), '/');
+    if (last && last[1] && bytes_equal(name, bytes_of(last + 1)))
+        c->namesake = mem_copy_bytes(name.data, name.len);
+}
+
+/* The local side of a merge. */
+struct local {
+    struct manifest_txn *t;
+    uint64_t dir;
+    bool there; /* name and record are valid */
+    struct bytes name;
+    struct record record;
+    struct msg_sums sums;
+};
+
+static int local_next(struct local *l, struct bytes after, struct err *err)
+{
+    struct bytes name;
+    int r = manifest_next(l->t, l->dir, after, &name, &l->record, err);
+    if (r < 0)
+        return -1;
+    l->there = r == 1;
+    l->name = name;
+    l->sums = (struct msg_sums){0};
+    if (l->there && l->record.entry.type == ENTRY_DIR)
+        return manifest_sums(l->t, l->record.dir, &l->sums, err);
+    return 0;
+}
+
+/* Our names up to `upto` (all, when it is NULL) that the far end has not. */
+static int pass_over(struct compare *c, struct request *r, struct local *l,
+    const struct bytes *upto, struct err *err)
+{
+    while (l->there && (!upto || bytes_compare(l->name, *upto) < 0)) {
+        only_here(c, r->path, l->name, &l->record, &l->sums);
+        if (local_next(l, l->name, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int merge_items(struct compare *c, struct request *r, struct local *l,
+    const struct msg_listing *m, struct err *err)
+{
+    struct wire_reader items = wire_reader_of(m->items.data, m->items.len);
+    struct msg_item i = {0};
+    for (unsigned n = 0; n < m->count; n++) {
+        struct bytes before = i.name;
+        msg_item_decode(&items, &i);
+        if (items.bad || (n > 0 && bytes_compare(before, i.name) >= 0))
+            return err_set(err, ERR_FAILED, "its listing of a directory is malformed");
+        note_namesake(c, r->path, i.name);
+        if (pass_over(c, r, l, &i.name, err) < 0)
+            return -1;
+        if (l->there && bytes_equal(l->name, i.name)) {
+            on_both(c, r->path, &i, &l->record, &l->sums);
+            if (local_next(l, l->name, err) < 0)
+                return -1;
+        } else {
+            only_there(c, r->path, &i);
+        }
+    }
+    if (m->last)
+        return pass_over(c, r, l, NULL, err);
+    free(r->last);
+    r->last = mem_copy_bytes(i.name.data, i.name.len);
+    return 0;
+}
+
+static int merge(struct compare *c, struct request *r, const struct msg_listing *m, struct err *err)
+{
+    struct local l = {0};
+    struct record dir;
+    uint64_t parent;
+    if (manifest_begin(c->ps->site->manifest, false, &l.t, err) < 0)
+        return -1;
+    int found = manifest_lookup(l.t, bytes_of(r->path), &dir, &parent, err);
+    if (found == 1 && (dir.entry.type == ENTRY_DIR || !r->path[0])) {
+        l.dir = r->path[0] ? dir.dir : MANIFEST_ROOT;
+        found = local_next(&l, bytes_of(r->last), err);
+        if (found == 0)
+            found = merge_items(c, r, &l, m, err);
+    }
+    manifest_abort(l.t);
+    return found < 0 ? -1 : 0;
+}
+
+/* A directory under both digests that only equal subtrees share. */
+static void directory_key(const struct msg_sums *s, uint8_t key[32])
+{
+    memcpy(key, s->meta.b, 16);
+    memcpy(key + 16, s->content.b, 16);
+}
+
+static bool movable_file(const struct difference *d)
+{
+    return d->type == ENTRY_FILE && d->has_digest && d->bytes >= COPY_MIN;
+}
+
+static bool movable_dir(const struct difference *d)
+{
+    return d->type == ENTRY_DIR && d->subtree && d->sums.unproven == 0 && d->sums.entries > 0;
+}
+
+static size_t key_of(const struct difference *d, uint8_t key[32])
+{
+    if (movable_dir(d)) {
+        directory_key(&d->sums, key);
+        return 32;
+    }
+    memcpy(key, d->digest.b, 16);
+    return movable_file(d) ? 16 : 0;
+}
+
+/* A new file of a size that is to be deleted there: its content may be the same, which is worth
+ * reading it. */
+static void read_candidate(struct compare *c, const struct set *sizes, struct difference *d)
+{
+    struct stat st;
+    struct err err;
+    if (d->kind != OWED_CREATE || d->type != ENTRY_FILE || d->has_digest || d->bytes < COPY_MIN ||
+        d->bytes > CANDIDATE_MAX || !set_find(sizes, &d->bytes, sizeof d->bytes))
+        return;
+    int fd CLEANUP_FD = root_open_file(c->ps->site->root, d->path, &st);
+    d->has_digest = fd >= 0 && (uint64_t)st.st_size == d->bytes &&
+                    digest_of_fd(fd, d->bytes, &d->digest, &err) == 0;
+}
+
+/* What is to be deleted there: by content, and (files) by size. */
+static void collect_doomed(struct compare *c, struct set *doomed, struct set *sizes)
+{
+    uint8_t key[32];
+    for (size_t i = 0; i < c->count; i++) {
+        struct difference *d = &c->found[i];
+        size_t n = d->kind == OWED_DELETE ? key_of(d, key) : 0;
+        if (n)
+            set_add(doomed, key, n)->value = d;
+        if (n && d->type == ENTRY_FILE)
+            set_add(sizes, &d->bytes, sizeof d->bytes);
+    }
+}
+
+/* What is new here and equal to something that is to be deleted there was moved. */
+static void match_moves(struct compare *c)
+{
+    struct set *doomed = set_new(), *sizes = set_new();
+    uint8_t key[32];
+    collect_doomed(c, doomed, sizes);
+    for (size_t i = 0; i < c->count && set_count(doomed) > 0; i++) {
+        struct difference *d = &c->found[i];
+        read_candidate(c, sizes, d);
+        size_t n = d->kind == OWED_CREATE ? key_of(d, key) : 0;
+        struct set_item *match = n ? set_find(doomed, key, n) : NULL;
+        if (!match)
+            continue;
+        struct difference *from = match->value;
+        d->source = mem_copy_bytes(from->path.data, from->path.len);
+        if (d->type != ENTRY_DIR)
+            continue; /* copied; the source is deleted when that is done */
+        d->kind = OWED_MOVE;
+        from->taken = true;
+        c->doomed -= from->entries;
+        set_remove(doomed, match);
+    }
+    set_free(doomed);
+    set_free(sizes);
+}
+
+static int judge_first_contact(const struct compare *c, struct err *err)
+{
+    if (!c->foreign || c->ps->site->options.adopt)
+        return 0;
+    if (c->namesake)
+        return err_set(err, ERR_REFUSED,
+            "the far root was not made by mirrord and already holds an entry named %s: did you "
+            "mean "
+            "that one? (SRC and SRC/ both mean the content of SRC.) Nothing was changed; "
+            "--adopt goes on all the same",
+            QUOTED(c->namesake, strlen(c->namesake)));
+    if (c->doomed)
+        return err_set(err, ERR_REFUSED,
+            "the far root was not made by mirrord and %llu of its %llu entries would be deleted, "
+            "for "
+            "example %s. Nothing was changed; look with -n --itemize, then allow it with --adopt",
+            (unsigned long long)c->doomed, (unsigned long long)c->remote_entries,
+            QUOTED(c->doomed_example, strlen(c->doomed_example)));
+    if (c->newer > c->older)
+        return err_set(err, ERR_REFUSED,
+            "the far root was not made by mirrord and %llu of the %llu differing files are newer "
+            "there, for example %s. Is this the right direction? Nothing was changed; --adopt "
+            "goes on all the same",
+            (unsigned long long)c->newer, (unsigned long long)(c->newer + c->older),
+            QUOTED(c->newer_example, strlen(c->newer_example)));
+    return 0;
+}
+
+static int judge_deletions(const struct compare *c, struct err *err)
+{
+    const struct site_options *o = &c->ps->site->options;
+    if (o->force || (c->foreign && o->adopt) || o->max_delete_percent >= 100)
+        return 0;
+    uint64_t limit = c->remote_entries * o->max_delete_percent / 100;
+    if (c->doomed <= o->max_delete_count || c->doomed <= limit)
+        return 0;
+    return err_set(err, ERR_REFUSED,
+        "%llu of %llu entries would be deleted, more than max-delete allows (%u %% and %u), for "
+        "example %s. Nothing was changed; if that is right, use --force",
+        (unsigned long long)c->doomed, (unsigned long long)c->remote_entries, o->max_delete_percent,
+        o->max_delete_count, QUOTED(c->doomed_example, strlen(c->doomed_example)));
+}
+
+static void owe(struct push *p, struct compare *c, const struct difference *d)
+{
+    struct push_site *ps = c->ps;
+    unsigned flags = OWE_BULK | (d->subtree ? OWE_SUBTREE : 0);
+    if (d->taken)
+        return;
+    ps->counts.owed += d->entries;
+    ps->counts.owed_bytes += d->kind == OWED_DELETE ? 0 : d->bytes;
+    if (d->kind == OWED_MOVE)
+        queue_move(p->o->queue, ps->owed, bytes_of(d->source), d->path);
+    else
+        queue_owe(p->o->queue, ps->owed, d->path, flags, d->kind, bytes_of(d->source),
+            d->subtree ? 0 : d->bytes, d->files);
+}
+
+static void finish(struct push *p, struct compare *c)
+{
+    struct push_site *ps = c->ps;
+    struct err err;
+    match_moves(c);
+    bool held = c->whole && (judge_first_contact(c, &err) < 0 || judge_deletions(c, &err) < 0);
+    for (size_t i = 0; i < c->count && !held; i++)
+        if (c->found[i].kind != OWED_DELETE)
+            owe(p, c, &c->found[i]);
+    for (size_t i = 0; i < c->count && !held; i++)
+        if (c->found[i].kind == OWED_DELETE)
+            owe(p, c, &c->found[i]);
+    log_debug("%s: %s: compared, %zu differences%s", p->o->name, ps->site->name, c->count,
+        held ? ", held" : "");
+    ps->state = held ? PUSH_HELD : PUSH_OPEN;
+    ps->unjudged = false;
+    if (held)
+        push_site_error(ps, &err, (struct bytes){0});
+    compare_free(c);
+    ps->compare = NULL;
+    p->o->hooks.changed(p->o->hooks.ctx);
+}
+
+/* The root itself, and whether anything beneath it has to be looked at. */
+static int start_whole(
+    struct push *p, struct compare *c, const struct msg_opened *m, struct err *err)
+{
+    struct push_site *ps = c->ps;
+    struct manifest_txn *t;
+    struct msg_sums ours;
+    struct record root;
+    uint64_t parent;
+    if (manifest_begin(ps->site->manifest, false, &t, err) < 0)
+        return -1;
+    int r = manifest_sums(t, MANIFEST_ROOT, &ours, err);
+    if (r == 0)
+        r = manifest_lookup(t, (struct bytes){0}, &root, &parent, err);
+    if (r == 1) {
+        ps->counts.examined = ours.entries;
+        if (difference_of(ps, &root.entry, &m->root) != OWED_ANY)
+            queue_owe(p->o->queue, ps->owed, (struct bytes){0}, OWE_BULK, OWED_META,
+                (struct bytes){0}, 0, 0);
+        if (!sums_equal(ps, &ours, &m->sums))
+            request_add(c, (struct bytes){0});
+    }
+    manifest_abort(t);
+    return r == 1 ? 0 : r == 0 ? err_set(err, ERR_FAILED, "the root is not in the manifest") : -1;
+}
+
+void compare_start(
+    struct push *p, struct push_site *ps, struct bytes top, const struct msg_opened *m)
+{
+    struct err err;
+    if (ps->compare) { /* one at a time: the next looks at everything */
+        if (m) {
+            compare_free(ps->compare);
+            ps->compare = NULL;
+        } else {
+            request_add(ps->compare, top);
+            return;
+        }
+    }
+    struct compare *c = mem_alloc(sizeof *c);
+    c->ps = ps;
+    TAILQ_INIT(&c->requests);
+    ps->compare = c;
+    if (!m) {
+        request_add(c, top);
+        return;
+    }
+    c->whole = true;
+    c->foreign = m->state == ROOT_FOREIGN;
+    c->remote_entries = m->sums.entries;
+    ps->state = PUSH_COMPARING;
+    ps->unjudged = c->foreign;
+    if (start_whole(p, c, m, &err) == 0)
+        return;
+    push_site_error(ps, &err, (struct bytes){0});
+    ps->state = PUSH_FAILED;
+    compare_free(c);
+    ps->compare = NULL;
+}
+
+bool compare_step(struct push *p, struct push_site *ps)
+{
+    struct compare *c = ps->compare;
+    if (!c)
+        return false;
+    if (TAILQ_EMPTY(&c->requests)) {
+        finish(p, c);
+        return true;
+    }
+    if (c->asked >= REQUESTS_MAX)
+        return false;
+    struct request *r;
+    TAILQ_FOREACH (r, &c->requests, order)
+        if (r->number == 0)
+            break;
+    if (!r)
+        return false;
+    r->number = ++p->next_request;
+    c->asked++;
+    msg_put_list(&p->out,
+        &(struct msg_list){.request = r->number, .site = ps->number, .path = bytes_of(r->path)});
+    return true;
+}
+
+static struct request *find(struct push *p, uint32_t number, struct compare **c)
+{
+    struct push_site *ps;
+    struct request *r;
+    TAILQ_FOREACH (ps, p->o->sites, order) {
+        if (!ps->compare)
+            continue;
+        TAILQ_FOREACH (r, &ps->compare->requests, order)
+            if (r->number == number) {
+                *c = ps->compare;
+                return r;
+            }
+    }
+    return NULL;
+}
+
+int compare_listing(struct push *p, const struct msg_listing *m, struct err *err)
+{
+    struct compare *c = NULL;
+    struct request *r = m->request ? find(p, m->request, &c) : NULL;
+    if (!r)
+        return 0; /* of a comparison that was given up meanwhile */
+    if (merge(c, r, m, err) < 0)
+        return -1;
+    if (!m->last)
+        return 0;
+    if (m->missing && r->path[0])
+        queue_owe(p->o->queue, c->ps->owed, bytes_of(r->path), OWE_BULK | OWE_SUBTREE, OWED_CREATE,
+            (struct bytes){0}, 0, 0);
+    c->asked--;
+    request_free(c, r);
+    return 0;
+}

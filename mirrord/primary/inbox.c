@@ -1,0 +1,245 @@
+/* What comes in from the secondary: one table of messages, checked in one place for what is legal
+ * when, each handed to the part it concerns. */
+#include <string.h>
+
+#include "base/io.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "primary/push_impl.h"
+
+enum {
+    READ_SIZE = 128 * 1024,
+    REOPEN_MIN_MS = 5000, /* a site that the far end could not open is tried again, growing */
+    REOPEN_MAX_MS = 60000,
+};
+
+static void changed(struct push *p)
+{
+    if (p->o->hooks.changed)
+        p->o->hooks.changed(p->o->hooks.ctx);
+}
+
+static struct push_site *site_by_number(struct push *p, uint32_t number)
+{
+    struct push_site *ps;
+    TAILQ_FOREACH (ps, p->o->sites, order)
+        if (ps->number == number)
+            return ps;
+    return NULL;
+}
+
+static int on_hello(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_hello m;
+    if (!msg_get_hello(payload, &m))
+        return 1;
+    if (p->greeted || m.session != p->session)
+        return err_set(err, ERR_FAILED, "it answered the greeting of another session");
+    p->greeted = true;
+    log_debug(
+        "%s: %s speaks version %u", p->o->name, QUOTED(m.software.data, m.software.len), m.newest);
+    changed(p);
+    return 0;
+}
+
+static enum err_code code_of(uint16_t reason)
+{
+    switch (reason) {
+    case REASON_LOCKED:
+    case REASON_YIELD: return ERR_TEMPORARY;
+    case REASON_PATH:
+    case REASON_FENCED:
+    case REASON_HELD: return ERR_REFUSED;
+    default: return ERR_FAILED;
+    }
+}
+
+static int on_error(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_error m;
+    (void)p;
+    if (!msg_get_error(payload, &m))
+        return 1;
+    return err_set(err, code_of(m.reason), "the far end ended the session (%s): %s",
+        msg_reason_name(m.reason), QUOTED(m.text.data, m.text.len));
+}
+
+static int on_pong(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_ping m;
+    (void)err;
+    if (!msg_get_ping(payload, &m))
+        return 1;
+    if (p->pings > 0)
+        p->pings--;
+    return 0;
+}
+
+static void opened(struct push *p, struct push_site *ps, const struct msg_opened *m)
+{
+    p->opening--;
+    ps->caps = m->caps;
+    ps->failures = 0;
+    push_site_forget_error(ps);
+    if (ps->site->options.owner && !(m->caps & CAP_SET_OWNER) && !ps->said_owner) {
+        ps->said_owner = true;
+        log_info("%s: %s: the far end is not root: owner and group are left out", p->o->name,
+            ps->site->name);
+    }
+    if (ps->site->scanned)
+        compare_start(p, ps, (struct bytes){0}, m);
+    else
+        ps->state = PUSH_UNSCANNED;
+    changed(p);
+}
+
+static int on_opened(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_opened m;
+    if (!msg_get_opened(payload, &m))
+        return 1;
+    struct push_site *ps = site_by_number(p, m.site);
+    if (!ps || m.site == 0)
+        return 0; /* closed meanwhile */
+    if (ps->state != PUSH_OPENING)
+        return err_set(err, ERR_FAILED, "it opened a site twice");
+    opened(p, ps, &m);
+    return 0;
+}
+
+static int on_site_error(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_site_error m;
+    if (!msg_get_site_error(payload, &m))
+        return 1;
+    struct push_site *ps = site_by_number(p, m.site);
+    if (!ps || m.site == 0)
+        return 0;
+    if (ps->state == PUSH_OPENING)
+        p->opening--;
+    push_site_reset(p, ps);
+    (void)err;
+    struct err why;
+    err_set(&why, code_of(m.reason), "%s", QUOTED(m.text.data, m.text.len));
+    if (ps->failures == 0)
+        log_warn("%s: %s: %s", p->o->name, ps->site->name, why.text);
+    push_site_error(ps, &why, (struct bytes){0});
+    uint64_t pause = (uint64_t)REOPEN_MIN_MS << (ps->failures < 4 ? ps->failures : 4);
+    ps->retry_ms = io_now_ms() + (pause < REOPEN_MAX_MS ? pause : REOPEN_MAX_MS);
+    ps->failures++;
+    ps->state = PUSH_FAILED;
+    changed(p);
+    return 0;
+}
+
+static int on_listing(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_listing m;
+    return msg_get_listing(payload, &m) ? compare_listing(p, &m, err) : 1;
+}
+
+static int on_signature(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_signature m;
+    if (!msg_get_signature(payload, &m))
+        return 1;
+    struct atom *a = lanes_find_atom(p, m.atom);
+    return a ? stream_signature(a->stream, &m, err) : 0; /* none: aborted meanwhile */
+}
+
+static int on_ack(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_ack m;
+    if (!msg_get_ack(payload, &m))
+        return 1;
+    if (acks_take(p, &m, err) < 0)
+        return -1;
+    if (m.last) {
+        if (p->o->free_bytes)
+            *p->o->free_bytes = m.free_bytes;
+        changed(p);
+    }
+    return 0;
+}
+
+static int on_progress(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_progress m;
+    (void)p;
+    (void)err;
+    return msg_get_progress(payload, &m) ? 0 : 1; /* that it came is all it says */
+}
+
+/* What may come in: 0, 1 malformed, -1 with err. */
+static const struct handler {
+    uint8_t type;
+    bool before_hello;
+    int (*handle)(struct push *p, struct bytes payload, struct err *err);
+} handlers[] = {
+    {MSG_HELLO, true, on_hello},
+    {MSG_ERROR, true, on_error},
+    {MSG_PONG, false, on_pong},
+    {MSG_OPENED, false, on_opened},
+    {MSG_SITE_ERROR, false, on_site_error},
+    {MSG_LISTING, false, on_listing},
+    {MSG_SIGNATURE, false, on_signature},
+    {MSG_ACK, false, on_ack},
+    {MSG_PROGRESS, false, on_progress},
+};
+
+static int dispatch(struct push *p, const struct frame *f, struct err *err)
+{
+    for (size_t i = 0; i < sizeof handlers / sizeof *handlers; i++) {
+        if (handlers[i].type != f->type || (!p->greeted && !handlers[i].before_hello))
+            continue;
+        int r = handlers[i].handle(p, f->payload, err);
+        return r == 1 ? err_set(err, ERR_FAILED, "the far end sent a malformed %s message",
+                            msg_name(f->type))
+                      : r;
+    }
+    return err_set(
+        err, ERR_FAILED, "the far end sent a %s message that has no place here", msg_name(f->type));
+}
+
+/* Something that is not the protocol: most often a shell's or a banner's words. */
+static int not_mirrord(struct push *p, struct err *err)
+{
+    size_t n = buf_len(&p->in) < 80 ? buf_len(&p->in) : 80;
+    return p->greeted ? err_set(err, ERR_FAILED, "the far end sent a malformed frame")
+                      : err_set(err, ERR_FAILED,
+                            "what answers is not mirrord; it says: %s (does the account's shell "
+                            "start-up print something?)",
+                            QUOTED(buf_bytes(&p->in), n));
+}
+
+static int take_frames(struct push *p, struct err *err)
+{
+    for (;;) {
+        struct frame f;
+        int n = frame_next(buf_bytes(&p->in), buf_len(&p->in), &f);
+        if (n < 0 || (n > 0 && !p->greeted && f.type != MSG_HELLO && f.type != MSG_ERROR))
+            return not_mirrord(p, err);
+        if (n == 0)
+            return 0;
+        if (dispatch(p, &f, err) < 0)
+            return -1;
+        buf_drain(&p->in, (size_t)n);
+    }
+}
+
+int inbox_read(struct push *p, struct err *err)
+{
+    for (;;) {
+        ssize_t n = conn_read(p->conn, buf_room(&p->in, READ_SIZE), READ_SIZE, err);
+        if (n == CONN_AGAIN)
+            return 0;
+        if (n < 0)
+            return p->greeted ? -1 : conn_explain(p->conn, err);
+        if (n == 0)
+            return 1;
+        buf_fill(&p->in, (size_t)n);
+        p->heard_ms = io_now_ms();
+        if (take_frames(p, err) < 0)
+            return -1;
+    }
+}

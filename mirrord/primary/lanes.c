@@ -1,0 +1,331 @@
+/* Batches on their way out, in three lanes: small live changes, live files too large to travel in
+ * their entry, bulk. A lane fills one batch as long as there is something to take, and commits it
+ * as soon as there is not and its transfers are through: batching by load, not by timer. What goes
+ * into a batch is send.c's, what becomes of it acks.c's. */
+#include <string.h>
+
+#include "base/mem.h"
+#include "primary/push_impl.h"
+
+enum {
+    BATCH_ATOMS = 1024,
+    BATCH_BYTES = 2 * 1024 * 1024,
+    TRANSFERS_MAX = 8, /* of a lane at once: each holds a descriptor and perhaps a signature */
+};
+
+void lanes_init(struct push *p)
+{
+    for (int i = 0; i < LANES; i++) {
+        TAILQ_INIT(&p->lanes[i].open);
+        TAILQ_INIT(&p->lanes[i].sending);
+        TAILQ_INIT(&p->lanes[i].pending);
+    }
+    TAILQ_INIT(&p->sent);
+}
+
+static struct push_batch *batch_new(struct push *p, struct lane *lane, struct push_site *ps)
+{
+    struct push_batch *b = mem_alloc(sizeof *b);
+    b->number = ++p->next_batch;
+    b->ps = ps;
+    b->lane = lane;
+    TAILQ_INIT(&b->atoms);
+    TAILQ_INSERT_TAIL(&lane->open, b, order);
+    msg_put_batch(&p->out, &(struct msg_batch){.batch = b->number, .site = ps->number});
+    return b;
+}
+
+void lanes_drop_atom(struct atom *a)
+{
+    TAILQ_REMOVE(&a->batch->atoms, a, order);
+    stream_free(a->stream);
+    free(a->text);
+    free(a);
+}
+
+void lanes_drop_batch(struct push_batch *b)
+{
+    while (!TAILQ_EMPTY(&b->atoms))
+        lanes_drop_atom(TAILQ_FIRST(&b->atoms));
+    free(b);
+}
+
+static void drop_lane(struct lane *lane)
+{
+    while (!TAILQ_EMPTY(&lane->open)) {
+        struct push_batch *b = TAILQ_FIRST(&lane->open);
+        TAILQ_REMOVE(&lane->open, b, order);
+        lanes_drop_batch(b);
+    }
+    while (!TAILQ_EMPTY(&lane->pending)) {
+        struct pending *w = TAILQ_FIRST(&lane->pending);
+        TAILQ_REMOVE(&lane->pending, w, order);
+        free(w);
+    }
+}
+
+void lanes_free(struct push *p)
+{
+    for (int i = 0; i < LANES; i++)
+        drop_lane(&p->lanes[i]);
+    while (!TAILQ_EMPTY(&p->sent)) {
+        struct push_batch *b = TAILQ_FIRST(&p->sent);
+        TAILQ_REMOVE(&p->sent, b, order);
+        lanes_drop_batch(b);
+    }
+}
+
+struct atom *lanes_atom(struct push *p, struct push_batch *b, struct owed *o)
+{
+    struct atom *a = mem_alloc(sizeof *a);
+    a->number = ++p->next_atom;
+    a->batch = b;
+    a->owed = o;
+    TAILQ_INSERT_TAIL(&b->atoms, a, order);
+    b->count++;
+    return a;
+}
+
+void lanes_commit(struct push *p, struct push_batch *b)
+{
+    struct lane *lane = b->lane;
+    if (lane->filling == b)
+        lane->filling = NULL;
+    TAILQ_REMOVE(&lane->open, b, order);
+    TAILQ_INSERT_TAIL(&p->sent, b, order);
+    lane->sent_count++;
+    lane->sent_bytes += b->bytes;
+    msg_put_commit(&p->out, &(struct msg_commit){.batch = b->number});
+}
+
+struct push_batch *lanes_batch(struct push *p, struct lane *lane, struct push_site *ps, bool solo)
+{
+    if (solo)
+        return batch_new(p, lane, ps);
+    if (!lane->filling)
+        lane->filling = batch_new(p, lane, ps);
+    return lane->filling;
+}
+
+static bool has_credit(const struct lane *lane)
+{
+    return lane->sent_count < PUSH_CREDIT_BATCHES && lane->sent_bytes < PUSH_CREDIT_BYTES &&
+           lane->transfers < TRANSFERS_MAX;
+}
+
+static bool is_full(const struct push_batch *b)
+{
+    return b->count >= BATCH_ATOMS || b->bytes >= BATCH_BYTES;
+}
+
+static bool pushable(const struct push_site *ps, enum owed_class class)
+{
+    return ps->state == PUSH_OPEN ||
+           (class == OWED_LIVE && ps->state == PUSH_COMPARING && !ps->unjudged);
+}
+
+/* The next thing this lane should send for this site, taken. */
+static struct owed *next_owed(struct push *p, int lane, struct push_site *ps)
+{
+    if (lane == LANE_LIVE)
+        return queue_take(p->o->queue, ps->owed, OWED_LIVE);
+    struct err err;
+    err_clear(&err);
+    struct owed *o = expander_next(p, ps, &err);
+    if (!o && err.code) {
+        push_site_error(ps, &err, (struct bytes){0});
+        return NULL;
+    }
+    return o ? o : queue_take(p->o->queue, ps->owed, OWED_BULK);
+}
+
+static bool take_pending(struct push *p, struct lane *lane)
+{
+    struct pending *w = TAILQ_FIRST(&lane->pending);
+    if (!w || (lane->filling && lane->filling->ps != w->ps))
+        return false;
+    TAILQ_REMOVE(&lane->pending, w, order);
+    struct push_site *ps = w->ps;
+    struct owed *o = w->owed;
+    free(w);
+    send_owed(p, lane, ps, o);
+    return true;
+}
+
+/* One more path into the batch being filled, or the first of a new one. */
+static bool fill(struct push *p, int number)
+{
+    struct lane *lane = &p->lanes[number];
+    if (!has_credit(lane) || (lane->filling && is_full(lane->filling)))
+        return false;
+    if (take_pending(p, lane))
+        return true;
+    if (number == LANE_LARGE)
+        return false;
+    enum owed_class class = number == LANE_LIVE ? OWED_LIVE : OWED_BULK;
+    struct push_site *ps;
+    TAILQ_FOREACH (ps, p->o->sites, order) {
+        if (!pushable(ps, class) || (lane->filling && lane->filling->ps != ps))
+            continue;
+        struct owed *o = next_owed(p, number, ps);
+        if (!o)
+            continue;
+        send_owed(p, lane, ps, o);
+        return true;
+    }
+    return false;
+}
+
+/* The transfer is over: the batch may be complete. */
+static void transfer_over(struct push *p, struct atom *a)
+{
+    struct push_batch *b = a->batch;
+    struct lane *lane = b->lane;
+    TAILQ_REMOVE(&lane->sending, a, sending);
+    lane->transfers--;
+    b->transfers--;
+    stream_free(TAKE_PTR(a->stream));
+    if (b->transfers == 0 && b != lane->filling)
+        lanes_commit(p, b);
+}
+
+/* The file changed or could not be read: the far end was told to forget this atom. */
+static void transfer_failed(struct push *p, struct atom *a, struct err *err)
+{
+    struct push_site *ps = a->batch->ps;
+    struct owed *o = a->owed;
+    transfer_over(p, a); /* may commit the batch, which keeps the atom */
+    lanes_drop_atom(a);
+    if (err->code)
+        send_unreadable(p, ps, o, err);
+    else
+        send_busy(p, ps, o);
+}
+
+/* Serves the transfers in turn, so that a large one does not hold up the rest of the lane. */
+static bool step_transfers(struct push *p, struct lane *lane)
+{
+    for (unsigned i = lane->transfers; i > 0; i--) {
+        struct atom *a = TAILQ_FIRST(&lane->sending);
+        struct err err;
+        err_clear(&err);
+        int r = stream_step(p, a->stream, &err);
+        if (r == STREAM_DONE) {
+            transfer_over(p, a);
+            return true;
+        }
+        if (r == STREAM_CHANGED || r < 0) {
+            transfer_failed(p, a, &err);
+            return true;
+        }
+        TAILQ_REMOVE(&lane->sending, a, sending);
+        TAILQ_INSERT_TAIL(&lane->sending, a, sending);
+        if (r == STREAM_SENT)
+            return true;
+    }
+    return false;
+}
+
+/* Nothing more to take now: what there is may go. */
+static bool close_filling(struct push *p, struct lane *lane)
+{
+    struct push_batch *b = lane->filling;
+    if (!b)
+        return false;
+    lane->filling = NULL;
+    if (b->transfers > 0)
+        return true; /* its last transfer commits it */
+    lanes_commit(p, b);
+    return true;
+}
+
+static bool throttled(const struct push *p, int lane)
+{
+    return p->o->bwlimit && p->tokens <= 0 && lane != LANE_LIVE;
+}
+
+bool lanes_step(struct push *p)
+{
+    for (int i = 0; i < LANES; i++) {
+        struct lane *lane = &p->lanes[i];
+        if (throttled(p, i))
+            return false;
+        if (step_transfers(p, lane) || fill(p, i) || close_filling(p, lane))
+            return true;
+    }
+    return false;
+}
+
+bool lanes_live_waiting(struct push *p)
+{
+    if (p->lanes[LANE_LIVE].filling || !TAILQ_EMPTY(&p->lanes[LANE_LARGE].open))
+        return true;
+    struct push_site *ps;
+    TAILQ_FOREACH (ps, p->o->sites, order)
+        if (pushable(ps, OWED_LIVE) && queue_ready(p->o->queue, ps->owed, OWED_LIVE))
+            return true;
+    return false;
+}
+
+bool lanes_idle(const struct push *p)
+{
+    for (int i = 0; i < LANES; i++)
+        if (!TAILQ_EMPTY(&p->lanes[i].open) || !TAILQ_EMPTY(&p->lanes[i].pending))
+            return false;
+    return TAILQ_EMPTY(&p->sent);
+}
+
+struct atom *lanes_find_atom(struct push *p, uint32_t number)
+{
+    struct atom *a;
+    for (int i = 0; i < LANES; i++)
+        TAILQ_FOREACH (a, &p->lanes[i].sending, sending)
+            if (a->number == number)
+                return a;
+    return NULL;
+}
+
+static void forget_batches(struct push_batch_list *list, struct push_site *ps)
+{
+    struct push_batch *b, *next;
+    for (b = TAILQ_FIRST(list); b; b = next) {
+        next = TAILQ_NEXT(b, order);
+        if (b->ps != ps)
+            continue;
+        struct lane *lane = b->lane;
+        struct atom *a;
+        TAILQ_FOREACH (a, &b->atoms, order)
+            if (a->stream) {
+                TAILQ_REMOVE(&lane->sending, a, sending);
+                lane->transfers--;
+            }
+        if (lane->filling == b)
+            lane->filling = NULL;
+        TAILQ_REMOVE(list, b, order);
+        lanes_drop_batch(b);
+    }
+}
+
+void lanes_drop_site(struct push *p, struct push_site *ps)
+{
+    for (int i = 0; i < LANES; i++) {
+        struct lane *lane = &p->lanes[i];
+        struct pending *w, *next;
+        for (w = TAILQ_FIRST(&lane->pending); w; w = next) {
+            next = TAILQ_NEXT(w, order);
+            if (w->ps != ps)
+                continue;
+            TAILQ_REMOVE(&lane->pending, w, order);
+            free(w);
+        }
+        forget_batches(&lane->open, ps);
+    }
+    struct push_batch *b;
+    TAILQ_FOREACH (b, &p->sent, order)
+        if (b->ps == ps) {
+            b->lane->sent_count--;
+            b->lane->sent_bytes -= b->bytes;
+        }
+    forget_batches(&p->sent, ps);
+    queue_land(p->o->queue, ps->owed);
+}

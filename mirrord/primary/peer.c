@@ -1,0 +1,470 @@
+/* One secondary as the primary sees it; see peer.h. Keeps a thread that connects, pushes (push.c)
+ * and tries again, and answers others' questions about it. */
+#include "primary/peer.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+
+#include "base/io.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "primary/push.h"
+
+struct membership { /* a site of this peer */
+    TAILQ_ENTRY(membership) order;
+    struct site *site;
+    struct push_site *ps; /* the peer's thread's, but for what is atomic or locked */
+    bool listed;          /* in the list that the push works on */
+    bool leaving;
+    bool compare; /* asked for */
+};
+
+struct peer {
+    char *name, *host;
+    struct conn_options link;
+    char **argv;
+    int compress;
+    uint64_t bwlimit;
+    struct digest host_id;
+    struct queue *queue;
+    int wake_fd;
+    atomic_bool stop;
+    pthread_t thread;
+    bool started;
+
+    pthread_mutex_t lock; /* of everything below */
+    TAILQ_HEAD(, membership) members;
+    struct peer_status status;
+    uint64_t retry_at_ms;
+    unsigned failures; /* in a row */
+    void (*changed)(void *ctx);
+    void *changed_ctx;
+
+    struct push_site_list sites; /* the thread's */
+    uint64_t free_bytes;         /* the thread's */
+    struct conn *conn;           /* the thread's */
+};
+
+enum {
+    PAUSE_MIN_MS = 1000,
+    PAUSE_MAX_MS = 60000,
+    OWED_AWAY_MAX = 65536, /* paths noted for a secondary that is away: comparing finds the rest */
+};
+
+static char **copy_argv(char *const *argv)
+{
+    size_t n = 0;
+    while (argv && argv[n])
+        n++;
+    char **copy = mem_array(n + 1, sizeof *copy);
+    for (size_t i = 0; i < n; i++)
+        copy[i] = mem_copy_string(argv[i]);
+    return copy;
+}
+
+void peer_wake(struct peer *p)
+{
+    uint64_t one = 1;
+    if (write(p->wake_fd, &one, sizeof one) < 0) {
+        /* EAGAIN: it is awake already */
+    }
+}
+
+static void wake(void *ctx)
+{
+    peer_wake(ctx);
+}
+
+struct peer *peer_new(const struct peer_options *o)
+{
+    struct peer *p = mem_alloc(sizeof *p);
+    p->name = mem_copy_string(o->name);
+    p->host = mem_copy_string(o->host);
+    p->link = o->link;
+    p->link.host = mem_copy_string(o->link.host);
+    p->link.user = mem_copy_string(o->link.user);
+    p->link.identity = mem_copy_string(o->link.identity);
+    p->link.known_hosts = mem_copy_string(o->link.known_hosts);
+    p->argv = copy_argv(o->link.argv);
+    p->link.argv = p->argv;
+    p->link.stop = &p->stop;
+    p->compress = o->compress;
+    p->bwlimit = o->bwlimit;
+    p->host_id = o->host_id;
+    p->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    p->queue = queue_new(wake, p);
+    pthread_mutex_init(&p->lock, NULL);
+    TAILQ_INIT(&p->members);
+    TAILQ_INIT(&p->sites);
+    return p;
+}
+
+static void member_free(struct peer *p, struct membership *m)
+{
+    TAILQ_REMOVE(&p->members, m, order);
+    push_site_free(p->queue, m->ps);
+    free(m);
+}
+
+void peer_free(struct peer *p)
+{
+    if (!p)
+        return;
+    while (!TAILQ_EMPTY(&p->members))
+        member_free(p, TAILQ_FIRST(&p->members));
+    queue_free(p->queue);
+    for (size_t i = 0; p->argv[i]; i++)
+        free(p->argv[i]);
+    free(p->argv);
+    free((char *)p->link.host);
+    free((char *)p->link.user);
+    free((char *)p->link.identity);
+    free((char *)p->link.known_hosts);
+    close(p->wake_fd);
+    pthread_mutex_destroy(&p->lock);
+    free(p->name);
+    free(p->host);
+    free(p);
+}
+
+static struct membership *find(struct peer *p, const struct site *s)
+{
+    struct membership *m;
+    TAILQ_FOREACH (m, &p->members, order)
+        if (m->site == s && !m->leaving)
+            return m;
+    return NULL;
+}
+
+void peer_add_site(struct peer *p, struct site *s, const char *remote_root)
+{
+    struct membership *m = mem_alloc(sizeof *m);
+    m->site = s;
+    m->ps = push_site_new(p->queue, s, remote_root);
+    pthread_mutex_lock(&p->lock);
+    TAILQ_INSERT_TAIL(&p->members, m, order);
+    pthread_mutex_unlock(&p->lock);
+    peer_wake(p);
+}
+
+void peer_remove_site(struct peer *p, struct site *s)
+{
+    pthread_mutex_lock(&p->lock);
+    struct membership *m = find(p, s);
+    if (m)
+        m->leaving = true;
+    pthread_mutex_unlock(&p->lock);
+    peer_wake(p);
+}
+
+/* push's hooks, in the peer's thread */
+
+static void on_changed(void *ctx)
+{
+    struct peer *p = ctx;
+    pthread_mutex_lock(&p->lock);
+    bool greeted = p->status.state != PEER_UP && p->conn;
+    if (greeted) {
+        p->status.state = PEER_UP;
+        p->status.error[0] = '\0';
+        p->status.reached_once = true;
+        p->failures = 0;
+        snprintf(p->status.kind, sizeof p->status.kind, "%s", conn_kind(p->conn));
+    }
+    p->status.free_bytes = p->free_bytes;
+    void (*changed)(void *) = p->changed;
+    void *to = p->changed_ctx;
+    pthread_mutex_unlock(&p->lock);
+    if (greeted)
+        log_info("%s: connected (%s)", p->name, p->status.kind);
+    if (changed)
+        changed(to);
+}
+
+/* Puts sites on the list, marks those that leave, passes on what was asked for. */
+static void on_sites(void *ctx, struct push_site_list *list)
+{
+    struct peer *p = ctx;
+    struct membership *m;
+    pthread_mutex_lock(&p->lock);
+    TAILQ_FOREACH (m, &p->members, order) {
+        if (!m->listed && !m->leaving) {
+            m->listed = true;
+            m->ps->state = PUSH_CLOSED;
+            TAILQ_INSERT_TAIL(list, m->ps, order);
+        }
+        m->ps->leaving = m->leaving;
+        m->ps->again |= m->compare;
+        m->compare = false;
+    }
+    if (p->conn)
+        conn_counts(p->conn, &p->status.bytes_sent, &p->status.bytes_received);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void on_left(void *ctx, struct push_site *ps)
+{
+    struct peer *p = ctx;
+    struct membership *m;
+    pthread_mutex_lock(&p->lock);
+    TAILQ_FOREACH (m, &p->members, order)
+        if (m->ps == ps)
+            break;
+    if (m)
+        member_free(p, m);
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* Without a session: sites that leave are gone at once. */
+static void tend_members(struct peer *p)
+{
+    struct membership *m, *next;
+    pthread_mutex_lock(&p->lock);
+    for (m = TAILQ_FIRST(&p->members); m; m = next) {
+        next = TAILQ_NEXT(m, order);
+        if (!m->leaving)
+            continue;
+        if (m->listed)
+            TAILQ_REMOVE(&p->sites, m->ps, order);
+        member_free(p, m);
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
+static int session(struct peer *p, struct err *err)
+{
+    if (conn_open(&p->link, &p->conn, err) < 0)
+        return -1;
+    struct push_options o = {
+        .conn = p->conn,
+        .queue = p->queue,
+        .sites = &p->sites,
+        .name = p->name,
+        .host = p->host,
+        .host_id = p->host_id,
+        .compress = p->compress,
+        .bwlimit = p->bwlimit,
+        .stop = &p->stop,
+        .wake_fd = p->wake_fd,
+        .free_bytes = &p->free_bytes,
+        .hooks = {.changed = on_changed, .sites = on_sites, .left = on_left, .ctx = p},
+    };
+    int r = push_run(&o, err);
+    pthread_mutex_lock(&p->lock);
+    struct conn *gone = TAKE_PTR(p->conn);
+    pthread_mutex_unlock(&p->lock);
+    conn_close(gone);
+    return r;
+}
+
+static void set_state(struct peer *p, enum peer_state state)
+{
+    pthread_mutex_lock(&p->lock);
+    p->status.state = state;
+    void (*changed)(void *) = p->changed;
+    void *to = p->changed_ctx;
+    pthread_mutex_unlock(&p->lock);
+    if (changed)
+        changed(to);
+}
+
+/* A second, doubled with each failure to a minute, and a random quarter off, so that many primaries
+ * do not come back to a secondary all at once. */
+static uint64_t pause_after(unsigned failures)
+{
+    uint64_t pause = PAUSE_MIN_MS;
+    for (unsigned i = 1; i < failures && pause < PAUSE_MAX_MS; i++)
+        pause *= 2;
+    if (pause > PAUSE_MAX_MS)
+        pause = PAUSE_MAX_MS;
+    uint32_t dice;
+    io_random(&dice, sizeof dice);
+    return pause - dice % (pause / 4);
+}
+
+static uint64_t note_failure(struct peer *p, const struct err *err)
+{
+    pthread_mutex_lock(&p->lock);
+    bool news = p->failures++ == 0 || strcmp(p->status.error, err->text) != 0;
+    snprintf(p->status.error, sizeof p->status.error, "%.*s", (int)sizeof p->status.error - 1,
+        err->text);
+    p->status.error_time = time(NULL);
+    uint64_t pause = pause_after(p->failures);
+    p->retry_at_ms = io_now_ms() + pause;
+    pthread_mutex_unlock(&p->lock);
+    if (news)
+        log_warn("%s: %s (trying again)", p->name, err->text);
+    return pause;
+}
+
+/* Waits for the pause to pass; being owed something is no reason to hurry. */
+static void rest(struct peer *p, uint64_t pause)
+{
+    uint64_t until = io_now_ms() + pause;
+    while (!p->stop) {
+        uint64_t now = io_now_ms();
+        if (now >= until)
+            return;
+        struct pollfd fd = {.fd = p->wake_fd, .events = POLLIN};
+        poll(&fd, 1, (int)(until - now));
+        uint64_t count;
+        if (read(p->wake_fd, &count, sizeof count) < 0 && errno != EAGAIN)
+            log_debug("%s: wake: %s", p->name, strerror(errno));
+        tend_members(p);
+    }
+}
+
+static void *thread(void *arg)
+{
+    struct peer *p = arg;
+    while (!p->stop) {
+        struct err err;
+        tend_members(p);
+        set_state(p, PEER_CONNECTING);
+        int r = session(p, &err);
+        if (r == 0 && p->stop)
+            break;
+        if (r == 0)
+            err_set(&err, ERR_TEMPORARY, "the far end ended the session");
+        uint64_t pause = note_failure(p, &err);
+        pthread_mutex_lock(&p->lock);
+        p->status.reached_once = true;
+        pthread_mutex_unlock(&p->lock);
+        set_state(p, PEER_DOWN);
+        rest(p, pause);
+    }
+    set_state(p, PEER_DOWN);
+    return NULL;
+}
+
+void peer_start(struct peer *p)
+{
+    if (pthread_create(&p->thread, NULL, thread, p) != 0) {
+        log_error("%s: cannot start a thread", p->name);
+        abort();
+    }
+    p->started = true;
+}
+
+void peer_stop(struct peer *p)
+{
+    p->stop = true;
+    peer_wake(p);
+    if (p->started)
+        pthread_join(p->thread, NULL);
+    p->started = false;
+}
+
+void peer_owe(struct peer *p, struct site *s, struct bytes path, unsigned flags)
+{
+    pthread_mutex_lock(&p->lock);
+    struct membership *m = find(p, s);
+    bool found_later =
+        m && p->status.state != PEER_UP && queue_size(p->queue, m->ps->owed) >= OWED_AWAY_MAX;
+    if (m && !found_later)
+        queue_owe(p->queue, m->ps->owed, path, flags, OWED_ANY, (struct bytes){0}, 0, 0);
+    pthread_mutex_unlock(&p->lock);
+}
+
+void peer_move(struct peer *p, struct site *s, struct bytes from, struct bytes to)
+{
+    pthread_mutex_lock(&p->lock);
+    struct membership *m = find(p, s);
+    if (m)
+        queue_move(p->queue, m->ps->owed, from, to);
+    pthread_mutex_unlock(&p->lock);
+}
+
+void peer_compare(struct peer *p, struct site *s)
+{
+    pthread_mutex_lock(&p->lock);
+    struct membership *m = find(p, s);
+    if (m)
+        m->compare = true;
+    pthread_mutex_unlock(&p->lock);
+    peer_wake(p);
+}
+
+uint64_t peer_mark(struct peer *p)
+{
+    return queue_mark(p->queue);
+}
+
+void peer_status(struct peer *p, struct peer_status *out)
+{
+    pthread_mutex_lock(&p->lock);
+    *out = p->status;
+    uint64_t now = io_now_ms();
+    out->retry_ms = out->state == PEER_DOWN && p->retry_at_ms > now ? p->retry_at_ms - now : 0;
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void describe_state(const struct peer *p, const struct membership *m,
+    const struct queue_counts *c, struct peer_site_status *s)
+{
+    switch (p->status.state == PEER_UP ? m->ps->state : PUSH_CLOSED) {
+    case PUSH_CLOSED:
+    case PUSH_OPENING:
+    case PUSH_UNSCANNED: s->state = PEER_SITE_WAITING; break;
+    case PUSH_COMPARING: s->state = PEER_SITE_COMPARING; break;
+    case PUSH_OPEN: s->state = c->paths || m->compare ? PEER_SITE_PUSHING : PEER_SITE_LEVEL; break;
+    case PUSH_HELD: s->state = PEER_SITE_HELD; break;
+    case PUSH_FAILED: s->state = PEER_SITE_FAILED; break;
+    }
+}
+
+bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_status *out)
+{
+    pthread_mutex_lock(&p->lock);
+    struct membership *m = find(p, s);
+    if (m) {
+        struct queue_counts c;
+        queue_count(p->queue, m->ps->owed, &c);
+        *out = (struct peer_site_status){.owed_paths = c.paths,
+            .owed_bytes = c.bytes,
+            .behind_ms = c.oldest_ms,
+            .failing = c.failing};
+        describe_state(p, m, &c, out);
+        pthread_mutex_lock(&m->ps->lock);
+        if (m->ps->error.code && (c.failing || out->state >= PEER_SITE_HELD)) {
+            snprintf(out->error, sizeof out->error, "%.*s", (int)sizeof out->error - 1,
+                m->ps->error.text);
+            memcpy(out->error_path, m->ps->error_path, sizeof out->error_path);
+            out->error_time = m->ps->error_time;
+        }
+        pthread_mutex_unlock(&m->ps->lock);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return m != NULL;
+}
+
+int peer_reached(struct peer *p, const struct site *s, uint64_t mark, const struct bytes *paths,
+    size_t path_count)
+{
+    int r = -1;
+    pthread_mutex_lock(&p->lock);
+    struct membership *m = find(p, s);
+    if (m && p->status.state == PEER_UP && m->ps->state < PUSH_HELD)
+        r = m->ps->state == PUSH_OPEN && !m->compare &&
+            !queue_owes(p->queue, m->ps->owed, mark, paths, path_count);
+    pthread_mutex_unlock(&p->lock);
+    return r;
+}
+
+void peer_on_change(struct peer *p, void (*changed)(void *ctx), void *ctx)
+{
+    pthread_mutex_lock(&p->lock);
+    p->changed = changed;
+    p->changed_ctx = ctx;
+    pthread_mutex_unlock(&p->lock);
+}
+
+const char *peer_name(const struct peer *p)
+{
+    return p->name;
+}

@@ -1,0 +1,103 @@
+/*
+ * A peer: one secondary as the primary sees it. A thread, one SSH connection for all its sites, the
+ * set of paths it is owed. It connects, opens its sites, compares manifests, pushes, and after a
+ * failure waits (1 s growing to 60 s, jittered) and does it again. A peer that is slow or gone
+ * delays nobody else.
+ *
+ * What is owed is a set of paths, so it is bounded by the tree, and the state sent is always the
+ * newest. After a lost connection everything is found again by comparing manifests.
+ */
+#ifndef PRIMARY_PEER_H
+#define PRIMARY_PEER_H
+
+#include "link/conn.h"
+#include "primary/site.h"
+
+struct peer;
+
+struct peer_options {
+    const char *name;         /* for the log and status */
+    struct conn_options link; /* strings are copied; stop is the peer's own */
+    int compress;             /* -1 auto, 0 none, 1 zstd */
+    uint64_t bwlimit;         /* bytes per second; 0 none */
+    struct digest host_id;
+    const char *host; /* what this host calls itself */
+};
+
+struct peer *peer_new(const struct peer_options *o);
+void peer_start(struct peer *p);
+void peer_stop(
+    struct peer *p); /* asks the thread to end, cleanly if it can within 2 s, and joins */
+void peer_free(struct peer *p); /* stopped; NULL is fine */
+
+/* Any thread, any time. remote_root may be NULL: the far end's configuration says. A site may be
+ * added before it is scanned: it is compared once site->scanned is set and peer_wake called. */
+void peer_add_site(struct peer *p, struct site *s, const char *remote_root);
+void peer_remove_site(struct peer *p, struct site *s);
+void peer_wake(struct peer *p);
+
+enum owe_flags {
+    OWE_SUBTREE = 1 << 0, /* the directory and all beneath it */
+    OWE_BULK = 1 << 1,    /* behind live changes */
+    OWE_KNOWN = 1 << 2,   /* the manifest had this file before: a delta may pay */
+    OWE_OPEN = 1 << 3,    /* send it although it has a writer (a log held open) */
+};
+
+/* This path may differ at the peer: its newest state (or its absence) is sent. Any thread. */
+void peer_owe(struct peer *p, struct site *s, struct bytes path, unsigned flags);
+
+/* `from` was renamed to `to` (already so in the manifest): moved there too, its content not sent
+ * again. Everything owed beneath `from` is owed beneath `to`. */
+void peer_move(struct peer *p, struct site *s, struct bytes from, struct bytes to);
+
+/* The site may have changed anywhere (the scan says what): compare manifests again. */
+void peer_compare(struct peer *p, struct site *s);
+
+/* A number that grows with everything owed; what was owed so far has a smaller or equal one. */
+uint64_t peer_mark(struct peer *p);
+
+enum peer_state { PEER_DOWN, PEER_CONNECTING, PEER_UP };
+
+struct peer_status {
+    enum peer_state state;
+    char kind[64];      /* of the link */
+    char error[512];    /* the last one; empty: none since it came up */
+    int64_t error_time; /* CLOCK_REALTIME seconds */
+    uint64_t retry_ms;  /* until the next attempt, when down */
+    uint64_t bytes_sent, bytes_received;
+    uint64_t batches;    /* acknowledged */
+    uint64_t free_bytes; /* of the last site's disk that reported */
+    bool reached_once;   /* an attempt has ended, with or without success: for `ready` */
+};
+
+struct peer_site_status {
+    enum {
+        PEER_SITE_WAITING, /* not opened yet, or the scan is not done */
+        PEER_SITE_COMPARING,
+        PEER_SITE_PUSHING, /* something is owed */
+        PEER_SITE_LEVEL,
+        PEER_SITE_HELD,   /* refused for safety until the operator says more */
+        PEER_SITE_FAILED, /* the far end cannot open it; tried again */
+    } state;
+    uint64_t owed_paths, owed_bytes; /* bytes as far as known */
+    uint64_t behind_ms;              /* age of the oldest thing owed */
+    uint64_t failing;                /* paths that the peer refused or could not store */
+    char error[512];                 /* the last one of this site; empty: none */
+    char error_path[256];            /* escaped; empty: not about a path */
+    int64_t error_time;
+};
+
+void peer_status(struct peer *p, struct peer_status *out);
+bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_status *out);
+
+/* Is nothing with a number ≤ mark owed any more for the site, at or beneath one of the paths (none:
+ * all of it)? Then 1. 0 not yet; -1 the peer is not up or the site not open there. */
+int peer_reached(struct peer *p, const struct site *s, uint64_t mark, const struct bytes *paths,
+    size_t path_count);
+
+/* Called from the peer's thread whenever something that the above answer may have changed. */
+void peer_on_change(struct peer *p, void (*changed)(void *ctx), void *ctx);
+
+const char *peer_name(const struct peer *p);
+
+#endif

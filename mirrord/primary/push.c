@@ -1,0 +1,320 @@
+/* One session with one secondary: the greeting and the loop. What comes in is inbox.c's, what goes
+ * out is made by lanes.c and compare.c; this file keeps the connection moving both ways, so that
+ * neither end ever waits for the other to read. */
+#include "primary/push.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/io.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "primary/push_impl.h"
+
+enum {
+    PING_MS = 15000,
+    SILENCE_MS = 60000, /* with something owed and not a byte from the far end: it is lost */
+    POLL_MAX_MS = 5000,
+    POLL_ONCE_MS = 200, /* for the progress line */
+    HELD_MS = 60000,    /* a site held for safety is looked at again after this */
+    BYE_MS = 10000,
+    ZSTD_LEVEL = 1,
+};
+
+static void put_hello(struct push *p)
+{
+    io_random(&p->session, sizeof p->session);
+    msg_put_hello(&p->out, &(struct msg_hello){.magic = MSG_MAGIC,
+                               .oldest = MSG_VERSION_OLDEST,
+                               .newest = MSG_VERSION,
+                               .session = p->session,
+                               .host_id = p->o->host_id,
+                               .software = bytes_of("mirrord " MIRRORD_VERSION),
+                               .host = bytes_of(p->o->host)});
+}
+
+static void put_open(struct push *p, struct push_site *ps)
+{
+    const struct site_options *so = &ps->site->options;
+    struct msg_open *m = mem_alloc(sizeof *m);
+    ps->number = ++p->next_site;
+    m->site = ps->number;
+    m->name = bytes_of(ps->site->name);
+    m->root = bytes_of(ps->remote_root);
+    m->flags = (so->owner ? OPEN_OWNER : 0) | (so->checksum ? OPEN_CHECKSUM : 0) |
+               (so->adopt ? OPEN_ADOPT : 0) | (so->dry_run ? OPEN_DRY_RUN : 0) |
+               (so->force ? OPEN_FORCE : 0) | (so->special_bits ? OPEN_SPECIAL_BITS : 0);
+    m->rule_count = (uint16_t)filter_count(ps->site->filter);
+    for (unsigned i = 0; i < m->rule_count; i++)
+        filter_rule(ps->site->filter, i, &m->rules[i]);
+    msg_put_open(&p->out, m);
+    free(m);
+    if (!p->out.bad) {
+        ps->state = PUSH_OPENING;
+        p->opening++;
+        return;
+    }
+    struct err why;
+    p->out.bad = false; /* the frame was taken back */
+    err_set(&why, ERR_USAGE, "the filter's rules are too long to be sent (64 KiB in all)");
+    push_site_error(ps, &why, (struct bytes){0});
+    ps->number = 0;
+    ps->state = PUSH_FAILED;
+}
+
+static size_t waiting(const struct push *p)
+{
+    return p->out.len - p->out_at + conn_pending(p->conn);
+}
+
+/* Hands over what has been made. */
+static int transmit(struct push *p, struct err *err)
+{
+    while (p->out_at < p->out.len) {
+        ssize_t n = conn_write(p->conn, p->out.data + p->out_at, p->out.len - p->out_at, err);
+        if (n == CONN_AGAIN)
+            break;
+        if (n < 0)
+            return -1;
+        p->out_at += (size_t)n;
+        p->spoke_ms = io_now_ms();
+        p->tokens -= (double)n;
+    }
+    if (p->out_at == p->out.len) {
+        wire_reset(&p->out);
+        p->out_at = 0;
+    }
+    return conn_flush(p->conn, err) == -1 ? -1 : 0;
+}
+
+static void refill_tokens(struct push *p)
+{
+    if (!p->o->bwlimit)
+        return;
+    uint64_t now = io_now_us();
+    double burst = (double)p->o->bwlimit / 20; /* 50 ms worth */
+    p->tokens += (double)(now - p->tokens_us) * (double)p->o->bwlimit / 1e6;
+    if (p->tokens > burst)
+        p->tokens = burst;
+    p->tokens_us = now;
+}
+
+static bool step_sites(struct push *p)
+{
+    struct push_site *ps;
+    TAILQ_FOREACH (ps, p->o->sites, order)
+        if (compare_step(p, ps))
+            return true;
+    return false;
+}
+
+/* Makes frames until enough wait: little while live work does, so that it never queues behind bulk.
+ */
+static int produce(struct push *p, struct err *err)
+{
+    refill_tokens(p);
+    for (;;) {
+        size_t limit = lanes_live_waiting(p) ? PUSH_OUT_LIVE : PUSH_OUT_BULK;
+        if (waiting(p) >= limit)
+            return 0;
+        if (!step_sites(p) && !lanes_step(p))
+            return 0;
+        if (p->out.bad)
+            return err_set(err, ERR_FAILED, "a message did not fit its frame");
+    }
+}
+
+static void close_site(struct push *p, struct push_site *ps)
+{
+    if (ps->number)
+        msg_put_close(&p->out, &(struct msg_close){.site = ps->number});
+    push_site_reset(p, ps);
+}
+
+static void part_from(struct push *p, struct push_site *ps)
+{
+    if (ps->state == PUSH_OPENING)
+        p->opening--;
+    close_site(p, ps);
+    TAILQ_REMOVE(p->o->sites, ps, order);
+    p->o->hooks.left(p->o->hooks.ctx, ps);
+}
+
+/* Opens what is to be opened (again), closes what goes. */
+static void tend_sites(struct push *p)
+{
+    uint64_t now = io_now_ms();
+    struct push_site *ps, *next;
+    if (p->o->hooks.sites)
+        p->o->hooks.sites(p->o->hooks.ctx, p->o->sites);
+    for (ps = TAILQ_FIRST(p->o->sites); ps; ps = next) {
+        next = TAILQ_NEXT(ps, order);
+        if (ps->leaving) {
+            part_from(p, ps);
+            continue;
+        }
+        bool again = ps->again && ps->state >= PUSH_COMPARING && ps->site->scanned;
+        if (ps->state == PUSH_UNSCANNED && ps->site->scanned)
+            again = true; /* its digests are old by now: open it anew */
+        if (ps->state == PUSH_HELD || ps->state == PUSH_FAILED)
+            again |= !p->o->once && ps->retry_ms && now >= ps->retry_ms;
+        if (ps->state == PUSH_HELD && !ps->retry_ms)
+            ps->retry_ms = now + HELD_MS;
+        if (again) {
+            ps->again = false;
+            ps->retry_ms = 0;
+            close_site(p, ps);
+            ps->state = PUSH_CLOSED;
+        }
+        if (ps->state == PUSH_CLOSED)
+            put_open(p, ps);
+    }
+}
+
+/* once: is there nothing left to do? */
+static bool all_done(struct push *p)
+{
+    struct push_site *ps;
+    struct queue_counts c;
+    if (!lanes_idle(p))
+        return false;
+    TAILQ_FOREACH (ps, p->o->sites, order) {
+        if (ps->state == PUSH_HELD || ps->state == PUSH_FAILED)
+            continue;
+        queue_count(p->o->queue, ps->owed, &c);
+        if (ps->state != PUSH_OPEN || c.paths > 0 || ps->expander || ps->compare)
+            return false;
+    }
+    return true;
+}
+
+static bool expects_answer(const struct push *p)
+{
+    const struct push_site *ps;
+    if (!p->greeted || p->opening || p->pings || !TAILQ_EMPTY(&p->sent))
+        return true;
+    TAILQ_FOREACH (ps, p->o->sites, order)
+        if (ps->compare)
+            return true;
+    return false;
+}
+
+static int watchdog(struct push *p, struct err *err)
+{
+    uint64_t now = io_now_ms();
+    if (expects_answer(p) && now - p->heard_ms > SILENCE_MS)
+        return err_set(
+            err, ERR_TEMPORARY, "no answer for %d s: the link is given up", SILENCE_MS / 1000);
+    if (p->greeted && p->pings == 0 && now - p->heard_ms >= PING_MS &&
+        now - p->spoke_ms >= PING_MS) {
+        p->pings++;
+        msg_put_ping(&p->out, &(struct msg_ping){.token = now});
+    }
+    return 0;
+}
+
+static int poll_timeout(struct push *p)
+{
+    int due = queue_next_due(p->o->queue);
+    int most = p->o->once ? POLL_ONCE_MS : POLL_MAX_MS;
+    if (p->o->bwlimit && p->tokens <= 0)
+        most = 10;
+    return due >= 0 && due < most ? due : most;
+}
+
+static void wait_for_news(struct push *p)
+{
+    struct pollfd fds[3];
+    int n = conn_poll(p->conn, fds);
+    if (p->o->wake_fd >= 0)
+        fds[n++] = (struct pollfd){.fd = p->o->wake_fd, .events = POLLIN};
+    poll(fds, (nfds_t)n, poll_timeout(p));
+    uint64_t count;
+    if (p->o->wake_fd >= 0 && read(p->o->wake_fd, &count, sizeof count) < 0 && errno != EAGAIN)
+        log_debug("%s: wake: %s", p->o->name, strerror(errno));
+}
+
+/* One turn of the loop: 0, 1 when the stream ended, -1. */
+static int turn(struct push *p, struct err *err)
+{
+    int r = inbox_read(p, err);
+    if (r != 0)
+        return r;
+    if (p->greeted) {
+        tend_sites(p);
+        if (produce(p, err) < 0)
+            return -1;
+    }
+    if (transmit(p, err) < 0 || watchdog(p, err) < 0)
+        return -1;
+    if (p->o->hooks.progress)
+        p->o->hooks.progress(p->o->hooks.ctx);
+    return 0;
+}
+
+/* Says goodbye and reads until the far end has closed. */
+static int leave(struct push *p, struct err *err)
+{
+    uint64_t deadline = io_now_ms() + BYE_MS;
+    msg_put_bye(&p->out);
+    while (io_now_ms() < deadline) {
+        int r = inbox_read(p, err);
+        if (r == 1)
+            return 0;
+        if (r < 0 || transmit(p, err) < 0)
+            return -1;
+        struct pollfd fds[2];
+        int n = conn_poll(p->conn, fds);
+        poll(fds, (nfds_t)n, 100);
+    }
+    return 0;
+}
+
+static int drive(struct push *p, struct err *err)
+{
+    put_hello(p);
+    p->heard_ms = p->spoke_ms = io_now_ms();
+    p->tokens_us = io_now_us();
+    while (!push_stopping(p)) {
+        int r = turn(p, err);
+        if (r < 0)
+            return -1;
+        if (r == 1)
+            return conn_explain(p->conn, err); /* nobody said BYE */
+        if (p->o->once && p->greeted && all_done(p))
+            break;
+        wait_for_news(p);
+    }
+    return p->greeted ? leave(p, err) : 0;
+}
+
+int push_run(const struct push_options *o, struct err *err)
+{
+    struct push *p = mem_alloc(sizeof *p);
+    struct push_site *ps;
+    p->o = o;
+    p->conn = o->conn;
+    p->names = names_new(NULL);
+    p->zip = zip_new(ZSTD_LEVEL);
+    p->block = mem_alloc(MSG_CHUNK_MAX);
+    p->packed = mem_alloc(MSG_CHUNK_MAX);
+    lanes_init(p);
+    TAILQ_FOREACH (ps, o->sites, order) {
+        ps->state = PUSH_CLOSED;
+        ps->number = 0;
+    }
+    int r = drive(p, err);
+    TAILQ_FOREACH (ps, o->sites, order)
+        push_site_reset(p, ps);
+    lanes_free(p);
+    buf_free(&p->in);
+    wire_free(&p->out);
+    names_free(p->names);
+    zip_free(p->zip);
+    free(p->block);
+    free(p->packed);
+    free(p);
+    return r;
+}

@@ -1,0 +1,104 @@
+/*
+ * The push: one session with one secondary over an open connection. It greets, opens sites,
+ * compares manifests, and sends what the queue says is owed, live before bulk, until it is told to
+ * stop, the link fails, or (once) everything is level. One thread drives it; it never waits for a
+ * disk other than the primary's own, nor for one site because of another.
+ */
+#ifndef PRIMARY_PUSH_H
+#define PRIMARY_PUSH_H
+
+#include <pthread.h>
+
+#include "link/conn.h"
+#include "primary/queue.h"
+
+enum push_site_state {
+    PUSH_CLOSED,    /* to be opened */
+    PUSH_OPENING,   /* asked for */
+    PUSH_UNSCANNED, /* open there; this side's first scan is not done */
+    PUSH_COMPARING,
+    PUSH_OPEN,   /* compared: live and level but for what is owed */
+    PUSH_HELD,   /* refused for safety */
+    PUSH_FAILED, /* the far end could not open it */
+};
+
+struct push_counts {
+    uint64_t examined;                         /* entries compared */
+    uint64_t created, updated, deleted, moved; /* committed (in a dry run: found) */
+    uint64_t literal,
+        matched; /* bytes of content sent as they are, and taken from what was there */
+    uint64_t owed, owed_bytes; /* found by comparing, for progress */
+    uint64_t done, done_bytes; /* of these */
+};
+
+/* A site of the session. The caller keeps it between sessions. Its fields belong to the pushing
+ * thread, but for what is atomic or locked. */
+struct push_site {
+    TAILQ_ENTRY(push_site) order;
+    struct site *site;
+    struct queue_site *owed;
+    char *remote_root; /* NULL: the far end's configuration says */
+    uint32_t number;
+    _Atomic enum push_site_state state; /* written by the pushing thread only */
+    uint32_t caps;
+    bool leaving;
+    bool said_owner;
+    bool unjudged;     /* first contact with a root that holds something: nothing goes yet */
+    bool again;        /* compare once more after this comparison */
+    uint64_t retry_ms; /* PUSH_FAILED: when to open again */
+    unsigned failures;
+    pthread_mutex_t lock; /* of these three, which others read */
+    struct err error;     /* of HELD or FAILED, or the last failing path's */
+    char error_path[256];
+    int64_t error_time;
+    struct push_counts counts;
+    struct compare *compare;
+    struct expander *expander;
+};
+
+TAILQ_HEAD(push_site_list, push_site);
+
+/* Takes a reference to the site, and a place in the queue. */
+struct push_site *push_site_new(struct queue *q, struct site *s, const char *remote_root);
+void push_site_free(struct queue *q, struct push_site *ps);
+
+enum push_event { PUSH_CREATED, PUSH_UPDATED, PUSH_DELETED, PUSH_MOVED, PUSH_SKIPPED };
+
+struct push_hooks {
+    /* The state of a site, or of the session, changed. */
+    void (*changed)(void *ctx);
+    /* A path was committed (or would be, in a dry run). `source` only for PUSH_MOVED. */
+    void (*item)(void *ctx, struct push_site *ps, enum push_event what, struct bytes path,
+        struct bytes source);
+    /* once: a path that could not be mirrored, for good. */
+    void (*failed)(void *ctx, struct push_site *ps, struct bytes path, const char *why);
+    /* Now and then, for a progress line. */
+    void (*progress)(void *ctx);
+    /* Between messages: the place to add sites to the list, and to mark those `leaving` that are to
+     * go. They are taken off the list and given to `left` when nothing refers to them any more. */
+    void (*sites)(void *ctx, struct push_site_list *list);
+    void (*left)(void *ctx, struct push_site *ps);
+    void *ctx;
+};
+
+struct push_options {
+    struct conn *conn;
+    struct queue *queue;
+    struct push_site_list *sites;
+    const char *name; /* of the secondary, for messages */
+    const char *host; /* what this host calls itself */
+    struct digest host_id;
+    int compress;     /* -1 auto, 0 none, 1 zstd */
+    uint64_t bwlimit; /* bytes per second; 0 none */
+    const atomic_bool *stop;
+    int wake_fd; /* an eventfd that other threads write when there is something new; or -1 */
+    bool once;   /* end when all sites are level, held or failed; failing paths are given up */
+    uint64_t *free_bytes; /* of the last site that reported; may be NULL */
+    struct push_hooks hooks;
+};
+
+/* Runs the session to its end: 0 when stopped or (once) done, -1 with err when it was lost, the far
+ * end reported an error, or it made no progress. What was under way is owed again. */
+int push_run(const struct push_options *o, struct err *err);
+
+#endif

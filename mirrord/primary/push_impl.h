@@ -1,0 +1,168 @@
+/* What the parts of a push share: push.c (the loop), inbox.c (what comes in), push_site.c (a site),
+ * lanes.c (batches going out), send.c (one path), acks.c (what became of it), stream.c (one
+ * file's content), compare.c (two manifests), expand.c (a subtree path by path). Private to them.
+ */
+#ifndef PRIMARY_PUSH_IMPL_H
+#define PRIMARY_PUSH_IMPL_H
+
+#include "base/buf.h"
+#include "primary/push.h"
+#include "primary/source.h"
+#include "tree/names.h"
+#include "tree/zip.h"
+
+enum {
+    PUSH_INLINE_MAX = 48 * 1024,      /* content that travels in its ENTRY */
+    PUSH_SOLO_MIN = 1024 * 1024,      /* a file from here on has a batch of its own */
+    PUSH_LIVE_MAX = 16 * 1024 * 1024, /* larger files are bulk */
+    PUSH_OUT_LIVE = 64 * 1024,        /* bytes that may wait while live work does */
+    PUSH_OUT_BULK = 256 * 1024,
+    PUSH_CREDIT_BYTES = 8 * 1024 * 1024, /* sent and not acknowledged */
+    PUSH_CREDIT_BATCHES = 64,
+};
+
+/* The lanes, first served first. */
+enum { LANE_LIVE, LANE_LARGE, LANE_BULK, LANES };
+
+struct atom { /* one path of a batch on its way */
+    TAILQ_ENTRY(atom) order;
+    TAILQ_ENTRY(atom) sending; /* while it has a transfer */
+    uint32_t number;
+    struct owed *owed;
+    struct push_batch *batch;
+    struct stream *stream; /* NULL when all has been sent */
+    enum push_event what;
+    struct record record; /* what `seen` gets: type, size, digest, validators, flags */
+    bool has_record;
+    struct expander *expander; /* its subtree follows */
+    uint16_t reason;           /* of its failure; REASON_NONE: none */
+    char *text;
+};
+
+TAILQ_HEAD(atom_list, atom);
+
+struct push_batch {
+    TAILQ_ENTRY(push_batch) order;
+    uint32_t number;
+    struct push_site *ps;
+    struct lane *lane;
+    struct atom_list atoms;
+    unsigned count;
+    unsigned transfers; /* under way */
+    uint64_t bytes;     /* of frames put out for it, files of their own apart */
+};
+
+TAILQ_HEAD(push_batch_list, push_batch);
+
+struct pending { /* a file too large for the lane that found it */
+    TAILQ_ENTRY(pending) order;
+    struct push_site *ps;
+    struct owed *owed;
+};
+
+struct lane {
+    struct push_batch *filling; /* the one that takes more; in `open` too */
+    struct push_batch_list open;
+    struct atom_list sending; /* atoms with a transfer, served in turn */
+    unsigned transfers;
+    TAILQ_HEAD(, pending) pending;
+    unsigned sent_count; /* committed, not acknowledged */
+    uint64_t sent_bytes;
+};
+
+struct push {
+    const struct push_options *o;
+    struct conn *conn;
+    struct buf in;
+    struct wire_writer out;
+    size_t out_at; /* bytes of `out` that the connection has taken */
+    struct names *names;
+    struct zip *zip;
+    struct lane lanes[LANES];
+    struct push_batch_list sent; /* committed, not acknowledged */
+    uint32_t next_site, next_batch, next_atom, next_request;
+    bool greeted;
+    uint64_t session;
+    uint64_t heard_ms, spoke_ms;
+    unsigned opening; /* OPENs without an answer */
+    unsigned pings;
+    double tokens; /* of the bandwidth limit */
+    uint64_t tokens_us;
+    uint8_t *block; /* MSG_CHUNK_MAX bytes, scratch */
+    uint8_t *packed;
+};
+
+static inline bool push_stopping(const struct push *p)
+{
+    return p->o->stop && *p->o->stop;
+}
+
+/* push_site.c */
+/* Records a site's trouble for status. */
+void push_site_error(struct push_site *ps, const struct err *why, struct bytes path);
+void push_site_forget_error(struct push_site *ps);
+/* Its session state is dropped; what was under way for it is owed again. */
+void push_site_reset(struct push *p, struct push_site *ps);
+
+/* inbox.c */
+/* Reads what there is and acts on it. 0, 1 at the end of the stream, -1. */
+int inbox_read(struct push *p, struct err *err);
+
+/* lanes.c */
+void lanes_init(struct push *p);
+void lanes_free(struct push *p); /* gives everything under way back to the queue */
+bool lanes_step(struct push *p); /* puts at least one frame out, or false */
+bool lanes_live_waiting(struct push *p);
+bool lanes_idle(const struct push *p); /* nothing under way or unacknowledged */
+void lanes_drop_site(struct push *p, struct push_site *ps);
+struct atom *lanes_find_atom(struct push *p, uint32_t number);
+
+/* The batch that this lane fills, or (solo) one of its own for a large file; BATCH is out. */
+struct push_batch *lanes_batch(struct push *p, struct lane *lane, struct push_site *ps, bool solo);
+struct atom *lanes_atom(struct push *p, struct push_batch *b, struct owed *o); /* numbered, last */
+void lanes_drop_atom(struct atom *a);
+void lanes_drop_batch(struct push_batch *b); /* in no list any more; its atoms too */
+void lanes_commit(struct push *p, struct push_batch *b);
+
+/* send.c */
+enum { LATER_MS = 1000, LATER_MAX = 60000 }; /* pauses of what could not be done, growing */
+/* Puts the newest state of a path, taken from the queue, into the lane's batch, or hands it to
+ * another lane, or back to the queue. */
+void send_owed(struct push *p, struct lane *lane, struct push_site *ps, struct owed *o);
+void send_busy(struct push *p, struct push_site *ps, struct owed *o); /* it is being written */
+void send_unreadable(struct push *p, struct push_site *ps, struct owed *o, struct err *err);
+
+/* acks.c */
+void acks_count(struct push_site *ps, enum push_event what, uint8_t type, const struct owed *o);
+int acks_take(struct push *p, const struct msg_ack *m, struct err *err);
+
+/* stream.c */
+struct stream;
+enum stream_outcome { STREAM_SENT, STREAM_WAITS, STREAM_DONE, STREAM_CHANGED };
+struct stream *stream_new(struct atom *a, struct source *source, bool delta); /* takes source */
+void stream_free(struct stream *t);
+/* Puts frames of at most MSG_CHUNK_MAX plain bytes out. DONE: FINISH is out and the atom's record
+ * filled. CHANGED: ABORT is out. -1: reading failed (ABORT is out). */
+int stream_step(struct push *p, struct stream *t, struct err *err);
+/* The far end's signature. */
+int stream_signature(struct stream *t, const struct msg_signature *m, struct err *err);
+
+/* compare.c */
+/* Compares the directory `top` and all beneath it; what differs is owed as bulk. */
+void compare_start(
+    struct push *p, struct push_site *ps, struct bytes top, const struct msg_opened *m);
+int compare_listing(struct push *p, const struct msg_listing *m, struct err *err);
+bool compare_step(struct push *p, struct push_site *ps); /* asks for more, or false */
+void compare_free(struct compare *c);
+
+/* expand.c: the expanders of a site are a list, the newest first */
+/* Everything beneath the directory that `top` names, parents first. */
+struct expander *expander_start(struct push_site *ps, struct owed *top);
+/* The next path to send, claimed from the queue; NULL when none of the site has more. */
+struct owed *expander_next(struct push *p, struct push_site *ps, struct err *err);
+/* The directory itself was acknowledged, or failed with this pause before another try. Whichever
+ * comes second, this or the end of its listing, gives `top` back to the queue. */
+void expander_answer(struct push *p, struct expander *e, bool ok, const char *why);
+void expander_free_all(struct push_site *ps);
+
+#endif

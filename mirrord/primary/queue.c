@@ -1,0 +1,456 @@
+/* What one secondary is owed; see queue.h. Knows sets, orders and pauses; nothing of what a path is
+ * or how it is sent. */
+#include "primary/queue.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "base/mem.h"
+#include "base/set.h"
+#include "primary/peer.h"
+
+TAILQ_HEAD(owed_list, owed);
+
+struct queue_site {
+    TAILQ_ENTRY(queue_site) order;
+    struct site *site;
+    struct set *items;
+    struct owed_list waiting[OWED_CLASSES];
+    struct owed_list delayed;
+    struct owed_list flying;
+    size_t flying_count;
+    bool moving; /* a move flies */
+};
+
+struct queue {
+    pthread_mutex_t lock;
+    TAILQ_HEAD(, queue_site) sites;
+    uint64_t seq;
+    void (*wake)(void *ctx);
+    void *ctx;
+};
+
+/* A move that fails this often is given up for sending what is there. */
+enum { MOVE_TRIES = 3 };
+
+struct queue *queue_new(void (*wake)(void *ctx), void *ctx)
+{
+    struct queue *q = mem_alloc(sizeof *q);
+    pthread_mutex_init(&q->lock, NULL);
+    TAILQ_INIT(&q->sites);
+    q->wake = wake;
+    q->ctx = ctx;
+    return q;
+}
+
+void queue_free(struct queue *q)
+{
+    if (!q)
+        return;
+    while (!TAILQ_EMPTY(&q->sites))
+        queue_remove_site(q, TAILQ_FIRST(&q->sites));
+    pthread_mutex_destroy(&q->lock);
+    free(q);
+}
+
+struct queue_site *queue_add_site(struct queue *q, struct site *s)
+{
+    struct queue_site *qs = mem_alloc(sizeof *qs);
+    qs->site = s;
+    qs->items = set_new();
+    TAILQ_INIT(&qs->waiting[OWED_LIVE]);
+    TAILQ_INIT(&qs->waiting[OWED_BULK]);
+    TAILQ_INIT(&qs->delayed);
+    TAILQ_INIT(&qs->flying);
+    pthread_mutex_lock(&q->lock);
+    TAILQ_INSERT_TAIL(&q->sites, qs, order);
+    pthread_mutex_unlock(&q->lock);
+    return qs;
+}
+
+static struct owed_list *list_of(struct owed *o)
+{
+    struct queue_site *qs = o->home;
+    return o->place == OWED_FLYING    ? &qs->flying
+           : o->place == OWED_DELAYED ? &qs->delayed
+                                      : &qs->waiting[o->class];
+}
+
+static void leave(struct owed *o)
+{
+    TAILQ_REMOVE(list_of(o), o, order);
+    if (o->place != OWED_FLYING)
+        return;
+    o->home->flying_count--;
+    if (o->kind == OWED_MOVE)
+        o->home->moving = false;
+}
+
+static void drop(struct owed *o)
+{
+    leave(o);
+    set_remove(o->home->items, o->item);
+    free(o->source);
+    free(o->error);
+    free(o);
+}
+
+static void clear(struct queue_site *qs)
+{
+    while (set_first(qs->items))
+        drop(set_first(qs->items)->value);
+}
+
+void queue_remove_site(struct queue *q, struct queue_site *qs)
+{
+    pthread_mutex_lock(&q->lock);
+    TAILQ_REMOVE(&q->sites, qs, order);
+    pthread_mutex_unlock(&q->lock);
+    clear(qs);
+    set_free(qs->items);
+    free(qs);
+}
+
+/* A new item, in no list yet. */
+static struct owed *make(struct queue *q, struct queue_site *qs, struct set_item *item)
+{
+    struct owed *o = mem_alloc(sizeof *o);
+    o->item = item;
+    o->home = qs;
+    o->seq = ++q->seq;
+    o->since_ms = io_now_ms();
+    item->value = o;
+    return o;
+}
+
+static void wait_in_line(struct owed *o)
+{
+    o->place = OWED_WAITING;
+    TAILQ_INSERT_TAIL(&o->home->waiting[o->class], o, order);
+}
+
+static char *copy_or_null(struct bytes b)
+{
+    return b.len ? mem_copy_bytes(b.data, b.len) : NULL;
+}
+
+/* News about something that is owed already. */
+static void refresh(struct queue *q, struct owed *o, unsigned flags, enum owed_kind kind)
+{
+    o->subtree |= flags & OWE_SUBTREE;
+    o->known |= flags & OWE_KNOWN;
+    o->open |= flags & OWE_OPEN;
+    if (o->place == OWED_FLYING) {
+        if (!o->again)
+            o->again_seq = ++q->seq;
+        o->again = true;
+        return;
+    }
+    if (o->kind != OWED_MOVE)
+        o->kind = kind;
+    bool hurry = !(flags & OWE_BULK) && (o->class == OWED_BULK || o->place == OWED_DELAYED);
+    if (!hurry)
+        return;
+    leave(o);
+    o->class = OWED_LIVE;
+    wait_in_line(o);
+}
+
+void queue_owe(struct queue *q, struct queue_site *qs, struct bytes path, unsigned flags,
+    enum owed_kind kind, struct bytes source, uint64_t bytes, uint64_t files)
+{
+    pthread_mutex_lock(&q->lock);
+    struct set_item *item = set_add(qs->items, path.data, path.len);
+    if (item->value) {
+        refresh(q, item->value, flags, kind);
+    } else {
+        struct owed *o = make(q, qs, item);
+        o->class = flags & OWE_BULK ? OWED_BULK : OWED_LIVE;
+        o->kind = kind;
+        o->subtree = flags & OWE_SUBTREE;
+        o->known = flags & OWE_KNOWN;
+        o->open = flags & OWE_OPEN;
+        o->bytes = bytes;
+        o->files = files;
+        o->source = copy_or_null(source);
+        wait_in_line(o);
+    }
+    pthread_mutex_unlock(&q->lock);
+    q->wake(q->ctx);
+}
+
+/* Everything waiting at or beneath `from` is owed at its new name instead, and `from` no more. */
+static void rename_owed(struct queue *q, struct queue_site *qs, struct bytes from, struct bytes to)
+{
+    struct set_item *next;
+    for (struct set_item *i = set_first(qs->items); i; i = next) {
+        next = i->next;
+        struct owed *o = i->value;
+        struct bytes path = {i->key, i->len};
+        if (o->place == OWED_FLYING || !path_beneath(path, from))
+            continue;
+        char *renamed CLEANUP_FREE = mem_format("%.*s%.*s", (int)to.len, (const char *)to.data,
+            (int)(path.len - from.len), i->key + from.len);
+        struct set_item *there = set_add(qs->items, renamed, strlen(renamed));
+        if (!there->value) {
+            struct owed *n = make(q, qs, there);
+            n->class = o->class;
+            n->subtree = o->subtree;
+            n->since_ms = o->since_ms;
+            wait_in_line(n);
+        }
+        drop(o);
+    }
+}
+
+void queue_move(struct queue *q, struct queue_site *qs, struct bytes from, struct bytes to)
+{
+    pthread_mutex_lock(&q->lock);
+    struct set_item *item = set_add(qs->items, to.data, to.len);
+    struct owed *o = item->value;
+    if (o && (o->place == OWED_FLYING || o->kind == OWED_MOVE)) {
+        /* Two moves to one name in a row: the state of all three names says it as well. */
+        if (o->place == OWED_FLYING && !o->again) {
+            o->again = true;
+            o->again_seq = ++q->seq;
+        }
+        o->subtree = true;
+        pthread_mutex_unlock(&q->lock);
+        queue_owe(q, qs, from, OWE_SUBTREE, OWED_ANY, (struct bytes){0}, 0, 0);
+        q->wake(q->ctx);
+        return;
+    }
+    if (o)
+        leave(o);
+    else
+        o = make(q, qs, item);
+    free(o->source);
+    o->source = mem_copy_bytes(from.data, from.len);
+    o->kind = OWED_MOVE;
+    o->class = OWED_LIVE;
+    wait_in_line(o);
+    rename_owed(q, qs, from, to);
+    pthread_mutex_unlock(&q->lock);
+    q->wake(q->ctx);
+}
+
+/* May this one go now, as far as moves are concerned? */
+static bool clear_to_fly(const struct owed *o)
+{
+    const struct queue_site *qs = o->home;
+    return !qs->moving && (o->kind != OWED_MOVE || qs->flying_count == 0);
+}
+
+/* A move in line holds back what stands behind it, in the bulk class too. */
+static struct owed *first(struct queue_site *qs, enum owed_class class)
+{
+    struct owed *o = TAILQ_FIRST(&qs->waiting[class]);
+    if (!o || !clear_to_fly(o))
+        return NULL;
+    const struct owed *live = TAILQ_FIRST(&qs->waiting[OWED_LIVE]);
+    return class == OWED_BULK && live && live->kind == OWED_MOVE ? NULL : o;
+}
+
+static void fly(struct owed *o)
+{
+    leave(o);
+    o->place = OWED_FLYING;
+    TAILQ_INSERT_TAIL(&o->home->flying, o, order);
+    o->home->flying_count++;
+    o->home->moving |= o->kind == OWED_MOVE;
+    o->again = false;
+}
+
+struct owed *queue_take(struct queue *q, struct queue_site *qs, enum owed_class class)
+{
+    pthread_mutex_lock(&q->lock);
+    struct owed *o = first(qs, class);
+    if (o)
+        fly(o);
+    pthread_mutex_unlock(&q->lock);
+    return o;
+}
+
+bool queue_ready(struct queue *q, struct queue_site *qs, enum owed_class class)
+{
+    pthread_mutex_lock(&q->lock);
+    bool ready = first(qs, class) != NULL;
+    pthread_mutex_unlock(&q->lock);
+    return ready;
+}
+
+struct owed *queue_claim(
+    struct queue *q, struct queue_site *qs, struct bytes path, enum owed_class class)
+{
+    struct owed *o = NULL;
+    pthread_mutex_lock(&q->lock);
+    struct set_item *item = set_add(qs->items, path.data, path.len);
+    if (!item->value) {
+        o = make(q, qs, item);
+        o->class = class;
+        o->kind = OWED_CREATE;
+        wait_in_line(o);
+        fly(o);
+    }
+    pthread_mutex_unlock(&q->lock);
+    return o;
+}
+
+struct bytes queue_path(const struct owed *o)
+{
+    return (struct bytes){o->item->key, o->item->len};
+}
+
+void queue_done(struct queue *q, struct owed *o)
+{
+    pthread_mutex_lock(&q->lock);
+    if (o->again) {
+        leave(o);
+        o->seq = o->again_seq;
+        o->kind = OWED_ANY;
+        free(o->source);
+        o->source = NULL;
+        o->whole = o->open = false;
+        o->tries = 0;
+        free(o->error);
+        o->error = NULL;
+        o->since_ms = io_now_ms();
+        wait_in_line(o);
+    } else {
+        drop(o);
+    }
+    pthread_mutex_unlock(&q->lock);
+}
+
+static uint64_t pause_of(unsigned delay_ms, unsigned max_ms, unsigned tries)
+{
+    uint64_t pause = delay_ms;
+    for (unsigned i = 0; i < tries && pause < max_ms; i++)
+        pause *= 2;
+    return pause < max_ms ? pause : max_ms;
+}
+
+void queue_retry(
+    struct queue *q, struct owed *o, unsigned delay_ms, unsigned max_ms, const char *error)
+{
+    pthread_mutex_lock(&q->lock);
+    leave(o);
+    bool hopeless = o->whole || o->tries >= MOVE_TRIES;
+    if (o->kind == OWED_MOVE && hopeless) { /* say by content what is where */
+        o->kind = OWED_ANY;
+        o->subtree = true;
+    }
+    free(o->error);
+    o->error = mem_copy_string(error);
+    uint64_t pause = pause_of(delay_ms, max_ms, o->tries++);
+    if (pause == 0) {
+        wait_in_line(o);
+    } else {
+        o->place = OWED_DELAYED;
+        o->due_ms = io_now_ms() + pause;
+        TAILQ_INSERT_TAIL(&o->home->delayed, o, order);
+    }
+    pthread_mutex_unlock(&q->lock);
+    q->wake(q->ctx);
+}
+
+void queue_land(struct queue *q, struct queue_site *qs)
+{
+    pthread_mutex_lock(&q->lock);
+    while (!TAILQ_EMPTY(&qs->flying)) {
+        struct owed *o = TAILQ_FIRST(&qs->flying);
+        leave(o);
+        if (o->kind == OWED_MOVE) {
+            o->kind = OWED_ANY;
+            o->subtree = true;
+        }
+        wait_in_line(o);
+    }
+    pthread_mutex_unlock(&q->lock);
+}
+
+void queue_clear(struct queue *q, struct queue_site *qs)
+{
+    pthread_mutex_lock(&q->lock);
+    clear(qs);
+    pthread_mutex_unlock(&q->lock);
+}
+
+int queue_next_due(struct queue *q)
+{
+    uint64_t now = io_now_ms(), next = UINT64_MAX;
+    struct queue_site *qs;
+    pthread_mutex_lock(&q->lock);
+    TAILQ_FOREACH (qs, &q->sites, order) {
+        struct owed *o, *after;
+        for (o = TAILQ_FIRST(&qs->delayed); o; o = after) {
+            after = TAILQ_NEXT(o, order);
+            if (o->due_ms <= now) {
+                leave(o);
+                wait_in_line(o);
+                next = now;
+            } else if (o->due_ms < next) {
+                next = o->due_ms;
+            }
+        }
+    }
+    pthread_mutex_unlock(&q->lock);
+    return next == UINT64_MAX ? -1 : (int)(next - now);
+}
+
+size_t queue_size(struct queue *q, struct queue_site *qs)
+{
+    pthread_mutex_lock(&q->lock);
+    size_t n = set_count(qs->items);
+    pthread_mutex_unlock(&q->lock);
+    return n;
+}
+
+void queue_count(struct queue *q, struct queue_site *qs, struct queue_counts *out)
+{
+    struct queue_counts c = {0};
+    uint64_t now = io_now_ms(), oldest = now;
+    pthread_mutex_lock(&q->lock);
+    c.paths = set_count(qs->items);
+    c.flying = qs->flying_count;
+    for (struct set_item *i = set_first(qs->items); i; i = i->next) {
+        const struct owed *o = i->value;
+        c.bytes += o->bytes;
+        c.failing += o->error != NULL;
+        if (o->since_ms < oldest)
+            oldest = o->since_ms;
+    }
+    pthread_mutex_unlock(&q->lock);
+    c.oldest_ms = now - oldest;
+    *out = c;
+}
+
+uint64_t queue_mark(struct queue *q)
+{
+    pthread_mutex_lock(&q->lock);
+    uint64_t seq = q->seq;
+    pthread_mutex_unlock(&q->lock);
+    return seq;
+}
+
+static bool concerns(struct bytes path, const struct bytes *paths, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (path_beneath(path, paths[i]) || path_beneath(paths[i], path))
+            return true;
+    return count == 0;
+}
+
+bool queue_owes(struct queue *q, struct queue_site *qs, uint64_t mark, const struct bytes *paths,
+    size_t path_count)
+{
+    bool owes = false;
+    pthread_mutex_lock(&q->lock);
+    for (struct set_item *i = set_first(qs->items); i && !owes; i = i->next) {
+        const struct owed *o = i->value;
+        owes = o->seq <= mark && concerns((struct bytes){i->key, i->len}, paths, path_count);
+    }
+    pthread_mutex_unlock(&q->lock);
+    return owes;
+}

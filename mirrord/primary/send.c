@@ -1,0 +1,387 @@
+/* One owed path into a batch. The state sent is the disk's at this moment, whatever made the path
+ * owed: an entry with its content, a deletion, a move. What cannot be sent now goes back to the
+ * queue with a pause. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "primary/push_impl.h"
+#include "tree/delta.h"
+
+enum {
+    BUSY_DELAY_MS = 20, /* a file that is being written is tried again after this, growing */
+    BUSY_DELAY_MAX = 2000,
+    BUSY_TRIES = 12,                /* once: then it is reported */
+    READ_FIRST_MAX = PUSH_LIVE_MAX, /* read to learn whether the content need be sent at all */
+};
+
+/* What the disk says a path is now. */
+struct sight {
+    struct stat st;
+    struct entry entry;
+    struct entry_store store;
+};
+
+enum sight_outcome { SIGHT_THERE = 0, SIGHT_GONE = 1, SIGHT_CHANGED = 2 };
+
+static bool gone(int errnum)
+{
+    return errnum == ENOENT || errnum == ENOTDIR || errnum == ELOOP;
+}
+
+static int look(
+    struct push *p, struct push_site *ps, struct bytes path, struct sight *s, struct err *err)
+{
+    char name[PATH_NAME_MAX + 1] = "";
+    int dir CLEANUP_FD = path.len ? root_open_parent(ps->site->root, path, name)
+                                  : root_open_dir(ps->site->root, path);
+    if (dir < 0 && gone(errno))
+        return SIGHT_GONE;
+    if (dir < 0)
+        return err_sys(err, errno, "open the directory above");
+    int r = path.len ? fstatat(dir, name, &s->st, AT_SYMLINK_NOFOLLOW) : fstat(dir, &s->st);
+    if (r < 0 && errno == ENOENT)
+        return SIGHT_GONE;
+    if (r < 0)
+        return err_sys(err, errno, "stat");
+    r = entry_read(
+        dir, name, &s->st, p->names, ps->site->options.special_bits, &s->store, &s->entry, err);
+    if (r < 0 && (err->sys == ENOENT || err->sys == EINVAL))
+        return SIGHT_CHANGED;
+    return r; /* 1: a device, socket or FIFO, which a mirror has not */
+}
+
+/* The path goes back to the queue, to be tried when its writer is through. */
+void send_busy(struct push *p, struct push_site *ps, struct owed *o)
+{
+    if (p->o->once && o->tries >= BUSY_TRIES) {
+        p->o->hooks.failed(p->o->hooks.ctx, ps, queue_path(o),
+            "it was being written all the time: run resync again when its writer is done");
+        queue_done(p->o->queue, o);
+        return;
+    }
+    queue_retry(p->o->queue, o, BUSY_DELAY_MS, BUSY_DELAY_MAX, NULL);
+}
+
+/* It cannot be sent: owed until it can, or (once) reported. */
+static void send_failed(struct push *p, struct push_site *ps, struct owed *o, const struct err *err)
+{
+    push_site_error(ps, err, queue_path(o));
+    if (p->o->once) {
+        p->o->hooks.failed(p->o->hooks.ctx, ps, queue_path(o), err->text);
+        queue_done(p->o->queue, o);
+    } else {
+        queue_retry(p->o->queue, o, LATER_MS, LATER_MAX, err->text);
+    }
+}
+
+/* This side could not read it. */
+void send_unreadable(struct push *p, struct push_site *ps, struct owed *o, struct err *err)
+{
+    err_prefix(err, "read %s", QUOTED(queue_path(o).data, queue_path(o).len));
+    send_failed(p, ps, o, err);
+}
+
+static enum push_event event_of(const struct owed *o)
+{
+    return o->kind == OWED_CREATE ? PUSH_CREATED : PUSH_UPDATED;
+}
+
+static void remember(struct atom *a, const struct sight *s)
+{
+    a->record.entry = (struct entry){.type = s->entry.type, .size = s->entry.size};
+    a->record.validators = validators_of(&s->st);
+}
+
+static void put_entry(struct push *p, struct atom *a, struct msg_entry *m)
+{
+    m->batch = a->batch->number;
+    m->atom = a->number;
+    m->path = queue_path(a->owed);
+    msg_put_entry(&p->out, m);
+}
+
+static void send_plain(struct push *p, struct push_batch *b, struct owed *o, const struct sight *s)
+{
+    struct atom *a = lanes_atom(p, b, o);
+    a->what = event_of(o);
+    a->record.entry.type = s->entry.type;
+    put_entry(p, a, &(struct msg_entry){.how = HOW_META, .entry = s->entry});
+    if (s->entry.type == ENTRY_DIR && o->subtree)
+        a->expander = expander_start(b->ps, o);
+}
+
+static void send_delete(struct push *p, struct push_batch *b, struct owed *o)
+{
+    struct atom *a = lanes_atom(p, b, o);
+    a->what = PUSH_DELETED;
+    msg_put_delete(&p->out,
+        &(struct msg_delete){.batch = b->number, .atom = a->number, .path = queue_path(o)});
+}
+
+static void send_move(struct push *p, struct push_batch *b, struct owed *o, const struct sight *s)
+{
+    struct atom *a = lanes_atom(p, b, o);
+    a->what = PUSH_MOVED;
+    a->record.entry.type = s->entry.type;
+    msg_put_move(&p->out, &(struct msg_move){.batch = b->number,
+                              .atom = a->number,
+                              .from = {o->source, strlen(o->source)},
+                              .to = queue_path(o)});
+}
+
+/* The digest that the manifest has for exactly this state of the file. */
+static bool known_digest(
+    struct push_site *ps, struct bytes path, const struct sight *s, struct digest *out)
+{
+    struct manifest_txn *t;
+    struct record r;
+    uint64_t parent;
+    struct err err;
+    if (manifest_begin(ps->site->manifest, false, &t, &err) < 0)
+        return false;
+    struct validators now = validators_of(&s->st);
+    bool known = manifest_lookup(t, path, &r, &parent, &err) == 1 && r.entry.type == ENTRY_FILE &&
+                 r.entry.has_digest && !(r.flags & RECORD_RACY) &&
+                 validators_equal(&r.validators, &now);
+    if (known)
+        *out = r.entry.digest;
+    manifest_abort(t);
+    return known;
+}
+
+/* The same by reading the file, where that costs less than sending it: 1, or 0 where it cannot be
+ * had now. */
+static bool read_digest(struct push *p, struct push_site *ps, struct bytes path,
+    const struct sight *s, struct record *r)
+{
+    struct source *src = NULL;
+    struct err err;
+    if (s->entry.size > READ_FIRST_MAX ||
+        source_open(ps->site->root, path, false, &src, &err) != SOURCE_OK)
+        return false;
+    struct validators seen = validators_of(&s->st), opened = validators_of(source_stat(src));
+    ssize_t n = validators_equal(&seen, &opened) ? 1 : -1;
+    while (n > 0)
+        n = source_read(src, p->block, MSG_CHUNK_MAX, &err);
+    bool had = n == 0 && source_settle(src, r) == SOURCE_OK;
+    source_free(src);
+    return had;
+}
+
+/* Content that the secondary has already, there or elsewhere. */
+static bool send_known(struct push *p, struct push_batch *b, struct owed *o, struct sight *s)
+{
+    bool copy = o->kind == OWED_CREATE && o->source;
+    struct record r = {.validators = validators_of(&s->st)};
+    if (o->whole || (!copy && o->kind != OWED_META))
+        return false;
+    if (!known_digest(b->ps, queue_path(o), s, &r.entry.digest) &&
+        !read_digest(p, b->ps, queue_path(o), s, &r))
+        return false;
+    struct atom *a = lanes_atom(p, b, o);
+    a->what = copy ? PUSH_MOVED : PUSH_UPDATED;
+    remember(a, s);
+    a->record.flags = r.flags;
+    a->record.entry.has_digest = s->entry.has_digest = true;
+    a->record.entry.digest = s->entry.digest = r.entry.digest;
+    a->has_record = true;
+    struct msg_entry m = {.how = copy ? HOW_COPY : HOW_META, .entry = s->entry};
+    if (copy)
+        m.source = bytes_of(o->source);
+    put_entry(p, a, &m);
+    return true;
+}
+
+/* Small content, in its entry. SOURCE_OK, SOURCE_BUSY, -1. */
+static int send_inline(struct push *p, struct push_batch *b, struct owed *o, struct sight *s,
+    struct source *src, struct err *err)
+{
+    ssize_t n = source_read(src, p->block, PUSH_INLINE_MAX, err);
+    if (n < 0)
+        return -1;
+    struct record r = {0};
+    if (source_settle(src, &r) != SOURCE_OK)
+        return SOURCE_BUSY;
+    struct atom *a = lanes_atom(p, b, o);
+    a->what = event_of(o);
+    remember(a, s);
+    a->record.flags = r.flags;
+    a->record.entry.has_digest = s->entry.has_digest = true;
+    a->record.entry.digest = s->entry.digest = r.entry.digest;
+    a->has_record = true;
+    struct msg_entry m = {.how = HOW_INLINE, .entry = s->entry, .content = {p->block, (size_t)n}};
+    bool zip = p->o->compress != 0 && n > 256 && zip_worthwhile(p->zip, p->block, (size_t)n);
+    size_t packed = zip ? zip_pack(p->zip, p->block, (size_t)n, p->packed, PUSH_INLINE_MAX) : 0;
+    if (packed) {
+        m.encoding = ENCODING_ZSTD;
+        m.content = (struct bytes){p->packed, packed};
+    }
+    put_entry(p, a, &m);
+    b->ps->counts.literal += (uint64_t)n;
+    return SOURCE_OK;
+}
+
+static void send_transfer(
+    struct push *p, struct push_batch *b, struct owed *o, struct sight *s, struct source *src)
+{
+    bool delta =
+        !o->whole && (o->known || o->kind == OWED_UPDATE) && s->entry.size >= DELTA_MIN_SIZE;
+    struct atom *a = lanes_atom(p, b, o);
+    a->what = event_of(o);
+    remember(a, s);
+    a->stream = stream_new(a, src, delta);
+    put_entry(p, a, &(struct msg_entry){.how = delta ? HOW_DELTA : HOW_DATA, .entry = s->entry});
+    TAILQ_INSERT_TAIL(&b->lane->sending, a, sending);
+    b->lane->transfers++;
+    b->transfers++;
+}
+
+/* A regular file. The batch is made when there is something to put into it. */
+static void send_file(struct push *p, struct push_batch *b, struct owed *o, struct sight *s)
+{
+    struct source *src = NULL;
+    struct err err;
+    int r = source_open(b->ps->site->root, queue_path(o), o->open, &src, &err);
+    if (r == SOURCE_OK) {
+        struct validators seen = validators_of(&s->st), opened = validators_of(source_stat(src));
+        if (!validators_equal(&seen, &opened))
+            r = SOURCE_BUSY;
+        else if (s->entry.size > PUSH_INLINE_MAX)
+            send_transfer(p, b, o, s, TAKE_PTR(src));
+        else
+            r = send_inline(p, b, o, s, src, &err);
+    }
+    source_free(src);
+    if (r < 0)
+        send_unreadable(p, b->ps, o, &err);
+    else if (r != SOURCE_OK)
+        send_busy(p, b->ps, o);
+}
+
+/* Where a file of this size belongs when this lane found it. */
+static struct lane *lane_for(struct push *p, struct lane *found, const struct sight *s)
+{
+    bool large = s->entry.type == ENTRY_FILE && s->entry.size > PUSH_INLINE_MAX;
+    if (found != &p->lanes[LANE_LIVE] || !large)
+        return found;
+    return &p->lanes[s->entry.size > PUSH_LIVE_MAX ? LANE_BULK : LANE_LARGE];
+}
+
+/* A deletion is believed only while the root is the directory that was opened. */
+static bool may_delete(struct push *p, struct push_site *ps, struct owed *o)
+{
+    if (ps->site->options.no_delete) {
+        queue_done(p->o->queue, o);
+        return false;
+    }
+    if (root_in_place(ps->site->root))
+        return true;
+    struct err err;
+    err_set(&err, ERR_REFUSED,
+        "the root %s is no longer the directory it was: nothing is deleted until it is back",
+        root_path(ps->site->root));
+    send_failed(p, ps, o, &err);
+    return false;
+}
+
+static bool too_large(const struct push_site *ps, const struct sight *s)
+{
+    uint64_t max = ps->site->options.max_size;
+    return max && s->entry.type == ENTRY_FILE && s->entry.size > max;
+}
+
+/* Two paths of many KiB in one message: the frame was taken back; the content goes instead. */
+static void too_long(struct push *p, struct push_batch *b, struct owed *o)
+{
+    p->out.bad = false;
+    o->whole = true;
+    lanes_drop_atom(TAILQ_LAST(&b->atoms, atom_list));
+    queue_retry(p->o->queue, o, 0, LATER_MAX, NULL);
+}
+
+static void send_there(
+    struct push *p, struct lane *lane, struct push_site *ps, struct owed *o, struct sight *s)
+{
+    bool file = s->entry.type == ENTRY_FILE;
+    bool solo = file && s->entry.size >= PUSH_SOLO_MIN;
+    struct push_batch *b = lanes_batch(p, lane, ps, solo);
+    size_t before = p->out.len;
+    if (o->kind == OWED_MOVE)
+        send_move(p, b, o, s);
+    else if (!file)
+        send_plain(p, b, o, s);
+    else if (!send_known(p, b, o, s))
+        send_file(p, b, o, s);
+    if (p->out.bad)
+        too_long(p, b, o);
+    b->bytes += p->out.len - before;
+    if (solo && b->transfers == 0)
+        lanes_commit(p, b);
+}
+
+/* A dry run: what would be sent is counted and reported. */
+static void rehearse(struct push *p, struct push_site *ps, struct owed *o, uint8_t type)
+{
+    enum push_event what = o->kind == OWED_DELETE              ? PUSH_DELETED
+                           : o->kind == OWED_MOVE || o->source ? PUSH_MOVED
+                                                               : event_of(o);
+    if (what != PUSH_DELETED || !ps->site->options.no_delete) {
+        acks_count(ps, what, type, o);
+        if (p->o->hooks.item)
+            p->o->hooks.item(p->o->hooks.ctx, ps, what, queue_path(o), bytes_of(o->source));
+    }
+    if (o->subtree && o->kind != OWED_MOVE && o->kind != OWED_DELETE)
+        expander_answer(p, expander_start(ps, o), true, NULL);
+    else
+        queue_done(p->o->queue, o);
+}
+
+/* Owners travel by name, never as a number, which elsewhere may be another tenant's. */
+static bool nameless(const struct push_site *ps, const struct sight *s, struct err *err)
+{
+    if (!ps->site->options.owner || !(ps->caps & CAP_SET_OWNER))
+        return false;
+    if (s->entry.owner.len && s->entry.group.len)
+        return false;
+    bool user = s->entry.owner.len == 0;
+    err_set(err, ERR_PARTIAL, "its %s %u has no name on this host: give it one, or chown the file",
+        user ? "owner" : "group", user ? s->st.st_uid : s->st.st_gid);
+    return true;
+}
+
+/* Sends the newest state of one path. */
+void send_owed(struct push *p, struct lane *lane, struct push_site *ps, struct owed *o)
+{
+    struct sight s;
+    struct err err;
+    int r = look(p, ps, queue_path(o), &s, &err);
+    if (ps->site->options.dry_run) {
+        rehearse(p, ps, o, r == SIGHT_THERE ? s.entry.type : ENTRY_NONE);
+        return;
+    }
+    if (r == SIGHT_THERE && nameless(ps, &s, &err))
+        r = -1;
+    if (r == SIGHT_THERE && too_large(ps, &s)) {
+        queue_done(p->o->queue, o);
+    } else if (r == SIGHT_THERE) {
+        o->bytes = s.entry.size;
+        struct lane *other = lane_for(p, lane, &s);
+        if (other == lane) {
+            send_there(p, lane, ps, o, &s);
+            return;
+        }
+        struct pending *w = mem_alloc(sizeof *w);
+        *w = (struct pending){.ps = ps, .owed = o};
+        TAILQ_INSERT_TAIL(&other->pending, w, order);
+    } else if (r == SIGHT_GONE) {
+        if (may_delete(p, ps, o))
+            send_delete(p, lanes_batch(p, lane, ps, false), o);
+    } else if (r == SIGHT_CHANGED) {
+        send_busy(p, ps, o);
+    } else {
+        send_unreadable(p, ps, o, &err);
+    }
+}

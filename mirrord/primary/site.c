@@ -1,0 +1,61 @@
+/* A site as its primary sees it; see site.h. Opening and closing only: who scans it and who pushes
+ * it live elsewhere. */
+#include "primary/site.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+enum { LOCK_WAIT_MS = 3000 };
+
+static int open_parts(struct site *s, const struct site_options *o, struct err *err)
+{
+    struct digest owner = {0}, filter;
+    if (root_open(o->root, &s->root, err) < 0)
+        return -1;
+    int r = state_open(o->state_dir, root_path(s->root), &owner, LOCK_WAIT_MS, &s->state, err);
+    if (r != 0)
+        return r;
+    filter_digest(s->filter, &filter);
+    return manifest_open(state_manifest_dir(s->state), &filter, &s->manifest, &s->fresh, err);
+}
+
+int site_open(const struct site_options *o, struct site **out, struct err *err)
+{
+    struct site *s = mem_alloc(sizeof *s);
+    atomic_init(&s->refs, 1);
+    s->name = mem_copy_string(o->name);
+    s->filter = filter_copy(o->filter);
+    s->options = *o;
+    s->options.name = s->name;
+    s->options.root = mem_copy_string(o->root);
+    s->options.state_dir = mem_copy_string(o->state_dir);
+    s->options.filter = s->filter;
+    int r = open_parts(s, o, err);
+    if (r != 0) {
+        site_unref(s);
+        return r;
+    }
+    *out = s;
+    return 0;
+}
+
+struct site *site_ref(struct site *s)
+{
+    atomic_fetch_add(&s->refs, 1);
+    return s;
+}
+
+void site_unref(struct site *s)
+{
+    if (!s || atomic_fetch_sub(&s->refs, 1) != 1)
+        return;
+    manifest_close(s->manifest);
+    state_close(s->state);
+    root_close(s->root);
+    filter_free(s->filter);
+    free((char *)s->options.root);
+    free((char *)s->options.state_dir);
+    free(s->name);
+    free(s);
+}

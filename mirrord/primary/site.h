@@ -1,0 +1,62 @@
+/*
+ * A site as its primary sees it: the root, its state and manifest, its filter and options. Shared
+ * between the scanner, which alone writes the manifest, and the peers, which read it. Counted,
+ * since a reload may take a site away while a peer still finishes with it.
+ */
+#ifndef PRIMARY_SITE_H
+#define PRIMARY_SITE_H
+
+#include <stdatomic.h>
+
+#include "base/err.h"
+#include "tree/filter.h"
+#include "tree/manifest.h"
+#include "tree/root.h"
+#include "tree/state.h"
+
+struct site;
+
+struct site_options {
+    const char *name;      /* "" for a one-shot resync */
+    const char *root;      /* path */
+    const char *state_dir; /* of this host */
+    const struct filter *filter;
+    bool owner, special_bits;
+    bool checksum;     /* distrust validators at both ends */
+    bool adopt, force; /* OPEN_ADOPT, OPEN_FORCE */
+    bool dry_run;
+    bool no_delete;
+    unsigned max_delete_percent, max_delete_count; /* a comparison that would delete more is held */
+    uint64_t max_size; /* larger files are left alone at both ends; 0: no limit */
+};
+
+/* What the peers tell whoever scans the site. Called from peers' threads. */
+struct site_hooks {
+    /* The content of this path was read whole under the rules and has this record now. Racy records
+     * are to be read again a granule later. */
+    void (*seen)(void *ctx, struct site *s, struct bytes path, const struct record *r);
+    /* This path (still) has a writer, changed while it was read, or is not what the manifest says:
+     * look again, and owe it again when it is ready. */
+    void (*look)(void *ctx, struct site *s, struct bytes path);
+    void *ctx;
+};
+
+/* Opens root, state (with its lock) and manifest. Positive STATE_LOCKED as state_open. */
+int site_open(const struct site_options *o, struct site **out, struct err *err);
+struct site *site_ref(struct site *s);
+void site_unref(struct site *s);
+
+struct site {
+    char *name;
+    struct site_options options; /* strings and filter are the site's own */
+    struct filter *filter;
+    struct root *root;
+    struct state *state;
+    struct manifest *manifest;
+    bool fresh; /* the manifest was new at opening */
+    struct site_hooks hooks;
+    atomic_bool scanned; /* the manifest has been equal to the disk once: it may be compared */
+    atomic_uint refs;
+};
+
+#endif

@@ -1,0 +1,111 @@
+/* Reading a live file under the bracket of RULES 1; see source.h. */
+#include "primary/source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <time.h>
+
+#include "base/io.h"
+#include "base/mem.h"
+#include "tree/digest.h"
+
+enum { QUIET_MS = 50 };
+
+struct source {
+    int fd;
+    bool open_too; /* a writer does not matter */
+    struct stat st;
+    struct timespec opened; /* CLOCK_REALTIME before the first byte */
+    struct digest_stream *digest;
+};
+
+int source_has_writer(int fd)
+{
+    if (fcntl(fd, F_SETLEASE, F_RDLCK) == 0) {
+        fcntl(fd, F_SETLEASE, F_UNLCK);
+        return 0;
+    }
+    return errno == EAGAIN ? 1 : -1;
+}
+
+static int64_t age_ms(const struct timespec *now, const struct timespec *then)
+{
+    return (now->tv_sec - then->tv_sec) * 1000 + (now->tv_nsec - then->tv_nsec) / 1000000;
+}
+
+bool source_is_busy(int fd, const struct stat *st)
+{
+    int writer = source_has_writer(fd);
+    if (writer >= 0)
+        return writer;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    int64_t age = age_ms(&now, &st->st_ctim);
+    return age >= 0 && age < QUIET_MS; /* a ctime in the future tells nothing */
+}
+
+int source_open(
+    struct root *root, struct bytes path, bool open_too, struct source **out, struct err *err)
+{
+    struct source s = {.fd = -1, .open_too = open_too};
+    clock_gettime(CLOCK_REALTIME, &s.opened);
+    s.fd = root_open_file(root, path, &s.st);
+    if (s.fd < 0 && (errno == ENOENT || errno == ENOTDIR || errno == ENXIO || errno == ELOOP))
+        return SOURCE_GONE;
+    if (s.fd < 0)
+        return err_sys(err, errno, "open");
+    if (!open_too && source_is_busy(s.fd, &s.st)) {
+        close(s.fd);
+        return SOURCE_BUSY;
+    }
+    s.digest = digest_stream_new();
+    *out = mem_alloc(sizeof s);
+    **out = s;
+    return SOURCE_OK;
+}
+
+void source_free(struct source *s)
+{
+    if (!s)
+        return;
+    close(s->fd);
+    digest_stream_free(s->digest);
+    free(s);
+}
+
+const struct stat *source_stat(const struct source *s)
+{
+    return &s->st;
+}
+
+ssize_t source_read(struct source *s, void *p, size_t n, struct err *err)
+{
+    uint64_t at = digest_stream_length(s->digest);
+    uint64_t left = (uint64_t)s->st.st_size - at;
+    if (n > left)
+        n = left;
+    if (n == 0)
+        return 0;
+    ssize_t got = io_pread_full(s->fd, p, n, at);
+    if (got < 0)
+        return err_sys(err, errno, "read");
+    digest_stream_add(s->digest, p, (size_t)got);
+    return got;
+}
+
+int source_settle(struct source *s, struct record *r)
+{
+    struct stat now;
+    if (digest_stream_length(s->digest) != (uint64_t)s->st.st_size)
+        return SOURCE_BUSY;
+    if (fstat(s->fd, &now) < 0 || (!s->open_too && source_is_busy(s->fd, &now)))
+        return SOURCE_BUSY;
+    struct validators before = validators_of(&s->st), after = validators_of(&now);
+    if (!validators_equal(&before, &after))
+        return SOURCE_BUSY;
+    r->validators = after;
+    r->flags = s->open_too || validators_racy(&after, &s->opened) ? RECORD_RACY : 0;
+    r->entry.has_digest = true;
+    digest_stream_end(s->digest, &r->entry.digest);
+    return SOURCE_OK;
+}

@@ -1,0 +1,43 @@
+/*
+ * Reading a live file (RULES 1): fstat, writer probe, read, writer probe, fstat. What was read is
+ * the file's content at one moment only if both probes pass and both fstats agree; everything
+ * else is "changed", never an error and never a mixture.
+ */
+#ifndef PRIMARY_SOURCE_H
+#define PRIMARY_SOURCE_H
+
+#include <sys/stat.h>
+
+#include "base/err.h"
+#include "tree/manifest.h"
+#include "tree/root.h"
+
+/* Has somebody this file open for writing? 1 yes, 0 no; -1 leases do not work here (another owner's
+ * file without CAP_LEASE, NFS, FUSE, overlayfs). A read lease is set and taken back at once. */
+int source_has_writer(int fd);
+
+/* The same, where -1 is replaced by "changed within the last 50 ms". */
+bool source_is_busy(int fd, const struct stat *st);
+
+struct source;
+
+enum { SOURCE_OK = 0, SOURCE_BUSY = 1, SOURCE_GONE = 2 };
+
+/* Opens the regular file at this path. SOURCE_BUSY: it has a writer
+ * (with open_too a writer is no hindrance, and the record will be racy). SOURCE_GONE: nothing
+ * there, or not a regular file. -1 with err: it cannot be read. */
+int source_open(
+    struct root *root, struct bytes path, bool open_too, struct source **out, struct err *err);
+void source_free(struct source *s);
+
+const struct stat *source_stat(const struct source *s); /* as it was at opening */
+
+/* The next bytes, which go into the digest; 0 at the size of opening (or where it now ends earlier,
+ * which source_settle reports). */
+ssize_t source_read(struct source *s, void *p, size_t n, struct err *err);
+
+/* After the last byte: SOURCE_OK when what was read is one state of the file, with its digest,
+ * validators and RECORD_RACY in *r (the entry's other fields are left alone); else SOURCE_BUSY. */
+int source_settle(struct source *s, struct record *r);
+
+#endif

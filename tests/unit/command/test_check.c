@@ -1,0 +1,231 @@
+/* check: each thing that can be wrong on this machine is found, with its line and a repair. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/io.h"
+#include "base/mem.h"
+#include "command/command.h"
+
+struct dir {
+    char path[64];
+    char *config;
+};
+
+static int make_dir(void **state)
+{
+    struct dir *d = mem_alloc(sizeof *d);
+    strcpy(d->path, "/dev/shm/mirrord-check-XXXXXX");
+    if (!mkdtemp(d->path)) {
+        strcpy(d->path, "/tmp/mirrord-check-XXXXXX");
+        if (!mkdtemp(d->path))
+            return -1;
+    }
+    d->config = mem_format("%s/mirrord.conf", d->path);
+    *state = d;
+    return 0;
+}
+
+static int remove_dir(void **state)
+{
+    struct dir *d = *state;
+    char *command = mem_format("rm -rf '%s'", d->path);
+    int rc = system(command);
+    free(command);
+    free(d->config);
+    free(d);
+    return rc;
+}
+
+/* '@' in the text is the directory. */
+static void write_config(const struct dir *d, const char *text)
+{
+    FILE *f = fopen(d->config, "w");
+    assert_non_null(f);
+    for (; *text; text++) {
+        if (*text == '@')
+            fputs(d->path, f);
+        else
+            fputc(*text, f);
+    }
+    assert_int_equal(fclose(f), 0);
+}
+
+static char *in_dir(const struct dir *d, const char *name)
+{
+    return mem_format("%s/%s", d->path, name);
+}
+
+static void make_path(const struct dir *d, const char *name)
+{
+    char *path = in_dir(d, name);
+    assert_int_equal(mkdir(path, 0755), 0);
+    free(path);
+}
+
+/* check -c CONFIG --as web1 MORE…; what is printed goes to *out. */
+static int check(const struct dir *d, const char *more, const char *operand, char **out)
+{
+    char *argv[] = {(char *)"check", (char *)"-c", d->config, (char *)"--as", (char *)"web1",
+        (char *)more, (char *)operand, NULL};
+    fflush(stdout);
+    FILE *file = tmpfile();
+    int saved = dup(STDOUT_FILENO);
+    dup2(fileno(file), STDOUT_FILENO);
+    int code = command_check(operand ? 7 : 6, argv);
+    fflush(stdout);
+    dup2(saved, STDOUT_FILENO);
+    close(saved);
+    struct stat st;
+    fstat(fileno(file), &st);
+    *out = mem_alloc((size_t)st.st_size + 1);
+    assert_int_equal(io_pread_full(fileno(file), *out, (size_t)st.st_size, 0), st.st_size);
+    fclose(file);
+    return code;
+}
+
+static void assert_in(const char *out, const char *part)
+{
+    if (!strstr(out, part))
+        fail_msg("\"%s\" is not in\n%s", part, out);
+}
+
+#define PLACES "state-dir = \"@/state\" control = \"@/run/control\"\n"
+#define HOSTS  "host web1 {} host web2 {}\n"
+
+static void test_all_well(void **state)
+{
+    struct dir *d = *state;
+    char *out;
+    make_path(d, "www");
+    make_path(d, "www/a");
+    make_path(d, "www/a/cache");
+    make_path(d, "www/a/cache/deep");
+    write_config(d, PLACES HOSTS "site s { root = \"@/www\" hosts = {web1, web2} primary = web1 "
+                                 "exclude = {\"a/cache/\"} }\n");
+    int code = check(d, "--offline", NULL, &out);
+    assert_in(out, "this is web1, primary of 1, secondary of 0\n");
+    assert_in(out, "2 directories to watch in 1 site\n");
+    assert_in(out, "all well\n");
+    assert_int_equal(code, 0);
+    free(out);
+}
+
+static void test_roots(void **state)
+{
+    struct dir *d = *state;
+    char *out, *file = in_dir(d, "file"), *link = in_dir(d, "link");
+    fclose(fopen(file, "w"));
+    assert_int_equal(symlink("elsewhere", link), 0);
+    write_config(d,
+        PLACES HOSTS "site gone { root = \"@/gone\" hosts = {web1, web2} primary = web1 }\n"
+                     "site file { root = \"@/file\" hosts = {web1, web2} primary = web1 }\n"
+                     "site link { root = \"@/link\" hosts = {web1, web2} primary = web1 }\n"
+                     "site new { root = \"@/new\" hosts = {web1, web2} primary = web2 }\n"
+                     "site far { root = \"@/no/new\" hosts = {web1, web2} primary = web2 }\n");
+    assert_int_equal(check(d, "--offline", NULL, &out), 1);
+    assert_in(out, "mirrord.conf:3: site gone: root ");
+    assert_in(out, "/gone: No such file or directory\n    repair: mount it, or mkdir -p ");
+    assert_in(out, "mirrord.conf:4: site file: root ");
+    assert_in(out, "is not a directory\n    repair: ");
+    assert_in(out, "mirrord.conf:5: site link: root ");
+    assert_in(out, "is a symbolic link\n    repair: ");
+    assert_in(out, "mirrord.conf:7: site far: root ");
+    assert_null(strstr(out, "site new"));
+    free(out);
+    free(file);
+    free(link);
+}
+
+static void test_keys_and_places(void **state)
+{
+    struct dir *d = *state;
+    char *out, *key = in_dir(d, "key");
+    make_path(d, "www");
+    fclose(fopen(key, "w"));
+    assert_int_equal(chmod(key, 0644), 0);
+    write_config(d, "state-dir = \"@/key/state\" control = \"@/run/control\"\n"
+                    "identity = \"@/key\" known-hosts = \"@/known\"\n"
+                    "host web1 {}\nhost web2 { identity = \"@/nokey\" }\n"
+                    "site s { root = \"@/www\" hosts = {web1, web2} primary = web1 }\n");
+    assert_int_equal(check(d, "--offline", NULL, &out), 1);
+    assert_in(out, "state-dir: ");
+    assert_in(out, "cannot be written to\n    repair: ");
+    assert_in(out, "can be read by others than its owner\n    repair: chmod 600 ");
+    assert_in(out, "/known: No such file or directory\n    repair: ssh-keyscan ");
+    assert_in(out, "mirrord.conf:4: host web2: identity ");
+    assert_in(out, "/nokey: No such file or directory\n    repair: ssh-keygen ");
+    free(out);
+    free(key);
+}
+
+/* A secondary is tried through a child process: one that answers, one that is not there. */
+static void test_reach(void **state)
+{
+    struct dir *d = *state;
+    char *out;
+    make_path(d, "www");
+    write_config(d, PLACES
+        "host web1 {}\n"
+        "host web2 { transport = child remote-command = \"sh -c 'echo mirrord 9.9'\" }\n"
+        "host web3 { transport = child remote-command = \"sh -c 'cat >&2'\" }\n"
+        "host web4 { transport = child remote-command = \"sh -c 'echo not here >&2; exit 127'\" }\n"
+        "site s { root = \"@/www\" hosts = {web1, web2, web3, web4} primary = web1 }\n");
+    assert_int_equal(check(d, "--as=web1", NULL, &out), 1);
+    assert_in(out, "host web2: reached over child, mirrord 9.9\n");
+    assert_in(out, "host web3: reached over child\n");
+    assert_in(out, "mirrord.conf:5: host web4: ");
+    assert_in(out, "is not installed on ");
+    assert_in(out, "not here");
+    free(out);
+}
+
+static void test_effective(void **state)
+{
+    struct dir *d = *state;
+    char *out;
+    write_config(d,
+        HOSTS "defaults { exclude = {\"*.bak\"} }\n"
+              "site s { root = /r hosts = {web1, web2} primary = web1 at web2 { root = /other }\n"
+              "  include = {keep} max-size = 1K owner = no }\n");
+    assert_int_equal(check(d, "--effective", "s", &out), 0);
+    assert_in(out, "  primary   web1: /r\n  secondary web2: /other\n");
+    assert_in(out, "preset none, owner no, special-bits no\n");
+    assert_in(out, "files over 1024 bytes are left alone\n");
+    assert_in(out, "  exclude *.bak\n  include keep\n");
+    free(out);
+    assert_int_equal(check(d, "--effective", "t", &out), 2);
+    free(out);
+}
+
+static void test_bad_configuration(void **state)
+{
+    struct dir *d = *state;
+    char *out;
+    write_config(d, "hots x {}\n");
+    assert_int_equal(check(d, "--offline", NULL, &out), 2);
+    assert_string_equal(out, "");
+    free(out);
+}
+
+#define WITH_DIR(test) cmocka_unit_test_setup_teardown(test, make_dir, remove_dir)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_DIR(test_all_well),
+        WITH_DIR(test_roots),
+        WITH_DIR(test_keys_and_places),
+        WITH_DIR(test_reach),
+        WITH_DIR(test_effective),
+        WITH_DIR(test_bad_configuration),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

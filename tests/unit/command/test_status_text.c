@@ -1,0 +1,144 @@
+/* status_text: what counts as level, and that each state is said with what to type about it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "command/status_text.h"
+
+static const char sample[] =
+    "{\"host\":\"web1\",\"version\":\"0.1.0\",\"ready\":true,"
+    "\"secondaries\":["
+    "{\"name\":\"web2\",\"state\":\"up\",\"link\":\"openssh\",\"sites_level\":1,\"sites\":2},"
+    "{\"name\":\"a-longer-name\",\"state\":\"down\",\"error\":\"connect: refused\","
+    "\"error_time\":1700000000,\"retry_ms\":12000,\"sites_level\":0,\"sites\":1}],"
+    "\"sites\":["
+    "{\"name\":\"fine\",\"state\":\"ok\",\"entries\":7,\"secondaries\":["
+    "{\"name\":\"web2\",\"state\":\"level\"}]},"
+    "{\"name\":\"shop\",\"state\":\"ok\",\"entries\":9,\"watches\":100,\"unwatched\":3,"
+    "\"busy\":[\"a\",\"b\",\"c\",\"d\",\"e\",\"f\"],\"secondaries\":["
+    "{\"name\":\"web2\",\"state\":\"held\",\"error\":\"40 % would be deleted\"},"
+    "{\"name\":\"web3\",\"state\":\"pushing\",\"owed_paths\":17,\"owed_bytes\":1234567,"
+    "\"behind_ms\":35000,\"failing\":1,\"error\":\"No space left on device\","
+    "\"error_path\":\"x.jpg\"}]},"
+    "{\"name\":\"gone\",\"state\":\"failed\",\"error\":\"no root\",\"secondaries\":[]}]}";
+
+static char *print(const char *text, bool all)
+{
+    struct json *j = json_parse(text, strlen(text));
+    char *out = NULL;
+    size_t size;
+    FILE *f = open_memstream(&out, &size);
+    assert_non_null(j);
+    status_text_print(f, j, all);
+    fclose(f);
+    json_free(j);
+    return out;
+}
+
+static void test_all_states(void **state)
+{
+    (void)state;
+    static const char *const parts[] = {
+        "web1: mirrord 0.1.0, ready, 3 sites to push, not level\n",
+        "  web2           up          1 of 2 sites level  openssh\n",
+        "  a-longer-name  down        0 of 1 sites level  next try in 12 s\n",
+        "connect: refused\n      type: mirrord check\n",
+        "  shop on web2: held\n",
+        "mirrord resync -n --itemize shop web2",
+        "mirrord resync --force shop web2",
+        "  shop on web3: pushing: 17 paths, 1.2 MB owed, 35 s behind, 1 that cannot be stored\n",
+        "x.jpg: No space left on device\n",
+        "3 directories are not watched",
+        "sysctl fs.inotify.max_user_watches=",
+        "  shop: still being written: e\n  shop: and 1 more\n",
+        "  gone here: failed, 0 entries\n",
+    };
+    char *out = print(sample, false);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (!strstr(out, parts[i]))
+            fail_msg("\"%s\" is not in\n%s", parts[i], out);
+    assert_null(strstr(out, "fine"));
+    free(out);
+    out = print(sample, true);
+    assert_non_null(strstr(out, "  fine on web2: level\n"));
+    free(out);
+}
+
+static void test_level(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *site;
+        bool level;
+    } cases[] = {
+        {"\"state\":\"ok\",\"secondaries\":[{\"state\":\"level\"}]", true},
+        {"\"state\":\"ok\",\"secondaries\":[]", true},
+        {"\"state\":\"ok\",\"busy\":[\"log\"],\"secondaries\":[{\"state\":\"level\"}]", true},
+        {"\"state\":\"scanning\",\"secondaries\":[{\"state\":\"level\"}]", false},
+        {"\"state\":\"ok\",\"unreadable\":1,\"secondaries\":[{\"state\":\"level\"}]", false},
+        {"\"state\":\"ok\",\"secondaries\":[{\"state\":\"level\"},{\"state\":\"waiting\"}]", false},
+        {"\"state\":\"ok\",\"secondaries\":[{\"state\":\"level\",\"failing\":2}]", false},
+        {"\"state\":\"ok\",\"secondaries\":[{}]", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *text = mem_format("{\"sites\":[{%s}]}", cases[i].site);
+        struct json *j = json_parse(text, strlen(text));
+        assert_non_null(j);
+        assert_int_equal(status_text_level(j), cases[i].level);
+        json_free(j);
+        free(text);
+    }
+}
+
+/* A daemon of another version may leave out anything. */
+static void test_nothing_there(void **state)
+{
+    (void)state;
+    char *out = print("{}", true);
+    assert_string_equal(out, "?: mirrord ?, not ready yet, 0 sites to push, all level\n");
+    free(out);
+    out = print("{\"sites\":[{}],\"secondaries\":[{}, 1]}", true);
+    assert_non_null(strstr(out, "? here: ?"));
+    free(out);
+}
+
+static void test_bytes(void **state)
+{
+    (void)state;
+    char out[32];
+    assert_string_equal(status_text_bytes(out, 0), "0 bytes");
+    assert_string_equal(status_text_bytes(out, 1), "1 byte");
+    assert_string_equal(status_text_bytes(out, 999), "999 bytes");
+    assert_string_equal(status_text_bytes(out, 1000), "1.0 KB");
+    assert_string_equal(status_text_bytes(out, 999960), "1.0 MB");
+    assert_string_equal(status_text_bytes(out, 1234567), "1.2 MB");
+    assert_string_equal(status_text_bytes(out, 20e9), "20.0 GB");
+}
+
+/* Names and errors come from elsewhere; a terminal must not obey them. */
+static void test_control_bytes(void **state)
+{
+    (void)state;
+    char out[8];
+    assert_string_equal(PLAIN("a\033[2J\nb\177"), "a?[2J?b?");
+    assert_string_equal(status_text_plain(out, sizeof out, "123456789"), "1234567");
+    char *text = print("{\"sites\":[{\"name\":\"s\",\"busy\":[\"x\\u001b]0;\\u0007\"]}]}", false);
+    assert_non_null(strstr(text, "still being written: x?]0;?\n"));
+    free(text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_all_states),
+        cmocka_unit_test(test_level),
+        cmocka_unit_test(test_nothing_there),
+        cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_control_bytes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

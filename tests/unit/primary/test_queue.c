@@ -1,0 +1,210 @@
+/* What a secondary is owed: once each, newest state, moves as barriers, marks for flush. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "primary/peer.h"
+#include "primary/queue.h"
+
+struct fixture {
+    struct queue *q;
+    struct queue_site *site;
+    unsigned wakes;
+};
+
+static void wake(void *ctx)
+{
+    ((struct fixture *)ctx)->wakes++;
+}
+
+static int setup(void **state)
+{
+    static struct fixture f;
+    f = (struct fixture){0};
+    f.q = queue_new(wake, &f);
+    f.site = queue_add_site(f.q, NULL);
+    *state = &f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    queue_free(((struct fixture *)*state)->q);
+    return 0;
+}
+
+static void owe(struct fixture *f, const char *path, unsigned flags)
+{
+    queue_owe(f->q, f->site, bytes_of(path), flags, OWED_ANY, (struct bytes){0}, 0, 0);
+}
+
+static struct owed *take(struct fixture *f, enum owed_class class)
+{
+    return queue_take(f->q, f->site, class);
+}
+
+static void assert_path(const struct owed *o, const char *path)
+{
+    assert_non_null(o);
+    assert_int_equal(queue_path(o).len, strlen(path));
+    assert_string_equal(queue_path(o).data, path);
+}
+
+static void test_once_and_in_order(void **state)
+{
+    struct fixture *f = *state;
+    owe(f, "a", 0);
+    owe(f, "b", 0);
+    owe(f, "a", 0);
+    assert_true(f->wakes >= 2);
+    struct owed *a = take(f, OWED_LIVE), *b = take(f, OWED_LIVE);
+    assert_path(a, "a");
+    assert_path(b, "b");
+    assert_null(take(f, OWED_LIVE));
+    queue_done(f->q, a);
+    queue_done(f->q, b);
+    assert_int_equal(queue_size(f->q, f->site), 0);
+}
+
+static void test_changed_while_flying_is_owed_again(void **state)
+{
+    struct fixture *f = *state;
+    owe(f, "a", 0);
+    struct owed *a = take(f, OWED_LIVE);
+    owe(f, "a", 0);
+    assert_null(take(f, OWED_LIVE)); /* never twice at once */
+    queue_done(f->q, a);
+    a = take(f, OWED_LIVE);
+    assert_path(a, "a");
+    queue_done(f->q, a);
+    assert_int_equal(queue_size(f->q, f->site), 0);
+}
+
+static void test_live_overtakes_bulk(void **state)
+{
+    struct fixture *f = *state;
+    owe(f, "bulk", OWE_BULK);
+    assert_null(take(f, OWED_LIVE));
+    assert_true(queue_ready(f->q, f->site, OWED_BULK));
+    owe(f, "bulk", 0); /* a live change of the same path */
+    assert_path(take(f, OWED_LIVE), "bulk");
+}
+
+static void test_retry_waits_and_counts_as_failing(void **state)
+{
+    struct fixture *f = *state;
+    struct queue_counts c;
+    owe(f, "a", 0);
+    queue_retry(f->q, take(f, OWED_LIVE), 60000, 60000, "disk full");
+    assert_null(take(f, OWED_LIVE));
+    int due = queue_next_due(f->q);
+    assert_in_range(due, 1, 60000);
+    queue_count(f->q, f->site, &c);
+    assert_int_equal(c.failing, 1);
+    owe(f, "a", 0); /* news make it due at once */
+    assert_path(take(f, OWED_LIVE), "a");
+}
+
+static void test_retry_without_pause(void **state)
+{
+    struct fixture *f = *state;
+    owe(f, "a", 0);
+    queue_retry(f->q, take(f, OWED_LIVE), 0, 1000, NULL);
+    assert_path(take(f, OWED_LIVE), "a");
+}
+
+static void test_a_move_waits_for_all_and_all_for_it(void **state)
+{
+    struct fixture *f = *state;
+    owe(f, "x", 0);
+    owe(f, "old/in", 0);
+    struct owed *x = take(f, OWED_LIVE);
+    queue_move(f->q, f->site, bytes_of("old"), bytes_of("new"));
+    owe(f, "later", OWE_BULK);
+    assert_null(take(f, OWED_LIVE)); /* x flies */
+    assert_null(take(f, OWED_BULK));
+    queue_done(f->q, x);
+    struct owed *move = take(f, OWED_LIVE);
+    assert_path(move, "new");
+    assert_int_equal(move->kind, OWED_MOVE);
+    assert_string_equal(move->source, "old");
+    assert_null(take(f, OWED_LIVE)); /* the move flies */
+    assert_null(take(f, OWED_BULK));
+    queue_done(f->q, move);
+    assert_path(take(f, OWED_LIVE), "new/in"); /* what was owed beneath the old name */
+    assert_path(take(f, OWED_BULK), "later");
+}
+
+static void test_a_move_that_cannot_be_done_becomes_content(void **state)
+{
+    struct fixture *f = *state;
+    queue_move(f->q, f->site, bytes_of("old"), bytes_of("new"));
+    struct owed *o = take(f, OWED_LIVE);
+    o->whole = true;
+    queue_retry(f->q, o, 0, 1000, NULL);
+    o = take(f, OWED_LIVE);
+    assert_path(o, "new");
+    assert_int_equal(o->kind, OWED_ANY);
+    assert_true(o->subtree);
+}
+
+static void test_claim(void **state)
+{
+    struct fixture *f = *state;
+    owe(f, "a", 0);
+    assert_null(queue_claim(f->q, f->site, bytes_of("a"), OWED_BULK));
+    struct owed *b = queue_claim(f->q, f->site, bytes_of("b"), OWED_BULK);
+    assert_path(b, "b");
+    assert_null(queue_claim(f->q, f->site, bytes_of("b"), OWED_BULK));
+    queue_done(f->q, b);
+    assert_int_equal(queue_size(f->q, f->site), 1);
+}
+
+static void test_a_lost_connection_owes_what_flew(void **state)
+{
+    struct fixture *f = *state;
+    owe(f, "a", 0);
+    take(f, OWED_LIVE);
+    queue_land(f->q, f->site);
+    assert_path(take(f, OWED_LIVE), "a");
+}
+
+static void test_marks(void **state)
+{
+    struct fixture *f = *state;
+    const struct bytes in_a = bytes_of("a"), in_c = bytes_of("c");
+    owe(f, "a/1", 0);
+    uint64_t mark = queue_mark(f->q);
+    owe(f, "b", 0);
+    assert_true(queue_owes(f->q, f->site, mark, NULL, 0));
+    assert_true(queue_owes(f->q, f->site, mark, &in_a, 1));
+    assert_false(queue_owes(f->q, f->site, mark, &in_c, 1));
+    struct owed *a = take(f, OWED_LIVE);
+    owe(f, "a/1", 0); /* later than the mark, but the earlier state is not there yet either */
+    assert_true(queue_owes(f->q, f->site, mark, NULL, 0));
+    queue_done(f->q, a);
+    assert_false(queue_owes(f->q, f->site, mark, NULL, 0));
+    assert_true(queue_owes(f->q, f->site, queue_mark(f->q), NULL, 0));
+}
+
+int main(void)
+{
+#define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(test_once_and_in_order),
+        T(test_changed_while_flying_is_owed_again),
+        T(test_live_overtakes_bulk),
+        T(test_retry_waits_and_counts_as_failing),
+        T(test_retry_without_pause),
+        T(test_a_move_waits_for_all_and_all_for_it),
+        T(test_a_move_that_cannot_be_done_becomes_content),
+        T(test_claim),
+        T(test_a_lost_connection_owes_what_flew),
+        T(test_marks),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

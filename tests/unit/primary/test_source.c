@@ -1,0 +1,182 @@
+/* Reading a live file: what is read is one state of it, or is said to have changed. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "primary/source.h"
+#include "tree/digest.h"
+
+struct fixture {
+    char dir[64];
+    struct root *root;
+};
+
+static int setup(void **state)
+{
+    static struct fixture f;
+    struct err err;
+    strcpy(f.dir, "/dev/shm/mirrord-test-XXXXXX");
+    if (!mkdtemp(f.dir)) {
+        strcpy(f.dir, "/tmp/mirrord-test-XXXXXX");
+        assert_non_null(mkdtemp(f.dir));
+    }
+    assert_int_equal(root_open(f.dir, &f.root, &err), 0);
+    *state = &f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    unlinkat(root_fd(f->root), "f", 0);
+    unlinkat(root_fd(f->root), "fifo", 0);
+    root_close(f->root);
+    return rmdir(f->dir);
+}
+
+static int create(struct fixture *f, const char *text)
+{
+    int fd = openat(root_fd(f->root), "f", O_RDWR | O_CREAT | O_TRUNC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    return fd;
+}
+
+static struct source *open_file(struct fixture *f, bool open_too, int want)
+{
+    struct source *s = NULL;
+    struct err err;
+    assert_int_equal(source_open(f->root, bytes_of("f"), open_too, &s, &err), want);
+    return s;
+}
+
+static void read_all(struct source *s, const char *want)
+{
+    char text[64] = "";
+    struct err err;
+    assert_int_equal(source_read(s, text, sizeof text, &err), strlen(want));
+    assert_string_equal(text, want);
+    assert_int_equal(source_read(s, text, sizeof text, &err), 0);
+}
+
+static void test_one_state(void **state)
+{
+    struct digest want;
+    struct record r = {0};
+    close(create(*state, "content"));
+    struct source *s = open_file(*state, false, SOURCE_OK);
+    read_all(s, "content");
+    assert_int_equal(source_settle(s, &r), SOURCE_OK);
+    digest_of("content", 7, &want);
+    assert_true(r.entry.has_digest && digest_equal(&r.entry.digest, &want));
+    assert_true(r.flags & RECORD_RACY); /* made a moment ago */
+    source_free(s);
+}
+
+static void test_not_racy_when_old(void **state)
+{
+    struct record r = {0};
+    close(create(*state, "content"));
+    struct fixture *f = *state;
+    struct stat st;
+    assert_int_equal(fstatat(root_fd(f->root), "f", &st, 0), 0);
+    struct validators v = validators_of(&st);
+    for (struct timespec now = {0}; validators_racy(&v, &now) || !now.tv_sec;) {
+        poll(NULL, 0, 2); /* the condition is the clock's */
+        clock_gettime(CLOCK_REALTIME, &now);
+    }
+    struct source *s = open_file(f, false, SOURCE_OK);
+    read_all(s, "content");
+    assert_int_equal(source_settle(s, &r), SOURCE_OK);
+    assert_false(r.flags & RECORD_RACY);
+    source_free(s);
+}
+
+static void test_a_writer_at_opening(void **state)
+{
+    int writer = create(*state, "half");
+    assert_null(open_file(*state, false, SOURCE_BUSY));
+    struct source *s = open_file(*state, true, SOURCE_OK); /* a log that stays open */
+    struct record r = {0};
+    read_all(s, "half");
+    assert_int_equal(source_settle(s, &r), SOURCE_OK);
+    assert_true(r.flags & RECORD_RACY);
+    source_free(s);
+    close(writer);
+}
+
+static void test_a_writer_at_the_end(void **state)
+{
+    struct record r = {0};
+    close(create(*state, "content"));
+    struct source *s = open_file(*state, false, SOURCE_OK);
+    read_all(s, "content");
+    struct fixture *f = *state;
+    int writer = openat(root_fd(f->root), "f", O_WRONLY);
+    assert_true(writer >= 0);
+    assert_int_equal(source_settle(s, &r), SOURCE_BUSY);
+    close(writer);
+    source_free(s);
+}
+
+static void test_changed_meanwhile(void **state)
+{
+    struct record r = {0};
+    close(create(*state, "content"));
+    struct source *s = open_file(*state, false, SOURCE_OK);
+    read_all(s, "content");
+    close(create(*state, "CONTENT"));
+    assert_int_equal(source_settle(s, &r), SOURCE_BUSY);
+    source_free(s);
+}
+
+static void test_truncated_meanwhile(void **state)
+{
+    struct record r = {0};
+    struct err err;
+    char text[64];
+    close(create(*state, "content"));
+    struct source *s = open_file(*state, false, SOURCE_OK);
+    close(create(*state, ""));
+    assert_int_equal(source_read(s, text, sizeof text, &err), 0);
+    assert_int_equal(source_settle(s, &r), SOURCE_BUSY);
+    source_free(s);
+}
+
+static void test_nothing_to_read(void **state)
+{
+    struct fixture *f = *state;
+    struct source *s = NULL;
+    struct err err;
+    assert_int_equal(source_open(f->root, bytes_of("f"), false, &s, &err), SOURCE_GONE);
+    assert_int_equal(mkfifoat(root_fd(f->root), "fifo", 0600), 0);
+    assert_int_equal(source_open(f->root, bytes_of("fifo"), false, &s, &err), SOURCE_GONE);
+    assert_null(s);
+}
+
+int main(void)
+{
+#define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(test_one_state),
+        T(test_not_racy_when_old),
+        T(test_a_writer_at_opening),
+        T(test_a_writer_at_the_end),
+        T(test_changed_meanwhile),
+        T(test_truncated_meanwhile),
+        T(test_nothing_to_read),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
