@@ -1,0 +1,161 @@
+/* The order of a commit and its journal; see commit.h. */
+#include "secondary/commit.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/io.h"
+#include "base/mem.h"
+#include "secondary/commit_impl.h"
+#include "secondary/journal.h"
+#include "secondary/place.h"
+
+static int by_path(const void *a, const void *b)
+{
+    const struct step *x = *(struct step *const *)a, *y = *(struct step *const *)b;
+    int order = bytes_compare(x->path, y->path);
+    return order ? order : x->order < y->order ? -1 : 1;
+}
+
+struct step *commit_find(const struct commit *c, struct bytes path)
+{
+    size_t low = 0, high = c->n;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (bytes_compare(c->sorted[middle]->path, path) <= 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    struct step *last = low > 0 ? c->sorted[low - 1] : NULL; /* of several the one that wins */
+    return last && last->kind == STEP_ENTRY && bytes_equal(last->path, path) ? last : NULL;
+}
+
+/* What is to be moved is known again by its inode. */
+static void note_source(struct commit *c, struct step *s)
+{
+    char name[PATH_NAME_MAX + 1];
+    struct stat st;
+    int dir = root_borrow_parent(c->r->root, s->from, name);
+    if (dir >= 0 && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        s->inode = st.st_ino;
+}
+
+static int write_journal(struct commit *c, struct err *err)
+{
+    struct manifest_txn *t;
+    if (manifest_begin(c->r->manifest, true, &t, err) < 0)
+        return -1;
+    if (record_read_old(c, t, err) < 0 || journal_write(t, c->steps, c->n, err) < 0) {
+        manifest_abort(t);
+        return -1;
+    }
+    return manifest_commit(t, err);
+}
+
+static int read_old(struct commit *c, struct err *err)
+{
+    struct manifest_txn *t;
+    if (manifest_begin(c->r->manifest, false, &t, err) < 0)
+        return -1;
+    int bad = record_read_old(c, t, err);
+    manifest_abort(t);
+    return bad;
+}
+
+/* A damaged file must not appear with the directory that contains it. */
+static void verify_contained(struct commit *c)
+{
+    for (size_t i = 0; i < c->n; i++) {
+        struct step *s = c->steps[i];
+        if (s->kind != STEP_ENTRY || s->entry.type != ENTRY_FILE || !s->above)
+            continue;
+        install_verify(c, s);
+        if (s->state == STEP_FAILED)
+            place_detach(c->r->stage, s, c->steps, c->n);
+    }
+}
+
+/* A directory appears with its metadata: set before, from the deepest up. What cannot be made right
+ * does not appear with what contains it. */
+static void seal_directories(struct commit *c)
+{
+    for (size_t i = c->n; i-- > 0;) {
+        struct step *s = c->sorted[i];
+        if (s->kind != STEP_ENTRY || s->entry.type != ENTRY_DIR || !s->staged.len)
+            continue;
+        install_seal(c, s);
+        if (s->state == STEP_FAILED)
+            place_detach(c->r->stage, s, c->steps, c->n);
+    }
+}
+
+static void do_steps(struct commit *c)
+{
+    root_forget(c->r->root);
+    for (size_t i = 0; i < c->n; i++)
+        if (c->steps[i]->kind == STEP_MOVE)
+            moves_take(c, c->steps[i]);
+    if (c->verify)
+        verify_contained(c);
+    seal_directories(c);
+    for (size_t i = 0; i < c->n; i++)
+        if (c->sorted[i]->kind != STEP_DELETE && c->sorted[i]->state == STEP_WAITING)
+            install_entry(c, c->sorted[i]);
+    for (size_t i = 0; i < c->n; i++)
+        if (c->steps[i]->kind == STEP_MOVE && c->steps[i]->state == STEP_DONE)
+            moves_finish(c, c->steps[i]);
+    for (size_t i = 0; i < c->n; i++)
+        if (c->steps[i]->kind == STEP_DELETE)
+            install_delete(c, c->steps[i]);
+}
+
+static int run(struct commit *c, struct err *err)
+{
+    for (size_t i = 0; i < c->n; i++) {
+        c->steps[i]->order = (uint32_t)i;
+        c->moves += c->steps[i]->kind == STEP_MOVE;
+        if (c->steps[i]->kind == STEP_MOVE && !c->recovering)
+            note_source(c, c->steps[i]);
+    }
+    memcpy(c->sorted, c->steps, c->n * sizeof *c->steps);
+    qsort(c->sorted, c->n, sizeof *c->sorted, by_path);
+    if ((c->recovering ? read_old(c, err) : write_journal(c, err)) < 0)
+        return -1;
+    do_steps(c);
+    if (c->r->root_touched)
+        touch_add(c, (struct bytes){0});
+    if (touch_all(c, err) < 0 || record_all(c, err) < 0)
+        return -1;
+    c->r->root_touched = false;
+    return 0;
+}
+
+static int with_pieces(struct commit *c, struct err *err)
+{
+    c->mighty = geteuid() == 0;
+    c->sorted = mem_array(c->n + 1, sizeof *c->sorted);
+    c->touched = set_new();
+    int result = run(c, err);
+    for (struct set_item *i = set_first(c->touched); i; i = i->next)
+        free(i->value);
+    set_free(c->touched);
+    free(c->sorted);
+    root_forget(c->r->root);
+    if (c->r->stage)
+        root_forget(c->r->stage->root);
+    return result;
+}
+
+int commit_run(struct replica *r, struct step **steps, size_t n, struct err *err)
+{
+    struct commit c = {.r = r, .steps = steps, .n = n};
+    return n ? with_pieces(&c, err) : 0;
+}
+
+int commit_again(struct replica *r, struct step **steps, size_t n, bool verify, struct err *err)
+{
+    struct commit c = {.r = r, .steps = steps, .n = n, .recovering = true, .verify = verify};
+    return with_pieces(&c, err);
+}

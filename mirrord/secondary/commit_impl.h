@@ -1,0 +1,67 @@
+/* What the parts of a commit share: commit.c (order, journal), install.c (steps on disk), moves.c,
+ * prune.c, touch.c (directories' times), record.c (the manifest). */
+#ifndef SECONDARY_COMMIT_IMPL_H
+#define SECONDARY_COMMIT_IMPL_H
+
+#include <sys/stat.h>
+
+#include "secondary/commit.h"
+
+struct commit {
+    struct replica *r;
+    struct step **steps;  /* in order of arrival */
+    struct step **sorted; /* by path: what contains comes before what is in it */
+    size_t n;
+    size_t moves;
+    bool recovering, verify;
+    bool mighty; /* permission bits do not stop us */
+    struct set
+        *touched; /* directories whose times (or modes) are to be set again: struct touched */
+};
+
+/* A directory that is touched, as it is to be left. */
+struct touched {
+    struct step *step; /* whose directory it is; NULL: not of this commit */
+    bool known;        /* without a step: mode and mtime are what the manifest says */
+    uint16_t mode;
+    struct timespec mtime;
+    bool done;
+    struct validators after;
+};
+
+/* install.c */
+void install_seal(struct commit *c, struct step *s); /* metadata of a staged directory */
+void install_verify(
+    struct commit *c, struct step *s); /* fails it where the staged file is damaged */
+void install_entry(struct commit *c, struct step *s); /* also moves that have been staged */
+void install_delete(struct commit *c, struct step *s);
+/* Takes what is at dirfd/name out of the tree: destroyed when it is ours, else set aside. */
+int install_remove(struct commit *c, int dirfd, const char *name, struct bytes path, bool foreign,
+    struct err *err);
+bool install_is_ours(const struct step_old *old, const struct stat *live);
+void install_loosen(struct commit *c, int dirfd); /* u+w for the step */
+/* The same for the directory dirfd/name, which can only change its parent so; fine for others. */
+void install_loosen_at(struct commit *c, int dirfd, const char *name);
+
+/* moves.c */
+void moves_take(struct commit *c, struct step *s);
+void moves_finish(struct commit *c, struct step *s);
+/* Where this path was before the commit's moves; the caller frees .data. */
+struct bytes moves_old_path(const struct commit *c, struct bytes path);
+
+/* prune.c: a directory that holds what is not mirrored loses what is. */
+void prune_directory(struct commit *c, struct step *s);
+
+/* touch.c */
+void touch_add(struct commit *c, struct bytes path);
+/* A directory was moved: it, and what was touched in it before, is touched at its new path. */
+void touch_moved(struct commit *c, const struct step *s);
+int touch_all(struct commit *c, struct err *err);
+
+/* record.c */
+int record_read_old(struct commit *c, struct manifest_txn *t, struct err *err);
+int record_all(struct commit *c, struct err *err);
+
+struct step *commit_find(const struct commit *c, struct bytes path); /* of kind ENTRY, or NULL */
+
+#endif

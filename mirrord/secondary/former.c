@@ -1,0 +1,162 @@
+/*
+ * The manifest in the root's state directory, and, when the filter has changed, the one of the
+ * filter before, beside it until the new one has inherited from it; see former.h. Knows which
+ * manifest is of which filter, not what is in them.
+ */
+#include "secondary/former.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/io.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "secondary/recover.h"
+
+/* In the state directory of the root. */
+#define MANIFEST_DIR "manifest"
+#define FILTER_FILE  "filter"          /* in a manifest's directory: hex of its filter's digest */
+#define FORMER_DIR   "manifest.former" /* of the filter before, until it was inherited from */
+
+enum { FILTER_HEX = 2 * sizeof(struct digest) };
+
+static int open_state_dir(struct replica *r, const char *name)
+{
+    return openat(state_fd(r->locked), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+/* The filter that the manifest in this directory is of. 1, 0 not known, -1. */
+static int read_filter(struct replica *r, const char *dir, struct digest *out, struct err *err)
+{
+    char *text CLEANUP_FREE = NULL;
+    size_t len = 0;
+    int fd CLEANUP_FD = open_state_dir(r, dir);
+    int got = fd < 0 ? 1 : io_slurp(fd, FILTER_FILE, FILTER_HEX, &text, &len, err);
+    if (got != 0)
+        return got < 0 ? -1 : 0;
+    struct digest d = {0};
+    for (size_t i = 0; i < sizeof d.b && len == FILTER_HEX; i++) {
+        unsigned byte = 0;
+        if (sscanf(text + 2 * i, "%2x", &byte) != 1)
+            return 0;
+        d.b[i] = (uint8_t)byte;
+    }
+    *out = d;
+    return len == FILTER_HEX;
+}
+
+static int keep_filter(struct replica *r, const struct digest *filter, struct err *err)
+{
+    char hex[FILTER_HEX + 1];
+    struct digest last;
+    int fd CLEANUP_FD = open_state_dir(r, MANIFEST_DIR);
+    int known = read_filter(r, MANIFEST_DIR, &last, err);
+    if (known < 0)
+        return -1;
+    if (known && memcmp(&last, filter, sizeof last) == 0)
+        return 0;
+    if (fd < 0)
+        return err_sys(err, errno, "open %s", state_manifest_dir(r->locked));
+    for (size_t i = 0; i < sizeof filter->b; i++)
+        snprintf(hex + 2 * i, 3, "%02x", filter->b[i]);
+    return io_publish(fd, FILTER_FILE, hex, FILTER_HEX, err);
+}
+
+static bool former_exists(struct replica *r)
+{
+    struct stat st;
+    return fstatat(state_fd(r->locked), FORMER_DIR, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+static void remove_manifest(struct replica *r, const char *name)
+{
+    static const char *const files[] = {"data.mdb", "lock.mdb", "manifest.lock", FILTER_FILE};
+    int dir CLEANUP_FD = open_state_dir(r, name);
+    for (size_t i = 0; dir >= 0 && i < sizeof files / sizeof *files; i++)
+        unlinkat(dir, files[i], 0);
+    unlinkat(state_fd(r->locked), name, AT_REMOVEDIR);
+}
+
+static int rename_manifest(struct replica *r, const char *from, const char *to, struct err *err)
+{
+    int state = state_fd(r->locked);
+    return renameat(state, from, state, to) < 0 ? err_sys(err, errno, "rename %s", from) : 0;
+}
+
+static int open_manifest(
+    const char *dir, const struct digest *filter, struct manifest **out, struct err *err)
+{
+    bool fresh;
+    return manifest_open(dir, filter, out, &fresh, err);
+}
+
+/* The manifest of another filter finishes its commit and makes room. */
+static int put_aside(struct replica *r, const struct digest *last, struct err *err)
+{
+    if (open_manifest(state_manifest_dir(r->locked), last, &r->manifest, err) < 0)
+        return -1;
+    int bad = (r->flags & OPEN_DRY_RUN) ? 0 : recover_run(r, err);
+    manifest_close(TAKE_PTR(r->manifest));
+    return bad ? -1 : rename_manifest(r, MANIFEST_DIR, FORMER_DIR, err);
+}
+
+/* Makes the manifest's directory ready for this filter. A former one that is there already has not
+ * been inherited from yet: nothing was committed since, so it is the one that counts. */
+static int change_filter(struct replica *r, const struct digest *filter, struct err *err)
+{
+    struct digest last;
+    int known = read_filter(r, MANIFEST_DIR, &last, err);
+    bool same = known == 1 && memcmp(&last, filter, sizeof last) == 0;
+    if (known < 0)
+        return -1;
+    if (known && !same && !former_exists(r) && put_aside(r, &last, err) < 0)
+        return -1;
+    if (former_exists(r)) {
+        known = read_filter(r, FORMER_DIR, &last, err);
+        if (known < 0)
+            return -1;
+        if (known == 1 && memcmp(&last, filter, sizeof last) == 0) {
+            remove_manifest(r, MANIFEST_DIR);
+            if (rename_manifest(r, FORMER_DIR, MANIFEST_DIR, err) < 0)
+                return -1;
+        }
+    }
+    if (mkdirat(state_fd(r->locked), MANIFEST_DIR, 0700) < 0 && errno != EEXIST)
+        return err_sys(err, errno, "create %s", state_manifest_dir(r->locked));
+    return 0;
+}
+
+static void open_former(struct replica *r)
+{
+    struct digest last;
+    struct err why;
+    char *dir CLEANUP_FREE = mem_format("%s/" FORMER_DIR, state_path(r->locked));
+    if (former_exists(r) && (read_filter(r, FORMER_DIR, &last, &why) != 1 ||
+                                open_manifest(dir, &last, &r->former, &why) < 0))
+        log_warn("%s: what was committed under the former filter is not known any more", r->path);
+}
+
+int former_open_manifest(struct replica *r, const struct digest *filter, struct err *err)
+{
+    if (change_filter(r, filter, err) < 0)
+        return -1;
+    if (open_manifest(state_manifest_dir(r->locked), filter, &r->manifest, err) < 0 ||
+        keep_filter(r, filter, err) < 0)
+        return -1;
+    open_former(r);
+    return 0;
+}
+
+void former_forget(struct replica *r)
+{
+    manifest_close(TAKE_PTR(r->former));
+    remove_manifest(r, FORMER_DIR);
+}
+
+int former_last_filter(struct replica *r, struct digest *out, struct err *err)
+{
+    return former_exists(r) ? 0 : read_filter(r, MANIFEST_DIR, out, err);
+}

@@ -1,0 +1,19 @@
+/* A manifest is made for one filter. When a site is opened with another one, the former manifest is
+ * kept until what was committed under it is known in the new one (see inherit.h). */
+#ifndef SECONDARY_FORMER_H
+#define SECONDARY_FORMER_H
+
+#include "secondary/replica.h"
+
+/* Opens r->manifest for this filter, and r->former where there is one to inherit from. A commit
+ * that was interrupted under the former filter is finished first. */
+int former_open_manifest(struct replica *r, const struct digest *filter, struct err *err);
+
+/* All was inherited: the former manifest goes. */
+void former_forget(struct replica *r);
+
+/* The digest of the filter with which this root was opened last. 1; 0 never, or when no commit can
+ * have been interrupted; -1. */
+int former_last_filter(struct replica *r, struct digest *out, struct err *err);
+
+#endif

@@ -1,0 +1,388 @@
+/*
+ * Steps on the disk: what is staged appears at its path, what is deleted goes. Every step looks
+ * first whether it is done already, and what it takes away is destroyed only when the manifest
+ * knows it as mirrord's. Paths of the live tree are opened by root.c alone.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "secondary/commit_impl.h"
+#include "secondary/foreign.h"
+#include "secondary/place.h"
+#include "tree/digest.h"
+
+/* The directory bits without which nothing in it can be changed. */
+enum { DIR_WORK = S_IWUSR | S_IXUSR };
+
+static void fail_errno(struct step *s, int errnum, const char *call)
+{
+    step_fail_errno(s, REASON_IO, errnum, "commit", call);
+}
+
+void install_loosen(struct commit *c, int dirfd)
+{
+    struct stat st;
+    if (c->mighty || fstat(dirfd, &st) < 0 || (st.st_mode & DIR_WORK) == DIR_WORK)
+        return;
+    if (fchmod(dirfd, (st.st_mode & 07777) | DIR_WORK) < 0)
+        log_debug("chmod u+wx: %s", strerror(errno));
+}
+
+void install_loosen_at(struct commit *c, int dirfd, const char *name)
+{
+    if (c->mighty)
+        return;
+    int fd CLEANUP_FD = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0)
+        install_loosen(c, fd);
+}
+
+/* A change of a file's ctime alone (a backup by hard links, a chmod here) does not make it
+ * somebody else's: what is in it is still what was put there. */
+bool install_is_ours(const struct step_old *old, const struct stat *live)
+{
+    struct validators v = validators_of(live);
+    return old->known && old->committed && v.inode == old->validators.inode &&
+           v.size == old->validators.size && v.mtime == old->validators.mtime &&
+           v.mtime_nsec == old->validators.mtime_nsec;
+}
+
+/* Is what is at the path to be kept when the step takes its place? */
+static bool is_foreign(const struct step *s, const struct stat *live)
+{
+    struct validators v = validators_of(live);
+    if (S_ISDIR(live->st_mode))
+        return s->way != WAY_CLEAN;
+    if (install_is_ours(&s->old, live))
+        return false;
+    bool same = s->kind == STEP_ENTRY && s->entry.type == ENTRY_FILE && s->entry.has_digest &&
+                s->old.known && s->old.has_digest && validators_equal(&v, &s->old.validators) &&
+                digest_equal(&s->old.digest, &s->entry.digest);
+    return !same;
+}
+
+int install_remove(
+    struct commit *c, int dirfd, const char *name, struct bytes path, bool foreign, struct err *err)
+{
+    struct stage *stage = c->r->stage;
+    install_loosen_at(c, dirfd, name);
+    if (foreign)
+        return foreign_keep(stage, dirfd, name, path, err);
+    if (stage_bury(stage, dirfd, name) < 0)
+        return err_sys(err, errno, "remove");
+    return 0;
+}
+
+/* Directory modes that would lock us out are completed until the end of the commit. */
+void install_seal(struct commit *c, struct step *s)
+{
+    struct err why;
+    struct stat st;
+    int fd CLEANUP_FD = root_open_dir(c->r->stage->root, s->staged);
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        if (!c->recovering)
+            fail_errno(s, errno, "open the staged directory");
+        return;
+    }
+    if (st.st_ino != s->inode)
+        return; /* an interrupted exchange left the old one there */
+    mode_t also = c->mighty ? 0 : DIR_WORK | S_IRUSR;
+    if (meta_apply(&c->r->rules, fd, &s->entry, also, !c->recovering, &why) < 0)
+        step_fail(s, why.code == ERR_PARTIAL ? REASON_OWNER : REASON_IO, "commit", &why);
+    else if (fstat(fd, &st) == 0)
+        s->after = validators_of(&st);
+}
+
+/* Is what lies at the staged place what the journal means, and undamaged? */
+static bool staged_is_good(struct commit *c, struct step *s, int dirfd, const char *name)
+{
+    struct stat st;
+    struct digest digest;
+    struct err why;
+    if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_ino != s->inode)
+        return false;
+    if (!c->verify || s->kind != STEP_ENTRY || s->entry.type != ENTRY_FILE)
+        return true;
+    int fd CLEANUP_FD = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    return fd >= 0 && (uint64_t)st.st_size == s->entry.size && s->entry.has_digest &&
+           digest_of_fd(fd, s->entry.size, &digest, &why) == 0 &&
+           digest_equal(&digest, &s->entry.digest);
+}
+
+void install_verify(struct commit *c, struct step *s)
+{
+    char name[PATH_NAME_MAX + 1];
+    int dirfd = root_borrow_parent(c->r->stage->root, s->staged, name);
+    if (dirfd >= 0 && !staged_is_good(c, s, dirfd, name))
+        step_fail_text(s, REASON_NEED_CONTENT, "commit", "what was staged is damaged");
+}
+
+/* Where a step takes place: the staged object and its target. */
+struct spot {
+    int from, to; /* borrowed */
+    char staged[PATH_NAME_MAX + 1], name[PATH_NAME_MAX + 1];
+};
+
+/* Takes the old thing away first: for filesystems that cannot exchange. */
+static int replace_slowly(struct commit *c, struct step *s, struct spot *at, bool foreign)
+{
+    struct err why;
+    if (install_remove(c, at->to, at->name, s->path, foreign, &why) < 0) {
+        step_fail(s, REASON_IO, "commit", &why);
+        return -1;
+    }
+    if (renameat2(at->from, at->staged, at->to, at->name, RENAME_NOREPLACE) == 0)
+        return 0;
+    fail_errno(s, errno, "rename");
+    return -1;
+}
+
+/* The new thing and the old one change places; then the old one goes. */
+static int exchange(struct commit *c, struct step *s, struct spot *at, bool foreign)
+{
+    struct err why;
+    if (!c->r->stage->exchange)
+        return replace_slowly(c, s, at, foreign);
+    install_loosen_at(c, at->to, at->name);
+    if (renameat2(at->from, at->staged, at->to, at->name, RENAME_EXCHANGE) < 0) {
+        fail_errno(s, errno, "exchange");
+        return -1;
+    }
+    if (install_remove(c, at->from, at->staged, s->path, foreign, &why) == 0)
+        return 0;
+    step_fail(s, REASON_IO, "commit", &why);
+    if (renameat2(at->from, at->staged, at->to, at->name, RENAME_EXCHANGE) < 0)
+        log_error("%s: what was there is at %s in the stage: %s", QUOTED(s->path.data, s->path.len),
+            at->staged, strerror(errno));
+    return -1;
+}
+
+static bool is_directory(const struct step *s)
+{
+    return (s->kind == STEP_MOVE ? s->source.type : s->entry.type) == ENTRY_DIR;
+}
+
+static int put_in_place(struct commit *c, struct step *s, struct spot *at, const struct stat *live)
+{
+    bool dir_there = live && S_ISDIR(live->st_mode);
+    bool foreign = live && is_foreign(s, live);
+    if (live && (foreign || dir_there || is_directory(s))) {
+        if (exchange(c, s, at, foreign) < 0)
+            return -1;
+        if (dir_there)
+            root_forget(c->r->root);
+        return 0;
+    }
+    if (renameat2(at->from, at->staged, at->to, at->name, live ? 0 : RENAME_NOREPLACE) < 0) {
+        fail_errno(s, errno, "rename");
+        return -1;
+    }
+    return 0;
+}
+
+static void publish(struct commit *c, struct step *s, struct spot *at, const struct stat *live)
+{
+    struct stat st;
+    at->from = c->r->stage ? root_borrow_parent(c->r->stage->root, s->staged, at->staged) : -1;
+    if (at->from < 0) {
+        fail_errno(s, c->r->stage ? errno : ENOENT, "open the stage");
+        return;
+    }
+    if (c->recovering && !staged_is_good(c, s, at->from, at->staged)) {
+        step_fail_text(s, REASON_NEED_CONTENT, "commit", "it is not staged any more");
+        return;
+    }
+    if (put_in_place(c, s, at, live) < 0)
+        return;
+    s->published = true;
+    if (fstatat(root_borrow_parent(c->r->root, s->path, at->name), at->name, &st,
+            AT_SYMLINK_NOFOLLOW) < 0) {
+        fail_errno(s, errno, "stat");
+        return;
+    }
+    s->after = validators_of(&st);
+    s->state = STEP_DONE;
+    s->whole = is_directory(s) && s->kind == STEP_ENTRY;
+    if (s->whole)
+        touch_add(c, s->path);
+    else if (is_directory(s))
+        touch_moved(c, s);
+}
+
+/* The content is there; only metadata changes, on the live inode. */
+static void change_meta(struct commit *c, struct step *s)
+{
+    struct stat st;
+    struct err why;
+    int fd CLEANUP_FD = root_open_file(c->r->root, s->path, &st);
+    struct validators v = {0};
+    if (fd >= 0)
+        v = validators_of(&st);
+    bool same = fd >= 0 && s->old.known && s->old.has_digest &&
+                v.inode == s->old.validators.inode && v.size == s->old.validators.size &&
+                v.mtime == s->old.validators.mtime &&
+                v.mtime_nsec == s->old.validators.mtime_nsec && s->entry.has_digest &&
+                digest_equal(&s->old.digest, &s->entry.digest);
+    bool verified = fd >= 0 && s->verified && validators_equal(&v, &s->seen);
+    if ((!same && !verified) || st.st_nlink > 1) {
+        step_fail_text(
+            s, REASON_NEED_CONTENT, "commit", "the content here is not known to be right");
+        return;
+    }
+    if (meta_apply(&c->r->rules, fd, &s->entry, 0, false, &why) < 0)
+        step_fail(s, why.code == ERR_PARTIAL ? REASON_OWNER : REASON_IO, "commit", &why);
+    else if (fstat(fd, &st) < 0)
+        fail_errno(s, errno, "stat");
+    else {
+        s->after = validators_of(&st);
+        s->state = STEP_DONE;
+    }
+}
+
+/* A directory that was there when its entry came and is not any more. */
+static int stage_late(struct commit *c, struct step *s)
+{
+    struct stage *stage = c->r->stage;
+    char own[STAGE_NAME_MAX];
+    struct stat st;
+    size_t n = stage_new_name(stage, 'n', own);
+    if (mkdirat(root_fd(stage->root), own, 0700) < 0 ||
+        fstatat(root_fd(stage->root), own, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+        fail_errno(s, errno, "mkdir");
+        return -1;
+    }
+    s->inode = st.st_ino;
+    step_set_bytes(&s->staged, own, n);
+    install_seal(c, s);
+    return s->state == STEP_FAILED ? -1 : 0;
+}
+
+/* After an interrupted exchange what was replaced is still at the staged place. */
+static void settle_replaced(struct commit *c, struct step *s)
+{
+    char name[PATH_NAME_MAX + 1];
+    struct stat st;
+    struct err why;
+    int dirfd = s->staged.len ? root_borrow_parent(c->r->stage->root, s->staged, name) : -1;
+    if (dirfd < 0 || fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return;
+    bool foreign = st.st_ino != s->inode && is_foreign(s, &st);
+    if (install_remove(c, dirfd, name, s->path, foreign, &why) < 0)
+        log_error("%s: what was replaced cannot be removed from the stage: %s",
+            QUOTED(s->path.data, s->path.len), why.text);
+}
+
+static void done_already(struct commit *c, struct step *s, const struct stat *live)
+{
+    if (c->recovering && live->st_ino == s->inode)
+        settle_replaced(c, s);
+    s->after = validators_of(live);
+    s->state = STEP_DONE;
+    if (is_directory(s) && s->kind == STEP_ENTRY)
+        touch_add(c, s->path);
+    else if (is_directory(s))
+        touch_moved(c, s);
+}
+
+static bool missing(int errnum)
+{
+    return errnum == ENOENT || errnum == ENOTDIR || errnum == ELOOP;
+}
+
+/* It appeared with the staged directory that contains it. */
+static void done_inside(struct commit *c, struct step *s)
+{
+    s->state = STEP_DONE;
+    s->published = true;
+    s->whole = s->entry.type == ENTRY_DIR;
+    if (s->whole && !c->mighty && (s->entry.mode & 0700) != 0700)
+        touch_add(c, s->path);
+}
+
+static void install_at(struct commit *c, struct step *s, struct spot *at)
+{
+    struct stat live;
+    bool there = fstatat(at->to, at->name, &live, AT_SYMLINK_NOFOLLOW) == 0;
+    if (!there && errno != ENOENT) {
+        fail_errno(s, errno, "stat");
+        return;
+    }
+    if (there && s->inode && live.st_ino == s->inode) {
+        done_already(c, s, &live);
+        return;
+    }
+    if (there && s->kind == STEP_ENTRY && s->entry.type == ENTRY_DIR && S_ISDIR(live.st_mode)) {
+        done_already(c, s, &live);
+        return;
+    }
+    if (!s->staged.len && s->entry.type == ENTRY_FILE) {
+        change_meta(c, s);
+        return;
+    }
+    if (!s->staged.len && stage_late(c, s) < 0)
+        return;
+    install_loosen(c, at->to);
+    publish(c, s, at, there ? &live : NULL);
+}
+
+void install_entry(struct commit *c, struct step *s)
+{
+    struct spot at;
+    if (s->path.len == 0) {
+        s->state = STEP_DONE;
+        touch_add(c, s->path);
+        return;
+    }
+    if (s->above && s->above->whole && !c->recovering) {
+        done_inside(c, s);
+        return;
+    }
+    at.to = root_borrow_parent(c->r->root, s->path, at.name);
+    if (at.to < 0) {
+        step_fail_errno(s, missing(errno) ? REASON_NO_PARENT : REASON_IO, errno, "commit",
+            "open the directory above");
+        return;
+    }
+    touch_add(c, path_parent(s->path));
+    install_at(c, s, &at);
+}
+
+static void delete_at(struct commit *c, struct step *s, int dirfd, const char *name)
+{
+    struct stat live;
+    struct err why;
+    s->state = STEP_DONE;
+    if (fstatat(dirfd, name, &live, AT_SYMLINK_NOFOLLOW) < 0)
+        return;
+    touch_add(c, path_parent(s->path));
+    install_loosen(c, dirfd);
+    bool is_dir = S_ISDIR(live.st_mode);
+    if (is_dir && s->way == WAY_EXCLUDED) {
+        prune_directory(c, s);
+        return;
+    }
+    s->state = STEP_WAITING;
+    if (install_remove(c, dirfd, name, s->path, is_foreign(s, &live), &why) < 0)
+        step_fail(s, REASON_IO, "delete", &why);
+    else
+        s->state = STEP_DONE;
+    if (is_dir)
+        root_forget(c->r->root);
+}
+
+void install_delete(struct commit *c, struct step *s)
+{
+    char name[PATH_NAME_MAX + 1];
+    int dirfd = root_borrow_parent(c->r->root, s->path, name);
+    if (dirfd >= 0)
+        delete_at(c, s, dirfd, name);
+    else if (missing(errno))
+        s->state = STEP_DONE;
+    else
+        step_fail_errno(s, REASON_IO, errno, "delete", "open the directory above");
+}

@@ -1,0 +1,31 @@
+/* Work that is done in steps between messages, each job in its turn. */
+#ifndef SECONDARY_JOB_H
+#define SECONDARY_JOB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { JOB_BUDGET_MS = 5 };
+
+/* Embedded in what it works on. Its step works for about budget_ms, and calls job_stop when it has
+ * nothing more to do; it may free itself after that. */
+struct job {
+    struct job *prev, *next; /* NULL: not in a list */
+    void (*step)(struct job *job, unsigned budget_ms);
+    uint64_t not_before; /* io_now_ms; 0: at once */
+};
+
+struct jobs {
+    struct job head;
+};
+
+void jobs_init(struct jobs *jobs);
+void job_start(struct jobs *jobs, struct job *job, void (*step)(struct job *, unsigned));
+void job_stop(struct job *job); /* fine when it does not run */
+bool job_running(const struct job *job);
+
+/* Runs one step of the job that waited longest. Milliseconds until there is work: 0 at once, -1
+ * there is none. */
+int jobs_step(struct jobs *jobs);
+
+#endif

@@ -1,0 +1,85 @@
+/* Writing and reading the journal's records; see journal.h. What a step's record holds is in
+ * step.c. */
+#include "secondary/journal.h"
+
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+enum { JOURNAL_VERSION = 1, JOURNAL_HEAD = 1, BOOT_ID = 36 };
+
+/* Where the system has no boot id every start counts as another. */
+static void read_boot_id(char out[BOOT_ID])
+{
+    int fd CLEANUP_FD = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || io_pread_full(fd, out, BOOT_ID, 0) != BOOT_ID)
+        io_random(out, BOOT_ID);
+}
+
+static int put(struct manifest_txn *t, uint64_t key, const struct wire_writer *w, struct err *err)
+{
+    if (w->bad)
+        return err_set(err, ERR_FAILED, "a step cannot be encoded for the journal");
+    return manifest_journal_put(t, key, (struct bytes){w->data, w->len}, err);
+}
+
+int journal_write(struct manifest_txn *t, struct step **steps, size_t n, struct err *err)
+{
+    struct wire_writer w = {0};
+    char boot[BOOT_ID];
+    read_boot_id(boot);
+    wire_u8(&w, JOURNAL_VERSION);
+    wire_raw(&w, boot, sizeof boot);
+    int bad = manifest_journal_clear(t, err);
+    if (!bad)
+        bad = put(t, JOURNAL_HEAD, &w, err);
+    for (size_t i = 0; !bad && i < n; i++) {
+        wire_reset(&w);
+        step_encode(&w, steps[i]);
+        bad = put(t, JOURNAL_HEAD + 1 + i, &w, err);
+    }
+    wire_free(&w);
+    return bad;
+}
+
+static bool read_head(struct bytes value, bool *same_boot)
+{
+    char then[BOOT_ID], now[BOOT_ID];
+    struct wire_reader r = wire_reader_of(value.data, value.len);
+    uint8_t version = wire_get_u8(&r);
+    wire_get_raw(&r, then, sizeof then);
+    read_boot_id(now);
+    *same_boot = memcmp(then, now, sizeof now) == 0;
+    return wire_done(&r) && version == JOURNAL_VERSION;
+}
+
+int journal_read(
+    struct manifest_txn *t, struct step ***steps, size_t *n, bool *same_boot, struct err *err)
+{
+    uint64_t key;
+    struct bytes value;
+    struct step **list = NULL;
+    size_t count = 0;
+    int found = manifest_journal_next(t, 0, &key, &value, err);
+    if (found != 1)
+        return found;
+    bool readable = key == JOURNAL_HEAD && read_head(value, same_boot);
+    if (!readable)
+        log_warn("a journal of another version is dropped");
+    while (readable && (found = manifest_journal_next(t, key, &key, &value, err)) == 1) {
+        struct step *s = mem_alloc(sizeof *s);
+        if (step_decode(value, s) < 0) {
+            log_warn("a step of the journal cannot be read and is dropped");
+            free(s);
+            continue;
+        }
+        list = mem_resize(list, count + 1, sizeof *list);
+        list[count++] = s;
+    }
+    *steps = list;
+    *n = count;
+    return found < 0 ? -1 : 1;
+}

@@ -1,0 +1,16 @@
+/* The journal of one commit, kept in the manifest's environment: a head that names the boot, then
+ * the steps in order. */
+#ifndef SECONDARY_JOURNAL_H
+#define SECONDARY_JOURNAL_H
+
+#include "secondary/step.h"
+
+int journal_write(struct manifest_txn *t, struct step **steps, size_t n, struct err *err);
+
+/* The steps that are there, *n of them; the caller frees each with step_clear and the array.
+ * *same_boot: they were written since the machine started. A journal of another format has none.
+ * 1 there is a journal, 0 there is none, -1. */
+int journal_read(
+    struct manifest_txn *t, struct step ***steps, size_t *n, bool *same_boot, struct err *err);
+
+#endif

@@ -1,0 +1,117 @@
+/* Answers to LIST: a directory of the manifest in frames, a read transaction a frame, so that none
+ * lives while the primary takes its time. */
+#include "secondary/listing.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+/* A frame is closed once its items are this long: one more item always fits. */
+enum { LISTING_FULL = FRAME_PAYLOAD_MAX - 24 * 1024 };
+
+struct listing {
+    uint64_t dir;
+    char after[PATH_NAME_MAX]; /* the last name sent */
+    size_t after_len;
+    struct wire_writer items;
+    uint16_t count;
+    bool end;
+};
+
+static int put_item(struct listing *l, struct manifest_txn *t, struct bytes name,
+    const struct record *record, struct err *err)
+{
+    struct msg_item item = {.name = name, .entry = record->entry};
+    if (record->entry.type == ENTRY_DIR && manifest_sums(t, record->dir, &item.sums, err) < 0)
+        return -1;
+    msg_item_encode(&l->items, &item);
+    memcpy(l->after, name.data, name.len);
+    l->after_len = name.len;
+    l->count++;
+    return 0;
+}
+
+/* Items up to a frame's measure. */
+static int gather(struct listing *l, struct manifest_txn *t, struct err *err)
+{
+    wire_reset(&l->items);
+    l->count = 0;
+    while (l->items.len < LISTING_FULL && l->count < MSG_ITEMS_MAX) {
+        struct bytes name;
+        struct record record;
+        struct bytes after = {l->after, l->after_len};
+        int r = manifest_next(t, l->dir, after, &name, &record, err);
+        if (r < 0)
+            return -1;
+        l->end = r == 0;
+        if (l->end)
+            return 0;
+        if (put_item(l, t, name, &record, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static void put_frame(struct replica *r, uint32_t request, const struct listing *l, bool missing)
+{
+    struct msg_listing m = {
+        .request = request,
+        .last = l->end,
+        .missing = missing,
+        .count = l->count,
+        .items = {l->items.data, l->items.len},
+    };
+    msg_put_listing(&r->tools->out.writer, &m);
+    outbox_put(&r->tools->out);
+}
+
+/* The number of a directory: 1, 0 not there, -1. */
+static int find_directory(struct replica *r, struct bytes path, uint64_t *dir, struct err *err)
+{
+    struct manifest_txn *t;
+    struct record record;
+    uint64_t parent;
+    *dir = MANIFEST_ROOT;
+    if (path.len == 0)
+        return 1;
+    if (manifest_begin(r->manifest, false, &t, err) < 0)
+        return -1;
+    int found = manifest_lookup(t, path, &record, &parent, err);
+    if (found == 1 && record.entry.type != ENTRY_DIR)
+        found = 0;
+    if (found == 1)
+        *dir = record.dir;
+    manifest_abort(t);
+    return found;
+}
+
+static int send_items(struct replica *r, uint32_t request, struct listing *l, struct err *err)
+{
+    while (!l->end) {
+        struct manifest_txn *t;
+        if (manifest_begin(r->manifest, false, &t, err) < 0)
+            return -1;
+        int bad = gather(l, t, err);
+        manifest_abort(t);
+        if (bad)
+            return -1;
+        put_frame(r, request, l, false);
+    }
+    return 0;
+}
+
+void listing_answer(struct replica *r, const struct msg_list *m)
+{
+    struct listing l = {0};
+    struct err why;
+    int found = r->manifest ? find_directory(r, m->path, &l.dir, &why) : m->path.len == 0;
+    if (found == 1 && r->manifest)
+        found = send_items(r, m->request, &l, &why) < 0 ? -1 : 1;
+    else if (found >= 0) {
+        l.end = true;
+        put_frame(r, m->request, &l, found == 0);
+    }
+    wire_free(&l.items);
+    if (found < 0)
+        replica_fail(r, REASON_INTERNAL, &why);
+}

@@ -1,0 +1,94 @@
+/* Reading and writing a root's marker; see marker.h. Knows neither the stage nor the session. */
+#include "secondary/marker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+#include "base/io.h"
+#include "base/mem.h"
+
+#define MARKER_ATTRIBUTE "user.mirrord"
+#define MARKER_FILE      "marker"
+
+enum { MARKER_VERSION = 1, MARKER_TEXT_MAX = 512 };
+
+/* "VERSION ID INODE BIRTH STAGE"; BIRTH is 0 in the attribute, which is tied to the inode anyway.
+ */
+static bool parse(const char *text, uint64_t inode, uint64_t birth, struct marker *out)
+{
+    struct marker m;
+    unsigned version;
+    uint64_t ino, born;
+    if (sscanf(text, "%u %32[0-9a-f] %" SCNu64 " %" SCNu64 " %255[^/ \n]", &version, m.id, &ino,
+            &born, m.stage) != 5)
+        return false;
+    if (version != MARKER_VERSION || strlen(m.id) != MARKER_ID || ino != inode || born != birth)
+        return false;
+    if (!path_is_reserved(bytes_of(m.stage)))
+        return false;
+    *out = m;
+    return true;
+}
+
+static int identity(int root_fd, uint64_t *inode, uint64_t *birth, struct err *err)
+{
+    struct statx sx;
+    if (statx(root_fd, "", AT_EMPTY_PATH, STATX_INO | STATX_BTIME, &sx) < 0)
+        return err_sys(err, errno, "statx");
+    *inode = sx.stx_ino;
+    *birth = sx.stx_mask & STATX_BTIME
+                 ? (uint64_t)sx.stx_btime.tv_sec * 1000000000 + sx.stx_btime.tv_nsec
+                 : 0;
+    return 0;
+}
+
+int marker_read(int root_fd, int state_fd, struct marker *out, struct err *err)
+{
+    uint64_t inode, birth;
+    char text[MARKER_TEXT_MAX + 1] = {0};
+    if (identity(root_fd, &inode, &birth, err) < 0)
+        return -1;
+    if (fgetxattr(root_fd, MARKER_ATTRIBUTE, text, MARKER_TEXT_MAX) > 0)
+        return parse(text, inode, 0, out);
+    char *file CLEANUP_FREE = NULL;
+    int r = io_slurp(state_fd, MARKER_FILE, MARKER_TEXT_MAX, &file, NULL, err);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    return parse(file, inode, birth, out);
+}
+
+static void new_id(char id[MARKER_ID + 1])
+{
+    uint8_t random[MARKER_ID / 2];
+    io_random(random, sizeof random);
+    for (size_t i = 0; i < sizeof random; i++)
+        snprintf(id + 2 * i, 3, "%02x", random[i]);
+}
+
+static bool no_attributes(int errnum)
+{
+    return errnum == EOPNOTSUPP || errnum == EPERM || errnum == EACCES || errnum == ENOSPC;
+}
+
+int marker_write(int root_fd, int state_fd, struct marker *m, struct err *err)
+{
+    uint64_t inode, birth;
+    if (!m->id[0])
+        new_id(m->id);
+    if (identity(root_fd, &inode, &birth, err) < 0)
+        return -1;
+    char *text CLEANUP_FREE =
+        mem_format("%d %s %" PRIu64 " 0 %s", MARKER_VERSION, m->id, inode, m->stage);
+    if (fsetxattr(root_fd, MARKER_ATTRIBUTE, text, strlen(text), 0) == 0)
+        return 0;
+    if (!no_attributes(errno))
+        return err_sys(err, errno, "mark the root");
+    char *line CLEANUP_FREE = mem_format(
+        "%d %s %" PRIu64 " %" PRIu64 " %s\n", MARKER_VERSION, m->id, inode, birth, m->stage);
+    return io_publish(state_fd, MARKER_FILE, line, strlen(line), err);
+}

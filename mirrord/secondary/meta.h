@@ -1,0 +1,36 @@
+/* Owner, mode, ACLs and times of an entry, set through a descriptor whose inode the caller knows.
+ */
+#ifndef SECONDARY_META_H
+#define SECONDARY_META_H
+
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "protocol/msg.h"
+#include "tree/names.h"
+
+struct meta_rules {
+    struct names *names;
+    const char *host; /* for messages */
+    bool owner, acl;  /* what is mirrored */
+};
+
+struct meta_owner {
+    uid_t uid; /* -1: left as it is */
+    gid_t gid;
+};
+
+/* The numbers of an entry's names here. -1 with err (ERR_PARTIAL): this host does not know one. */
+int meta_resolve(
+    const struct meta_rules *rules, const struct entry *e, struct meta_owner *out, struct err *err);
+
+/* Makes a file or directory like its entry, times last. `also` is added to the mode for now (u+w of
+ * a directory that is still to be filled); a fresh inode has no ACL to be removed. */
+int meta_apply(const struct meta_rules *rules, int fd, const struct entry *e, mode_t also,
+    bool fresh, struct err *err);
+
+/* The same for a link, by name, in a directory that nobody else can write to. */
+int meta_apply_link(const struct meta_rules *rules, int dirfd, const char *name,
+    const struct entry *e, struct err *err);
+
+#endif

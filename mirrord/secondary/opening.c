@@ -1,0 +1,300 @@
+/*
+ * Opening a site, in steps between the session's messages: root, lock, marker, manifest,
+ * interrupted commit, walk, OPENED; see opening.h. Knows nothing of batches.
+ */
+#include "secondary/opening.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+#include "base/io.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "secondary/former.h"
+#include "secondary/reap.h"
+#include "secondary/recover.h"
+
+enum { LOCK_WAIT_MS = 5000, LOCK_SLICE_MS = 50 };
+
+/* The uppermost directory of the path that is not there. */
+static char *first_missing(const char *path)
+{
+    char *part = mem_copy_string(path);
+    struct stat st;
+    for (char *p = part + 1; (p = strchr(p, '/')) != NULL; *p++ = '/') {
+        *p = '\0';
+        if (lstat(part, &st) < 0)
+            return part;
+    }
+    return part;
+}
+
+static int make_root(struct replica *r, struct err *err)
+{
+    if (mkdir(r->path, 0755) == 0)
+        return 0;
+    if (errno != ENOENT)
+        return err_sys(err, errno, "create %s", r->path);
+    char *missing CLEANUP_FREE = first_missing(r->path);
+    return err_set(err, ERR_FAILED,
+        "cannot create %s: the directory %s is missing; only the last one is made", r->path,
+        missing);
+}
+
+/* Another site of this session in the same directory: the lock would not notice. */
+static const struct replica *find_twin(const struct replica *r)
+{
+    for (struct set_item *i = set_first(r->tools->replicas); i; i = i->next) {
+        const struct replica *other = i->value;
+        if (other != r && other->root && strcmp(root_path(other->root), root_path(r->root)) == 0)
+            return other;
+    }
+    return NULL;
+}
+
+int opening_root(struct replica *r, uint16_t *reason, struct err *err)
+{
+    struct stat st;
+    *reason = REASON_NO_ROOT;
+    if (lstat(r->path, &st) < 0 && errno == ENOENT) {
+        r->root_state = ROOT_CREATED;
+        if (!(r->flags & OPEN_DRY_RUN) && make_root(r, err) < 0)
+            return -1;
+        if (r->flags & OPEN_DRY_RUN)
+            return 0;
+    }
+    if (root_open(r->path, &r->root, err) < 0)
+        return -1;
+    const struct replica *twin = find_twin(r);
+    if (!twin)
+        return 0;
+    *reason = REASON_LOCKED;
+    return err_set(
+        err, ERR_TEMPORARY, "%s is site %u of this session already", r->path, twin->site);
+}
+
+static bool is_empty(const struct root *root)
+{
+    int fd = openat(root_fd(root), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    const struct dirent *e;
+    bool empty = true;
+    if (!dir)
+        return false;
+    while (empty && (e = readdir(dir)) != NULL)
+        empty = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+                path_is_reserved(bytes_of(e->d_name));
+    closedir(dir);
+    return empty;
+}
+
+/* Where it is missing or does not serve, the first batch makes another. */
+static void find_stage(struct replica *r)
+{
+    struct err why;
+    int found = stage_find(r->root, r->marker.stage, &r->stage, &why);
+    if (found == 0 || (found == 1 && stage_probe(r->stage, r->root, &why) == 0))
+        return;
+    log_warn("%s: the stage does not serve and is made anew: %s", r->path, why.text);
+    stage_close(r->stage);
+    r->stage = NULL;
+    r->marked = false;
+    if (found < 0)
+        r->marker.stage[0] = '\0';
+}
+
+static int read_marker(struct replica *r, struct err *err)
+{
+    int found = marker_read(root_fd(r->root), state_fd(r->locked), &r->marker, err);
+    if (found < 0)
+        return -1;
+    r->marked = found == 1;
+    if (!r->root_state)
+        r->root_state = r->marked ? ROOT_OURS : is_empty(r->root) ? ROOT_EMPTY : ROOT_FOREIGN;
+    if (r->marked && !(r->flags & OPEN_DRY_RUN))
+        find_stage(r);
+    return 0;
+}
+
+static void read_caps(struct replica *r)
+{
+    bool acl =
+        fgetxattr(root_fd(r->root), "system.posix_acl_access", NULL, 0) >= 0 || errno != EOPNOTSUPP;
+    r->caps = (r->tools->can_chown ? CAP_SET_OWNER : 0) | (acl ? CAP_SET_ACL : 0);
+    r->rules = (struct meta_rules){
+        .names = r->tools->names,
+        .host = r->tools->options->host ? r->tools->options->host : "this host",
+        .owner = (r->flags & OPEN_OWNER) && (r->caps & CAP_SET_OWNER),
+        .acl = acl,
+    };
+}
+
+int opening_manifest(struct replica *r, const struct digest *filter, struct err *err)
+{
+    read_caps(r);
+    if (read_marker(r, err) < 0 || former_open_manifest(r, filter, err) < 0)
+        return -1;
+    return (r->flags & OPEN_DRY_RUN) ? 0 : recover_run(r, err);
+}
+
+static void walk_skipped(void *ctx, struct bytes path, const char *why)
+{
+    struct replica *r = ctx;
+    log_info("%s: %s is not mirrored: %s", r->path, QUOTED(path.data, path.len), why);
+}
+
+static void walk_unreadable(void *ctx, struct bytes path, const struct err *why)
+{
+    struct replica *r = ctx;
+    log_warn("%s: %s cannot be read: %s", r->path, QUOTED(path.data, path.len), why->text);
+}
+
+static void start_walk(struct replica *r)
+{
+    struct walk_options options = {
+        .checksum = r->flags & OPEN_CHECKSUM,
+        .keep_special = r->flags & OPEN_SPECIAL_BITS,
+        .keep_accepted = true,
+    };
+    struct walk_hooks hooks = {.skipped = walk_skipped, .unreadable = walk_unreadable, .ctx = r};
+    r->walk = walk_new(
+        r->root, r->manifest, r->filter, r->tools->names, (struct bytes){0}, &options, &hooks);
+}
+
+/* What is there, from the manifest. */
+static int describe(
+    struct replica *r, struct msg_opened *m, struct manifest_txn **t, struct err *err)
+{
+    struct record root;
+    uint64_t parent;
+    if (manifest_begin(r->manifest, false, t, err) < 0)
+        return -1;
+    int found = manifest_lookup(*t, (struct bytes){0}, &root, &parent, err);
+    if (found == 0)
+        return err_set(err, ERR_FAILED, "the manifest of %s has no root", r->path);
+    if (found < 0 || manifest_sums(*t, MANIFEST_ROOT, &m->sums, err) < 0)
+        return -1;
+    m->root = root.entry;
+    return 0;
+}
+
+static int report(struct replica *r, struct err *err)
+{
+    struct manifest_txn *t = NULL;
+    struct msg_opened m = {
+        .site = r->site,
+        .state = r->root_state,
+        .caps = r->caps,
+        .root = {.type = ENTRY_DIR, .mode = 0755},
+        .free_bytes = replica_free_bytes(r),
+    };
+    int bad = r->root ? describe(r, &m, &t, err) : 0;
+    if (!bad) {
+        msg_put_opened(&r->tools->out.writer, &m);
+        outbox_put(&r->tools->out);
+    }
+    manifest_abort(t);
+    return bad;
+}
+
+static struct replica *of_job(struct job *job)
+{
+    return (struct replica *)((char *)job - offsetof(struct replica, job));
+}
+
+static void finish(struct replica *r)
+{
+    struct err why;
+    job_stop(&r->job);
+    if (report(r, &why) < 0) {
+        replica_fail(r, REASON_INTERNAL, &why);
+        return;
+    }
+    r->state = REPLICA_OPEN;
+    if (r->stage && !(r->flags & OPEN_DRY_RUN)) {
+        reap_begin(r->stage);
+        replica_reap(r);
+    }
+}
+
+static void inherit_on(struct job *job, unsigned budget_ms)
+{
+    struct replica *r = of_job(job);
+    struct err why;
+    int more = inherit_step(r->inherit, budget_ms, &why);
+    replica_progress(r, 0);
+    if (more == 1)
+        return;
+    inherit_free(TAKE_PTR(r->inherit));
+    if (more < 0) {
+        replica_fail(r, REASON_IO, &why);
+        return;
+    }
+    former_forget(r);
+    finish(r);
+}
+
+static void walk_on(struct job *job, unsigned budget_ms)
+{
+    struct replica *r = of_job(job);
+    struct err why;
+    int more = walk_step(r->walk, budget_ms, &why);
+    if (more < 0) {
+        replica_fail(r, REASON_IO, &why);
+        return;
+    }
+    replica_progress(r, walk_counts(r->walk)->entries);
+    if (more == WALK_MORE)
+        return;
+    walk_free(r->walk);
+    r->walk = NULL;
+    if (!r->former) {
+        finish(r);
+        return;
+    }
+    r->inherit = inherit_new(r->former, r->manifest);
+    job_start(&r->tools->jobs, job, inherit_on);
+}
+
+static void lock_and_read(struct job *job, unsigned budget_ms)
+{
+    (void)budget_ms;
+    struct replica *r = of_job(job);
+    struct digest filter;
+    struct err why;
+    int locked = state_open(
+        r->tools->options->state_dir, root_path(r->root), &r->tools->peer, 0, &r->locked, &why);
+    if (locked == STATE_LOCKED && io_now_ms() < r->lock_until) {
+        job->not_before = io_now_ms() + LOCK_SLICE_MS;
+        return;
+    }
+    if (locked != 0) {
+        replica_fail(r, locked == STATE_LOCKED ? REASON_LOCKED : REASON_IO, &why);
+        return;
+    }
+    filter_digest(r->filter, &filter);
+    if (opening_manifest(r, &filter, &why) < 0) {
+        replica_fail(r, REASON_IO, &why);
+        return;
+    }
+    start_walk(r);
+    job_start(&r->tools->jobs, job, walk_on);
+}
+
+static void without_root(struct job *job, unsigned budget_ms)
+{
+    (void)budget_ms;
+    finish(of_job(job));
+}
+
+void opening_start(struct replica *r)
+{
+    r->state = REPLICA_OPENING;
+    r->lock_until = io_now_ms() + LOCK_WAIT_MS;
+    job_start(&r->tools->jobs, &r->job, r->root ? lock_and_read : without_root);
+}

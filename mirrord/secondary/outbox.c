@@ -1,0 +1,61 @@
+/* The receiver's output; see outbox.h. Knows bytes, not messages. A failure is kept until the loop
+ * asks, so that whoever answers something in passing need not look. */
+#include "secondary/outbox.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <unistd.h>
+
+static int wait_for_room(struct outbox *o)
+{
+    struct pollfd p = {.fd = o->fd, .events = POLLOUT};
+    int r;
+    do
+        r = poll(&p, 1, OUTBOX_PATIENCE_MS);
+    while (r < 0 && errno == EINTR);
+    if (r == 0)
+        return err_set(&o->err, ERR_TEMPORARY, "the other end has read nothing for %d seconds",
+            OUTBOX_PATIENCE_MS / 1000);
+    return r < 0 ? err_sys(&o->err, errno, "poll") : 0;
+}
+
+static int write_all(struct outbox *o)
+{
+    for (size_t done = 0; done < o->writer.len;) {
+        ssize_t n = write(o->fd, o->writer.data + done, o->writer.len - done);
+        if (n >= 0)
+            done += (size_t)n;
+        else if (errno == EAGAIN) {
+            if (wait_for_room(o) < 0)
+                return -1;
+        } else if (errno != EINTR)
+            return err_sys(&o->err, errno, "write to the other end");
+    }
+    return 0;
+}
+
+static void drain(struct outbox *o)
+{
+    if (!o->failed && o->writer.bad) {
+        err_set(&o->err, ERR_FAILED, "an answer does not fit a frame");
+        o->failed = true;
+    }
+    if (!o->failed && write_all(o) < 0)
+        o->failed = true;
+    wire_reset(&o->writer);
+}
+
+void outbox_put(struct outbox *o)
+{
+    if (o->failed || o->writer.bad || o->writer.len >= OUTBOX_FULL)
+        drain(o);
+}
+
+int outbox_flush(struct outbox *o, struct err *err)
+{
+    drain(o);
+    if (!o->failed)
+        return 0;
+    *err = o->err;
+    return -1;
+}

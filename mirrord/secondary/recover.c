@@ -1,0 +1,95 @@
+/* After a crash: the journal's steps are done again by the commit's own code; see recover.h. */
+#include "secondary/recover.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "secondary/commit.h"
+#include "secondary/former.h"
+#include "secondary/journal.h"
+#include "secondary/opening.h"
+#include "secondary/reap.h"
+
+static void free_steps(struct step **steps, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        step_clear(steps[i]);
+        free(steps[i]);
+    }
+    free(steps);
+}
+
+/* What was staged inside a directory that is staged still appears with it. */
+static void link_containers(struct step **steps, size_t n)
+{
+    struct set *places = set_new();
+    for (size_t i = 0; i < n; i++) {
+        struct step *s = steps[i];
+        struct set_item *item;
+        if (!s->staged.len)
+            continue;
+        struct bytes in = path_parent(s->staged);
+        if (in.len && (item = set_find(places, in.data, in.len)) != NULL)
+            s->above = item->value;
+        if (s->kind == STEP_ENTRY && s->entry.type == ENTRY_DIR)
+            set_add(places, s->staged.data, s->staged.len)->value = s;
+    }
+    set_free(places);
+}
+
+int recover_run(struct replica *r, struct err *err)
+{
+    struct manifest_txn *t;
+    struct step **steps = NULL;
+    size_t n = 0;
+    bool same_boot = false;
+    if (manifest_begin(r->manifest, false, &t, err) < 0)
+        return -1;
+    int found = journal_read(t, &steps, &n, &same_boot, err);
+    manifest_abort(t);
+    if (found == 1) {
+        log_warn("%s: an interrupted commit of %zu steps is finished", r->path, n);
+        link_containers(steps, n);
+        int bad = r->stage ? 0 : replica_make_stage(r, err);
+        found = bad ? -1 : commit_again(r, steps, n, !same_boot, err);
+    }
+    free_steps(steps, n);
+    return found < 0 ? -1 : 0;
+}
+
+static int recover_root(struct replica *r, const char *state_dir, struct err *err)
+{
+    struct digest nobody = {0}, filter;
+    int known;
+    if (root_open(r->path, &r->root, err) < 0)
+        return -1;
+    if (state_open(state_dir, root_path(r->root), &nobody, 0, &r->locked, err) != 0)
+        return -1;
+    if ((known = former_last_filter(r, &filter, err)) <= 0)
+        return known;
+    if (opening_manifest(r, &filter, err) < 0)
+        return -1;
+    if (r->stage) {
+        reap_begin(r->stage);
+        while (reap_some(r->stage, JOB_BUDGET_MS))
+            continue;
+    }
+    return 0;
+}
+
+int receive_recover(const char *state_dir, const char *root, struct err *err)
+{
+    struct receive_options options = {.state_dir = state_dir};
+    struct tools tools = {.options = &options};
+    tools.names = names_new(NULL);
+    tools.replicas = set_new();
+    struct replica *r = mem_alloc(sizeof *r);
+    r->tools = &tools;
+    r->path = mem_copy_string(root);
+    int result = recover_root(r, state_dir, err);
+    replica_free(r);
+    set_free(tools.replicas);
+    names_free(tools.names);
+    return result < 0 ? -1 : 0;
+}

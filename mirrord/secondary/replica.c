@@ -1,0 +1,177 @@
+/* One site's life at the secondary, and what its messages ask of it as a whole; see replica.h. How
+ * it is opened is in opening.c, what is done to its files in batch.c and behind. */
+#include "secondary/replica.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#include "base/io.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "secondary/batch.h"
+#include "secondary/opening.h"
+#include "secondary/reap.h"
+
+enum { PROGRESS_EVERY_MS = 500 };
+
+static int read_rules(struct replica *r, const struct msg_open *m, struct err *err)
+{
+    r->filter = filter_new();
+    for (size_t i = 0; i < m->rule_count; i++)
+        if (filter_add(r->filter, m->rules[i].include, m->rules[i].pattern, err) < 0)
+            return -1;
+    return 0;
+}
+
+/* The session's replica of this number: a new one, or one that failed and is asked for again. */
+static struct replica *take_number(struct tools *tools, uint32_t site)
+{
+    struct set_item *item = set_add(tools->replicas, &site, sizeof site);
+    struct replica *old = item->value;
+    if (old && old->state != REPLICA_FAILED)
+        return NULL;
+    replica_free(old);
+    struct replica *r = mem_alloc(sizeof *r);
+    item->value = r;
+    return r;
+}
+
+int replica_open(struct tools *tools, const struct msg_open *m, struct err *err)
+{
+    if (set_count(tools->replicas) >= MSG_SITES_MAX &&
+        !set_find(tools->replicas, &m->site, sizeof m->site)) {
+        tools->reason = REASON_LIMIT;
+        return err_set(err, ERR_FAILED, "over %d sites in one session", MSG_SITES_MAX);
+    }
+    struct replica *r = take_number(tools, m->site);
+    if (!r)
+        return err_set(err, ERR_FAILED, "site %u is open already", m->site);
+    r->tools = tools;
+    r->site = m->site;
+    r->flags = m->flags;
+    uint16_t reason = REASON_MALFORMED;
+    struct err why;
+    err_clear(&why);
+    int bad = read_rules(r, m, &why);
+    const struct receive_fence *fence = tools->options->fence;
+    if (!bad) {
+        reason = REASON_PATH;
+        bad = fence->resolve(fence->ctx, m->name, m->root, &r->path, &why);
+    }
+    if (!bad)
+        bad = opening_root(r, &reason, &why);
+    if (bad)
+        replica_fail(r, reason, &why);
+    else
+        opening_start(r);
+    return 0;
+}
+
+static void release(struct replica *r)
+{
+    job_stop(&r->job);
+    walk_free(r->walk);
+    inherit_free(r->inherit);
+    manifest_close(r->former);
+    manifest_close(r->manifest);
+    stage_close(r->stage);
+    root_close(r->root);
+    state_close(r->locked);
+    filter_free(r->filter);
+    free(r->path);
+    free((void *)r->mirrored.data);
+    r->mirrored = (struct bytes){0};
+    r->walk = NULL;
+    r->inherit = NULL;
+    r->former = NULL;
+    r->manifest = NULL;
+    r->stage = NULL;
+    r->root = NULL;
+    r->locked = NULL;
+    r->filter = NULL;
+    r->path = NULL;
+}
+
+void replica_free(struct replica *r)
+{
+    if (!r)
+        return;
+    batch_orphan(r);
+    release(r);
+    free(r);
+}
+
+void replica_fail(struct replica *r, uint16_t reason, const struct err *why)
+{
+    log_warn("site %u%s%s: %s", r->site, r->path ? " at " : "", r->path ? r->path : "", why->text);
+    char text[MSG_TEXT_MAX + 1];
+    size_t len = strnlen(why->text, MSG_TEXT_MAX);
+    memcpy(text, why->text, len);
+    msg_put_site_error(&r->tools->out.writer,
+        &(struct msg_site_error){r->site, reason, (uint32_t)why->sys, {text, len}});
+    outbox_put(&r->tools->out);
+    batch_orphan(r);
+    release(r);
+    r->state = REPLICA_FAILED;
+}
+
+int replica_make_stage(struct replica *r, struct err *err)
+{
+    stage_close(r->stage);
+    r->stage = NULL;
+    if (stage_make(r->root, r->marker.stage, &r->stage, err) < 0 ||
+        marker_write(root_fd(r->root), state_fd(r->locked), &r->marker, err) < 0)
+        return err_prefix(err, "prepare %s", root_path(r->root));
+    if (!r->stage->exchange)
+        log_warn("%s: this filesystem cannot exchange directories: type changes take two steps",
+            root_path(r->root));
+    r->marked = true;
+    r->root_touched = true;
+    return 0;
+}
+
+int replica_prepare(struct replica *r)
+{
+    struct err why;
+    if (r->stage && r->marked)
+        return 0;
+    if (replica_make_stage(r, &why) < 0) {
+        replica_fail(r, REASON_IO, &why);
+        return -1;
+    }
+    reap_begin(r->stage);
+    replica_reap(r);
+    return 0;
+}
+
+static void reap_step(struct job *job, unsigned budget_ms)
+{
+    struct replica *r = (struct replica *)((char *)job - offsetof(struct replica, job));
+    if (!reap_some(r->stage, budget_ms))
+        job_stop(job);
+}
+
+void replica_reap(struct replica *r)
+{
+    if (r->state == REPLICA_OPEN && r->stage && !job_running(&r->job))
+        job_start(&r->tools->jobs, &r->job, reap_step);
+}
+
+void replica_progress(struct replica *r, uint64_t done)
+{
+    uint64_t now = io_now_ms();
+    if (now < r->progress_due)
+        return;
+    r->progress_due = now + PROGRESS_EVERY_MS;
+    msg_put_progress(&r->tools->out.writer, &(struct msg_progress){r->site, done});
+    outbox_put(&r->tools->out);
+}
+
+uint64_t replica_free_bytes(const struct replica *r)
+{
+    struct statvfs fs;
+    if (!r->root || fstatvfs(root_fd(r->root), &fs) < 0)
+        return 0;
+    return (uint64_t)fs.f_bavail * fs.f_frsize;
+}

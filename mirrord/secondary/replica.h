@@ -1,0 +1,68 @@
+/*
+ * A replica: one opened site at the secondary. Its root, lock, marker, manifest and stage, from
+ * OPEN to CLOSE. A replica that fails says so to the primary and stays as a number whose messages
+ * are swallowed; the session and its other sites go on.
+ */
+#ifndef SECONDARY_REPLICA_H
+#define SECONDARY_REPLICA_H
+
+#include "protocol/msg.h"
+#include "secondary/inherit.h"
+#include "secondary/marker.h"
+#include "secondary/meta.h"
+#include "secondary/stage.h"
+#include "secondary/tools.h"
+#include "tree/filter.h"
+#include "tree/manifest.h"
+#include "tree/state.h"
+#include "tree/walk.h"
+
+enum replica_state { REPLICA_OPENING, REPLICA_OPEN, REPLICA_FAILED };
+
+struct replica {
+    struct tools *tools;
+    uint32_t site, flags, caps;
+    uint8_t state;      /* enum replica_state */
+    uint8_t root_state; /* enum msg_root_state */
+    char *path;         /* the root's, as the fence gave it */
+    struct filter *filter;
+    struct root *root; /* NULL: there is none yet, in a dry run */
+    struct state *locked;
+    struct manifest *manifest;
+    struct marker marker;
+    bool marked;           /* the marker is on the root */
+    struct stage *stage;   /* NULL: not needed so far */
+    bool root_touched;     /* the root's own times changed by what mirrord did */
+    struct bytes mirrored; /* a directory last seen not to be excluded; owned */
+    struct meta_rules rules;
+    struct walk *walk;       /* while it is opened */
+    struct manifest *former; /* the manifest of another filter, while it is inherited from */
+    struct inherit *inherit;
+    uint64_t lock_until;   /* waiting for the lock */
+    uint64_t progress_due; /* io_now_ms */
+    struct job job;        /* opening, then removing what is dead */
+};
+
+/* Starts opening. -1 with err only when the session must end. */
+int replica_open(struct tools *tools, const struct msg_open *m, struct err *err);
+
+/* Everything is released; what is staged stays on disk for the next sweep. */
+void replica_free(struct replica *r);
+
+/* The site is closed with this SITE_ERROR; its batches are dead. */
+void replica_fail(struct replica *r, uint16_t reason, const struct err *why);
+
+/* Before the first batch: the marker stands and the stage is there. -1: the replica failed. */
+int replica_prepare(struct replica *r);
+
+int replica_make_stage(struct replica *r, struct err *err);
+
+/* Goes on removing what is dead, between messages. */
+void replica_reap(struct replica *r);
+
+/* Says that work goes on, at most once a second. */
+void replica_progress(struct replica *r, uint64_t done);
+
+uint64_t replica_free_bytes(const struct replica *r);
+
+#endif

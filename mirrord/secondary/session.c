@@ -1,0 +1,416 @@
+/*
+ * The session's loop and its table of messages; see session.h. Sequential on purpose: this is the
+ * end that is exposed. What a message does is in replica.c, listing.c and batch.c.
+ */
+#include "secondary/session.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "secondary/atom.h"
+#include "secondary/batch.h"
+#include "secondary/listing.h"
+#include "secondary/reap.h"
+#include "secondary/replica.h"
+#include "secondary/tools.h"
+#include "tree/state.h"
+
+enum {
+    SILENCE_MS = 45000, /* three missed keepalives */
+    READ_SIZE = 256 * 1024,
+    LAST_REAP_MS = 2000, /* what is dead in the stages is removed for so long after BYE */
+    ZIP_LEVEL = 1,
+};
+
+enum phase { BEFORE_HELLO = 1, AFTER_HELLO = 2, ENDED = 4 };
+
+struct session {
+    struct tools tools;
+    struct buf in;
+    enum phase phase;
+    int signals;    /* signalfd of SIGTERM and SIGINT */
+    uint64_t heard; /* when the last byte came */
+};
+
+/* Ends the session with this reason. */
+static int refuse(struct session *s, uint16_t reason, struct err *err, const char *text)
+{
+    s->tools.reason = reason;
+    return err_set(err, ERR_FAILED, "%s", text);
+}
+
+static int malformed(struct session *s, const char *what, struct err *err)
+{
+    s->tools.reason = REASON_MALFORMED;
+    return err_set(err, ERR_FAILED, "a malformed %s message", what);
+}
+
+/* --- messages --- */
+
+static int answer_hello(
+    struct session *s, const struct msg_hello *m, uint16_t version, struct err *err)
+{
+    const struct receive_options *o = s->tools.options;
+    struct msg_hello answer = {
+        .magic = MSG_MAGIC,
+        .oldest = version,
+        .newest = version,
+        .session = m->session,
+        .software = bytes_of("mirrord " MIRRORD_VERSION),
+        .host = bytes_of(o->host),
+    };
+    s->tools.reason = REASON_IO;
+    if (state_host_id(o->state_dir, &answer.host_id, err) < 0)
+        return -1;
+    s->tools.peer = m->host_id;
+    s->phase = AFTER_HELLO;
+    msg_put_hello(&s->tools.out.writer, &answer);
+    outbox_put(&s->tools.out);
+    log_debug("session with %s", QUOTED(m->host.data, m->host.len));
+    return 0;
+}
+
+static int on_hello(struct session *s, struct bytes payload, struct err *err)
+{
+    struct msg_hello m;
+    if (!msg_get_hello(payload, &m) || m.magic != MSG_MAGIC)
+        return malformed(s, "HELLO", err);
+    uint16_t version = m.newest < MSG_VERSION ? m.newest : MSG_VERSION;
+    if (version >= m.oldest && version >= MSG_VERSION_OLDEST)
+        return answer_hello(s, &m, version, err);
+    char text[256];
+    snprintf(text, sizeof text,
+        "no common version of the protocol: this end (mirrord " MIRRORD_VERSION
+        ") speaks %d to %d, the other end %u to %u: bring both to neighbouring releases",
+        MSG_VERSION_OLDEST, MSG_VERSION, m.oldest, m.newest);
+    return refuse(s, REASON_VERSION, err, text);
+}
+
+static int on_error(struct session *s, struct bytes payload, struct err *err)
+{
+    struct msg_error m;
+    if (!msg_get_error(payload, &m))
+        return malformed(s, "ERROR", err);
+    s->phase = ENDED; /* nothing is answered to an ERROR */
+    return err_set(err, ERR_FAILED, "the other end ended the session (%s): %s",
+        msg_reason_name(m.reason), QUOTED(m.text.data, m.text.len));
+}
+
+static int on_ping(struct session *s, struct bytes payload, struct err *err)
+{
+    struct msg_ping m;
+    if (!msg_get_ping(payload, &m))
+        return malformed(s, "PING", err);
+    msg_put_pong(&s->tools.out.writer, &m);
+    outbox_put(&s->tools.out);
+    return 0;
+}
+
+static int on_bye(struct session *s, struct bytes payload, struct err *err)
+{
+    if (!msg_get_bye(payload))
+        return malformed(s, "BYE", err);
+    s->phase = ENDED;
+    return 0;
+}
+
+static int on_open(struct session *s, struct bytes payload, struct err *err)
+{
+    struct msg_open *m CLEANUP_FREE = mem_alloc(sizeof *m);
+    if (!msg_get_open(payload, m))
+        return malformed(s, "OPEN", err);
+    return replica_open(&s->tools, m, err);
+}
+
+/* The replica of this number: NULL with err where it was never opened, or is being opened. */
+static struct replica *open_replica(struct session *s, uint32_t site, struct err *err)
+{
+    struct set_item *item = set_find(s->tools.replicas, &site, sizeof site);
+    struct replica *r = item ? item->value : NULL;
+    if (r && r->state != REPLICA_OPENING)
+        return r;
+    err_set(err, ERR_FAILED, "site %u is not open", site);
+    return NULL;
+}
+
+static int on_list(struct session *s, struct bytes payload, struct err *err)
+{
+    struct msg_list m;
+    if (!msg_get_list(payload, &m))
+        return malformed(s, "LIST", err);
+    struct replica *r = open_replica(s, m.site, err);
+    if (!r)
+        return -1;
+    if (r->state == REPLICA_OPEN)
+        listing_answer(r, &m);
+    return 0;
+}
+
+static int on_close(struct session *s, struct bytes payload, struct err *err)
+{
+    struct msg_close m;
+    if (!msg_get_close(payload, &m))
+        return malformed(s, "CLOSE", err);
+    struct set_item *item = set_find(s->tools.replicas, &m.site, sizeof m.site);
+    if (!item)
+        return err_set(err, ERR_FAILED, "site %u is not open", m.site);
+    struct replica *r = item->value;
+    batch_drop_all(r);
+    replica_free(r);
+    set_remove(s->tools.replicas, item);
+    return 0;
+}
+
+/* Messages of batches and atoms: decode, then batch.c and atom.c. */
+#define MESSAGE(name, NAME, function)                                                              \
+    static int on_##name(struct session *s, struct bytes payload, struct err *err)                 \
+    {                                                                                              \
+        struct msg_##name m;                                                                       \
+        if (!msg_get_##name(payload, &m))                                                          \
+            return malformed(s, NAME, err);                                                        \
+        return function(&s->tools, &m, err);                                                       \
+    }
+
+MESSAGE(batch, "BATCH", batch_open)
+MESSAGE(entry, "ENTRY", atom_entry)
+MESSAGE(data, "DATA", atom_data)
+MESSAGE(finish, "FINISH", atom_finish)
+MESSAGE(delete, "DELETE", atom_delete)
+MESSAGE(move, "MOVE", atom_move)
+MESSAGE(abort, "ABORT", atom_abort)
+MESSAGE(commit, "COMMIT", batch_commit)
+
+static const struct handler {
+    uint8_t type;
+    uint8_t legal; /* enum phase, or'ed */
+    int (*handle)(struct session *s, struct bytes payload, struct err *err);
+} handlers[] = {
+    {MSG_HELLO, BEFORE_HELLO, on_hello},
+    {MSG_ERROR, BEFORE_HELLO | AFTER_HELLO, on_error},
+    {MSG_PING, AFTER_HELLO, on_ping},
+    {MSG_BYE, AFTER_HELLO, on_bye},
+    {MSG_OPEN, AFTER_HELLO, on_open},
+    {MSG_CLOSE, AFTER_HELLO, on_close},
+    {MSG_LIST, AFTER_HELLO, on_list},
+    {MSG_BATCH, AFTER_HELLO, on_batch},
+    {MSG_ENTRY, AFTER_HELLO, on_entry},
+    {MSG_DATA, AFTER_HELLO, on_data},
+    {MSG_FINISH, AFTER_HELLO, on_finish},
+    {MSG_DELETE, AFTER_HELLO, on_delete},
+    {MSG_MOVE, AFTER_HELLO, on_move},
+    {MSG_ABORT, AFTER_HELLO, on_abort},
+    {MSG_COMMIT, AFTER_HELLO, on_commit},
+};
+
+static int handle(struct session *s, const struct frame *f, struct err *err)
+{
+    s->tools.reason = REASON_MALFORMED;
+    log_debug("%s, %zu bytes", msg_name(f->type), f->payload.len);
+    for (size_t i = 0; i < sizeof handlers / sizeof *handlers; i++)
+        if (handlers[i].type == f->type && (handlers[i].legal & s->phase))
+            return handlers[i].handle(s, f->payload, err);
+    return err_set(
+        err, ERR_FAILED, "message %s (%u) is not legal here", msg_name(f->type), f->type);
+}
+
+/* --- the loop --- */
+
+/* Everything that has arrived whole. */
+static int handle_all(struct session *s, struct err *err)
+{
+    struct frame f;
+    int n;
+    while (s->phase != ENDED && (n = frame_next(buf_bytes(&s->in), buf_len(&s->in), &f)) != 0) {
+        s->tools.reason = REASON_MALFORMED;
+        if (n < 0)
+            return err_set(err, ERR_FAILED, "a frame of a length that is not allowed");
+        if (handle(s, &f, err) < 0)
+            return -1;
+        buf_drain(&s->in, (size_t)n);
+    }
+    return 0;
+}
+
+static int read_some(struct session *s, struct err *err)
+{
+    ssize_t n = read(s->tools.options->in, buf_room(&s->in, READ_SIZE), READ_SIZE);
+    if (n < 0 && (errno == EINTR || errno == EAGAIN))
+        return 0;
+    s->tools.reason = REASON_IO;
+    if (n < 0)
+        return err_sys(err, errno, "read from the other end");
+    if (n > 0) {
+        buf_fill(&s->in, (size_t)n);
+        s->heard = io_now_ms();
+        return 0;
+    }
+    s->phase = ENDED;
+    s->tools.reason = REASON_MALFORMED;
+    return buf_len(&s->in) ? err_set(err, ERR_FAILED, "the stream ended within a message") : 0;
+}
+
+static bool asked_to_yield(struct session *s)
+{
+    struct signalfd_siginfo info;
+    return read(s->signals, &info, sizeof info) > 0;
+}
+
+/* How long to wait for input: until there is work, or the silence has lasted too long. */
+static int wait_ms(const struct session *s, int work)
+{
+    uint64_t silent = io_now_ms() - s->heard;
+    int left = silent < SILENCE_MS ? (int)(SILENCE_MS - silent) : 0;
+    return work >= 0 && work < left ? work : left;
+}
+
+/* Waits and reads. */
+static int listen_for(struct session *s, int work, struct err *err)
+{
+    struct pollfd fds[] = {
+        {.fd = s->tools.options->in, .events = POLLIN}, {.fd = s->signals, .events = POLLIN}};
+    int n = poll(fds, 2, wait_ms(s, work));
+    s->tools.reason = REASON_IO;
+    if (n < 0 && errno != EINTR)
+        return err_sys(err, errno, "poll");
+    if (n > 0 && fds[1].revents && asked_to_yield(s))
+        return refuse(s, REASON_YIELD, err, "asked to end: another session takes over");
+    if (n > 0 && fds[0].revents)
+        return read_some(s, err);
+    if (n == 0 && io_now_ms() - s->heard >= SILENCE_MS) {
+        char text[80];
+        snprintf(text, sizeof text, "nothing was heard for %d seconds", SILENCE_MS / 1000);
+        return refuse(s, REASON_IO, err, text);
+    }
+    return 0;
+}
+
+static int loop(struct session *s, struct err *err)
+{
+    while (s->phase != ENDED) {
+        int work = jobs_step(&s->tools.jobs);
+        if (outbox_flush(&s->tools.out, err) < 0) {
+            s->phase = ENDED; /* the other end cannot be told */
+            return -1;
+        }
+        if (listen_for(s, work, err) < 0 || handle_all(s, err) < 0)
+            return -1;
+    }
+    return outbox_flush(&s->tools.out, err);
+}
+
+static void send_error(struct session *s, const struct err *why)
+{
+    struct err ignored;
+    struct msg_error m = {.reason = s->tools.reason, .text = bytes_of(why->text)};
+    if (s->phase == ENDED)
+        return;
+    if (m.text.len > MSG_TEXT_MAX)
+        m.text.len = MSG_TEXT_MAX;
+    msg_put_error(&s->tools.out.writer, &m);
+    outbox_flush(&s->tools.out, &ignored);
+}
+
+static void reap_last(struct session *s)
+{
+    uint64_t until = io_now_ms() + LAST_REAP_MS;
+    for (struct set_item *i = set_first(s->tools.replicas); i; i = i->next) {
+        struct replica *r = i->value;
+        bool more = r->state == REPLICA_OPEN && r->stage;
+        while (more && io_now_ms() < until)
+            more = reap_some(r->stage, JOB_BUDGET_MS);
+    }
+}
+
+static void close_all(struct session *s)
+{
+    struct set_item *item;
+    batch_forget_all(&s->tools);
+    reap_last(s);
+    while ((item = set_first(s->tools.replicas)) != NULL) {
+        replica_free(item->value);
+        set_remove(s->tools.replicas, item);
+    }
+}
+
+/* --- the process --- */
+
+static bool can_chown(void)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {0};
+    return syscall(SYS_capget, &head, data) == 0 && (data[0].effective & (1u << CAP_CHOWN));
+}
+
+/* Many sites keep many files open. */
+static void raise_limits(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+        log_debug("cannot raise the limit of open files: %s", strerror(errno));
+}
+
+/* SIGTERM is looked at between steps, so that it never ends a commit halfway. */
+static int take_signals(struct err *err)
+{
+    sigset_t set;
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return fd < 0 ? err_sys(err, errno, "signalfd") : fd;
+}
+
+static void free_session(struct session *s)
+{
+    close_all(s);
+    set_free(s->tools.replicas);
+    names_free(s->tools.names);
+    zip_free(s->tools.zip);
+    free(s->tools.chunk);
+    wire_free(&s->tools.out.writer);
+    buf_free(&s->in);
+    close(s->signals);
+}
+
+int session_run(const struct receive_options *o, const struct names_source *names, struct err *err)
+{
+    struct session s = {.phase = BEFORE_HELLO, .heard = io_now_ms()};
+    s.signals = take_signals(err);
+    if (s.signals < 0)
+        return -1;
+    umask(0);
+    raise_limits();
+    io_nonblock(o->out);
+    s.tools.options = o;
+    s.tools.out.fd = o->out;
+    jobs_init(&s.tools.jobs);
+    s.tools.names = names_new(names);
+    s.tools.zip = zip_new(ZIP_LEVEL);
+    s.tools.chunk = mem_alloc(MSG_CHUNK_MAX);
+    s.tools.replicas = set_new();
+    s.tools.can_chown = can_chown();
+    int result = loop(&s, err);
+    if (result < 0)
+        send_error(&s, err);
+    free_session(&s);
+    return result;
+}

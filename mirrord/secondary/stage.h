@@ -1,0 +1,52 @@
+/*
+ * The stage: where a batch is prepared, on the root's filesystem but not served. A directory
+ * ".mirrord-<16 hex>" beside the root where links, renames and exchanges between the two are seen
+ * to work, else inside the root.
+ *
+ *   CACHEDIR.TAG              for backups
+ *   trash/foreign/TIME-N/     set aside: "path" says where it was, "content" is it
+ *   n<session>-<n>            staged by the session with this number
+ *   d<session>-<n>            to be removed
+ */
+#ifndef SECONDARY_STAGE_H
+#define SECONDARY_STAGE_H
+
+#include <dirent.h>
+
+#include "base/err.h"
+#include "base/set.h"
+#include "tree/root.h"
+
+struct stage {
+    struct root *root; /* of the stage itself: places in it are paths beneath it */
+    char session[17];  /* in the names of what this session stages */
+    uint64_t counter;
+    bool exchange;    /* RENAME_EXCHANGE works, between a directory and a file too */
+    struct set *dead; /* names to be removed, in order */
+    DIR *leftovers;   /* being read for what earlier sessions left; NULL: done */
+    uint64_t foreign; /* things set aside by this session */
+};
+
+/* The existing stage of this name, beside or inside the root. 1, 0 there is none, -1. */
+int stage_find(const struct root *root, const char *name, struct stage **out, struct err *err);
+
+/* Makes one; `name` (PATH_NAME_MAX + 1 bytes) is tried first when it is not empty, and holds the
+ * stage's name afterwards. */
+int stage_make(const struct root *root, char *name, struct stage **out, struct err *err);
+void stage_close(struct stage *s); /* NULL is fine; leaves it on disk */
+
+/* Makes sure that the stage can be used with this root: link, rename and, if it works, exchange. */
+int stage_probe(struct stage *s, const struct root *root, struct err *err);
+
+enum { STAGE_NAME_MAX = 64 };
+/* A new name in the stage; kind 'n' or 'd'. Returns its length. */
+size_t stage_new_name(struct stage *s, char kind, char out[STAGE_NAME_MAX]);
+
+/* Takes dirfd/name out of the way for good: a directory is renamed into the stage and removed later
+ * in steps, anything else is unlinked. 0, also when there is nothing; -1 with errno. */
+int stage_bury(struct stage *s, int dirfd, const char *name);
+
+/* Drops what is staged at this place (a path in the stage): the same. */
+void stage_drop(struct stage *s, struct bytes place);
+
+#endif

@@ -1,0 +1,31 @@
+/* What all parts of one session share. Made and owned by the session. */
+#ifndef SECONDARY_TOOLS_H
+#define SECONDARY_TOOLS_H
+
+#include "base/set.h"
+#include "secondary/job.h"
+#include "secondary/outbox.h"
+#include "secondary/receive.h"
+#include "tree/names.h"
+#include "tree/zip.h"
+
+struct batch;
+
+struct tools {
+    const struct receive_options *options;
+    struct outbox out;
+    struct jobs jobs;
+    struct names *names;
+    struct zip *zip;
+    uint8_t *chunk;        /* MSG_CHUNK_MAX bytes, for whoever works right now */
+    struct digest peer;    /* the primary's host id */
+    struct set *replicas;  /* sites by number: struct replica */
+    struct batch *batches; /* all that are not acknowledged */
+    unsigned batch_count;
+    uint32_t last_batch, last_atom; /* numbers rise through the session */
+    uint64_t commits;               /* asked for so far */
+    bool can_chown;
+    uint16_t reason; /* of the ERROR that ends the session, for whoever returns -1 */
+};
+
+#endif

@@ -1,0 +1,305 @@
+/*
+ * Staging the content of files; see transfer.h. The staged file stays open while content arrives;
+ * it is closed when its digest, size and metadata are right. Copies and verifications are in
+ * copy.c.
+ */
+#include "secondary/transfer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "secondary/place.h"
+#include "secondary/transfer_impl.h"
+
+enum { SIGNATURE_FRAME = 48 * 1024, SIGNATURE_STEP = 4 * 1024 };
+
+static struct replica *replica_of(const struct atom *a)
+{
+    return a->batch->replica;
+}
+
+int transfer_create(struct atom *a)
+{
+    char name[PATH_NAME_MAX + 1];
+    int dir = place_new(a, name);
+    int fd = dir < 0 ? -1
+                     : openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                           a->step.entry.mode & 0777);
+    gid_t group = fd < 0 ? (gid_t)-1 : place_group(a);
+    if (fd < 0)
+        step_fail_errno(&a->step, REASON_IO, errno, "stage", "create");
+    else if (group != (gid_t)-1 && fchown(fd, (uid_t)-1, group) < 0)
+        log_debug(
+            "no group of the directory above for %s", QUOTED(a->step.path.data, a->step.path.len));
+    return fd;
+}
+
+/* Gives the staged file its metadata and remembers which inode it is. */
+static void seal(struct atom *a, int fd)
+{
+    struct err why;
+    struct stat st;
+    if (meta_apply(&replica_of(a)->rules, fd, &a->step.entry, 0, true, &why) < 0)
+        step_fail(&a->step, why.code == ERR_PARTIAL ? REASON_OWNER : REASON_IO, "stage", &why);
+    else if (fstat(fd, &st) < 0)
+        step_fail_errno(&a->step, REASON_IO, errno, "stage", "stat");
+    else {
+        a->step.after = validators_of(&st);
+        a->step.inode = st.st_ino;
+    }
+}
+
+void transfer_seal(struct atom *a, int fd)
+{
+    seal(a, fd);
+    if (close(fd) < 0)
+        step_fail_errno(&a->step, REASON_IO, errno, "stage", "close");
+}
+
+static bool content_is(struct atom *a, uint64_t size, const struct digest *digest)
+{
+    const struct entry *e = &a->step.entry;
+    if (size == e->size && (!e->has_digest || digest_equal(digest, &e->digest)))
+        return true;
+    step_fail_text(&a->step, REASON_NEED_CONTENT, "stage",
+        size == e->size ? "the content arrived with another digest"
+                        : "the content arrived with another size");
+    return false;
+}
+
+/* The plain bytes of a piece of content: as they came, or unpacked into the session's chunk. */
+static int unpack(struct atom *a, uint8_t encoding, struct bytes content, struct bytes *out)
+{
+    struct tools *tools = replica_of(a)->tools;
+    struct err why;
+    size_t n = 0;
+    *out = content;
+    if (encoding == ENCODING_RAW)
+        return 0;
+    if (zip_unpack(tools->zip, content.data, content.len, tools->chunk, MSG_CHUNK_MAX, &n, &why) <
+        0) {
+        step_fail(&a->step, REASON_NEED_CONTENT, "stage", &why);
+        return -1;
+    }
+    *out = (struct bytes){tools->chunk, n};
+    return 0;
+}
+
+void transfer_inline(struct atom *a, const struct msg_entry *m)
+{
+    struct bytes plain;
+    struct digest digest;
+    if (unpack(a, m->encoding, m->content, &plain) < 0)
+        return;
+    digest_of(plain.data, plain.len, &digest);
+    if (!content_is(a, plain.len, &digest))
+        return;
+    int fd CLEANUP_FD = transfer_create(a);
+    if (fd < 0)
+        return;
+    if (io_write_full(fd, plain.data, plain.len) < 0) {
+        step_fail_errno(&a->step, REASON_IO, errno, "stage", "write");
+        return;
+    }
+    transfer_seal(a, TAKE_FD(fd));
+}
+
+struct transfer *transfer_new(struct atom *a)
+{
+    struct transfer *t = mem_alloc(sizeof *t);
+    t->atom = a;
+    t->fd = t->source = -1;
+    t->data_kind = -1;
+    t->sum = digest_stream_new();
+    a->transfer = t;
+    return t;
+}
+
+/* Ends the transfer, whatever became of it; the staged file is left as it is. */
+void transfer_end(struct atom *a)
+{
+    struct transfer *t = a->transfer;
+    if (!t)
+        return;
+    a->transfer = NULL;
+    job_stop(&t->job);
+    if (t->fd >= 0)
+        close(t->fd);
+    if (t->source >= 0)
+        close(t->source);
+    digest_stream_free(t->sum);
+    delta_sign_free(t->sign);
+    delta_patch_free(t->patch);
+    if (t->waited_for) {
+        a->batch->pending--;
+        batch_job_done(a->batch);
+    }
+    free(t);
+}
+
+bool transfer_is_job(const struct atom *a)
+{
+    return a->transfer && a->transfer->waited_for;
+}
+
+void transfer_drop(struct atom *a)
+{
+    struct transfer *t = a->transfer;
+    if (t && t->waited_for) {
+        t->waited_for = false;
+        a->batch->pending--;
+    }
+    transfer_end(a);
+}
+
+static void put_signature(struct atom *a, struct bytes piece, bool last, bool none)
+{
+    struct outbox *out = &replica_of(a)->tools->out;
+    struct msg_signature m = {.atom = a->number, .last = last, .none = none, .content = piece};
+    msg_put_signature(&out->writer, &m);
+    outbox_put(out);
+}
+
+/* One frame of the old file's signature, or as much as the time allows. */
+static void sign_step(struct job *job, unsigned budget_ms)
+{
+    struct transfer *t = (struct transfer *)((char *)job - offsetof(struct transfer, job));
+    struct atom *a = t->atom;
+    uint8_t *out = replica_of(a)->tools->chunk;
+    uint64_t deadline = io_now_us() + (uint64_t)budget_ms * 1000;
+    size_t got = 0;
+    int more = DELTA_MORE;
+    while (
+        more == DELTA_MORE && got + SIGNATURE_STEP <= SIGNATURE_FRAME && io_now_us() < deadline) {
+        size_t n = 0;
+        struct err why;
+        more = delta_sign_step(t->sign, out + got, SIGNATURE_STEP, &n, &why);
+        got += more < 0 ? 0 : n;
+        if (more < 0)
+            log_warn("signature of %s: %s", QUOTED(a->step.path.data, a->step.path.len), why.text);
+    }
+    if (more == DELTA_MORE && got == 0)
+        return;
+    if (more == DELTA_MORE) {
+        put_signature(a, (struct bytes){out, got}, false, false);
+        return;
+    }
+    job_stop(job);
+    put_signature(a, (struct bytes){out, more < 0 ? 0 : got}, true, more < 0);
+}
+
+/* The live file becomes the base of a delta, when it is one. */
+static void start_signature(struct transfer *t)
+{
+    struct atom *a = t->atom;
+    struct stat st;
+    t->source = root_open_file(replica_of(a)->root, a->step.path, &st);
+    t->sign = t->source < 0 ? NULL : delta_sign_new(t->source, (uint64_t)st.st_size);
+    if (!t->sign)
+        put_signature(a, (struct bytes){0}, true, true);
+    else
+        job_start(&replica_of(a)->tools->jobs, &t->job, sign_step);
+}
+
+void transfer_begin(struct atom *a, bool delta)
+{
+    int fd = transfer_create(a);
+    if (fd < 0) {
+        if (delta)
+            put_signature(a, (struct bytes){0}, true, true);
+        return;
+    }
+    struct transfer *t = transfer_new(a);
+    t->fd = fd;
+    if (delta)
+        start_signature(t);
+}
+
+int transfer_write(struct transfer *t, const void *p, size_t n, struct err *err)
+{
+    if (n > t->atom->step.entry.size - t->written)
+        return err_set(err, ERR_FAILED, "more content than was announced");
+    if (io_write_full(t->fd, p, n) < 0)
+        return err_sys(err, errno, "write");
+    digest_stream_add(t->sum, p, n);
+    t->written += n;
+    replica_progress(replica_of(t->atom), t->written);
+    return 0;
+}
+
+static int sink(void *ctx, const void *p, size_t n, struct err *err)
+{
+    return transfer_write(ctx, p, n, err);
+}
+
+static int patch(struct transfer *t, struct bytes delta, struct err *err)
+{
+    if (t->source < 0)
+        return err_set(err, ERR_FAILED, "a delta without a base");
+    if (!t->patch)
+        t->patch = delta_patch_new(t->source, sink, t);
+    int more = delta_patch_step(t->patch, delta.data, delta.len, err);
+    t->patched = more == DELTA_DONE;
+    return more < 0 ? -1 : 0;
+}
+
+/* A failed atom's content is no longer wanted; the primary may go on sending it. */
+static void give_up(struct atom *a, const struct err *why)
+{
+    step_fail(&a->step, why->sys ? REASON_IO : REASON_NEED_CONTENT, "stage", why);
+    transfer_end(a);
+}
+
+void transfer_data(struct atom *a, const struct msg_data *m)
+{
+    struct transfer *t = a->transfer;
+    struct bytes plain;
+    struct err why;
+    if (a->step.state == STEP_FAILED)
+        return;
+    if (!t || t->waited_for || (t->data_kind >= 0 && t->data_kind != m->kind)) {
+        err_set(&why, ERR_FAILED, "content came out of order");
+        give_up(a, &why);
+        return;
+    }
+    job_stop(&t->job); /* of a signature: the primary has decided without the rest */
+    t->data_kind = m->kind;
+    if (unpack(a, m->encoding, m->content, &plain) < 0) {
+        transfer_end(a);
+        return;
+    }
+    int bad = m->kind == DATA_DELTA ? patch(t, plain, &why)
+                                    : transfer_write(t, plain.data, plain.len, &why);
+    if (bad)
+        give_up(a, &why);
+}
+
+void transfer_finish(struct atom *a, const struct msg_finish *m)
+{
+    struct transfer *t = a->transfer;
+    struct digest digest;
+    if (a->step.state == STEP_FAILED)
+        return;
+    if (!t || t->waited_for) {
+        step_fail_text(&a->step, REASON_NEED_CONTENT, "stage", "FINISH came without content");
+        return;
+    }
+    digest_stream_end(t->sum, &digest);
+    bool whole = t->written == m->size && digest_equal(&digest, &m->digest) &&
+                 (t->data_kind != DATA_DELTA || t->patched);
+    if (!whole)
+        step_fail_text(&a->step, REASON_NEED_CONTENT, "stage",
+            "the content does not match its announced size and digest");
+    else if (content_is(a, t->written, &digest)) {
+        a->step.entry.has_digest = true;
+        a->step.entry.digest = digest;
+        transfer_seal(a, TAKE_FD(t->fd));
+    }
+    transfer_end(a);
+}

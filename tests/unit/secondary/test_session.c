@@ -1,0 +1,408 @@
+/* Sessions: versions, malformed input, refused names, the fence, dry runs, several sites. */
+#include "peer.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "secondary/receive.h"
+#include "stream.h"
+
+static int setup(void **state)
+{
+    struct peer *p = mem_alloc(sizeof *p);
+    peer_setup(p);
+    *state = p;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    peer_cleanup(*state);
+    free(*state);
+    return 0;
+}
+
+static void opens_a_new_root(void **state)
+{
+    struct peer *p = *state;
+    struct msg_opened m = peer_open(p);
+    assert_int_equal(m.state, ROOT_CREATED);
+    assert_int_equal(m.root.type, ENTRY_DIR);
+    assert_int_equal(m.sums.entries, 0);
+    assert_true(m.free_bytes > 0);
+    assert_int_equal(access(p->root, F_OK), 0);
+    assert_int_equal(getxattr(p->root, "user.mirrord", NULL, 0), -1);
+    peer_end(p);
+    m = peer_open(p);
+    assert_int_equal(m.state, ROOT_EMPTY);
+    peer_end(p);
+}
+
+static void tells_foreign_from_ours(void **state)
+{
+    struct peer *p = *state;
+    assert_int_equal(mkdir(p->root, 0755), 0);
+    write_file(p, "there", "x");
+    assert_int_equal(peer_open(p).state, ROOT_FOREIGN);
+    peer_batch(p);
+    peer_commit_all(p);
+    peer_end(p);
+    struct msg_opened m = peer_open(p);
+    assert_int_equal(m.state, ROOT_OURS);
+    assert_int_equal(m.sums.entries, 1);
+    assert_int_equal(m.sums.unproven, 1);
+    peer_end(p);
+    /* A copy of the root with its marker is not the root. */
+    char moved[300], marker[512];
+    ssize_t n = getxattr(p->root, "user.mirrord", marker, sizeof marker);
+    snprintf(moved, sizeof moved, "%s-old", p->root);
+    assert_int_equal(rename(p->root, moved), 0);
+    assert_int_equal(mkdir(p->root, 0755), 0);
+    write_file(p, "there", "x");
+    if (n > 0)
+        assert_int_equal(setxattr(p->root, "user.mirrord", marker, (size_t)n, 0), 0);
+    assert_int_equal(peer_open(p).state, ROOT_FOREIGN);
+    peer_end(p);
+}
+
+static void a_dry_run_creates_nothing(void **state)
+{
+    struct peer *p = *state;
+    struct msg_listing l;
+    p->open_flags = OPEN_DRY_RUN;
+    struct msg_opened m = peer_open(p);
+    assert_int_equal(m.state, ROOT_CREATED);
+    assert_int_equal(m.sums.entries, 0);
+    msg_put_list(&p->out, &(struct msg_list){.request = 9, .site = 1});
+    peer_send(p);
+    assert_true(msg_get_listing(peer_expect(p, MSG_LISTING), &l));
+    assert_int_equal(l.request, 9);
+    assert_int_equal(l.count, 0);
+    assert_true(l.last && !l.missing);
+    peer_end(p);
+    assert_int_equal(access(p->root, F_OK), -1);
+    assert_int_equal(mkdir(p->root, 0755), 0);
+    write_file(p, "there", "x");
+    assert_int_equal(peer_open(p).state, ROOT_FOREIGN);
+    peer_end(p);
+    assert_int_equal(getxattr(p->root, "user.mirrord", NULL, 0), -1);
+    assert_int_equal(staged_count(p), 0);
+    /* Nothing may be pushed in one. */
+    peer_open(p);
+    peer_batch(p);
+    peer_send(p);
+    peer_expect_error(p, REASON_MALFORMED);
+}
+
+static void lists_a_large_directory(void **state)
+{
+    struct peer *p = *state;
+    enum { FILES = 1500 };
+    struct entry f = a_file("x", 1, 0644), d = a_dir(0755);
+    char path[300];
+    peer_open(p);
+    peer_batch(p);
+    peer_put(p, "big", &d, NULL);
+    for (int i = 0; i < FILES; i++) {
+        snprintf(path, sizeof path, "big/%0200d", i);
+        peer_put(p, path, &f, "x");
+    }
+    peer_commit_all(p);
+    msg_put_list(&p->out, &(struct msg_list){.request = 1, .site = 1, .path = bytes_of("big")});
+    msg_put_list(&p->out, &(struct msg_list){.request = 2, .site = 1, .path = bytes_of("no")});
+    msg_put_list(&p->out, &(struct msg_list){.request = 3, .site = 1});
+    peer_send(p);
+    struct msg_listing l;
+    int seen = 0, frames = 0;
+    do {
+        assert_true(msg_get_listing(peer_expect(p, MSG_LISTING), &l));
+        assert_int_equal(l.request, 1);
+        struct wire_reader r = wire_reader_of(l.items.data, l.items.len);
+        for (int i = 0; i < l.count; i++, seen++) {
+            struct msg_item item;
+            msg_item_decode(&r, &item);
+            snprintf(path, sizeof path, "%0200d", seen);
+            assert_true(bytes_equal(item.name, bytes_of(path)));
+            assert_true(item.entry.has_digest);
+        }
+        assert_true(wire_done(&r));
+        frames++;
+    } while (!l.last);
+    assert_int_equal(seen, FILES);
+    assert_true(frames > 1);
+    assert_true(msg_get_listing(peer_expect(p, MSG_LISTING), &l));
+    assert_true(l.request == 2 && l.missing && l.last && l.count == 0);
+    assert_true(msg_get_listing(peer_expect(p, MSG_LISTING), &l));
+    assert_true(l.request == 3 && !l.missing && l.last && l.count == 1);
+    struct wire_reader r = wire_reader_of(l.items.data, l.items.len);
+    struct msg_item item;
+    msg_item_decode(&r, &item);
+    assert_int_equal(item.sums.entries, FILES);
+    assert_int_equal(item.sums.bytes, FILES);
+    peer_end(p);
+}
+
+static void answers_ping(void **state)
+{
+    struct peer *p = *state;
+    struct msg_ping m = {99};
+    peer_open(p);
+    msg_put_ping(&p->out, &m);
+    peer_send(p);
+    m.token = 0;
+    assert_true(msg_get_ping(peer_expect(p, MSG_PONG), &m));
+    assert_int_equal(m.token, 99);
+    peer_end(p);
+}
+
+static void refuses_other_versions(void **state)
+{
+    struct peer *p = *state;
+    struct msg_hello m = {.magic = MSG_MAGIC, .oldest = MSG_VERSION + 1, .newest = MSG_VERSION + 3};
+    peer_start(p);
+    msg_put_hello(&p->out, &m);
+    peer_send(p);
+    peer_expect_error(p, REASON_VERSION);
+    peer_start(p);
+    m = (struct msg_hello){.magic = 1, .oldest = 1, .newest = 1};
+    msg_put_hello(&p->out, &m);
+    peer_send(p);
+    peer_expect_error(p, REASON_MALFORMED);
+}
+
+static void needs_hello_first(void **state)
+{
+    struct peer *p = *state;
+    peer_start(p);
+    peer_send_open(p, 1, p->root);
+    peer_expect_error(p, REASON_MALFORMED);
+    assert_int_equal(access(p->root, F_OK), -1);
+}
+
+/* A batch with content, then nonsense: the session ends and nothing is changed. */
+static void malformed_input_changes_nothing(void **state)
+{
+    struct peer *p = *state;
+    static const struct {
+        const void *bytes;
+        size_t len;
+    } nonsense[] = {
+        {"\xff\xff\xff\xff\x01", 5},           /* a frame too long */
+        {"\0\0\0\0", 4},                       /* a frame of nothing */
+        {"\x01\0\0\0\xee", 5},                 /* no such message */
+        {"\x01\0\0\0\x12", 5},                 /* BATCH without payload */
+        {"\x05\0\0\0\x19\xff\xff\xff\xff", 9}, /* COMMIT of another batch */
+        {"\x05\0\0\0\x18\xff\xff\xff\xff", 9}, /* ABORT of another atom */
+    };
+    struct entry f = a_file("new", 3, 0644);
+    for (size_t i = 0; i < sizeof nonsense / sizeof *nonsense; i++) {
+        peer_open(p);
+        peer_batch(p);
+        peer_put(p, "file", &f, "new");
+        wire_raw(&p->out, nonsense[i].bytes, nonsense[i].len);
+        peer_send(p);
+        peer_expect_error(p, REASON_MALFORMED);
+        assert_absent(p, "file");
+        assert_int_equal(staged_count(p), 0);
+    }
+}
+
+static void a_stream_cut_within_a_message_is_an_error(void **state)
+{
+    struct peer *p = *state;
+    peer_open(p);
+    assert_int_equal(write(p->fd, "\x09\0\0", 3), 3);
+    stream_end_sending(p->fd);
+    assert_int_equal(peer_wait(p), 1);
+    peer_open(p);
+    assert_int_equal(peer_wait(p), 0); /* between messages it is a clean end */
+}
+
+static void refused_names_end_the_session(void **state)
+{
+    struct peer *p = *state;
+    static const char *const names[] = {
+        "../x", "a/../x", "/x", "a//x", "a/", ".", ".mirrord-x", "a/.mirrord-x/y"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct entry f = a_file("x", 1, 0644);
+        peer_open(p);
+        peer_batch(p);
+        peer_put(p, names[i], &f, "x");
+        peer_send(p);
+        peer_expect_error(p, REASON_MALFORMED);
+    }
+    char outside[300];
+    snprintf(outside, sizeof outside, "%s/x", p->fence);
+    assert_int_equal(access(outside, F_OK), -1);
+}
+
+static uint16_t site_error(struct peer *p, uint32_t site, const char *word)
+{
+    struct msg_site_error m;
+    assert_true(msg_get_site_error(peer_expect(p, MSG_SITE_ERROR), &m));
+    assert_int_equal(m.site, site);
+    assert_non_null(memmem(m.text.data, m.text.len, word, strlen(word)));
+    return m.reason;
+}
+
+static void a_root_outside_the_fence_is_refused(void **state)
+{
+    struct peer *p = *state;
+    char root[300];
+    peer_start(p);
+    peer_hello(p);
+    snprintf(root, sizeof root, "%s/other", p->dir);
+    peer_send_open(p, 1, root);
+    assert_int_equal(site_error(p, 1, "outside"), REASON_PATH);
+    snprintf(root, sizeof root, "%sx", p->fence);
+    peer_send_open(p, 2, root);
+    assert_int_equal(site_error(p, 2, "outside"), REASON_PATH);
+    assert_int_equal(symlink(p->dir, p->root), 0);
+    snprintf(root, sizeof root, "%s/other", p->root);
+    peer_send_open(p, 3, root);
+    assert_int_equal(site_error(p, 3, "outside"), REASON_PATH);
+    peer_send_open(p, 4, p->root);
+    assert_int_equal(site_error(p, 4, "symbolic link"), REASON_NO_ROOT);
+    /* What is sent for a refused site is swallowed. */
+    struct entry f = a_file("x", 1, 0644);
+    msg_put_batch(&p->out, &(struct msg_batch){++p->batch, 1});
+    uint32_t atom = peer_entry(p, "f", &f, HOW_DATA, NULL);
+    peer_data(p, atom, DATA_CONTENT, "x", 1);
+    peer_finish(p, atom, &f);
+    peer_send_commit(p);
+    snprintf(root, sizeof root, "%s/other", p->dir);
+    assert_int_equal(access(root, F_OK), -1);
+    /* The session goes on, also with the same number. */
+    assert_int_equal(unlink(p->root), 0);
+    peer_send_open(p, 1, p->root);
+    peer_expect(p, MSG_OPENED);
+    peer_end(p);
+}
+
+static void only_the_last_directory_is_made(void **state)
+{
+    struct peer *p = *state;
+    char root[400];
+    peer_start(p);
+    peer_hello(p);
+    snprintf(root, sizeof root, "%s/missing/too", p->root);
+    peer_send_open(p, 1, root);
+    assert_int_equal(site_error(p, 1, "site/root is missing"), REASON_NO_ROOT);
+    assert_int_equal(access(p->root, F_OK), -1);
+    write_file(p, "", "a file");
+    peer_send_open(p, 2, p->root);
+    assert_int_equal(site_error(p, 2, "not a directory"), REASON_NO_ROOT);
+    peer_end(p);
+}
+
+static void a_held_root_is_refused(void **state)
+{
+    struct peer *p = *state;
+    struct peer other = *p;
+    memset(&other.in, 0, sizeof other.in);
+    memset(&other.out, 0, sizeof other.out);
+    peer_open(p);
+    /* Twice in one session. */
+    peer_send_open(p, 2, p->root);
+    assert_int_equal(site_error(p, 2, "site 1"), REASON_LOCKED);
+    /* Another session of the same primary: the older one yields. */
+    peer_open(&other);
+    peer_expect_error(p, REASON_YIELD);
+    peer_end(&other);
+    buf_free(&other.in);
+    wire_free(&other.out);
+}
+
+/* A session of another primary does not make it yield. */
+static void a_root_of_another_primary_is_locked(void **state)
+{
+    struct peer *p = *state;
+    struct peer other = *p;
+    memset(&other.in, 0, sizeof other.in);
+    memset(&other.out, 0, sizeof other.out);
+    other.id = 8;
+    peer_open(p);
+    peer_start(&other);
+    peer_hello(&other);
+    peer_send_open(&other, 1, other.root);
+    assert_int_equal(site_error(&other, 1, "held by"), REASON_LOCKED);
+    peer_end(&other);
+    peer_end(p);
+    buf_free(&other.in);
+    wire_free(&other.out);
+}
+
+static void sigterm_ends_between_steps(void **state)
+{
+    struct peer *p = *state;
+    peer_open(p);
+    kill(p->pid, SIGTERM);
+    peer_expect_error(p, REASON_YIELD);
+}
+
+static void limits_end_the_session(void **state)
+{
+    struct peer *p = *state;
+    peer_open(p);
+    for (int i = 0; i <= MSG_BATCHES_MAX; i++)
+        peer_batch(p);
+    peer_send(p);
+    peer_expect_error(p, REASON_LIMIT);
+    peer_open(p);
+    peer_batch(p);
+    struct entry f = a_file("", 0, 0644);
+    char path[32];
+    for (int i = 0; i <= MSG_ATOMS_MAX; i++) {
+        snprintf(path, sizeof path, "%d", i);
+        peer_put(p, path, &f, "");
+    }
+    peer_send(p);
+    peer_expect_error(p, REASON_LIMIT);
+    assert_absent(p, "0");
+}
+
+static void closed_sites_are_unknown(void **state)
+{
+    struct peer *p = *state;
+    peer_open(p);
+    peer_batch(p);
+    msg_put_close(&p->out, &(struct msg_close){1});
+    peer_send(p);
+    peer_send_open(p, 1, p->root);
+    peer_expect(p, MSG_OPENED);
+    msg_put_close(&p->out, &(struct msg_close){1});
+    msg_put_list(&p->out, &(struct msg_list){.site = 1});
+    peer_send(p);
+    peer_expect_error(p, REASON_MALFORMED);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(opens_a_new_root),
+        T(tells_foreign_from_ours),
+        T(a_dry_run_creates_nothing),
+        T(lists_a_large_directory),
+        T(answers_ping),
+        T(refuses_other_versions),
+        T(needs_hello_first),
+        T(malformed_input_changes_nothing),
+        T(a_stream_cut_within_a_message_is_an_error),
+        T(refused_names_end_the_session),
+        T(a_root_outside_the_fence_is_refused),
+        T(only_the_last_directory_is_made),
+        T(a_held_root_is_refused),
+        T(a_root_of_another_primary_is_locked),
+        T(sigterm_ends_between_steps),
+        T(limits_end_the_session),
+        T(closed_sites_are_unknown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
