@@ -53,6 +53,29 @@ static void blank_comments(char *p)
     }
 }
 
+/* libconfuse takes the end of a file for the end of every block in it, so a brace that was
+ * forgotten would make half a configuration. */
+static int check_braces(const char *path, char *text, struct err *err)
+{
+    enum { DEPTH_MAX = 8 };
+    unsigned opened[DEPTH_MAX] = {0}, depth = 0, line = 1;
+    for (char *p = text; *p;) {
+        if (*p == '"' || *p == '\'') {
+            for (char *end = skip_quoted(p); p < end; p++)
+                line += *p == '\n';
+            continue;
+        }
+        if (*p == '{' && depth < DEPTH_MAX)
+            opened[depth++] = line;
+        else if (*p == '}' && depth > 0)
+            depth--;
+        line += *p++ == '\n';
+    }
+    return depth == 0 ? 0
+                      : err_set(err, ERR_USAGE, "%s:%u: the '{' of this line is not closed", path,
+                            opened[depth - 1]);
+}
+
 int config_text_read(const char *path, char **out, size_t *len, struct err *err)
 {
     char *text = NULL;
@@ -67,6 +90,10 @@ int config_text_read(const char *path, char **out, size_t *len, struct err *err)
         return err_set(err, ERR_USAGE, "%s: is not a text file", path);
     }
     blank_comments(text);
+    if (check_braces(path, text, err)) {
+        free(text);
+        return -1;
+    }
     *out = text;
     return 0;
 }

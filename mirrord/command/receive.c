@@ -16,15 +16,34 @@ struct request {
     const char *root, *config, *as, *state_dir;
 };
 
+/* The configuration that fences a session, read again when it does not know a site: the session
+ * may be older than the site. */
+struct fence {
+    const struct request *request;
+    struct config *config;
+};
+
+static int load(const struct request *r, struct config **out, struct err *err)
+{
+    struct config *c;
+    if (config_load(r->config ? r->config : CONFIG_DEFAULT_PATH, r->as, &c, err))
+        return -1;
+    if (!c->self) {
+        err_set(err, ERR_USAGE, "%s does not have this host: say --as HOST", c->path);
+        config_free(c);
+        return -1;
+    }
+    *out = c;
+    return 0;
+}
+
 /* By the configuration: the site must be here and this host one of its secondaries. The root that
  * was asked for does not count. */
-static int resolve(void *ctx, struct bytes name, struct bytes asked, char **root, struct err *err)
+static int find(const struct config *c, struct bytes name, char **root, struct err *err)
 {
-    const struct config *c = ctx;
     const struct config_site *s;
     char *text CLEANUP_FREE = mem_copy_bytes(name.data, name.len);
     char *found CLEANUP_FREE = NULL;
-    (void)asked;
     if (name.len == 0)
         return err_set(err, ERR_REFUSED,
             "this key serves the sites of %s, and no directory outside of them", c->path);
@@ -39,6 +58,21 @@ static int resolve(void *ctx, struct bytes name, struct bytes asked, char **root
             c->self, s->name, s->file, s->line);
     *root = TAKE_PTR(found);
     return 0;
+}
+
+static int resolve(void *ctx, struct bytes name, struct bytes asked, char **root, struct err *err)
+{
+    struct fence *f = ctx;
+    struct config *now;
+    struct err ignored;
+    (void)asked;
+    if (find(f->config, name, root, err) == 0)
+        return 0;
+    if (load(f->request, &now, &ignored))
+        return -1; /* it does not load now: what was loaded counts */
+    config_free(f->config);
+    f->config = now;
+    return find(now, name, root, err);
 }
 
 static int serve(
@@ -67,17 +101,15 @@ static int serve_root(const struct request *r, struct err *err)
 
 static int serve_config(const struct request *r, struct err *err)
 {
-    struct config *c;
-    if (config_load(r->config ? r->config : CONFIG_DEFAULT_PATH, r->as, &c, err))
+    struct fence f = {.request = r};
+    if (load(r, &f.config, err))
         return -1;
-    int rc;
-    if (!c->self) {
-        rc = err_set(err, ERR_USAGE, "%s does not have this host: say --as HOST", c->path);
-    } else {
-        const struct receive_fence fence = {resolve, c};
-        rc = serve(&fence, r->state_dir ? r->state_dir : c->state_dir, c->self, err);
-    }
-    config_free(c);
+    const struct receive_fence fence = {resolve, &f};
+    char *state_dir CLEANUP_FREE =
+        mem_copy_string(r->state_dir ? r->state_dir : f.config->state_dir);
+    char *self CLEANUP_FREE = mem_copy_string(f.config->self);
+    int rc = serve(&fence, state_dir, self, err);
+    config_free(f.config);
     return rc;
 }
 

@@ -152,6 +152,8 @@ static int parse(struct request *r, int argc, char **argv, struct err *err)
     const struct options o = {"SRC [USER@]HOST:DEST | [-c FILE] [SITE [HOST…]]",
         "Makes DEST exactly SRC, once; or the secondaries of configured sites.", specs, -1};
     int first = options_parse(&o, argc, argv, err);
+    if (first > 0 && r->port > 65535)
+        return err_set(err, ERR_USAGE, "--port: %u is more than 65535", r->port);
     r->operands = argv + first;
     r->operand_count = argc - first;
     return first;

@@ -251,7 +251,8 @@ static int connect_and_push(struct job *j, struct err *err)
         return -1;
     if (dialled < 0) {
         *err = unreachable;
-        return -1;
+        return strstr(err->text, j->o->target->name) ? -1
+                                                     : err_prefix(err, "%s", j->o->target->name);
     }
     int r = push_site(j, err);
     if (r < 0 && err->code != ERR_PARTIAL)

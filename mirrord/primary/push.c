@@ -110,14 +110,19 @@ static bool step_sites(struct push *p)
     return false;
 }
 
-/* Makes frames until enough wait: little while live work does, so that it never queues behind bulk.
- */
+/* How much may wait: little while live work does, so that it never queues behind bulk. */
+static size_t out_limit(struct push *p)
+{
+    return lanes_live_waiting(p) ? PUSH_OUT_LIVE : PUSH_OUT_BULK;
+}
+
+/* Makes frames until enough wait. */
 static int produce(struct push *p, struct err *err)
 {
     refill_tokens(p);
     for (;;) {
-        size_t limit = lanes_live_waiting(p) ? PUSH_OUT_LIVE : PUSH_OUT_BULK;
-        if (waiting(p) >= limit)
+        p->more = waiting(p) >= out_limit(p);
+        if (p->more)
             return 0;
         if (!step_sites(p) && !lanes_step(p))
             return 0;
@@ -217,6 +222,8 @@ static int watchdog(struct push *p, struct err *err)
 
 static int poll_timeout(struct push *p)
 {
+    if (p->more && waiting(p) < out_limit(p))
+        return 0; /* what was made has left: make more */
     int due = queue_next_due(p->o->queue);
     int most = p->o->once ? POLL_ONCE_MS : POLL_MAX_MS;
     if (p->o->bwlimit && p->tokens <= 0)

@@ -82,6 +82,7 @@ struct push {
     struct push_batch_list sent; /* committed, not acknowledged */
     uint32_t next_site, next_batch, next_atom, next_request;
     bool greeted;
+    bool more; /* there was more to send than may wait */
     uint64_t session;
     uint64_t heard_ms, spoke_ms;
     unsigned opening; /* OPENs without an answer */

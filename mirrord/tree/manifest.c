@@ -11,7 +11,7 @@
 #include "tree/digest.h"
 #include "tree/manifest_impl.h"
 
-enum { FORMAT = 1 };
+enum { FORMAT = 2 };
 
 struct manifest {
     struct store *store;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <lmdb.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "base/mem.h"
 
 enum {
@@ -19,6 +21,8 @@ enum {
     MAP_FIRST_MIB = 256,
     MAP_FREE_MIB = 64, /* more than any transaction of the manifest needs */
     GROW_WAIT_MS = 1000,
+    LOCK_WAIT_MS = 1000,
+    LOCK_RETRY_MS = 5,
 };
 
 static const char *const table_names[STORE_TABLES] = {"info", "entries", "dirs", "journal"};
@@ -69,7 +73,14 @@ static int take_lock(struct store *s, struct err *err)
     s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (s->lock < 0)
         return err_sys(err, errno, "%s", path);
-    if (flock(s->lock, LOCK_EX | LOCK_NB) == 0)
+    /* A child that another thread forks holds a copy of an older descriptor until it executes. */
+    uint64_t until = io_now_ms() + LOCK_WAIT_MS;
+    int r = flock(s->lock, LOCK_EX | LOCK_NB);
+    while (r != 0 && errno == EWOULDBLOCK && io_now_ms() < until) {
+        poll(NULL, 0, LOCK_RETRY_MS);
+        r = flock(s->lock, LOCK_EX | LOCK_NB);
+    }
+    if (r == 0)
         return 0;
     if (errno == EWOULDBLOCK)
         return err_set(err, ERR_TEMPORARY, "the manifest in %s is used by another process", s->dir);
