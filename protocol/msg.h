@@ -44,7 +44,7 @@ enum msg_type {
 
     MSG_OPEN = 16, /* primary to secondary */
     MSG_LIST = 17,
-    MSG_BATCH = 18,
+    MSG_BEGIN = 18,
     MSG_ENTRY = 19,
     MSG_DATA = 20,
     MSG_FINISH = 21,
@@ -197,7 +197,7 @@ struct msg_listing {
     struct bytes items;
 };
 
-struct msg_batch {
+struct msg_begin {
     uint32_t batch; /* number, rising through the session */
     uint32_t site;
 };
@@ -298,7 +298,7 @@ void msg_put_site_error(struct wire_writer *w, const struct msg_site_error *m);
 void msg_put_progress(struct wire_writer *w, const struct msg_progress *m);
 void msg_put_list(struct wire_writer *w, const struct msg_list *m);
 void msg_put_listing(struct wire_writer *w, const struct msg_listing *m);
-void msg_put_batch(struct wire_writer *w, const struct msg_batch *m);
+void msg_put_begin(struct wire_writer *w, const struct msg_begin *m);
 void msg_put_entry(struct wire_writer *w, const struct msg_entry *m);
 void msg_put_data(struct wire_writer *w, const struct msg_data *m);
 void msg_put_finish(struct wire_writer *w, const struct msg_finish *m);
@@ -325,7 +325,7 @@ bool msg_get_site_error(struct bytes payload, struct msg_site_error *out);
 bool msg_get_progress(struct bytes payload, struct msg_progress *out);
 bool msg_get_list(struct bytes payload, struct msg_list *out);
 bool msg_get_listing(struct bytes payload, struct msg_listing *out);
-bool msg_get_batch(struct bytes payload, struct msg_batch *out);
+bool msg_get_begin(struct bytes payload, struct msg_begin *out);
 bool msg_get_entry(struct bytes payload, struct msg_entry *out);
 bool msg_get_data(struct bytes payload, struct msg_data *out);
 bool msg_get_finish(struct bytes payload, struct msg_finish *out);

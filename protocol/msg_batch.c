@@ -6,15 +6,15 @@
 #include "protocol/field.h"
 #include "protocol/msg.h"
 
-void msg_put_batch(struct wire_writer *w, const struct msg_batch *m)
+void msg_put_begin(struct wire_writer *w, const struct msg_begin *m)
 {
-    size_t start = frame_begin(w, MSG_BATCH);
+    size_t start = frame_begin(w, MSG_BEGIN);
     wire_u32(w, m->batch);
     wire_u32(w, m->site);
     frame_end(w, start);
 }
 
-bool msg_get_batch(struct bytes payload, struct msg_batch *out)
+bool msg_get_begin(struct bytes payload, struct msg_begin *out)
 {
     struct wire_reader r = wire_reader_of(payload.data, payload.len);
     out->batch = wire_get_u32(&r);

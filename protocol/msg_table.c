@@ -14,7 +14,7 @@ static const struct msg_name_row msg_types[] = {
     {MSG_BYE, "BYE"},
     {MSG_OPEN, "OPEN"},
     {MSG_LIST, "LIST"},
-    {MSG_BATCH, "BATCH"},
+    {MSG_BEGIN, "BEGIN"},
     {MSG_ENTRY, "ENTRY"},
     {MSG_DATA, "DATA"},
     {MSG_FINISH, "FINISH"},

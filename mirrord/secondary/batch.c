@@ -74,11 +74,11 @@ static void forget_dead(struct tools *tools)
     }
 }
 
-int batch_open(struct tools *tools, const struct msg_batch *m, struct err *err)
+int batch_open(struct tools *tools, const struct msg_begin *m, struct err *err)
 {
     struct replica *r = find_replica(tools, m->site);
     if (!r || r->state == REPLICA_OPENING || (r->flags & OPEN_DRY_RUN))
-        return err_set(err, ERR_FAILED, "BATCH for site %u, which takes none now", m->site);
+        return err_set(err, ERR_FAILED, "BEGIN for site %u, which takes none now", m->site);
     if (m->batch <= tools->last_batch)
         return err_set(err, ERR_FAILED, "batch %u after batch %u", m->batch, tools->last_batch);
     forget_dead(tools);

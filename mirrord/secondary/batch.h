@@ -1,5 +1,5 @@
 /*
- * Batches and their atoms: from BATCH to the last ACK. An atom is staged as its content arrives;
+ * Batches and their atoms: from BEGIN to the last ACK. An atom is staged as its content arrives;
  * a failure is kept with it and reported in the ACK, and the others go on. A batch whose site
  * failed is dead: its messages are swallowed.
  */
@@ -34,7 +34,7 @@ struct batch {
 };
 
 /* The messages. -1 with err: the session must end, with tools->reason. */
-int batch_open(struct tools *tools, const struct msg_batch *m, struct err *err);
+int batch_open(struct tools *tools, const struct msg_begin *m, struct err *err);
 int batch_commit(struct tools *tools, const struct msg_commit *m, struct err *err);
 
 /* A new atom of an open batch. NULL with err: the session must end. */

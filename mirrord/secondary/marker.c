@@ -7,18 +7,15 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 
 #include "base/io.h"
 #include "base/mem.h"
 
-#define MARKER_ATTRIBUTE "user.mirrord"
-#define MARKER_FILE      "marker"
+#define MARKER_FILE "marker"
 
 enum { MARKER_VERSION = 1, MARKER_TEXT_MAX = 512 };
 
-/* "VERSION ID INODE BIRTH STAGE"; BIRTH is 0 in the attribute, which is tied to the inode anyway.
- */
+/* "VERSION ID INODE BIRTH STAGE"; BIRTH in nanoseconds, 0 where the filesystem keeps none. */
 static bool parse(const char *text, uint64_t inode, uint64_t birth, struct marker *out)
 {
     struct marker m;
@@ -49,12 +46,9 @@ static int identity(int root_fd, uint64_t *inode, uint64_t *birth, struct err *e
 
 int marker_read(int root_fd, int state_fd, struct marker *out, struct err *err)
 {
-    uint64_t inode, birth;
-    char text[MARKER_TEXT_MAX + 1] = {0};
+    uint64_t inode = 0, birth = 0;
     if (identity(root_fd, &inode, &birth, err) < 0)
         return -1;
-    if (fgetxattr(root_fd, MARKER_ATTRIBUTE, text, MARKER_TEXT_MAX) > 0)
-        return parse(text, inode, 0, out);
     char *file CLEANUP_FREE = NULL;
     int r = io_slurp(state_fd, MARKER_FILE, MARKER_TEXT_MAX, &file, NULL, err);
     if (r != 0)
@@ -70,24 +64,13 @@ static void new_id(char id[MARKER_ID + 1])
         snprintf(id + 2 * i, 3, "%02x", random[i]);
 }
 
-static bool no_attributes(int errnum)
-{
-    return errnum == EOPNOTSUPP || errnum == EPERM || errnum == EACCES || errnum == ENOSPC;
-}
-
 int marker_write(int root_fd, int state_fd, struct marker *m, struct err *err)
 {
-    uint64_t inode, birth;
+    uint64_t inode = 0, birth = 0;
     if (!m->id[0])
         new_id(m->id);
     if (identity(root_fd, &inode, &birth, err) < 0)
         return -1;
-    char *text CLEANUP_FREE =
-        mem_format("%d %s %" PRIu64 " 0 %s", MARKER_VERSION, m->id, inode, m->stage);
-    if (fsetxattr(root_fd, MARKER_ATTRIBUTE, text, strlen(text), 0) == 0)
-        return 0;
-    if (!no_attributes(errno))
-        return err_sys(err, errno, "mark the root");
     char *line CLEANUP_FREE = mem_format(
         "%d %s %" PRIu64 " %" PRIu64 " %s\n", MARKER_VERSION, m->id, inode, birth, m->stage);
     return io_publish(state_fd, MARKER_FILE, line, strlen(line), err);

@@ -1,8 +1,8 @@
 /*
- * The marker: how a root is known again as the one that mirrord filled before. An extended
- * attribute of the root directory, or, where there are none, a file in the state directory. It
- * names the directory's inode (and birth time, in the file), so that a copy of a root is not taken
- * for it.
+ * The marker: how a root is known again as the one that mirrord filled before. A file in the root's
+ * state directory that names the root's inode and birth time, so that neither another directory
+ * at the same path nor a copy is taken for it. Not an extended attribute of the root: a mirror has
+ * none that its source has not, and `rsync -X` would say so.
  */
 #ifndef SECONDARY_MARKER_H
 #define SECONDARY_MARKER_H

@@ -184,7 +184,7 @@ static int on_close(struct session *s, struct bytes payload, struct err *err)
         return function(&s->tools, &m, err);                                                       \
     }
 
-MESSAGE(batch, "BATCH", batch_open)
+MESSAGE(begin, "BEGIN", batch_open)
 MESSAGE(entry, "ENTRY", atom_entry)
 MESSAGE(data, "DATA", atom_data)
 MESSAGE(finish, "FINISH", atom_finish)
@@ -205,7 +205,7 @@ static const struct handler {
     {MSG_OPEN, AFTER_HELLO, on_open},
     {MSG_CLOSE, AFTER_HELLO, on_close},
     {MSG_LIST, AFTER_HELLO, on_list},
-    {MSG_BATCH, AFTER_HELLO, on_batch},
+    {MSG_BEGIN, AFTER_HELLO, on_begin},
     {MSG_ENTRY, AFTER_HELLO, on_entry},
     {MSG_DATA, AFTER_HELLO, on_data},
     {MSG_FINISH, AFTER_HELLO, on_finish},

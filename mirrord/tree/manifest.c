@@ -43,7 +43,7 @@ static int put_info(
 
 static int get_number(struct manifest_txn *t, const char *key, uint64_t *out, struct err *err)
 {
-    uint64_t v;
+    uint64_t v = 0;
     int rc = get_info(t, key, &v, sizeof v, err);
     if (rc == 1)
         *out = le64toh(v);

@@ -22,7 +22,7 @@ AGAIN(site_error, site_error, struct msg_site_error, site_error)
 AGAIN(progress, progress, struct msg_progress, progress)
 AGAIN(list, list, struct msg_list, list)
 AGAIN(listing, listing, struct msg_listing, listing)
-AGAIN(batch, batch, struct msg_batch, batch)
+AGAIN(begin, begin, struct msg_begin, begin)
 AGAIN(entry, entry, struct msg_entry, entry)
 AGAIN(data, data, struct msg_data, data)
 AGAIN(finish, finish, struct msg_finish, finish)
@@ -52,7 +52,7 @@ static const struct {
     {MSG_BYE, again_bye},
     {MSG_OPEN, again_open},
     {MSG_LIST, again_list},
-    {MSG_BATCH, again_batch},
+    {MSG_BEGIN, again_begin},
     {MSG_ENTRY, again_entry},
     {MSG_DATA, again_data},
     {MSG_FINISH, again_finish},

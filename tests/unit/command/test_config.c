@@ -204,7 +204,7 @@ static void test_mistakes_of_syntax(void **state)
     assert_fails(*state, "defaults { exclude = {a, b}\n exclude = {c} }\n",
         "mirrord.conf:2: exclude is there twice (first on line 1)");
     assert_fails(*state, "host web1 {\n address = \"x\n}\n",
-        "mirrord.conf:4: the file ends inside a block or a string: a brace or a quote is missing");
+        "mirrord.conf:1: the '{' of this line is not closed");
     assert_fails(*state, "host web1 {\n address \"x\"\n}\n",
         "mirrord.conf:2: missing equal sign after option 'address'");
     assert_fails(*state, "}\n", "mirrord.conf:1: unexpected closing brace");
@@ -487,7 +487,7 @@ static void test_empty_file(void **state)
 static void test_again_after_a_mistake(void **state)
 {
     assert_fails(*state, "host web1 { address = \"open\n",
-        "mirrord.conf:2: the file ends inside a block or a string: a brace or a quote is missing");
+        "mirrord.conf:1: the '{' of this line is not closed");
     struct config *c = load(*state, HOSTS, "web1");
     assert_int_equal(c->host_count, 3);
     config_free(c);

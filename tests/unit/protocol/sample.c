@@ -181,9 +181,9 @@ static void sample_listing_missing(struct wire_writer *w)
     msg_put_listing(w, &(struct msg_listing){.request = 22, .last = 1, .missing = 1});
 }
 
-static void sample_batch(struct wire_writer *w)
+static void sample_begin(struct wire_writer *w)
 {
-    msg_put_batch(w, &(struct msg_batch){3, 6});
+    msg_put_begin(w, &(struct msg_begin){3, 6});
 }
 
 static void sample_entry_root(struct wire_writer *w)
@@ -317,7 +317,7 @@ const struct sample samples[] = {
     {"list-root", MSG_LIST, sample_list_root},
     {"listing", MSG_LISTING, sample_listing},
     {"listing-missing", MSG_LISTING, sample_listing_missing},
-    {"batch", MSG_BATCH, sample_batch},
+    {"begin", MSG_BEGIN, sample_begin},
     {"entry-root", MSG_ENTRY, sample_entry_root},
     {"entry-link", MSG_ENTRY, sample_entry_link},
     {"entry-meta", MSG_ENTRY, sample_entry_meta},

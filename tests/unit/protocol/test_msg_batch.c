@@ -309,9 +309,9 @@ static void test_batch_abort_commit(void **state)
 {
     (void)state;
     struct wire_writer w = {0};
-    struct msg_batch batch;
-    msg_put_batch(&w, &(struct msg_batch){1, 2});
-    assert_true(msg_get_batch(check_payload(&w, MSG_BATCH), &batch));
+    struct msg_begin batch;
+    msg_put_begin(&w, &(struct msg_begin){1, 2});
+    assert_true(msg_get_begin(check_payload(&w, MSG_BEGIN), &batch));
     assert_int_equal(batch.batch, 1);
     assert_int_equal(batch.site, 2);
     wire_reset(&w);

@@ -240,7 +240,7 @@ struct msg_opened peer_open(struct peer *p)
 
 uint32_t peer_batch(struct peer *p)
 {
-    msg_put_batch(&p->out, &(struct msg_batch){++p->batch, 1});
+    msg_put_begin(&p->out, &(struct msg_begin){++p->batch, 1});
     return p->batch;
 }
 

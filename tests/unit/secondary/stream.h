@@ -1,4 +1,4 @@
-/* Socket pairs. Apart from the rest, since <sys/socket.h> has a MSG_BATCH of its own. */
+/* Socket pairs. Apart from the rest, since <sys/socket.h> has a MSG_BEGIN of its own. */
 #ifndef TEST_STREAM_H
 #define TEST_STREAM_H
 

@@ -1,0 +1,244 @@
+/* Watches and the thread that reads them, on real inotify instances. */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/io.h"
+#include "base/mem.h"
+#include "primary/reader.h"
+#include "primary/watch.h"
+
+struct place {
+    char path[64];
+    int fd;
+};
+
+static struct place place_new(void)
+{
+    struct place p;
+    snprintf(p.path, sizeof p.path, "%s/mirrord-watch-XXXXXX",
+        access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    assert_non_null(mkdtemp(p.path));
+    p.fd = open(p.path, O_RDONLY | O_DIRECTORY);
+    return p;
+}
+
+static void place_free(struct place *p)
+{
+    char *command CLEANUP_FREE = mem_format("rm -rf %s", p->path);
+    close(p->fd);
+    assert_int_equal(system(command), 0);
+}
+
+static int make_dir(struct place *p, const char *name)
+{
+    assert_int_equal(mkdirat(p->fd, name, 0755), 0);
+    int fd = openat(p->fd, name, O_RDONLY | O_DIRECTORY);
+    assert_true(fd >= 0);
+    return fd;
+}
+
+static void test_numbers(void **state)
+{
+    (void)state;
+    struct place p = place_new();
+    struct watch *w;
+    struct err err;
+    uint64_t before;
+    assert_int_equal(watch_new(&w, &err), 0);
+    int a = make_dir(&p, "a"), b = make_dir(&p, "b");
+    assert_int_equal(watch_add(w, a, 10, &before, &err), WATCH_ADDED);
+    assert_int_equal(before, 0);
+    assert_int_equal(watch_add(w, b, 11, &before, &err), WATCH_ADDED);
+    assert_int_equal(watch_add(w, a, 10, &before, &err), WATCH_ADDED);
+    assert_int_equal(before, 0);
+    assert_int_equal(watch_count(w), 2);
+    /* Moved, and met again under its new name. */
+    assert_int_equal(renameat(p.fd, "a", p.fd, "c"), 0);
+    int c = openat(p.fd, "c", O_RDONLY | O_DIRECTORY);
+    assert_int_equal(watch_claim(w, c), 10);
+    assert_int_equal(watch_add(w, c, 12, &before, &err), WATCH_ADDED);
+    assert_int_equal(before, 10);
+    assert_false(watch_has(w, 10));
+    /* Another directory under a number that was watched. */
+    assert_int_equal(watch_add(w, b, 12, &before, &err), WATCH_ADDED);
+    assert_int_equal(before, 11);
+    assert_int_equal(watch_claim(w, c), 0);
+    assert_int_equal(watch_count(w), 1);
+    watch_drop(w, 12);
+    watch_drop(w, 12);
+    assert_int_equal(watch_count(w), 0);
+    close(a), close(b), close(c);
+    watch_free(w);
+    place_free(&p);
+}
+
+static void test_refuses_files(void **state)
+{
+    (void)state;
+    struct place p = place_new();
+    struct watch *w;
+    struct err err;
+    uint64_t before;
+    assert_int_equal(watch_new(&w, &err), 0);
+    int f = openat(p.fd, "f", O_RDONLY | O_CREAT, 0644);
+    assert_int_equal(watch_add(w, f, 3, &before, &err), -1);
+    assert_int_equal(watch_count(w), 0);
+    close(f);
+    watch_free(w);
+    place_free(&p);
+}
+
+static bool is_even(void *ctx, uint64_t dir)
+{
+    ++*(unsigned *)ctx;
+    return dir % 2 == 0;
+}
+
+static void test_sweep(void **state)
+{
+    (void)state;
+    struct place p = place_new();
+    struct watch *w;
+    struct err err;
+    uint64_t before;
+    unsigned asked = 0;
+    assert_int_equal(watch_new(&w, &err), 0);
+    assert_int_equal(watch_add_cookies(w, p.fd, &err), WATCH_ADDED);
+    for (uint64_t i = 1; i <= 20; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "d%d", (int)i);
+        int fd = make_dir(&p, name);
+        assert_int_equal(watch_add(w, fd, i, &before, &err), WATCH_ADDED);
+        close(fd);
+    }
+    watch_sweep(w, is_even, &asked);
+    assert_int_equal(asked, 20);
+    assert_int_equal(watch_count(w), 11);
+    assert_true(watch_has(w, WATCH_COOKIES) && watch_has(w, 4) && !watch_has(w, 5));
+    watch_free(w);
+    place_free(&p);
+}
+
+static void test_no_instance(void **state)
+{
+    (void)state;
+    struct watch *w = NULL;
+    struct err err;
+    struct rlimit before, none;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = 0;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    int made = watch_new(&w, &err);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(made, -1);
+    assert_non_null(strstr(err.text, "fs.inotify.max_user_instances"));
+}
+
+static void on_arrival(void *ctx)
+{
+    atomic_fetch_add((atomic_uint *)ctx, 1);
+}
+
+static void test_reader(void **state)
+{
+    (void)state;
+    struct place p = place_new();
+    struct watch *w;
+    struct reader *r;
+    struct reader_source *s;
+    struct err err;
+    struct buf events = {0};
+    atomic_uint arrivals = 0;
+    uint64_t before, end = io_now_ms() + 10000;
+    unsigned created = 0;
+    assert_int_equal(watch_new(&w, &err), 0);
+    assert_int_equal(watch_add(w, p.fd, 1, &before, &err), WATCH_ADDED);
+    assert_int_equal(reader_new(on_arrival, &arrivals, &r, &err), 0);
+    assert_int_equal(reader_add(r, watch_fd(w), &s, &err), 0);
+    for (int i = 0; i < 300; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "f%d", i);
+        close(openat(p.fd, name, O_WRONLY | O_CREAT, 0644));
+    }
+    while (created < 300) {
+        assert_true(io_now_ms() < end);
+        assert_false(reader_take(r, s, &events));
+        while (buf_len(&events)) {
+            const struct inotify_event *e = (const void *)buf_bytes(&events);
+            assert_int_equal(watch_dir(w, e->wd), 1);
+            created += (e->mask & IN_CREATE) != 0;
+            buf_drain(&events, sizeof *e + e->len);
+        }
+    }
+    assert_int_equal(created, 300);
+    assert_true(atomic_load(&arrivals) > 0);
+    reader_remove(r, s);
+    watch_free(w);
+    reader_free(r);
+    buf_free(&events);
+    place_free(&p);
+}
+
+/* What nobody takes is thrown away at a bound, and that is said once. */
+static void test_reader_bound(void **state)
+{
+    (void)state;
+    struct reader *r;
+    struct reader_source *s;
+    struct err err;
+    struct buf out = {0};
+    atomic_uint arrivals = 0;
+    int pipes[2];
+    enum { PIECE = 65536 };
+    char *piece CLEANUP_FREE = mem_alloc(PIECE);
+    assert_int_equal(pipe(pipes), 0);
+    assert_int_equal(io_nonblock(pipes[0]), 0);
+    assert_int_equal(reader_new(on_arrival, &arrivals, &r, &err), 0);
+    assert_int_equal(reader_add(r, pipes[0], &s, &err), 0);
+    for (size_t i = 0; i <= READER_MAX / PIECE + 4; i++)
+        assert_int_equal(io_write_full(pipes[1], piece, PIECE), 0);
+    uint64_t end = io_now_ms() + 10000;
+    bool overflowed = false;
+    size_t got = 0;
+    while (!overflowed) {
+        assert_true(io_now_ms() < end);
+        overflowed = reader_take(r, s, &out);
+        got += buf_len(&out);
+    }
+    assert_true(got <= READER_MAX);
+    assert_int_equal(write(pipes[1], "x", 1), 1); /* and it goes on */
+    do {
+        assert_true(io_now_ms() < end);
+        reader_take(r, s, &out);
+    } while (buf_len(&out) == 0);
+    reader_free(r);
+    buf_free(&out);
+    close(pipes[0]);
+    close(pipes[1]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_refuses_files),
+        cmocka_unit_test(test_sweep),
+        cmocka_unit_test(test_no_instance),
+        cmocka_unit_test(test_reader),
+        cmocka_unit_test(test_reader_bound),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
