@@ -1,26 +1,20 @@
 /* Content of a file for its digest, a piece at a time, under the bracket of RULES 1: fstat, writer
  * probe, read, writer probe, fstat. Anything but one quiet state is "changed". */
-#include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include "base/io.h"
 #include "base/mem.h"
 #include "tree/digest.h"
 #include "tree/walk_impl.h"
+#include "tree/writer.h"
 
 enum { PIECE = 1024 * 1024 };
 
-/* A read lease fails with EAGAIN while somebody has the file open for writing. It is given back at
- * once; should it be broken in between, the signal is one that is ignored by default. Where leases
- * do not work the times must do. */
+/* Where leases do not work the times must do. */
 static bool has_writer(int fd)
 {
-    if (fcntl(fd, F_SETSIG, SIGURG) != 0 || fcntl(fd, F_SETLEASE, F_RDLCK) != 0)
-        return errno == EAGAIN;
-    fcntl(fd, F_SETLEASE, F_UNLCK);
-    return false;
+    return writer_probe(fd) == 1;
 }
 
 static bool is_still(const struct walk_reading *r)
