@@ -125,12 +125,13 @@ size = lambda n: f"{n / 1000:.0f} KB"
 
 
 def appears(path, content):
-    """Writes it on web1; milliseconds after the close at which each secondary has it, whole."""
+    """Writes it on web1; milliseconds from the close until each secondary has it, whole."""
     full = os.path.join(data, "web1", path)
     os.makedirs(os.path.dirname(full), exist_ok=True)
     with open(full, "wb") as f:
         f.write(content)
-    start, found = time.monotonic(), {}
+        f.flush()
+        start, found = time.monotonic(), {}
     while len(found) < 2:
         for host in {"web2", "web3"} - set(found):
             try:

@@ -31,7 +31,7 @@ static struct push_batch *batch_new(struct push *p, struct lane *lane, struct pu
     b->lane = lane;
     TAILQ_INIT(&b->atoms);
     TAILQ_INSERT_TAIL(&lane->open, b, order);
-    msg_put_batch(&p->out, &(struct msg_batch){.batch = b->number, .site = ps->number});
+    msg_put_begin(&p->out, &(struct msg_begin){.batch = b->number, .site = ps->number});
     return b;
 }
 

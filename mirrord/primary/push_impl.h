@@ -118,7 +118,7 @@ bool lanes_idle(const struct push *p); /* nothing under way or unacknowledged */
 void lanes_drop_site(struct push *p, struct push_site *ps);
 struct atom *lanes_find_atom(struct push *p, uint32_t number);
 
-/* The batch that this lane fills, or (solo) one of its own for a large file; BATCH is out. */
+/* The batch that this lane fills, or (solo) one of its own for a large file; BEGIN is out. */
 struct push_batch *lanes_batch(struct push *p, struct lane *lane, struct push_site *ps, bool solo);
 struct atom *lanes_atom(struct push *p, struct push_batch *b, struct owed *o); /* numbered, last */
 void lanes_drop_atom(struct atom *a);

@@ -8,6 +8,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "tree/digest.h"
+#include "tree/writer.h"
 
 enum { QUIET_MS = 50 };
 
@@ -21,11 +22,7 @@ struct source {
 
 int source_has_writer(int fd)
 {
-    if (fcntl(fd, F_SETLEASE, F_RDLCK) == 0) {
-        fcntl(fd, F_SETLEASE, F_UNLCK);
-        return 0;
-    }
-    return errno == EAGAIN ? 1 : -1;
+    return writer_probe(fd);
 }
 
 static int64_t age_ms(const struct timespec *now, const struct timespec *then)

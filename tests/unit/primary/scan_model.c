@@ -516,7 +516,11 @@ static void check_record(struct model *m, struct bytes path, const struct record
         v.ctime_nsec = r->validators.ctime_nsec;
     }
     if (!validators_equal(&v, &r->validators))
-        fail_msg("validators of %s are old", (const char *)path.data);
+        fail_msg("validators of %s (type %d, %d links) are old: inode %lu/%lu, size %lu/%lu, mtime "
+                 "%ld.%09u/%ld.%09u, ctime %ld.%09u/%ld.%09u",
+            (const char *)path.data, t.type, (int)st->st_nlink, r->validators.inode, v.inode,
+            r->validators.size, v.size, r->validators.mtime, r->validators.mtime_nsec, v.mtime,
+            v.mtime_nsec, r->validators.ctime, r->validators.ctime_nsec, v.ctime, v.ctime_nsec);
     assert_int_equal(t.type, r->entry.type);
     assert_int_equal(t.mode, r->entry.mode);
     assert_int_equal(t.mtime, r->entry.mtime);

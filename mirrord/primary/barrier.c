@@ -1,0 +1,229 @@
+/*
+ * Flushes on the scanner's side: a cookie file goes through the kernel's queue behind everything
+ * that happened before it; when it comes out, the hints that are there then have to be settled.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "primary/scan_impl.h"
+
+enum { WRITER_MS = 500 }; /* a file open for longer is named instead of waited for */
+
+void barrier_unref(struct scan_flush *f)
+{
+    if (atomic_fetch_sub(&f->refs, 1) != 1)
+        return;
+    for (size_t i = 0; i < f->path_count; i++)
+        free((void *)f->paths[i].data);
+    free(f->paths);
+    site_unref(f->site);
+    free(f);
+}
+
+static void finish(struct scan_flush *f, int result, const char *why)
+{
+    pthread_mutex_lock(&f->scan->lock);
+    f->result = result;
+    snprintf(f->why, sizeof f->why, "%s", why);
+    pthread_mutex_unlock(&f->scan->lock);
+    f->state = BARRIER_OVER;
+}
+
+void barrier_fail(struct scan_flush *f, const char *why)
+{
+    finish(f, SCAN_FLUSH_FAILED, why);
+    barrier_unref(f);
+}
+
+static void leave(struct scan_flush *f)
+{
+    LIST_REMOVE(f, order);
+    barrier_unref(f);
+}
+
+void barrier_fail_all(struct scan_site *s, const char *why)
+{
+    struct scan_flush *f;
+    while ((f = LIST_FIRST(&s->flushes))) {
+        finish(f, SCAN_FLUSH_FAILED, why);
+        leave(f);
+    }
+}
+
+static int drop_cookie(struct scan_site *s, struct scan_flush *f)
+{
+    uint8_t random[16];
+    char *path CLEANUP_FREE = NULL;
+    io_random(random, sizeof random);
+    size_t len = (size_t)snprintf(f->name, sizeof f->name, "flush-");
+    for (size_t i = 0; i < sizeof random; i++)
+        len += (size_t)snprintf(f->name + len, sizeof f->name - len, "%02x", random[i]);
+    path = mem_format("%s/%s", state_cookie_dir(s->site->state), f->name);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return -1;
+    close(fd);
+    unlink(path);
+    return 0;
+}
+
+/* What is there now has to be settled; nothing of it needs to wait for more to come. */
+static void pass(struct scan_site *s, struct scan_flush *f)
+{
+    uint64_t now = io_now_ms();
+    f->state = BARRIER_PASSED;
+    f->mark = batch_mark(s->batch);
+    for (struct hint *h = batch_each(s->batch, NULL); h; h = batch_each(s->batch, h)) {
+        if (!h->writer && !h->tries)
+            h->first_ms = 0; /* an empty file is meant to be so */
+        h->writer = false;   /* unless it is found so again */
+        if (h->due_ms > now)
+            batch_postpone(s->batch, h, now);
+    }
+}
+
+static void set_out(struct scan_site *s, struct scan_flush *f)
+{
+    bool blind = !s->source || s->status.unwatched;
+    if (s->status.state == SCAN_HELD || s->status.state == SCAN_FAILED) {
+        finish(f, SCAN_FLUSH_FAILED, s->status.error);
+        return;
+    }
+    if (!scan_is_up(s))
+        return;
+    if (blind || (f->flags & SCAN_FLUSH_RESCAN))
+        rescan_start(s, false);
+    if (!s->source || (f->flags & SCAN_FLUSH_TAKEN)) {
+        pass(s, f);
+        return;
+    }
+    f->state = BARRIER_QUEUED;
+    if (drop_cookie(s, f) == 0)
+        return;
+    char *why CLEANUP_FREE = mem_format(
+        "create a cookie file in %s: %s", state_cookie_dir(s->site->state), strerror(errno));
+    finish(f, SCAN_FLUSH_FAILED, why);
+}
+
+void barrier_begin(struct scan_site *s, struct scan_flush *f)
+{
+    LIST_INSERT_HEAD(&s->flushes, f, order);
+    f->state = BARRIER_NEW;
+}
+
+void barrier_cookie(struct scan_site *s, struct bytes name)
+{
+    struct scan_flush *f;
+    LIST_FOREACH(f, &s->flushes, order)
+    if (f->state == BARRIER_QUEUED && bytes_equal(name, bytes_of(f->name)))
+        pass(s, f);
+}
+
+static bool concerns(const struct scan_flush *f, struct bytes path)
+{
+    for (size_t i = 0; i < f->path_count; i++)
+        if (path_beneath(path, f->paths[i]) || path_beneath(f->paths[i], path))
+            return true;
+    return f->path_count == 0;
+}
+
+/* Has this hint to be waited for? Names it when it is a file that is held open. */
+static bool holds_up(struct scan_site *s, struct scan_flush *f, const struct hint *h, uint64_t now)
+{
+    bool open = h->writer && now - h->first_ms >= WRITER_MS;
+    char path[PATH_TOTAL_MAX + 1];
+    size_t len;
+    if (!open && f->path_count == 0)
+        return true;
+    if (!scan_hint_path(s, h, path, &len) || !concerns(f, (struct bytes){path, len}))
+        return false;
+    if (open && f->busy_count < SCAN_BUSY_MAX)
+        log_name(f->busy[f->busy_count++], SCAN_PATH_MAX, path, len);
+    return !open;
+}
+
+static void check(struct scan_site *s, struct scan_flush *f)
+{
+    uint64_t now = io_now_ms();
+    if (f->state == BARRIER_NEW)
+        set_out(s, f);
+    if (f->state != BARRIER_PASSED)
+        return;
+    if (rescan_is_wanted(s) || links_is_wanted(s) || !STAILQ_EMPTY(&s->answers)) {
+        f->mark = batch_mark(s->batch); /* what they find belongs to it */
+        return;
+    }
+    f->busy_count = 0;
+    for (struct hint *h = batch_each(s->batch, NULL); h && h->seq <= f->mark;
+         h = batch_each(s->batch, h))
+        if (holds_up(s, f, h, now))
+            return;
+    finish(f, SCAN_FLUSH_DONE, "");
+}
+
+void barrier_check(struct scan_site *s)
+{
+    struct scan_flush *next;
+    for (struct scan_flush *f = LIST_FIRST(&s->flushes); f; f = next) {
+        next = LIST_NEXT(f, order);
+        if (!atomic_load(&f->abandoned))
+            check(s, f);
+        if (atomic_load(&f->abandoned) || f->state == BARRIER_OVER)
+            leave(f);
+    }
+}
+
+bool barrier_is_wanted(const struct scan_site *s)
+{
+    return !LIST_EMPTY(&s->flushes);
+}
+
+/* --- any thread --- */
+
+struct scan_flush *scan_flush_new(
+    struct scan *c, struct site *s, const struct bytes *paths, size_t path_count, unsigned flags)
+{
+    struct scan_flush *f = mem_alloc(sizeof *f);
+    f->scan = c;
+    f->site = site_ref(s);
+    f->flags = flags;
+    atomic_init(&f->refs, 2);
+    f->paths = mem_array(path_count, sizeof *f->paths);
+    f->path_count = path_count;
+    for (size_t i = 0; i < path_count; i++)
+        f->paths[i] = (struct bytes){mem_copy_bytes(paths[i].data, paths[i].len), paths[i].len};
+    scan_post_flush(c, f);
+    return f;
+}
+
+void scan_flush_free(struct scan_flush *f)
+{
+    if (!f)
+        return;
+    atomic_store(&f->abandoned, true);
+    barrier_unref(f);
+}
+
+int scan_flush_poll(struct scan_flush *f, struct err *err)
+{
+    pthread_mutex_lock(&f->scan->lock);
+    int result = f->result;
+    if (result == SCAN_FLUSH_FAILED)
+        err_set(err, ERR_BEHIND, "%s", f->why);
+    pthread_mutex_unlock(&f->scan->lock);
+    return result;
+}
+
+size_t scan_flush_busy(struct scan_flush *f, char out[][SCAN_PATH_MAX], size_t max)
+{
+    pthread_mutex_lock(&f->scan->lock);
+    size_t count = f->busy_count < max ? f->busy_count : max;
+    memcpy(out, f->busy, count * SCAN_PATH_MAX);
+    pthread_mutex_unlock(&f->scan->lock);
+    return count;
+}

@@ -1,0 +1,42 @@
+/*
+ * The control socket: many clients at once, a line of JSON each way. Knows nothing of what requests
+ * mean. Never blocks: a slow client costs its own connection at most. For one thread.
+ */
+#ifndef PRIMARY_CONTROL_H
+#define PRIMARY_CONTROL_H
+
+#include "base/err.h"
+#include "base/json.h"
+
+enum {
+    CONTROL_REQUEST_MAX = 64 * 1024,
+    CONTROL_REPLY_MAX = 32 * 1024 * 1024,
+    CONTROL_CLIENTS_MAX = 128, /* more have to wait in the kernel's queue */
+};
+
+struct control;
+struct control_client;
+
+struct control_handler {
+    /* Answer with control_reply or control_fail, now or later; exactly once. Until then no further
+     * request of this client is read. */
+    void (*request)(void *ctx, struct control_client *c, const struct json *request);
+    /* The client went away before it was answered: forget it. */
+    void (*gone)(void *ctx, struct control_client *c);
+    void *ctx;
+};
+
+/* Listens at this path (0600, its directory made if missing). The file of a dead daemon is
+ * replaced; ERR_TEMPORARY when somebody answers there. Changes the umask for a moment: before
+ * threads are started. */
+int control_open(
+    const char *path, const struct control_handler *h, struct control **out, struct err *err);
+void control_close(struct control *c); /* removes the socket if it still is ours; NULL is fine */
+
+int control_fd(const struct control *c); /* readable: call control_serve */
+void control_serve(struct control *c);
+
+void control_reply(struct control_client *c, const struct json *reply);
+void control_fail(struct control_client *c, const struct err *err);
+
+#endif

@@ -1,0 +1,276 @@
+/*
+ * The daemon: its beginning (limits, lock, signals, socket), its loop, and its end. What there is
+ * to do is elsewhere; see daemon_impl.h.
+ */
+#include "primary/daemon.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "primary/daemon_impl.h"
+
+enum { READY_MS = 50 }; /* between looks whether everything is level for the first time */
+
+/* --- requests --- */
+
+static void reload(struct daemon *d, struct control_client *client)
+{
+    struct err err = {0};
+    if (d->hooks.reload(d->hooks.ctx, d, &err) < 0) {
+        log_error("reload: %s; the old configuration stays", err.text);
+        if (client)
+            control_fail(client, &err);
+        return;
+    }
+    log_info("the configuration has been read again");
+    if (!client)
+        return;
+    struct json *reply = json_object();
+    json_set_bool(reply, "reloaded", true);
+    control_reply(client, reply);
+    json_free(reply);
+}
+
+static void reply_status(struct daemon *d, struct control_client *client)
+{
+    struct json *status = status_json(d);
+    control_reply(client, status);
+    json_free(status);
+}
+
+static void reply_ping(struct control_client *client)
+{
+    struct json *reply = json_object();
+    json_set_bool(reply, "alive", true);
+    json_set_number(reply, "pid", getpid());
+    json_set_text(reply, "version", MIRRORD_VERSION);
+    control_reply(client, reply);
+    json_free(reply);
+}
+
+static void on_request(void *ctx, struct control_client *client, const struct json *request)
+{
+    struct daemon *d = ctx;
+    const char *what = json_get_text(request, "do", "");
+    struct err err;
+    if (strcmp(what, "status") == 0) {
+        reply_status(d, client);
+    } else if (strcmp(what, "flush") == 0) {
+        flush_request(d, client, request);
+    } else if (strcmp(what, "resync") == 0) {
+        resync_request(d, client, request);
+    } else if (strcmp(what, "reload") == 0) {
+        reload(d, client);
+    } else if (strcmp(what, "ping") == 0) {
+        reply_ping(client);
+    } else {
+        err_set(&err, ERR_USAGE, "this daemon (%s) does not know the request %s", MIRRORD_VERSION,
+            QUOTED(what, strlen(what)));
+        control_fail(client, &err);
+    }
+}
+
+static void on_gone(void *ctx, struct control_client *client)
+{
+    flush_gone(ctx, client);
+}
+
+/* --- beginning --- */
+
+static void raise_limits(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &files) < 0)
+            log_warn("the limit of open files stays low: %s", strerror(errno));
+    }
+}
+
+/* Before any thread is started, so that all of them leave the signals to the loop. */
+static int take_signals(struct daemon *d, struct err *err)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGIO, SIG_IGN); /* a writer that meets a lease */
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    d->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return d->signal_fd < 0 || d->wake_fd < 0 ? err_sys(err, errno, "signals") : 0;
+}
+
+static int locked_elsewhere(int fd, const char *path, struct err *err)
+{
+    char pid[32] = "";
+    ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
+    pid[n > 0 ? strcspn(pid, "\n") : 0] = '\0';
+    return err_set(err, ERR_TEMPORARY, "another mirrord run%s%s holds the state directory (%s)",
+        *pid ? " with pid " : "", pid, path);
+}
+
+static int lock_state(struct daemon *d, struct err *err)
+{
+    char *path CLEANUP_FREE = mem_format("%s/daemon.lock", d->state_dir);
+    char *pid CLEANUP_FREE = mem_format("%d\n", (int)getpid());
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (io_make_path(d->state_dir, 0700, err) < 0)
+        return -1;
+    d->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (d->lock_fd < 0)
+        return err_sys(err, errno, "open %s", path);
+    if (fcntl(d->lock_fd, F_OFD_SETLK, &whole) < 0)
+        return errno == EAGAIN || errno == EACCES ? locked_elsewhere(d->lock_fd, path, err)
+                                                  : err_sys(err, errno, "lock %s", path);
+    if (ftruncate(d->lock_fd, 0) < 0 || pwrite(d->lock_fd, pid, strlen(pid), 0) < 0)
+        return err_sys(err, errno, "write %s", path);
+    return 0;
+}
+
+static int open_parts(struct daemon *d, const struct daemon_plan *plan, struct err *err)
+{
+    struct control_handler handler = {on_request, on_gone, d};
+    struct scan_sink sink = roster_sink;
+    struct scan_options options = {0};
+    sink.ctx = d;
+    if (lock_state(d, err) < 0 || control_open(plan->control, &handler, &d->control, err) < 0)
+        return -1;
+    if (take_signals(d, err) < 0)
+        return -1;
+    return scan_new(&options, &sink, &d->scan, err);
+}
+
+int daemon_new(const struct daemon_plan *plan, const struct daemon_hooks *hooks,
+    struct daemon **out, struct err *err)
+{
+    struct daemon *d = mem_alloc(sizeof *d);
+    d->state_dir = mem_copy_string(plan->state_dir);
+    d->self = mem_copy_string(plan->self);
+    d->hooks = *hooks;
+    d->lock_fd = d->signal_fd = d->wake_fd = -1;
+    pthread_mutex_init(&d->lock, NULL);
+    TAILQ_INIT(&d->peers);
+    TAILQ_INIT(&d->sites);
+    TAILQ_INIT(&d->leaving);
+    TAILQ_INIT(&d->waits);
+    raise_limits();
+    if (open_parts(d, plan, err) < 0) {
+        daemon_free(d);
+        return -1;
+    }
+    *out = d;
+    return 0;
+}
+
+int daemon_apply(struct daemon *d, const struct daemon_plan *plan, struct err *err)
+{
+    return roster_apply(d, plan, err);
+}
+
+/* --- the loop --- */
+
+static void take_signal(struct daemon *d)
+{
+    struct signalfd_siginfo s;
+    while (read(d->signal_fd, &s, sizeof s) == (ssize_t)sizeof s) {
+        if (s.ssi_signo == SIGHUP)
+            reload(d, NULL);
+        else
+            d->stopping = true;
+    }
+}
+
+static size_t count_sites(const struct daemon *d)
+{
+    const struct roster_site *s;
+    size_t n = 0;
+    TAILQ_FOREACH (s, &d->sites, order)
+        n++;
+    return n;
+}
+
+static size_t count_peers(const struct daemon *d)
+{
+    const struct roster_peer *p;
+    size_t n = 0;
+    TAILQ_FOREACH (p, &d->peers, order)
+        n++;
+    return n;
+}
+
+/* Whoever started the daemon may wait for this line, whatever is logged. */
+static void tell_ready(struct daemon *d)
+{
+    size_t sites = count_sites(d), peers = count_peers(d);
+    d->ready = true;
+    fprintf(stderr, "mirrord: ready: %zu site%s, %zu %s\n", sites, sites == 1 ? "" : "s", peers,
+        peers == 1 ? "secondary" : "secondaries");
+    fflush(stderr);
+}
+
+/* Does what is due. Milliseconds until there is more. */
+static unsigned work(struct daemon *d)
+{
+    unsigned wait = roster_tick(d), flushes = flush_tick(d);
+    if (flushes < wait)
+        wait = flushes;
+    if (!d->ready && roster_is_ready(d))
+        tell_ready(d);
+    return !d->ready && wait > READY_MS ? READY_MS : wait;
+}
+
+int daemon_run(struct daemon *d, struct err *err)
+{
+    while (!d->stopping) {
+        struct pollfd p[] = {
+            {.fd = d->signal_fd, .events = POLLIN},
+            {.fd = d->wake_fd, .events = POLLIN},
+            {.fd = control_fd(d->control), .events = POLLIN},
+        };
+        eventfd_t count;
+        if (poll(p, sizeof p / sizeof *p, (int)work(d)) < 0 && errno != EINTR)
+            return err_sys(err, errno, "poll");
+        if (p[0].revents)
+            take_signal(d);
+        if (p[1].revents)
+            eventfd_read(d->wake_fd, &count);
+        if (p[2].revents)
+            control_serve(d->control);
+    }
+    log_info("ending");
+    return 0;
+}
+
+void daemon_free(struct daemon *d)
+{
+    if (!d)
+        return;
+    flush_free(d);
+    control_close(d->control);
+    roster_free(d);
+    scan_free(d->scan);
+    if (d->wake_fd >= 0)
+        close(d->wake_fd);
+    if (d->signal_fd >= 0)
+        close(d->signal_fd);
+    if (d->lock_fd >= 0)
+        close(d->lock_fd);
+    pthread_mutex_destroy(&d->lock);
+    free(d->state_dir);
+    free(d->self);
+    free(d);
+}

@@ -1,0 +1,57 @@
+/*
+ * The daemon: sites that are scanned and watched, peers they are pushed to, the control socket.
+ * It knows nothing of configuration files: command/run.c translates.
+ */
+#ifndef PRIMARY_DAEMON_H
+#define PRIMARY_DAEMON_H
+
+#include "primary/peer.h"
+#include "primary/site.h"
+
+struct daemon;
+
+struct daemon_target { /* one secondary of a site */
+    const char *peer;
+    const char *remote_root; /* NULL: the far end's configuration says */
+};
+
+struct daemon_site {
+    struct site_options options;
+    const struct daemon_target *targets;
+    size_t target_count;
+    uint64_t identity; /* a hash over everything above: equal means unchanged */
+};
+
+/* What should be; strings are the caller's and copied where kept. */
+struct daemon_plan {
+    const char *state_dir;
+    const char *control; /* path of the socket */
+    const char *self;
+    const struct peer_options *peers;
+    size_t peer_count;
+    const struct daemon_site *sites;
+    size_t site_count;
+};
+
+struct daemon_hooks {
+    /* SIGHUP or `mirrord reload`: reads the configuration again and calls daemon_apply. On failure
+     * err says file:line and the old plan stays. */
+    int (*reload)(void *ctx, struct daemon *d, struct err *err);
+    void *ctx;
+};
+
+/* Locks the state directory against a second daemon and opens the control socket (0600; a stale
+ * socket file is replaced, a live one is an error that names it), before any site. */
+int daemon_new(const struct daemon_plan *plan, const struct daemon_hooks *hooks,
+    struct daemon **out, struct err *err);
+
+/* Makes the running set equal to the plan: new sites are opened, scanned and pushed, vanished ones
+ * closed, unchanged ones neither walked nor disconnected. A site that cannot be opened is shown in
+ * status and tried again; it stops none of the others. */
+int daemon_apply(struct daemon *d, const struct daemon_plan *plan, struct err *err);
+
+/* Until SIGTERM or SIGINT: 0. Prints the line with "ready" to standard error once. */
+int daemon_run(struct daemon *d, struct err *err);
+void daemon_free(struct daemon *d);
+
+#endif

@@ -1,0 +1,87 @@
+/*
+ * What the parts of the daemon share: daemon.c (beginning, loop, end), roster.c (which sites and
+ * peers there are), status.c, flush.c (requests that wait). All on the main thread; the roster's
+ * lock is for the scanner's thread, which tells the peers of a site what is owed.
+ */
+#ifndef PRIMARY_DAEMON_IMPL_H
+#define PRIMARY_DAEMON_IMPL_H
+
+#include <pthread.h>
+#include <sys/queue.h>
+
+#include "primary/control.h"
+#include "primary/daemon.h"
+#include "primary/scan.h"
+
+struct roster_peer {
+    TAILQ_ENTRY(roster_peer) order;
+    char *name;
+    char *key; /* all its options: another key is another peer */
+    struct peer *peer;
+};
+
+struct roster_target {
+    char *name;
+    char *remote_root;        /* or NULL */
+    struct roster_peer *peer; /* NULL: none of that name */
+};
+
+/* A site of the plan. */
+struct roster_site {
+    TAILQ_ENTRY(roster_site) order;
+    struct site_options options; /* own copies */
+    struct filter *filter;
+    uint64_t identity;
+    struct roster_target *targets;
+    size_t target_count;
+    struct site *site;        /* NULL: not open */
+    char error[ERR_TEXT_MAX]; /* why not; empty: not tried yet */
+    int64_t error_time;
+    uint64_t open_due_ms;
+};
+
+/* A site that is no longer in the plan, until its last user has let go of it. */
+struct roster_leaving {
+    TAILQ_ENTRY(roster_leaving) order;
+    struct site *site;
+};
+
+struct flush_wait;
+
+struct daemon {
+    char *state_dir, *self;
+    struct daemon_hooks hooks;
+    int lock_fd, signal_fd, wake_fd;
+    bool stopping, ready;
+    struct control *control;
+    struct scan *scan;
+    pthread_mutex_t lock; /* over the lists' shape, sites' pointers and targets */
+    TAILQ_HEAD(, roster_peer) peers;
+    TAILQ_HEAD(, roster_site) sites;
+    TAILQ_HEAD(, roster_leaving) leaving;
+    TAILQ_HEAD(, flush_wait) waits;
+};
+
+/* roster.c */
+int roster_apply(struct daemon *d, const struct daemon_plan *plan, struct err *err);
+/* Opens what is due, lets go of what has left. Milliseconds until there is something to do. */
+unsigned roster_tick(struct daemon *d);
+void roster_free(struct daemon *d); /* stops all peers, closes all sites */
+struct roster_site *roster_find(struct daemon *d, const char *name);   /* or NULL */
+struct roster_site *roster_of(struct daemon *d, const struct site *s); /* or NULL */
+extern const struct scan_sink roster_sink;                             /* ctx: the daemon */
+
+/* Has everything been brought level, as far as it can be reached? */
+bool roster_is_ready(struct daemon *d);
+
+/* status.c */
+struct json *status_json(struct daemon *d);
+
+/* flush.c: requests that are answered later. */
+void flush_request(struct daemon *d, struct control_client *client, const struct json *request);
+void resync_request(struct daemon *d, struct control_client *client, const struct json *request);
+void flush_gone(struct daemon *d, struct control_client *client);
+unsigned flush_tick(struct daemon *d); /* milliseconds until it has to be called again */
+void flush_free(struct daemon *d);
+
+#endif

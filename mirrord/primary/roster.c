@@ -1,0 +1,461 @@
+/*
+ * Which sites and peers there are: made equal to a plan, opened, tried again, and let go of. The
+ * scanner's findings go from here to the peers of each site.
+ */
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "primary/daemon_impl.h"
+
+enum {
+    OPEN_AGAIN_MS = 10000,
+    LEAVING_MS = 20, /* between looks whether a site has been let go of */
+    NOTHING_MS = 60000,
+};
+
+static void on_peer_change(void *ctx)
+{
+    struct daemon *d = ctx;
+    uint64_t one = 1;
+    if (write(d->wake_fd, &one, sizeof one) < 0)
+        return; /* it is awake as it is */
+}
+
+struct roster_site *roster_find(struct daemon *d, const char *name)
+{
+    struct roster_site *s;
+    TAILQ_FOREACH (s, &d->sites, order)
+        if (strcmp(s->options.name, name) == 0)
+            return s;
+    return NULL;
+}
+
+struct roster_site *roster_of(struct daemon *d, const struct site *site)
+{
+    struct roster_site *s;
+    TAILQ_FOREACH (s, &d->sites, order)
+        if (s->site == site)
+            return s;
+    return NULL;
+}
+
+/* --- the scanner's sink: its thread --- */
+
+enum telling { TELL_OWE, TELL_MOVE, TELL_COMPARE, TELL_WAKE };
+
+static void tell(struct daemon *d, enum telling what, struct site *site, struct bytes path,
+    struct bytes to, unsigned flags)
+{
+    pthread_mutex_lock(&d->lock);
+    struct roster_site *s = roster_of(d, site);
+    for (size_t i = 0; s && i < s->target_count; i++) {
+        struct peer *p = s->targets[i].peer ? s->targets[i].peer->peer : NULL;
+        if (p && what == TELL_OWE)
+            peer_owe(p, site, path, flags);
+        else if (p && what == TELL_MOVE)
+            peer_move(p, site, path, to);
+        else if (p && what == TELL_COMPARE)
+            peer_compare(p, site);
+        else if (p)
+            peer_wake(p);
+    }
+    pthread_mutex_unlock(&d->lock);
+}
+
+static void sink_owe(void *ctx, struct site *s, struct bytes path, unsigned flags)
+{
+    log_debug("%s: %s is owed", s->name, QUOTED(path.data, path.len));
+    tell(ctx, TELL_OWE, s, path, (struct bytes){0}, flags);
+}
+
+static void sink_move(void *ctx, struct site *s, struct bytes from, struct bytes to)
+{
+    log_debug(
+        "%s: %s was renamed to %s", s->name, QUOTED(from.data, from.len), QUOTED(to.data, to.len));
+    tell(ctx, TELL_MOVE, s, from, to, 0);
+}
+
+static void sink_compare(void *ctx, struct site *s)
+{
+    tell(ctx, TELL_COMPARE, s, (struct bytes){0}, (struct bytes){0}, 0);
+}
+
+static void sink_changed(void *ctx, struct site *s)
+{
+    tell(ctx, TELL_WAKE, s, (struct bytes){0}, (struct bytes){0}, 0);
+    on_peer_change(ctx);
+}
+
+const struct scan_sink roster_sink = {
+    .owe = sink_owe,
+    .move = sink_move,
+    .compare = sink_compare,
+    .changed = sink_changed,
+};
+
+/* --- peers --- */
+
+static const char *or_empty(const char *s)
+{
+    return s ? s : "";
+}
+
+static char *key_of(const struct peer_options *o)
+{
+    char *key = mem_format("%d\n%s\n%s\n%u\n%s\n%s\n%u\n%d\n%llu\n%s", (int)o->link.transport,
+        or_empty(o->link.host), or_empty(o->link.user), o->link.port, or_empty(o->link.identity),
+        or_empty(o->link.known_hosts), o->link.timeout_ms, o->compress,
+        (unsigned long long)o->bwlimit, or_empty(o->host));
+    for (char *const *a = o->link.argv; a && *a; a++) {
+        char *longer = mem_format("%s\n%s", key, *a);
+        free(key);
+        key = longer;
+    }
+    return key;
+}
+
+static void *stop_peer(void *arg)
+{
+    peer_stop(arg);
+    return NULL;
+}
+
+/* Each may take two seconds to end cleanly: all at once. */
+static void stop_peers(struct roster_peer **peers, size_t count)
+{
+    pthread_t *threads CLEANUP_FREE = mem_array(count, sizeof *threads);
+    bool *started CLEANUP_FREE = mem_array(count, sizeof *started);
+    for (size_t i = 0; i < count; i++)
+        started[i] = pthread_create(&threads[i], NULL, stop_peer, peers[i]->peer) == 0;
+    for (size_t i = 0; i < count; i++) {
+        if (started[i])
+            pthread_join(threads[i], NULL);
+        else
+            peer_stop(peers[i]->peer);
+    }
+    for (size_t i = 0; i < count; i++) {
+        peer_free(peers[i]->peer);
+        free(peers[i]->name);
+        free(peers[i]->key);
+        free(peers[i]);
+    }
+}
+
+static const struct peer_options *planned_peer(const struct daemon_plan *plan, const char *name)
+{
+    for (size_t i = 0; i < plan->peer_count; i++)
+        if (strcmp(plan->peers[i].name, name) == 0)
+            return &plan->peers[i];
+    return NULL;
+}
+
+static bool is_unchanged(const struct roster_peer *p, const struct daemon_plan *plan)
+{
+    const struct peer_options *o = planned_peer(plan, p->name);
+    char *key CLEANUP_FREE = o ? key_of(o) : NULL;
+    return key && strcmp(key, p->key) == 0;
+}
+
+/* No site names it any more from here on. */
+static void detach_peer(struct daemon *d, struct roster_peer *p)
+{
+    struct roster_site *s;
+    pthread_mutex_lock(&d->lock);
+    TAILQ_REMOVE(&d->peers, p, order);
+    TAILQ_FOREACH (s, &d->sites, order)
+        for (size_t i = 0; i < s->target_count; i++)
+            if (s->targets[i].peer == p)
+                s->targets[i].peer = NULL;
+    pthread_mutex_unlock(&d->lock);
+}
+
+static void remove_peers(struct daemon *d, const struct daemon_plan *plan)
+{
+    struct roster_peer *p, *next, **gone CLEANUP_FREE = NULL;
+    size_t count = 0;
+    TAILQ_FOREACH (p, &d->peers, order)
+        count++;
+    gone = mem_array(count, sizeof *gone);
+    count = 0;
+    for (p = TAILQ_FIRST(&d->peers); p; p = next) {
+        next = TAILQ_NEXT(p, order);
+        if (plan && is_unchanged(p, plan))
+            continue;
+        detach_peer(d, p);
+        gone[count++] = p;
+    }
+    stop_peers(gone, count);
+}
+
+static struct roster_peer *find_peer(struct daemon *d, const char *name)
+{
+    struct roster_peer *p;
+    TAILQ_FOREACH (p, &d->peers, order)
+        if (strcmp(p->name, name) == 0)
+            return p;
+    return NULL;
+}
+
+static void add_peer(struct daemon *d, const struct peer_options *o)
+{
+    struct roster_peer *p = mem_alloc(sizeof *p);
+    p->name = mem_copy_string(o->name);
+    p->key = key_of(o);
+    p->peer = peer_new(o);
+    peer_on_change(p->peer, on_peer_change, d);
+    pthread_mutex_lock(&d->lock);
+    TAILQ_INSERT_TAIL(&d->peers, p, order);
+    pthread_mutex_unlock(&d->lock);
+    peer_start(p->peer);
+}
+
+/* --- sites --- */
+
+static struct roster_site *copy_site(const struct daemon_site *from)
+{
+    struct roster_site *s = mem_alloc(sizeof *s);
+    s->filter = filter_copy(from->options.filter);
+    s->identity = from->identity;
+    s->options = from->options;
+    s->options.name = mem_copy_string(from->options.name);
+    s->options.root = mem_copy_string(from->options.root);
+    s->options.state_dir = mem_copy_string(from->options.state_dir);
+    s->options.filter = s->filter;
+    s->target_count = from->target_count;
+    s->targets = mem_array(from->target_count, sizeof *s->targets);
+    for (size_t i = 0; i < from->target_count; i++) {
+        s->targets[i].name = mem_copy_string(from->targets[i].peer);
+        s->targets[i].remote_root = mem_copy_string(from->targets[i].remote_root);
+    }
+    return s;
+}
+
+static void free_site(struct roster_site *s)
+{
+    for (size_t i = 0; i < s->target_count; i++) {
+        free(s->targets[i].name);
+        free(s->targets[i].remote_root);
+    }
+    free(s->targets);
+    free((char *)s->options.name);
+    free((char *)s->options.root);
+    free((char *)s->options.state_dir);
+    filter_free(s->filter);
+    free(s);
+}
+
+/* Peers may still be sending from it: it is kept until they are through. */
+static void remove_site(struct daemon *d, struct roster_site *s)
+{
+    pthread_mutex_lock(&d->lock);
+    TAILQ_REMOVE(&d->sites, s, order);
+    pthread_mutex_unlock(&d->lock);
+    if (s->site) {
+        struct roster_leaving *l = mem_alloc(sizeof *l);
+        for (size_t i = 0; i < s->target_count; i++)
+            if (s->targets[i].peer)
+                peer_remove_site(s->targets[i].peer->peer, s->site);
+        scan_remove(d->scan, s->site);
+        log_info("%s: no longer mirrored from here", s->options.name);
+        l->site = s->site;
+        TAILQ_INSERT_TAIL(&d->leaving, l, order);
+    }
+    free_site(s);
+}
+
+static const struct daemon_site *planned_site(
+    const struct daemon_plan *plan, const struct roster_site *s)
+{
+    for (size_t i = 0; i < plan->site_count; i++)
+        if (strcmp(plan->sites[i].options.name, s->options.name) == 0)
+            return plan->sites[i].identity == s->identity ? &plan->sites[i] : NULL;
+    return NULL;
+}
+
+static void remove_sites(struct daemon *d, const struct daemon_plan *plan)
+{
+    struct roster_site *s, *next;
+    for (s = TAILQ_FIRST(&d->sites); s; s = next) {
+        next = TAILQ_NEXT(s, order);
+        if (!plan || !planned_site(plan, s))
+            remove_site(d, s);
+    }
+}
+
+/* Gives a site the peers of its targets, where it has none yet. */
+static void attach_peers(struct daemon *d, struct roster_site *s)
+{
+    for (size_t i = 0; i < s->target_count; i++) {
+        struct roster_target *t = &s->targets[i];
+        struct roster_peer *p = t->peer ? NULL : find_peer(d, t->name);
+        if (!p || !s->site)
+            continue;
+        peer_add_site(p->peer, s->site, t->remote_root);
+        pthread_mutex_lock(&d->lock);
+        t->peer = p;
+        pthread_mutex_unlock(&d->lock);
+        /* What was found between the two calls has not been told to this peer. */
+        peer_compare(p->peer, s->site);
+    }
+}
+
+static int check_plan(const struct daemon_plan *plan, struct err *err)
+{
+    for (size_t i = 0; i < plan->site_count; i++)
+        for (size_t k = 0; k < plan->sites[i].target_count; k++)
+            if (!planned_peer(plan, plan->sites[i].targets[k].peer))
+                return err_set(err, ERR_USAGE, "site %s: no such host: %s",
+                    plan->sites[i].options.name, plan->sites[i].targets[k].peer);
+    return 0;
+}
+
+int roster_apply(struct daemon *d, const struct daemon_plan *plan, struct err *err)
+{
+    struct roster_site *s;
+    if (check_plan(plan, err) < 0)
+        return -1;
+    remove_sites(d, plan);
+    remove_peers(d, plan);
+    for (size_t i = 0; i < plan->peer_count; i++)
+        if (!find_peer(d, plan->peers[i].name))
+            add_peer(d, &plan->peers[i]);
+    for (size_t i = 0; i < plan->site_count; i++) {
+        if (roster_find(d, plan->sites[i].options.name))
+            continue;
+        s = copy_site(&plan->sites[i]);
+        pthread_mutex_lock(&d->lock);
+        TAILQ_INSERT_TAIL(&d->sites, s, order);
+        pthread_mutex_unlock(&d->lock);
+    }
+    TAILQ_FOREACH (s, &d->sites, order)
+        attach_peers(d, s);
+    return 0;
+}
+
+/* --- opening and letting go --- */
+
+static bool is_leaving(struct daemon *d, const struct roster_site *s)
+{
+    struct roster_leaving *l;
+    TAILQ_FOREACH (l, &d->leaving, order)
+        if (strcmp(l->site->options.root, s->options.root) == 0)
+            return true;
+    return false;
+}
+
+static void open_site(struct daemon *d, struct roster_site *s)
+{
+    struct err err = {0};
+    struct site *site = NULL;
+    if (site_open(&s->options, &site, &err) != 0) {
+        if (strcmp(s->error, err.text) != 0)
+            log_error("%s: %s", s->options.name, err.text);
+        memcpy(s->error, err.text, sizeof s->error);
+        s->error_time = time(NULL);
+        s->open_due_ms = io_now_ms() + OPEN_AGAIN_MS;
+        return;
+    }
+    s->error[0] = '\0';
+    pthread_mutex_lock(&d->lock);
+    s->site = site;
+    pthread_mutex_unlock(&d->lock);
+    scan_add(d->scan, site);
+    attach_peers(d, s);
+}
+
+static void let_go(struct daemon *d)
+{
+    struct roster_leaving *l, *next;
+    for (l = TAILQ_FIRST(&d->leaving); l; l = next) {
+        next = TAILQ_NEXT(l, order);
+        if (atomic_load(&l->site->refs) > 1)
+            continue;
+        site_unref(l->site);
+        TAILQ_REMOVE(&d->leaving, l, order);
+        free(l);
+    }
+}
+
+unsigned roster_tick(struct daemon *d)
+{
+    struct roster_site *s;
+    unsigned wait = NOTHING_MS;
+    let_go(d);
+    uint64_t now = io_now_ms();
+    TAILQ_FOREACH (s, &d->sites, order) {
+        if (s->site)
+            continue;
+        if (is_leaving(d, s)) {
+            wait = wait < LEAVING_MS ? wait : LEAVING_MS;
+            continue;
+        }
+        if (s->open_due_ms <= now) {
+            open_site(d, s);
+            return 0; /* others first: opening may have waited for a lock */
+        }
+        if (s->open_due_ms - now < wait)
+            wait = (unsigned)(s->open_due_ms - now);
+    }
+    return TAILQ_EMPTY(&d->leaving) || wait < LEAVING_MS ? wait : LEAVING_MS;
+}
+
+void roster_free(struct daemon *d)
+{
+    remove_peers(d, NULL);
+    remove_sites(d, NULL);
+    struct roster_leaving *l;
+    while ((l = TAILQ_FIRST(&d->leaving))) {
+        TAILQ_REMOVE(&d->leaving, l, order);
+        site_unref(l->site);
+        free(l);
+    }
+}
+
+/* --- ready --- */
+
+static bool target_is_ready(const struct roster_site *s, const struct roster_target *t)
+{
+    struct peer_status peer;
+    struct peer_site_status at;
+    if (!t->peer)
+        return true;
+    peer_status(t->peer->peer, &peer);
+    if (peer.state != PEER_UP)
+        return peer.reached_once;
+    return peer_site_status(t->peer->peer, s->site, &at) &&
+           (at.state == PEER_SITE_LEVEL || at.state == PEER_SITE_HELD ||
+               at.state == PEER_SITE_FAILED);
+}
+
+static bool site_is_ready(struct daemon *d, const struct roster_site *s)
+{
+    struct scan_status scan;
+    if (!s->site)
+        return s->error[0];
+    if (!scan_status(d->scan, s->site, &scan) || scan.state == SCAN_SCANNING)
+        return false;
+    for (size_t i = 0; scan.state == SCAN_OK && i < s->target_count; i++)
+        if (!target_is_ready(s, &s->targets[i]))
+            return false;
+    return true;
+}
+
+bool roster_is_ready(struct daemon *d)
+{
+    struct roster_peer *p;
+    struct roster_site *s;
+    struct peer_status status;
+    TAILQ_FOREACH (p, &d->peers, order) {
+        peer_status(p->peer, &status);
+        if (!status.reached_once)
+            return false;
+    }
+    TAILQ_FOREACH (s, &d->sites, order)
+        if (!site_is_ready(d, s))
+            return false;
+    return true;
+}

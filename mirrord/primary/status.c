@@ -1,0 +1,153 @@
+/*
+ * The daemon's state as JSON, for people and for programs. The shape is stable: fields are added,
+ * never renamed.
+ *
+ * {"host": text, "version": text, "ready": bool,
+ *  "secondaries": [{"name", "state": "up"|"connecting"|"down", "link": text, "error": text,
+ *     "error_time": seconds, "retry_ms", "bytes_sent", "bytes_received", "batches", "free_bytes",
+ *     "sites_level": how many, "sites": of how many}],
+ *  "sites": [{"name", "root", "state": "ok"|"scanning"|"failed"|"held", "error", "error_time",
+ *     "entries", "bytes", "watches", "unwatched", "unreadable",
+ *     "busy": [paths of files that do not hold still],
+ *     "secondaries": [{"name", "state": "waiting"|"comparing"|"pushing"|"level"|"held"|"failed",
+ *        "owed_paths", "owed_bytes", "behind_ms", "failing", "error", "error_path",
+ *        "error_time"}]}]}
+ *
+ * Texts are empty and numbers 0 where there is nothing to say.
+ */
+#include <string.h>
+
+#include "base/mem.h"
+#include "primary/daemon_impl.h"
+
+static const char *peer_state_name(enum peer_state state)
+{
+    return state == PEER_UP ? "up" : state == PEER_CONNECTING ? "connecting" : "down";
+}
+
+static const char *at_state_name(const struct peer_site_status *at)
+{
+    switch (at->state) {
+    case PEER_SITE_WAITING: return "waiting";
+    case PEER_SITE_COMPARING: return "comparing";
+    case PEER_SITE_PUSHING: return "pushing";
+    case PEER_SITE_LEVEL: return "level";
+    case PEER_SITE_HELD: return "held";
+    case PEER_SITE_FAILED: return "failed";
+    }
+    return "waiting";
+}
+
+static const char *scan_state_name(enum scan_state state)
+{
+    switch (state) {
+    case SCAN_SCANNING: return "scanning";
+    case SCAN_OK: return "ok";
+    case SCAN_HELD: return "held";
+    case SCAN_FAILED: return "failed";
+    }
+    return "failed";
+}
+
+static void set_count(struct json *j, const char *key, uint64_t n)
+{
+    json_set_number(j, key, (double)n);
+}
+
+static struct json *target_json(const struct roster_site *s, const struct roster_target *t)
+{
+    struct peer_site_status at = {.state = PEER_SITE_WAITING};
+    struct json *j = json_object();
+    if (s->site && t->peer)
+        peer_site_status(t->peer->peer, s->site, &at);
+    json_set_text(j, "name", t->name);
+    json_set_text(j, "state", at_state_name(&at));
+    set_count(j, "owed_paths", at.owed_paths);
+    set_count(j, "owed_bytes", at.owed_bytes);
+    set_count(j, "behind_ms", at.behind_ms);
+    set_count(j, "failing", at.failing);
+    json_set_text(j, "error", at.error);
+    json_set_text(j, "error_path", at.error_path);
+    json_set_number(j, "error_time", (double)at.error_time);
+    return j;
+}
+
+static struct json *site_json(struct daemon *d, const struct roster_site *s)
+{
+    struct scan_status *scan CLEANUP_FREE = mem_alloc(sizeof *scan);
+    struct json *j = json_object(), *busy = json_array(), *targets = json_array();
+    bool failed = !s->site && s->error[0];
+    scan->state = failed ? SCAN_FAILED : SCAN_SCANNING;
+    if (s->site)
+        scan_status(d->scan, s->site, scan);
+    json_set_text(j, "name", s->options.name);
+    json_set_name(j, "root", s->options.root, strlen(s->options.root));
+    json_set_text(j, "state", scan_state_name(scan->state));
+    json_set_text(j, "error", failed ? s->error : scan->error);
+    json_set_number(j, "error_time", failed ? (double)s->error_time : 0);
+    set_count(j, "entries", scan->entries);
+    set_count(j, "bytes", scan->bytes);
+    set_count(j, "watches", scan->watches);
+    set_count(j, "unwatched", scan->unwatched);
+    set_count(j, "unreadable", scan->unreadable);
+    for (size_t i = 0; i < scan->busy_count; i++)
+        json_append_text(busy, scan->busy[i]);
+    json_set_json(j, "busy", busy);
+    for (size_t i = 0; i < s->target_count; i++)
+        json_append_json(targets, target_json(s, &s->targets[i]));
+    json_set_json(j, "secondaries", targets);
+    return j;
+}
+
+static void count_level(struct daemon *d, const struct roster_peer *p, struct json *j)
+{
+    struct roster_site *s;
+    struct peer_site_status at;
+    uint64_t sites = 0, level = 0;
+    TAILQ_FOREACH (s, &d->sites, order)
+        for (size_t i = 0; i < s->target_count; i++) {
+            if (strcmp(s->targets[i].name, p->name) != 0)
+                continue;
+            sites++;
+            level += s->site && peer_site_status(p->peer, s->site, &at) &&
+                     at.state == PEER_SITE_LEVEL && at.failing == 0;
+        }
+    set_count(j, "sites_level", level);
+    set_count(j, "sites", sites);
+}
+
+static struct json *peer_json(struct daemon *d, const struct roster_peer *p)
+{
+    struct peer_status status;
+    struct json *j = json_object();
+    peer_status(p->peer, &status);
+    json_set_text(j, "name", p->name);
+    json_set_text(j, "state", peer_state_name(status.state));
+    json_set_text(j, "link", status.kind);
+    json_set_text(j, "error", status.error);
+    json_set_number(j, "error_time", (double)status.error_time);
+    set_count(j, "retry_ms", status.retry_ms);
+    set_count(j, "bytes_sent", status.bytes_sent);
+    set_count(j, "bytes_received", status.bytes_received);
+    set_count(j, "batches", status.batches);
+    set_count(j, "free_bytes", status.free_bytes);
+    count_level(d, p, j);
+    return j;
+}
+
+struct json *status_json(struct daemon *d)
+{
+    struct json *j = json_object(), *peers = json_array(), *sites = json_array();
+    struct roster_peer *p;
+    struct roster_site *s;
+    json_set_text(j, "host", d->self ? d->self : "");
+    json_set_text(j, "version", MIRRORD_VERSION);
+    json_set_bool(j, "ready", d->ready);
+    TAILQ_FOREACH (p, &d->peers, order)
+        json_append_json(peers, peer_json(d, p));
+    TAILQ_FOREACH (s, &d->sites, order)
+        json_append_json(sites, site_json(d, s));
+    json_set_json(j, "secondaries", peers);
+    json_set_json(j, "sites", sites);
+    return j;
+}

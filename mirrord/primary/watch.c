@@ -1,0 +1,167 @@
+/* One inotify instance and its two maps, watch descriptor ↔ directory number; see watch.h. Knows
+ * nothing of events, paths or the manifest. */
+#include "primary/watch.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "primary/number_map.h"
+
+/* No IN_DONT_FOLLOW: the link /proc/self/fd/N has to be followed, and leads to what was opened. */
+enum {
+    TREE_MASK = IN_CREATE | IN_DELETE | IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB | IN_MOVED_FROM |
+                IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR | IN_EXCL_UNLINK,
+    COOKIE_MASK = IN_CREATE | IN_ONLYDIR,
+};
+
+struct watch {
+    int fd;
+    struct number_map by_wd;
+    struct number_map by_dir;
+};
+
+int watch_new(struct watch **out, struct err *err)
+{
+    int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    if (fd < 0 && errno == EMFILE)
+        return err_set(err, ERR_TEMPORARY,
+            "no inotify instance is left: raise the sysctl fs.inotify.max_user_instances (or the "
+            "limit of open files)");
+    if (fd < 0)
+        return err_sys(err, errno, "inotify");
+    struct watch *w = mem_alloc(sizeof *w);
+    w->fd = fd;
+    *out = w;
+    return 0;
+}
+
+void watch_free(struct watch *w)
+{
+    if (!w)
+        return;
+    close(w->fd);
+    number_map_free(&w->by_wd);
+    number_map_free(&w->by_dir);
+    free(w);
+}
+
+int watch_fd(const struct watch *w)
+{
+    return w->fd;
+}
+
+static int add(struct watch *w, int dirfd, uint32_t mask)
+{
+    char path[sizeof "/proc/self/fd/" + 16];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", dirfd);
+    return inotify_add_watch(w->fd, path, mask);
+}
+
+static int refused(const struct watch *w, struct err *err)
+{
+    if (errno != ENOSPC)
+        return err_sys(err, errno, "watch");
+    err_set(err, ERR_TEMPORARY,
+        "no inotify watch is left (%zu in use here): raise the sysctl fs.inotify.max_user_watches",
+        watch_count(w));
+    return WATCH_FULL;
+}
+
+/* Cuts the tie of a number or a descriptor to what it was paired with. */
+static void untie(struct watch *w, uint64_t wd, uint64_t dir)
+{
+    number_map_remove(&w->by_wd, wd);
+    number_map_remove(&w->by_dir, dir);
+}
+
+static uint64_t tie(struct watch *w, int wd, uint64_t dir)
+{
+    uint64_t before = number_map_get(&w->by_wd, (uint64_t)wd);
+    uint64_t old_wd = number_map_get(&w->by_dir, dir);
+    if (before == dir)
+        return 0;
+    if (before)
+        untie(w, (uint64_t)wd, before);
+    if (old_wd) { /* the number stands for another inode now */
+        untie(w, old_wd, dir);
+        inotify_rm_watch(w->fd, (int)old_wd);
+    }
+    number_map_put(&w->by_wd, (uint64_t)wd, dir);
+    number_map_put(&w->by_dir, dir, (uint64_t)wd);
+    return before;
+}
+
+int watch_add(struct watch *w, int dirfd, uint64_t dir, uint64_t *before, struct err *err)
+{
+    int wd = add(w, dirfd, TREE_MASK);
+    if (wd < 0)
+        return refused(w, err);
+    *before = tie(w, wd, dir);
+    return WATCH_ADDED;
+}
+
+int watch_add_cookies(struct watch *w, int dirfd, struct err *err)
+{
+    int wd = add(w, dirfd, COOKIE_MASK);
+    if (wd < 0)
+        return refused(w, err);
+    tie(w, wd, WATCH_COOKIES);
+    return WATCH_ADDED;
+}
+
+uint64_t watch_claim(struct watch *w, int dirfd)
+{
+    int wd = add(w, dirfd, TREE_MASK);
+    return wd < 0 ? 0 : watch_dir(w, wd);
+}
+
+uint64_t watch_dir(const struct watch *w, int wd)
+{
+    return number_map_get(&w->by_wd, (uint64_t)wd);
+}
+
+bool watch_has(const struct watch *w, uint64_t dir)
+{
+    return number_map_get(&w->by_dir, dir) != 0;
+}
+
+size_t watch_count(const struct watch *w)
+{
+    return w->by_dir.count;
+}
+
+void watch_forget(struct watch *w, int wd)
+{
+    uint64_t dir = watch_dir(w, wd);
+    if (dir)
+        untie(w, (uint64_t)wd, dir);
+}
+
+void watch_drop_wd(struct watch *w, int wd)
+{
+    watch_forget(w, wd);
+    inotify_rm_watch(w->fd, wd);
+}
+
+void watch_drop(struct watch *w, uint64_t dir)
+{
+    uint64_t wd = number_map_get(&w->by_dir, dir);
+    if (wd)
+        watch_drop_wd(w, (int)wd);
+}
+
+void watch_sweep(struct watch *w, bool (*keep)(void *ctx, uint64_t dir), void *ctx)
+{
+    size_t count = 0;
+    uint64_t *stale CLEANUP_FREE = mem_array(w->by_dir.count, sizeof *stale);
+    uint64_t dir, wd;
+    for (size_t at = 0; number_map_each(&w->by_dir, &at, &dir, &wd);)
+        if (dir != WATCH_COOKIES && !keep(ctx, dir))
+            stale[count++] = dir;
+    for (size_t i = 0; i < count; i++)
+        watch_drop(w, stale[i]);
+}

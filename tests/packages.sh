@@ -1,0 +1,28 @@
+# shellcheck shell=sh disable=SC2034
+# Sourced by tests/run.sh and examples/demo.sh: what mirrord is built from, and how it gets here.
+
+packages_build="gcc libc6-dev meson ninja-build pkg-config python3 librsync-dev libssh2-1-dev
+ libxxhash-dev liblmdb-dev libzstd-dev libconfuse-dev libcjson-dev"
+packages_ssh="openssh-server openssh-client procps"
+
+# Installs those of the named packages that are missing. On another system than Debian they are taken
+# for granted: meson says what is not there.
+packages_need() {
+    command -v dpkg-query >/dev/null || return 0
+    missing=
+    for package in "$@"; do
+        case $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) in
+        *" installed") ;;
+        *) missing="$missing $package" ;;
+        esac
+    done
+    [ -n "$missing" ] || return 0
+    echo "installing:$missing"
+    as_root=
+    [ "$(id -u)" = 0 ] || as_root=sudo
+    export DEBIAN_FRONTEND=noninteractive
+    $as_root apt-get -qq update
+    # shellcheck disable=SC2086 # a list
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
+        $missing >/dev/null
+}

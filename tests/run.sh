@@ -1,0 +1,38 @@
+#!/bin/sh
+# Builds mirrord with gcc and with clang and its sanitizers, warnings being errors, and runs every test
+# with both. Installs what is missing, works in a temporary directory, and ends with one line:
+# how many tests passed and failed. Usage: sh tests/run.sh
+set -eu
+exec </dev/null
+export CI=true
+top=$(cd "$(dirname "$0")/.." && pwd)
+. "$top/tests/packages.sh"
+
+# shellcheck disable=SC2086 # lists
+packages_need $packages_build $packages_ssh clang llvm libclang-rt-14-dev libcmocka-dev rsync acl mandoc
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' HUP INT TERM
+broken=
+
+# NAME COMPILER [MESON OPTIONS…]: builds in $work/NAME and runs the tests. What does not build
+# counts as one failure.
+suite() {
+    name=$1 compiler=$2
+    shift 2
+    echo "== $name"
+    if ! CC=$compiler meson setup "$work/$name" "$top" -Dwerror=true "$@" >"$work/$name.log" 2>&1 ||
+        ! meson compile -C "$work/$name" >>"$work/$name.log" 2>&1; then
+        tail -n 60 "$work/$name.log"
+        broken="$broken $name"
+        return
+    fi
+    meson test -C "$work/$name" --no-rebuild --print-errorlogs || true
+}
+
+suite gcc gcc
+suite clang-sanitizers clang -Db_sanitize=address,undefined -Db_lundef=false
+
+# shellcheck disable=SC2086 # a list
+python3 -B "$top/tests/summary.py" "$work" $broken
