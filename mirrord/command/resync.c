@@ -368,32 +368,59 @@ static void resync_sites(struct request *r, const struct config *c, struct err *
     }
 }
 
-/* A daemon that runs holds the sites: it does the work. 0 done, 1 there is none, -1. */
-static int ask_daemon(struct request *r, const struct config *c, struct err *err)
+static int ask(const char *path, struct json *request, struct json **reply, struct err *err)
 {
-    struct json *request = json_object(), *reply = NULL, *hosts = json_array();
-    json_set_text(request, "do", "resync");
+    enum { FOR_EVER = 0 };
+    int r = control_client_ask(path, request, FOR_EVER, reply, err);
+    json_free(request);
+    return r;
+}
+
+static struct json *request_of(const struct request *r, const char *what)
+{
+    struct json *request = json_object();
+    json_set_text(request, "do", what);
     if (r->operand_count > 0)
         json_set_text(request, "site", r->operands[0]);
+    return request;
+}
+
+/* The daemon compares; what a flush waits for is the end of that. */
+static int level_by_daemon(struct request *r, const char *path, struct err *err)
+{
+    enum { DAY_MS = 24 * 60 * 60 * 1000 };
+    struct json *request = request_of(r, "resync"), *hosts = json_array(), *reply = NULL;
     for (int i = 1; i < r->operand_count; i++)
         json_append_text(hosts, r->operands[i]);
     json_set_json(request, "hosts", hosts);
-    struct json *ping = json_object();
-    json_set_text(ping, "do", "ping");
+    if (ask(path, request, &reply, err) < 0)
+        return -1;
+    json_free(reply);
+    reply = NULL;
+    request = request_of(r, "flush");
+    json_set_number(request, "timeout_ms", DAY_MS);
+    if (ask(path, request, &reply, err) < 0)
+        return -1;
+    bool level = json_get_bool(reply, "level", false);
+    json_free(reply);
+    if (!level)
+        return err_set(err, ERR_BEHIND, "not all secondaries are level: see mirrord status");
+    if (r->verbosity >= 0)
+        puts("level (the running daemon did it)");
+    return 0;
+}
+
+/* A daemon that runs holds the sites: it does the work. 0 done, 1 there is none, -1. */
+static int ask_daemon(struct request *r, const struct config *c, struct err *err)
+{
     const char *path = r->control ? r->control : c->control;
-    int alive = control_client_ask(path, ping, 5000, &reply, err);
+    struct json *ping = json_object(), *reply = NULL;
+    struct err ignored;
+    json_set_text(ping, "do", "ping");
+    int alive = control_client_ask(path, ping, 5000, &reply, &ignored);
     json_free(ping);
     json_free(reply);
-    int result = 1;
-    if (alive == 0) {
-        reply = NULL;
-        result = control_client_ask(path, request, 0, &reply, err);
-        if (result == 0 && r->verbosity >= 0)
-            puts("the running daemon compares and levels it: see mirrord status");
-        json_free(reply);
-    }
-    json_free(request);
-    return result;
+    return alive == 0 ? level_by_daemon(r, path, err) : 1;
 }
 
 static int with_configuration(struct request *r, struct err *err)

@@ -44,7 +44,7 @@ static uint64_t known_elsewhere(struct look *l, int fd)
 static enum examine_outcome put_renamed(struct look *l, uint64_t number)
 {
     struct hint_key to = {l->dir, l->name};
-    int moved = rename_directory(l->s, l->t, number, to, &l->err);
+    int moved = rename_directory(l->s, l->t, number, l->st.st_ino, to, &l->err);
     if (moved < 0)
         return examine_failed(l);
     if (moved == 0)
@@ -60,6 +60,9 @@ static enum examine_outcome put_new(struct look *l)
     bool was_dir = l->known && l->record.entry.type == ENTRY_DIR;
     if (examine_put(l, 0) < 0)
         return examine_failed(l);
+    /* The number stands for the new one: what happens to the old one is no news about it. */
+    if (was_dir && l->s->watch)
+        watch_drop(l->s->watch, l->record.dir);
     examine_owe(l, 0);
     rescan_subtree(l->s, l->record.dir, !was_dir);
     return EXAMINE_DONE;

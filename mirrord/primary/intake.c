@@ -118,7 +118,7 @@ static int follow_move(
     if (!p)
         return 0;
     p->cookie = 0;
-    return rename_directory(s, t, number, p->to, err);
+    return rename_directory(s, t, number, 0, p->to, err);
 }
 
 /* The event names the directory that was renamed, just behind the two that name its names: so it
@@ -188,6 +188,8 @@ static void take_event(struct intake *in, const struct inotify_event *e)
         rescan_start(s, false);
         return;
     }
+    if (!watch_owns(s->watch, e->wd))
+        return;
     uint64_t dir = watch_dir(s->watch, e->wd);
     if (e->mask & IN_IGNORED)
         watch_forget(s->watch, e->wd);

@@ -19,7 +19,7 @@ enum {
 
 struct reader_source {
     LIST_ENTRY(reader_source) order;
-    uint64_t id;
+    uint64_t id; /* of the descriptor: the same for those that share it */
     int fd;
     struct buf pending;
     bool overflowed;
@@ -35,18 +35,26 @@ struct reader {
     void *ctx;
 };
 
-static bool drain(struct reader_source *s)
+static void keep(struct reader_source *s, const uint8_t *piece, size_t n)
+{
+    s->overflowed |= buf_len(&s->pending) + n > READER_MAX;
+    if (!s->overflowed)
+        buf_append(&s->pending, piece, n);
+}
+
+/* Reads all there is, for every source of this descriptor; `first` is the first of them. */
+static bool drain(struct reader_source *first)
 {
     uint8_t piece[PIECE];
     bool any = false;
     for (;;) {
-        ssize_t n = read(s->fd, piece, sizeof piece);
+        ssize_t n = read(first->fd, piece, sizeof piece);
         if (n <= 0)
             return any;
         any = true;
-        s->overflowed |= buf_len(&s->pending) + (size_t)n > READER_MAX;
-        if (!s->overflowed)
-            buf_append(&s->pending, piece, (size_t)n);
+        for (struct reader_source *s = first; s; s = LIST_NEXT(s, order))
+            if (s->id == first->id)
+                keep(s, piece, (size_t)n);
     }
 }
 
@@ -56,8 +64,7 @@ static bool drain_by_id(struct reader *r, uint64_t id)
     struct reader_source *s;
     bool any = false;
     pthread_mutex_lock(&r->lock);
-    LIST_FOREACH(s, &r->sources, order)
-    {
+    LIST_FOREACH (s, &r->sources, order) {
         if (s->id == id) {
             any = drain(s);
             break;
@@ -158,13 +165,29 @@ int reader_add(struct reader *r, int fd, struct reader_source **out, struct err 
     return 0;
 }
 
+struct reader_source *reader_share(struct reader *r, const struct reader_source *with)
+{
+    struct reader_source *s = mem_alloc(sizeof *s);
+    s->fd = with->fd;
+    s->id = with->id;
+    pthread_mutex_lock(&r->lock);
+    LIST_INSERT_HEAD(&r->sources, s, order);
+    pthread_mutex_unlock(&r->lock);
+    return s;
+}
+
 void reader_remove(struct reader *r, struct reader_source *s)
 {
     if (!s)
         return;
-    epoll_ctl(r->epoll, EPOLL_CTL_DEL, s->fd, NULL);
     pthread_mutex_lock(&r->lock);
     LIST_REMOVE(s, order);
+    bool shared = false;
+    for (struct reader_source *other = LIST_FIRST(&r->sources); other;
+         other = LIST_NEXT(other, order))
+        shared |= other->id == s->id;
+    if (!shared)
+        epoll_ctl(r->epoll, EPOLL_CTL_DEL, s->fd, NULL);
     pthread_mutex_unlock(&r->lock);
     buf_free(&s->pending);
     free(s);

@@ -22,6 +22,9 @@ void reader_free(struct reader *r); /* ends the thread; its sources are freed; N
 int reader_add(struct reader *r, int fd, struct reader_source **out, struct err *err);
 void reader_remove(struct reader *r, struct reader_source *s); /* NULL is fine */
 
+/* Another source that gets all that comes to this one's descriptor, from now on. */
+struct reader_source *reader_share(struct reader *r, const struct reader_source *with);
+
 /* Moves what has come into `out` (cleared first). True: more than READER_MAX came without being
  * taken and was thrown away, what is in `out` is what came before. */
 bool reader_take(struct reader *r, struct reader_source *s, struct buf *out);

@@ -24,7 +24,7 @@ static struct bytes fresh_path(const struct rename *m)
 }
 
 /* Where the manifest has it. */
-static int find_old(struct rename *m, uint64_t number, struct err *err)
+static int find_old(struct rename *m, uint64_t number, uint64_t inode, struct err *err)
 {
     struct record r;
     uint64_t above = 0;
@@ -32,7 +32,7 @@ static int find_old(struct rename *m, uint64_t number, struct err *err)
     if (found <= 0 || m->old_len == 0)
         return found < 0 ? -1 : 0;
     found = manifest_lookup(m->t, old_path(m), &r, &above, err);
-    if (found <= 0 || r.dir != number)
+    if (found <= 0 || r.dir != number || (inode && r.validators.inode != inode))
         return found < 0 ? -1 : 0;
     m->from = (struct hint_key){above, path_name(old_path(m))};
     return 1;
@@ -59,11 +59,11 @@ static int find_new(struct rename *m, struct err *err)
     return found < 0 ? -1 : !found;
 }
 
-int rename_directory(struct scan_site *s, struct manifest_txn *t, uint64_t number,
+int rename_directory(struct scan_site *s, struct manifest_txn *t, uint64_t number, uint64_t inode,
     struct hint_key to, struct err *err)
 {
     struct rename m = {.s = s, .t = t, .to = to};
-    int fits = find_old(&m, number, err);
+    int fits = find_old(&m, number, inode, err);
     if (fits > 0)
         fits = find_new(&m, err);
     if (fits <= 0)

@@ -161,6 +161,9 @@ static void on_changed(
         s->sweep_due_ms = s->sweep_due_ms ? s->sweep_due_ms : io_now_ms();
         rescan_note_lost(s, path);
     }
+    if (was_dir && after && after->dir && s->watch &&
+        before->validators.inode != after->validators.inode)
+        watch_drop(s->watch, after->dir); /* another directory has the number now */
     if (!was_dir && after && after->entry.type == ENTRY_DIR)
         j->compare |= set_find(s->lost, path.data, path.len) != NULL;
     if (j->initial || !differs(before, after))
@@ -238,22 +241,11 @@ static void tell_many(struct scan_site *s, struct rescan_job *j)
         s->scan->sink.compare(s->scan->sink.ctx, s->site);
 }
 
-static bool root_is_there(struct scan_site *s)
-{
-    if (root_in_place(s->site->root))
-        return true;
-    scan_hold(s, SCAN_HELD,
-        "the root %s is not the directory that it was: nothing is deleted while it is missing, "
-        "unmounted or replaced",
-        root_path(s->site->root));
-    return false;
-}
-
 /* WALK_MORE, WALK_DONE; -1: the site is held and the job gone. */
 static int step(struct scan_site *s, struct rescan_job *j)
 {
     struct err err;
-    if (!root_is_there(s))
+    if (!scan_root_in_place(s))
         return -1;
     int more = walk_step(j->walk, STEP_MS, &err);
     if (more < 0) {

@@ -22,9 +22,10 @@
 enum {
     RESCAN_MS = 3600 * 1000,
     UNWATCHED_MS = 60 * 1000,
-    PUBLISH_MS = 200, /* how old published status may get */
-    BUSY_MS = 30000,  /* a file that does not hold still for so long is shown */
-    BARRIER_MS = 10,  /* how often a flush is looked at while nothing else happens */
+    PUBLISH_MS = 200,     /* how old published status may get */
+    BUSY_MS = 30000,      /* a file that does not hold still for so long is shown */
+    BARRIER_MS = 10,      /* how often a flush is looked at while nothing else happens */
+    ROOT_CHECK_MS = 2000, /* a root that is renamed away gives no event in it */
     IDLE_MAX_MS = 60000,
 };
 
@@ -213,6 +214,18 @@ void scan_hold(struct scan_site *s, enum scan_state state, const char *fmt, ...)
     s->scan->sink.changed(s->scan->sink.ctx, s->site);
 }
 
+bool scan_root_in_place(struct scan_site *s)
+{
+    s->root_due_ms = io_now_ms() + ROOT_CHECK_MS;
+    if (root_in_place(s->site->root))
+        return true;
+    scan_hold(s, SCAN_HELD,
+        "the root %s is not the directory that it was: nothing is sent or deleted while it is "
+        "missing, unmounted or replaced",
+        root_path(s->site->root));
+    return false;
+}
+
 void scan_trouble(struct scan_site *s, const struct err *err)
 {
     scan_hold(s, SCAN_FAILED, "%s", err->text);
@@ -280,18 +293,41 @@ static int watch_cookies(struct scan_site *s, struct err *err)
     return watch_add_cookies(s->watch, fd, err) == WATCH_ADDED ? 0 : -1;
 }
 
+/* The site whose inotify instance the fewest share, other than this one. */
+static struct scan_site *least_shared(struct scan_site *than)
+{
+    struct scan_site *s, *best = NULL;
+    TAILQ_FOREACH (s, &than->scan->sites, order)
+        if (s != than && s->watch && s->source &&
+            (!best || watch_sharers(s->watch) < watch_sharers(best->watch)))
+            best = s;
+    return best;
+}
+
+/* An instance of its own as long as there are any, then another site's. */
+static int open_watch(struct scan_site *s, struct err *err)
+{
+    int r = watch_new(&s->watch, err);
+    struct scan_site *other = r == WATCH_NO_INSTANCE ? least_shared(s) : NULL;
+    if (r == 0)
+        return reader_add(s->scan->reader, watch_fd(s->watch), &s->source, err);
+    if (!other)
+        return -1;
+    s->watch = watch_share(other->watch);
+    s->source = reader_share(s->scan->reader, other->source);
+    return 0;
+}
+
 /* A site that cannot be watched is looked through at an interval. */
 static void start_watching(struct scan_site *s)
 {
     struct err err;
-    if (watch_new(&s->watch, &err) < 0) {
-        s->watch = NULL;
-    } else if (watch_cookies(s, &err) == 0 &&
-               reader_add(s->scan->reader, watch_fd(s->watch), &s->source, &err) == 0) {
+    if (open_watch(s, &err) == 0 && watch_cookies(s, &err) == 0)
         return;
-    }
     log_warn("%s: it is not watched, but looked through every %llu s: %s", s->site->name,
         (unsigned long long)s->scan->options.unwatched_ms / 1000, err.text);
+    reader_remove(s->scan->reader, s->source);
+    s->source = NULL;
     watch_free(s->watch);
     s->watch = NULL;
 }
@@ -413,6 +449,8 @@ static void work_on(struct scan_site *s)
         retry(s);
     intake_run(s);
     scan_send(s);
+    if (scan_is_up(s) && (batch_count(s->batch) > 0 || now >= s->root_due_ms))
+        scan_root_in_place(s); /* what is held has nothing left to do below */
     if (scan_is_up(s)) {
         answers_run(s);
         scan_send(s);
@@ -449,6 +487,8 @@ static uint64_t next_due(const struct scan_site *s, uint64_t now)
         due = s->sweep_due_ms;
     if (links_due(s) < due)
         due = links_due(s);
+    if (s->root_due_ms < due)
+        due = s->root_due_ms;
     return !s->whole && s->rescan_due_ms < due ? s->rescan_due_ms : due;
 }
 

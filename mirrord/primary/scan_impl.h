@@ -73,6 +73,7 @@ struct scan_site {
     bool compare;             /* when it is done, whatever it found */
     uint64_t rescan_due_ms;   /* periodic */
     uint64_t sweep_due_ms;    /* of watches whose directories have left; 0: none */
+    uint64_t root_due_ms;     /* when to see whether the root is still what it was */
     uint64_t retry_due_ms;    /* of a site held or failed; 0: it is neither */
     bool unwatched_told;
     bool periodic; /* the whole walk is by the clock: nobody waits for it */
@@ -108,6 +109,9 @@ struct scan {
 void scan_hold(struct scan_site *s, enum scan_state state, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Is the root still the directory that was opened? False: the site is held. */
+bool scan_root_in_place(struct scan_site *s);
+
 /* The manifest or the disk failed in a way that leaves doubt about everything: log, walk again. */
 void scan_trouble(struct scan_site *s, const struct err *err);
 
@@ -121,9 +125,9 @@ void intake_run(struct scan_site *s);
 /* examine.c: looks at what is due, for some milliseconds. */
 void examine_run(struct scan_site *s);
 
-/* rename.c: directory `number` is now at `to`: in the manifest, and told. 1; 0 when the manifest
- * does not fit that (whoever asks hints at both names anyway); -1. */
-int rename_directory(struct scan_site *s, struct manifest_txn *t, uint64_t number,
+/* rename.c: directory `number` (of this inode; 0: any) is now at `to`: in the manifest, and told.
+ * 1; 0 when the manifest does not fit that (whoever asks hints at both names anyway); -1. */
+int rename_directory(struct scan_site *s, struct manifest_txn *t, uint64_t number, uint64_t inode,
     struct hint_key to, struct err *err);
 
 /* A file of at least this size is moved rather than sent again. */

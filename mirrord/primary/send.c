@@ -352,9 +352,28 @@ static bool nameless(const struct push_site *ps, const struct sight *s, struct e
     return true;
 }
 
+/* A root that was moved away is not what its path says any more, though it is still open. */
+static bool in_place(struct push_site *ps)
+{
+    if (root_in_place(ps->site->root))
+        return true;
+    struct err err;
+    err_set(&err, ERR_REFUSED,
+        "the root %s is not the directory that it was: nothing is sent or deleted while it is "
+        "missing, unmounted or replaced",
+        root_path(ps->site->root));
+    push_site_error(ps, &err, (struct bytes){0});
+    ps->state = PUSH_HELD;
+    return false;
+}
+
 /* Sends the newest state of one path. */
 void send_owed(struct push *p, struct lane *lane, struct push_site *ps, struct owed *o)
 {
+    if (!lane->filling && !in_place(ps)) { /* looked at once a batch */
+        queue_retry(p->o->queue, o, LATER_MS, LATER_MAX, NULL);
+        return;
+    }
     struct sight s;
     struct err err;
     int r = look(p, ps, queue_path(o), &s, &err);

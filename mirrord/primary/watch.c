@@ -18,32 +18,78 @@ enum {
     COOKIE_MASK = IN_CREATE | IN_ONLYDIR,
 };
 
-struct watch {
+struct instance {
     int fd;
+    unsigned users;
+    uint64_t last_id;
+    struct number_map owners; /* descriptor → id of the user it belongs to */
+};
+
+struct watch {
+    struct instance *instance;
+    uint64_t id;
     struct number_map by_wd;
     struct number_map by_dir;
 };
 
+static struct watch *join(struct instance *i)
+{
+    struct watch *w = mem_alloc(sizeof *w);
+    w->instance = i;
+    w->id = ++i->last_id;
+    i->users++;
+    return w;
+}
+
 int watch_new(struct watch **out, struct err *err)
 {
     int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-    if (fd < 0 && errno == EMFILE)
-        return err_set(err, ERR_TEMPORARY,
+    if (fd < 0 && errno == EMFILE) {
+        err_set(err, ERR_TEMPORARY,
             "no inotify instance is left: raise the sysctl fs.inotify.max_user_instances (or the "
             "limit of open files)");
+        return WATCH_NO_INSTANCE;
+    }
     if (fd < 0)
         return err_sys(err, errno, "inotify");
-    struct watch *w = mem_alloc(sizeof *w);
-    w->fd = fd;
-    *out = w;
+    struct instance *i = mem_alloc(sizeof *i);
+    i->fd = fd;
+    *out = join(i);
     return 0;
+}
+
+struct watch *watch_share(struct watch *other)
+{
+    return join(other->instance);
+}
+
+unsigned watch_sharers(const struct watch *w)
+{
+    return w->instance->users;
+}
+
+/* What the site watched goes; the last one closes the instance. */
+static void leave(struct watch *w)
+{
+    struct instance *i = w->instance;
+    uint64_t wd, dir;
+    if (--i->users == 0) {
+        close(i->fd);
+        number_map_free(&i->owners);
+        free(i);
+        return;
+    }
+    for (size_t at = 0; number_map_each(&w->by_wd, &at, &wd, &dir);) {
+        number_map_remove(&i->owners, wd);
+        inotify_rm_watch(i->fd, (int)wd);
+    }
 }
 
 void watch_free(struct watch *w)
 {
     if (!w)
         return;
-    close(w->fd);
+    leave(w);
     number_map_free(&w->by_wd);
     number_map_free(&w->by_dir);
     free(w);
@@ -51,14 +97,29 @@ void watch_free(struct watch *w)
 
 int watch_fd(const struct watch *w)
 {
-    return w->fd;
+    return w->instance->fd;
+}
+
+bool watch_owns(const struct watch *w, int wd)
+{
+    uint64_t owner = number_map_get(&w->instance->owners, (uint64_t)wd);
+    return owner == 0 || owner == w->id;
 }
 
 static int add(struct watch *w, int dirfd, uint32_t mask)
 {
     char path[sizeof "/proc/self/fd/" + 16];
     snprintf(path, sizeof path, "/proc/self/fd/%d", dirfd);
-    return inotify_add_watch(w->fd, path, mask);
+    int wd = inotify_add_watch(w->instance->fd, path, mask);
+    if (wd >= 0)
+        number_map_put(&w->instance->owners, (uint64_t)wd, w->id);
+    return wd;
+}
+
+static void remove_watch(struct watch *w, int wd)
+{
+    number_map_remove(&w->instance->owners, (uint64_t)wd);
+    inotify_rm_watch(w->instance->fd, wd);
 }
 
 static int refused(const struct watch *w, struct err *err)
@@ -88,7 +149,7 @@ static uint64_t tie(struct watch *w, int wd, uint64_t dir)
         untie(w, (uint64_t)wd, before);
     if (old_wd) { /* the number stands for another inode now */
         untie(w, old_wd, dir);
-        inotify_rm_watch(w->fd, (int)old_wd);
+        remove_watch(w, (int)old_wd);
     }
     number_map_put(&w->by_wd, (uint64_t)wd, dir);
     number_map_put(&w->by_dir, dir, (uint64_t)wd);
@@ -139,12 +200,13 @@ void watch_forget(struct watch *w, int wd)
     uint64_t dir = watch_dir(w, wd);
     if (dir)
         untie(w, (uint64_t)wd, dir);
+    number_map_remove(&w->instance->owners, (uint64_t)wd);
 }
 
 void watch_drop_wd(struct watch *w, int wd)
 {
     watch_forget(w, wd);
-    inotify_rm_watch(w->fd, wd);
+    remove_watch(w, wd);
 }
 
 void watch_drop(struct watch *w, uint64_t dir)

@@ -18,10 +18,21 @@ struct watch;
 /* No number of a directory of the tree: the directory that flush's cookies appear in. */
 #define WATCH_COOKIES UINT64_MAX
 
-/* Fails with a text that names fs.inotify.max_user_instances where that is the reason. */
+enum { WATCH_NO_INSTANCE = 1 };
+
+/* WATCH_NO_INSTANCE: none is left; err names fs.inotify.max_user_instances. */
 int watch_new(struct watch **out, struct err *err);
+
+/* Another site's watches in the instance of `other`: each reads all events and takes its own. An
+ * overflow then concerns both. */
+struct watch *watch_share(struct watch *other);
+unsigned watch_sharers(const struct watch *w); /* of its instance, itself included */
+
 void watch_free(struct watch *w); /* NULL is fine */
 int watch_fd(const struct watch *w);
+
+/* False: the descriptor is of another site that shares the instance. */
+bool watch_owns(const struct watch *w, int wd);
 
 enum { WATCH_ADDED = 0, WATCH_FULL = 1 };
 

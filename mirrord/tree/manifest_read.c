@@ -81,12 +81,12 @@ int manifest_get(
 int manifest_lookup(struct manifest_txn *t, struct bytes path, struct record *out, uint64_t *parent,
     struct err *err)
 {
-    const char *p = path.data, *end = p + path.len;
     uint64_t dir = MANIFEST_ROOT;
     if (path.len == 0) {
         struct manifest_key root = manifest_key_of(MANIFEST_NO_DIR, path);
         return manifest_find(t, &root, out, err);
     }
+    const char *p = path.data, *end = p + path.len;
     for (;;) {
         const char *slash = memchr(p, '/', (size_t)(end - p));
         struct bytes name = {p, (size_t)((slash ? slash : end) - p)};

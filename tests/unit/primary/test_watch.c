@@ -143,7 +143,8 @@ static void test_no_instance(void **state)
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
     int made = watch_new(&w, &err);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
-    assert_int_equal(made, -1);
+    assert_int_equal(made, WATCH_NO_INSTANCE);
+    assert_null(w);
     assert_non_null(strstr(err.text, "fs.inotify.max_user_instances"));
 }
 
@@ -189,6 +190,75 @@ static void test_reader(void **state)
     watch_free(w);
     reader_free(r);
     buf_free(&events);
+    place_free(&p);
+}
+
+/* Takes events of one source until one of its own watches names a created file; how many there
+ * were of the other's. */
+static unsigned wait_for_own(
+    struct reader *r, struct reader_source *s, struct watch *w, uint64_t dir, const char *name)
+{
+    struct buf events = {0};
+    uint64_t end = io_now_ms() + 10000;
+    unsigned others = 0;
+    bool found = false;
+    while (!found) {
+        assert_true(io_now_ms() < end);
+        assert_false(reader_take(r, s, &events));
+        while (buf_len(&events)) {
+            const struct inotify_event *e = (const void *)buf_bytes(&events);
+            others += !watch_owns(w, e->wd);
+            found |= watch_owns(w, e->wd) && watch_dir(w, e->wd) == dir && (e->mask & IN_CREATE) &&
+                     strcmp(e->name, name) == 0;
+            buf_drain(&events, sizeof *e + e->len);
+        }
+    }
+    buf_free(&events);
+    return others;
+}
+
+static void touch(int dir, const char *name)
+{
+    int fd = openat(dir, name, O_WRONLY | O_CREAT, 0644);
+    assert_true(fd >= 0);
+    close(fd);
+}
+
+static void test_shared_instance(void **state)
+{
+    (void)state;
+    struct place p = place_new();
+    struct watch *one;
+    struct reader *r;
+    struct reader_source *s1;
+    struct err err;
+    atomic_uint arrivals = 0;
+    uint64_t before;
+    int a = make_dir(&p, "a"), b = make_dir(&p, "b");
+    assert_int_equal(watch_new(&one, &err), 0);
+    assert_int_equal(reader_new(on_arrival, &arrivals, &r, &err), 0);
+    assert_int_equal(reader_add(r, watch_fd(one), &s1, &err), 0);
+    struct watch *two = watch_share(one);
+    struct reader_source *s2 = reader_share(r, s1);
+    assert_int_equal(watch_sharers(one), 2);
+    assert_int_equal(watch_add(one, a, 7, &before, &err), WATCH_ADDED);
+    assert_int_equal(watch_add(two, b, 7, &before, &err), WATCH_ADDED);
+    touch(b, "of two");
+    touch(a, "of one");
+    assert_true(wait_for_own(r, s1, one, 7, "of one") > 0);
+    wait_for_own(r, s2, two, 7, "of two");
+    /* The first goes: the other's watches stay, and go on being read. */
+    reader_remove(r, s1);
+    watch_free(one);
+    assert_int_equal(watch_sharers(two), 1);
+    touch(a, "nobody's");
+    touch(b, "later");
+    assert_int_equal(wait_for_own(r, s2, two, 7, "later"), 0);
+    reader_remove(r, s2);
+    watch_free(two);
+    reader_free(r);
+    close(a);
+    close(b);
     place_free(&p);
 }
 
@@ -238,6 +308,7 @@ int main(void)
         cmocka_unit_test(test_sweep),
         cmocka_unit_test(test_no_instance),
         cmocka_unit_test(test_reader),
+        cmocka_unit_test(test_shared_instance),
         cmocka_unit_test(test_reader_bound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
