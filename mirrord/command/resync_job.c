@@ -163,12 +163,20 @@ static void on_failed(void *ctx, struct push_site *ps, struct bytes path, const 
     log_error("%s: %s", QUOTED(path.data, path.len), why);
 }
 
+/* What has left counts as bytes, what is committed there as files. */
 static void show_rate(struct job *j, const struct push_counts *c, double seconds)
 {
-    double rate = seconds > 0 ? (double)c->done_bytes / seconds : 0;
-    uint64_t left = c->owed_bytes > c->done_bytes ? c->owed_bytes - c->done_bytes : 0;
+    uint64_t out = c->literal + c->matched;
+    uint64_t sent = out > c->done_bytes ? out : c->done_bytes;
+    double rate = seconds > 0 ? (double)sent / seconds : 0;
+    uint64_t left = c->owed_bytes > sent ? c->owed_bytes - sent : 0;
+    if (c->owed == 0) {
+        fputs("\r\033[Kcomparing", j->o->progress);
+        fflush(j->o->progress);
+        return;
+    }
     fprintf(j->o->progress, "\r\033[K%llu/%llu files  %.1f/%.1f MB  %.1f MB/s",
-        (unsigned long long)c->done, (unsigned long long)c->owed, (double)c->done_bytes / 1e6,
+        (unsigned long long)c->done, (unsigned long long)c->owed, (double)sent / 1e6,
         (double)c->owed_bytes / 1e6, rate / 1e6);
     if (rate > 0) {
         unsigned long long eta = (unsigned long long)((double)left / rate);

@@ -99,6 +99,11 @@ static int take_answer(
     uint64_t now = io_now_ms();
     if (found < 0)
         return -1;
+    if (a->busy && found == 0) {
+        /* It may have been renamed since, and would be owed under another name. */
+        s->scan->sink.compare(s->scan->sink.ctx, s->site);
+        return 0;
+    }
     if (!key.dir) /* the directory has gone, or is not known yet: its walk finds the path */
         return 0;
     if (a->busy)

@@ -1,6 +1,8 @@
 """`mirrord resync SRC HOST:DEST`: every kind of entry, every option, and what it refuses."""
 
 import os
+import pty
+import re
 import shutil
 import socket
 import stat
@@ -433,6 +435,33 @@ def test_summary_and_quiet(env):
     put(f"{src}/b", b"x")
     r = env.resync(src, dest, "-q")
     check_equal((r.out, r.err), ("", ""), "output of -q")
+
+
+def on_terminal(argv, env):
+    """Standard error as a terminal gets it."""
+    ours, theirs = pty.openpty()
+    p = env.spawn(argv, stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    out = b""
+    try:
+        while piece := os.read(ours, 65536):
+            out += piece
+    except OSError:  # the other end is closed
+        pass
+    os.close(ours)
+    return p.wait(), out.decode()
+
+
+@case
+def test_progress_on_a_terminal(env):
+    src, dest = places(env)
+    for i in range(8):
+        put(f"{src}/f{i}", os.urandom(100000))
+    argv = [os.environ["MIRRORD"], "resync", *env.link_options(), "--bwlimit", "500K", src, env.at(dest)]
+    code, out = on_terminal(argv, env)
+    check_equal(code, 0, out)
+    check(re.search(r"\r.*/8 files .*/0\.8 MB .* MB/s .*left", out), f"no progress line: {out!r}")
+    check_same(src, dest)
 
 
 @case

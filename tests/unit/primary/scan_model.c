@@ -510,8 +510,8 @@ static void check_record(struct model *m, struct bytes path, const struct record
     struct validators v = validators_of(st);
     struct thing t = thing_of(st);
     struct digest d;
-    if (S_ISREG(
-            st->st_mode)) { /* a link that comes or goes elsewhere changes it, and says nothing */
+    if (!S_ISDIR(st->st_mode)) {
+        /* A link that comes or goes elsewhere changes it, and says nothing. */
         v.ctime = r->validators.ctime;
         v.ctime_nsec = r->validators.ctime_nsec;
     }
