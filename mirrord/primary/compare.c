@@ -434,6 +434,10 @@ static void finish(struct push *p, struct compare *c)
     struct err err;
     match_moves(c);
     bool held = c->whole && (judge_first_contact(c, &err) < 0 || judge_deletions(c, &err) < 0);
+    if (held && ps->site->options.dry_run) { /* shown all the same: nothing is changed */
+        log_warn("%s: without --dry-run this is refused: %s", p->o->name, err.text);
+        held = false;
+    }
     for (size_t i = 0; i < c->count && !held; i++)
         if (c->found[i].kind != OWED_DELETE)
             owe(p, c, &c->found[i]);

@@ -472,6 +472,9 @@ def test_first_contact_with_a_tree_that_would_lose_something(env):
     r = env.resync(src, dest, code=5)
     r.says("theirs", "--adopt", r"\b1\b")
     check_equal(sorted(os.listdir(dest)), ["theirs"], "DEST after the refusal")
+    r = env.resync(src, dest, "-n", "--itemize")  # what it would be, to look at first
+    check("delete theirs" in r.out and "create a" in r.out and "--adopt" in r.err, r)
+    check_equal(sorted(os.listdir(dest)), ["theirs"], "DEST after the dry run")
     env.resync(src, dest, "--adopt")
     check_same(src, dest)
     kept = subprocess.run(["grep", "-rl", "precious", env.dir], capture_output=True, text=True)
