@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "primary/peer.h"
 #include "primary/push_impl.h"
 
 enum {
@@ -60,10 +61,11 @@ static void committed(struct push *p, struct push_batch *b, struct atom *a)
         p->o->hooks.item(p->o->hooks.ctx, b->ps, a->what, path, bytes_of(a->owed->source));
     log_debug("%s: %s: committed %s, %llu bytes", p->o->name, site->name,
         QUOTED(path.data, path.len), (unsigned long long)a->owed->bytes);
-    if (a->what == PUSH_MOVED && a->record.entry.type == ENTRY_DIR) {
+    if (a->owed->kind == OWED_MOVE) {
         /* It went as it was there: what changed in it, and in its own entry, follows. */
-        compare_start(p, b->ps, path, NULL);
-        queue_owe(p->o->queue, b->ps->owed, path, 0, OWED_ANY, (struct bytes){0}, 0, 0);
+        if (a->record.entry.type == ENTRY_DIR)
+            compare_start(p, b->ps, path, NULL);
+        queue_owe(p->o->queue, b->ps->owed, path, OWE_KNOWN, OWED_META, (struct bytes){0}, 0, 0);
     }
     if (a->expander)
         expander_answer(p, a->expander, true, NULL);

@@ -119,9 +119,9 @@ void barrier_begin(struct scan_site *s, struct scan_flush *f)
 void barrier_cookie(struct scan_site *s, struct bytes name)
 {
     struct scan_flush *f;
-    LIST_FOREACH(f, &s->flushes, order)
-    if (f->state == BARRIER_QUEUED && bytes_equal(name, bytes_of(f->name)))
-        pass(s, f);
+    LIST_FOREACH (f, &s->flushes, order)
+        if (f->state == BARRIER_QUEUED && bytes_equal(name, bytes_of(f->name)))
+            pass(s, f);
 }
 
 static bool concerns(const struct scan_flush *f, struct bytes path)

@@ -90,13 +90,15 @@ static bool same_key(struct hint_key a, struct hint_key b)
     return a.dir == b.dir && bytes_equal(a.name, b.name);
 }
 
-/* The pair that took this directory away from where the manifest has it. */
+/* The pair that took this directory away from where the manifest has it: the latest that began
+ * there, if it ended in the tree. An older one was of another directory of that name. */
 static struct rename_pair *pair_from(struct scan_site *s, struct hint_key place)
 {
-    for (unsigned i = 0; i < SCAN_PAIRS; i++)
-        if (s->pairs[i].cookie && s->pairs[i].complete && s->pairs[i].is_dir &&
-            same_key(s->pairs[i].from, place))
-            return &s->pairs[i];
+    for (unsigned i = 1; i <= SCAN_PAIRS; i++) {
+        struct rename_pair *p = &s->pairs[(s->next_pair - i) % SCAN_PAIRS];
+        if (p->cookie && same_key(p->from, place))
+            return p->complete && p->is_dir ? p : NULL;
+    }
     return NULL;
 }
 

@@ -144,6 +144,7 @@ static void refresh(struct queue *q, struct owed *o, unsigned flags, enum owed_k
     if (o->place == OWED_FLYING) {
         if (!o->again)
             o->again_seq = ++q->seq;
+        o->again_kind = o->again && o->again_kind != kind ? OWED_ANY : kind;
         o->again = true;
         return;
     }
@@ -157,27 +158,50 @@ static void refresh(struct queue *q, struct owed *o, unsigned flags, enum owed_k
     wait_in_line(o);
 }
 
+/* Under the lock: the item of this path, new or refreshed; *fresh says which. */
+static struct owed *owe(struct queue *q, struct queue_site *qs, struct bytes path, unsigned flags,
+    enum owed_kind kind, bool *fresh)
+{
+    struct set_item *item = set_add(qs->items, path.data, path.len);
+    *fresh = !item->value;
+    if (item->value) {
+        refresh(q, item->value, flags, kind);
+        return item->value;
+    }
+    struct owed *o = make(q, qs, item);
+    o->class = flags & OWE_BULK ? OWED_BULK : OWED_LIVE;
+    o->kind = kind;
+    o->subtree = flags & OWE_SUBTREE;
+    o->known = flags & OWE_KNOWN;
+    o->open = flags & OWE_OPEN;
+    wait_in_line(o);
+    return o;
+}
+
 void queue_owe(struct queue *q, struct queue_site *qs, struct bytes path, unsigned flags,
     enum owed_kind kind, struct bytes source, uint64_t bytes, uint64_t files)
 {
+    bool fresh;
     pthread_mutex_lock(&q->lock);
-    struct set_item *item = set_add(qs->items, path.data, path.len);
-    if (item->value) {
-        refresh(q, item->value, flags, kind);
-    } else {
-        struct owed *o = make(q, qs, item);
-        o->class = flags & OWE_BULK ? OWED_BULK : OWED_LIVE;
-        o->kind = kind;
-        o->subtree = flags & OWE_SUBTREE;
-        o->known = flags & OWE_KNOWN;
-        o->open = flags & OWE_OPEN;
+    struct owed *o = owe(q, qs, path, flags, kind, &fresh);
+    if (fresh) {
         o->bytes = bytes;
         o->files = files;
         o->source = copy_or_null(source);
-        wait_in_line(o);
     }
     pthread_mutex_unlock(&q->lock);
     q->wake(q->ctx);
+}
+
+/* A move that will not be made: what is at both of its ends is owed instead. */
+static void give_up_move(struct queue *q, struct owed *o)
+{
+    bool fresh;
+    struct owed *from = owe(q, o->home, bytes_of(o->source), OWE_SUBTREE, OWED_ANY, &fresh);
+    if (fresh && o->seq < from->seq)
+        from->seq = o->seq; /* a flush that waits for the move waits for this */
+    o->kind = OWED_ANY;
+    o->subtree = true;
 }
 
 /* Everything waiting at or beneath `from` is owed at its new name instead, and `from` no more. */
@@ -196,10 +220,14 @@ static void rename_owed(struct queue *q, struct queue_site *qs, struct bytes fro
         if (!there->value) {
             struct owed *n = make(q, qs, there);
             n->class = o->class;
-            n->subtree = o->subtree;
+            n->seq = o->seq;
             n->since_ms = o->since_ms;
             wait_in_line(n);
         }
+        struct owed *n = there->value;
+        if (o->kind == OWED_MOVE)
+            give_up_move(q, o);
+        n->subtree |= o->subtree;
         drop(o);
     }
 }
@@ -211,9 +239,11 @@ void queue_move(struct queue *q, struct queue_site *qs, struct bytes from, struc
     struct owed *o = item->value;
     if (o && (o->place == OWED_FLYING || o->kind == OWED_MOVE)) {
         /* Two moves to one name in a row: the state of all three names says it as well. */
-        if (o->place == OWED_FLYING && !o->again) {
-            o->again = true;
+        if (o->place == OWED_FLYING && !o->again)
             o->again_seq = ++q->seq;
+        if (o->place == OWED_FLYING) {
+            o->again = true;
+            o->again_kind = OWED_ANY;
         }
         o->subtree = true;
         pthread_mutex_unlock(&q->lock);
@@ -308,7 +338,7 @@ void queue_done(struct queue *q, struct owed *o)
     if (o->again) {
         leave(o);
         o->seq = o->again_seq;
-        o->kind = OWED_ANY;
+        o->kind = o->again_kind;
         free(o->source);
         o->source = NULL;
         o->whole = o->open = false;
@@ -338,8 +368,7 @@ void queue_retry(
     leave(o);
     bool hopeless = o->whole || o->tries >= MOVE_TRIES;
     if (o->kind == OWED_MOVE && hopeless) { /* say by content what is where */
-        o->kind = OWED_ANY;
-        o->subtree = true;
+        give_up_move(q, o);
     }
     free(o->error);
     o->error = mem_copy_string(error);
@@ -361,10 +390,8 @@ void queue_land(struct queue *q, struct queue_site *qs)
     while (!TAILQ_EMPTY(&qs->flying)) {
         struct owed *o = TAILQ_FIRST(&qs->flying);
         leave(o);
-        if (o->kind == OWED_MOVE) {
-            o->kind = OWED_ANY;
-            o->subtree = true;
-        }
+        if (o->kind == OWED_MOVE)
+            give_up_move(q, o);
         wait_in_line(o);
     }
     pthread_mutex_unlock(&q->lock);

@@ -39,6 +39,7 @@ struct owed {
     unsigned tries;     /* failures so far */
     uint64_t seq;       /* peer_mark's number */
     uint64_t again_seq; /* the one of what came while it was flying */
+    enum owed_kind again_kind;
     uint64_t since_ms, due_ms;
     uint64_t bytes; /* size where known */
     uint64_t files; /* DELETE: how many go with it, where known */

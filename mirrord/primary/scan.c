@@ -421,10 +421,10 @@ static bool take_mail(struct scan *c)
     struct scan_message *m;
     for (;;) {
         pthread_mutex_lock(&c->lock);
-        m = STAILQ_FIRST(&c->mailbox);
+        bool stop = c->stop;
+        m = stop ? NULL : STAILQ_FIRST(&c->mailbox);
         if (m)
             STAILQ_REMOVE_HEAD(&c->mailbox, order);
-        bool stop = c->stop;
         pthread_mutex_unlock(&c->lock);
         if (stop || !m)
             return !stop;

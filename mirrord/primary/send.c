@@ -395,6 +395,9 @@ void send_owed(struct push *p, struct lane *lane, struct push_site *ps, struct o
         struct pending *w = mem_alloc(sizeof *w);
         *w = (struct pending){.ps = ps, .owed = o};
         TAILQ_INSERT_TAIL(&other->pending, w, order);
+    } else if (r == SIGHT_GONE && o->kind == OWED_MOVE) {
+        o->whole = true; /* moved, and gone since: both names are looked at */
+        queue_retry(p->o->queue, o, 0, LATER_MAX, NULL);
     } else if (r == SIGHT_GONE) {
         if (may_delete(p, ps, o))
             send_delete(p, lanes_batch(p, lane, ps, false), o);

@@ -64,6 +64,15 @@ def move_out(src):
     os.rename(f"{src}/dir", os.path.join(os.path.dirname(src), "moved out"))
 
 
+def renamed_and_changed(src):
+    """A file of some size moves, and is written again before anybody has looked."""
+    os.rename(f"{src}/large", f"{src}/larger")
+    append(f"{src}/larger", b"a little more")
+    os.rename(f"{src}/dir", f"{src}/new dir")
+    put(f"{src}/new dir/sub0/f0", b"other content")
+    os.chmod(f"{src}/new dir", 0o750)
+
+
 def exchange_dirs(src):
     put(f"{src}/other/x", b"x")
     os.rename(f"{src}/dir", f"{src}/tmp")
@@ -142,6 +151,8 @@ OPERATIONS = {
     "copy_in": copy_in,
     "move_in": move_in,
     "move_out": move_out,
+    "renamed_and_gone": lambda s: (os.rename(f"{s}/dir", f"{s}/tmp"), remove(f"{s}/tmp")),
+    "renamed_and_changed": renamed_and_changed,
     "replace_by_rename": replace,
     "type_changes": type_changes,
     "odd_names": odd_names,

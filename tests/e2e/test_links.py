@@ -5,7 +5,7 @@ import re
 import socket
 import subprocess
 
-from harness import (SANITIZED, Env, Skip, Sshd, case, check, check_equal, keygen, main, read_text,
+from harness import (SANITIZED, Env, Skip, Sshd, case, check, check_equal, keygen, main, read_text, write_text,
                      wait_for)
 from pair import Pair
 from trees import WordPress, check_same, put
@@ -99,13 +99,16 @@ def test_a_daemon_with_a_hardened_sshd(env):
 @case
 def test_kinds_of_keys(env):
     src, dest = simple(env)
+    # libssh2 1.10 loses two big numbers of each ECDSA key in OpenSSH's format that it reads.
+    known = write_text(env.path("known-leaks"), "leak:CRYPTO_zalloc\n")
     for kind, more in (("ed25519", ()), ("ecdsa", ("-b", "256")), ("ecdsa", ("-b", "521")),
                        ("rsa", ("-b", "3072")), ("rsa", ("-b", "2048", "-m", "PEM"))):
         key = keygen(env.path("key-" + "-".join((kind,) + more).replace("/", "")), kind, *more)
         with open(env.authorized_keys, "w") as f, open(key + ".pub") as g:
             f.write(g.read())
         put(f"{src}/by {os.path.basename(key)}", b"x")
-        env.resync(src, dest, key=key)
+        suppressed = {"LSAN_OPTIONS": f"suppressions={known}:print_suppressions=0"}
+        env.resync(src, dest, key=key, environ=suppressed if kind == "ecdsa" else {})
         check_same(src, dest)
 
 

@@ -147,9 +147,37 @@ static void test_a_move_that_cannot_be_done_becomes_content(void **state)
     o->whole = true;
     queue_retry(f->q, o, 0, 1000, NULL);
     o = take(f, OWED_LIVE);
+    assert_path(o, "old"); /* what is left there must go */
+    o = take(f, OWED_LIVE);
     assert_path(o, "new");
     assert_int_equal(o->kind, OWED_ANY);
     assert_true(o->subtree);
+}
+
+static void test_a_lost_connection_gives_up_moves(void **state)
+{
+    struct fixture *f = *state;
+    queue_move(f->q, f->site, bytes_of("old"), bytes_of("new"));
+    assert_path(take(f, OWED_LIVE), "new");
+    queue_land(f->q, f->site);
+    assert_path(take(f, OWED_LIVE), "old");
+    assert_path(take(f, OWED_LIVE), "new");
+}
+
+/* The target of a move that waits is renamed itself: the first source must not be forgotten. */
+static void test_a_move_of_what_waits_to_be_moved_in(void **state)
+{
+    struct fixture *f = *state;
+    queue_move(f->q, f->site, bytes_of("a"), bytes_of("d/x"));
+    queue_move(f->q, f->site, bytes_of("d"), bytes_of("e"));
+    const char *const want[] = {"e", "e/x", "a"};
+    for (size_t i = 0; i < 3; i++) {
+        struct owed *o = take(f, OWED_LIVE);
+        assert_path(o, want[i]);
+        assert_int_equal(o->kind == OWED_MOVE, i == 0);
+        queue_done(f->q, o);
+    }
+    assert_int_equal(queue_size(f->q, f->site), 0);
 }
 
 static void test_claim(void **state)
@@ -202,6 +230,8 @@ int main(void)
         T(test_retry_without_pause),
         T(test_a_move_waits_for_all_and_all_for_it),
         T(test_a_move_that_cannot_be_done_becomes_content),
+        T(test_a_lost_connection_gives_up_moves),
+        T(test_a_move_of_what_waits_to_be_moved_in),
         T(test_claim),
         T(test_a_lost_connection_owes_what_flew),
         T(test_marks),

@@ -98,6 +98,21 @@ static void test_renames(void **state)
     done(m);
 }
 
+/* A rename of a directory that was never watched leaves half a story behind, which must not be told
+ * of a later directory of that name. */
+static void test_a_name_used_again(void **state)
+{
+    (void)state;
+    struct model *m = begun("mkdir x");
+    for (int i = 0; i < 20; i++) {
+        model_shell(m, "mkdir n; mv n p%d; rmdir p%d; mkdir n; echo 1 > n/f", i, i);
+        model_settle(m);
+        model_shell(m, "mkdir -p ../out; rm -rf ../out/n; mv n ../out/n");
+        model_settle(m);
+    }
+    done(m);
+}
+
 static void test_back_and_forth(void **state)
 {
     (void)state;
@@ -312,6 +327,7 @@ int main(void)
         cmocka_unit_test(test_single_changes),
         cmocka_unit_test(test_chains_of_directories),
         cmocka_unit_test(test_renames),
+        cmocka_unit_test(test_a_name_used_again),
         cmocka_unit_test(test_back_and_forth),
         cmocka_unit_test(test_large_file_moves),
         cmocka_unit_test(test_hard_links),
