@@ -61,11 +61,18 @@ static void committed(struct push *p, struct push_batch *b, struct atom *a)
         p->o->hooks.item(p->o->hooks.ctx, b->ps, a->what, path, bytes_of(a->owed->source));
     log_debug("%s: %s: committed %s, %llu bytes", p->o->name, site->name,
         QUOTED(path.data, path.len), (unsigned long long)a->owed->bytes);
+    if (a->owed->check && a->record.entry.type == ENTRY_DIR && a->owed->kind != OWED_MOVE)
+        compare_start(p, b->ps, path, NULL);
     if (a->owed->kind == OWED_MOVE) {
         /* It went as it was there: what changed in it, and in its own entry, follows. */
         if (a->record.entry.type == ENTRY_DIR)
             compare_start(p, b->ps, path, NULL);
         queue_owe(p->o->queue, b->ps->owed, path, OWE_KNOWN, OWED_META, (struct bytes){0}, 0, 0);
+        /* What stands at the old name by now may have been sent before and moved along. */
+        struct bytes from = bytes_of(a->owed->source);
+        if (send_is_recorded(b->ps, from))
+            queue_owe(
+                p->o->queue, b->ps->owed, from, OWE_SUBTREE, OWED_ANY, (struct bytes){0}, 0, 0);
     }
     if (a->expander)
         expander_answer(p, a->expander, true, NULL);

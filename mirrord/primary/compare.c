@@ -452,6 +452,7 @@ static void finish(struct push *p, struct compare *c)
         push_site_error(ps, &err, (struct bytes){0});
     compare_free(c);
     ps->compare = NULL;
+    ps->comparing = false;
     p->o->hooks.changed(p->o->hooks.ctx);
 }
 
@@ -498,6 +499,7 @@ void compare_start(
     c->ps = ps;
     TAILQ_INIT(&c->requests);
     ps->compare = c;
+    ps->comparing = true;
     if (!m) {
         request_add(c, top);
         return;
@@ -513,6 +515,7 @@ void compare_start(
     ps->state = PUSH_FAILED;
     compare_free(c);
     ps->compare = NULL;
+    ps->comparing = false;
 }
 
 bool compare_step(struct push *p, struct push_site *ps)

@@ -412,7 +412,11 @@ static void describe_state(const struct peer *p, const struct membership *m,
     case PUSH_OPENING:
     case PUSH_UNSCANNED: s->state = PEER_SITE_WAITING; break;
     case PUSH_COMPARING: s->state = PEER_SITE_COMPARING; break;
-    case PUSH_OPEN: s->state = c->paths || m->compare ? PEER_SITE_PUSHING : PEER_SITE_LEVEL; break;
+    case PUSH_OPEN:
+        s->state = m->ps->comparing                         ? PEER_SITE_COMPARING
+                   : c->paths || m->compare || m->ps->again ? PEER_SITE_PUSHING
+                                                            : PEER_SITE_LEVEL;
+        break;
     case PUSH_HELD: s->state = PEER_SITE_HELD; break;
     case PUSH_FAILED: s->state = PEER_SITE_FAILED; break;
     }
@@ -450,7 +454,7 @@ int peer_reached(struct peer *p, const struct site *s, uint64_t mark, const stru
     pthread_mutex_lock(&p->lock);
     struct membership *m = find(p, s);
     if (m && p->status.state == PEER_UP && m->ps->state < PUSH_HELD)
-        r = m->ps->state == PUSH_OPEN && !m->compare &&
+        r = m->ps->state == PUSH_OPEN && !m->compare && !m->ps->again && !m->ps->comparing &&
             !queue_owes(p->queue, m->ps->owed, mark, paths, path_count);
     pthread_mutex_unlock(&p->lock);
     return r;

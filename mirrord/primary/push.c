@@ -168,10 +168,10 @@ static void tend_sites(struct push *p)
         if (ps->state == PUSH_HELD && !ps->retry_ms)
             ps->retry_ms = now + HELD_MS;
         if (again) {
+            ps->state = PUSH_CLOSED; /* before it counts as done */
             ps->again = false;
             ps->retry_ms = 0;
             close_site(p, ps);
-            ps->state = PUSH_CLOSED;
         }
         if (ps->state == PUSH_CLOSED)
             put_open(p, ps);

@@ -43,9 +43,10 @@ struct push_site {
     uint32_t caps;
     bool leaving;
     bool said_owner;
-    bool unjudged;     /* first contact with a root that holds something: nothing goes yet */
-    bool again;        /* compare once more after this comparison */
-    uint64_t retry_ms; /* PUSH_FAILED: when to open again */
+    bool unjudged;         /* first contact with a root that holds something: nothing goes yet */
+    atomic_bool comparing; /* some of it: what differs is not all owed yet */
+    atomic_bool again;     /* compare once more after this comparison */
+    uint64_t retry_ms;     /* PUSH_FAILED: when to open again */
     unsigned failures;
     pthread_mutex_t lock; /* of these three, which others read */
     struct err error;     /* of HELD or FAILED, or the last failing path's */

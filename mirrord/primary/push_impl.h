@@ -130,6 +130,7 @@ enum { LATER_MS = 1000, LATER_MAX = 60000 }; /* pauses of what could not be done
 /* Puts the newest state of a path, taken from the queue, into the lane's batch, or hands it to
  * another lane, or back to the queue. */
 void send_owed(struct push *p, struct lane *lane, struct push_site *ps, struct owed *o);
+bool send_is_recorded(struct push_site *ps, struct bytes path);       /* the manifest has it */
 void send_busy(struct push *p, struct push_site *ps, struct owed *o); /* it is being written */
 void send_unreadable(struct push *p, struct push_site *ps, struct owed *o, struct err *err);
 

@@ -50,6 +50,7 @@ void push_site_reset(struct push *p, struct push_site *ps)
     lanes_drop_site(p, ps);
     compare_free(ps->compare);
     ps->compare = NULL;
+    ps->comparing = false;
     expander_free_all(ps);
     ps->number = 0;
 }

@@ -201,7 +201,7 @@ static void give_up_move(struct queue *q, struct owed *o)
     if (fresh && o->seq < from->seq)
         from->seq = o->seq; /* a flush that waits for the move waits for this */
     o->kind = OWED_ANY;
-    o->subtree = true;
+    o->subtree = o->check = true;
 }
 
 /* Everything waiting at or beneath `from` is owed at its new name instead, and `from` no more. */
@@ -225,9 +225,15 @@ static void rename_owed(struct queue *q, struct queue_site *qs, struct bytes fro
             wait_in_line(n);
         }
         struct owed *n = there->value;
-        if (o->kind == OWED_MOVE)
+        bool chain = o->kind == OWED_MOVE && n->kind == OWED_MOVE && path.len == from.len;
+        if (chain) { /* a to t, t to b: a to b */
+            free(n->source);
+            n->source = TAKE_PTR(o->source);
+        } else if (o->kind == OWED_MOVE) {
             give_up_move(q, o);
+        }
         n->subtree |= o->subtree;
+        n->check |= o->check;
         drop(o);
     }
 }
@@ -245,7 +251,7 @@ void queue_move(struct queue *q, struct queue_site *qs, struct bytes from, struc
             o->again = true;
             o->again_kind = OWED_ANY;
         }
-        o->subtree = true;
+        o->subtree = o->check = true;
         pthread_mutex_unlock(&q->lock);
         queue_owe(q, qs, from, OWE_SUBTREE, OWED_ANY, (struct bytes){0}, 0, 0);
         q->wake(q->ctx);
@@ -341,7 +347,7 @@ void queue_done(struct queue *q, struct owed *o)
         o->kind = o->again_kind;
         free(o->source);
         o->source = NULL;
-        o->whole = o->open = false;
+        o->whole = o->open = o->check = false;
         o->tries = 0;
         free(o->error);
         o->error = NULL;

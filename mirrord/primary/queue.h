@@ -34,6 +34,7 @@ struct owed {
     bool subtree;       /* all beneath it too */
     bool known;         /* the secondary probably has an older version of this file */
     bool open;          /* send it although it has a writer */
+    bool check;         /* compare the directory when it is there: it may hold what is not here */
     bool whole;         /* send the content, whatever it may have */
     bool again;         /* owed again while it was flying */
     unsigned tries;     /* failures so far */

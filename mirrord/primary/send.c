@@ -339,6 +339,19 @@ static void rehearse(struct push *p, struct push_site *ps, struct owed *o, uint8
         queue_done(p->o->queue, o);
 }
 
+bool send_is_recorded(struct push_site *ps, struct bytes path)
+{
+    struct manifest_txn *t;
+    struct record r;
+    uint64_t parent;
+    struct err err;
+    if (manifest_begin(ps->site->manifest, false, &t, &err) < 0)
+        return false;
+    bool is = manifest_lookup(t, path, &r, &parent, &err) == 1;
+    manifest_abort(t);
+    return is;
+}
+
 /* Owners travel by name, never as a number, which elsewhere may be another tenant's. */
 static bool nameless(const struct push_site *ps, const struct sight *s, struct err *err)
 {
@@ -398,6 +411,8 @@ void send_owed(struct push *p, struct lane *lane, struct push_site *ps, struct o
     } else if (r == SIGHT_GONE && o->kind == OWED_MOVE) {
         o->whole = true; /* moved, and gone since: both names are looked at */
         queue_retry(p->o->queue, o, 0, LATER_MAX, NULL);
+    } else if (r == SIGHT_GONE && !p->o->once && send_is_recorded(ps, queue_path(o))) {
+        send_busy(p, ps, o); /* perhaps renamed: who scans will know in a moment */
     } else if (r == SIGHT_GONE) {
         if (may_delete(p, ps, o))
             send_delete(p, lanes_batch(p, lane, ps, false), o);

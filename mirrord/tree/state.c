@@ -58,6 +58,24 @@ static bool from_hex(const char *text, struct digest *out)
     return true;
 }
 
+/* Two that start at once must agree: the first one's file stays. */
+static int make_host_id(int dir, struct err *err)
+{
+    struct digest id;
+    char hex[HEX + 2];
+    char *fresh CLEANUP_FREE = mem_format("host-id.%d", (int)getpid());
+    io_random(&id, sizeof id);
+    to_hex(&id, hex);
+    strcat(hex, "\n");
+    if (io_publish(dir, fresh, hex, strlen(hex), err) < 0)
+        return -1;
+    int failed = linkat(dir, fresh, dir, "host-id", 0) < 0 && errno != EEXIST ? errno : 0;
+    unlinkat(dir, fresh, 0);
+    if (!failed && fsync(dir) < 0)
+        failed = errno;
+    return failed ? err_sys(err, failed, "make host-id") : 0;
+}
+
 int state_host_id(const char *state_dir, struct digest *out, struct err *err)
 {
     if (io_make_path(state_dir, 0700, err) < 0)
@@ -75,15 +93,9 @@ int state_host_id(const char *state_dir, struct digest *out, struct err *err)
     if (r == 0)
         return err_set(
             err, ERR_FAILED, "%s/host-id holds no id: remove the file to get a new one", state_dir);
-    struct digest id;
-    io_random(&id, sizeof id);
-    char hex[HEX + 2];
-    to_hex(&id, hex);
-    strcat(hex, "\n");
-    if (io_publish(dir, "host-id", hex, strlen(hex), err) < 0)
+    if (make_host_id(dir, err) < 0)
         return err_prefix(err, "%s", state_dir);
-    *out = id;
-    return 0;
+    return state_host_id(state_dir, out, err);
 }
 
 /* NAME-HASH: the last component as far as it is plain, and the digest of the whole path. */

@@ -164,6 +164,19 @@ static void test_a_lost_connection_gives_up_moves(void **state)
     assert_path(take(f, OWED_LIVE), "new");
 }
 
+static void test_a_chain_of_moves_is_one(void **state)
+{
+    struct fixture *f = *state;
+    queue_move(f->q, f->site, bytes_of("a"), bytes_of("t"));
+    queue_move(f->q, f->site, bytes_of("t"), bytes_of("b"));
+    struct owed *o = take(f, OWED_LIVE);
+    assert_path(o, "b");
+    assert_int_equal(o->kind, OWED_MOVE);
+    assert_string_equal(o->source, "a");
+    queue_done(f->q, o);
+    assert_int_equal(queue_size(f->q, f->site), 0);
+}
+
 /* The target of a move that waits is renamed itself: the first source must not be forgotten. */
 static void test_a_move_of_what_waits_to_be_moved_in(void **state)
 {
@@ -231,6 +244,7 @@ int main(void)
         T(test_a_move_waits_for_all_and_all_for_it),
         T(test_a_move_that_cannot_be_done_becomes_content),
         T(test_a_lost_connection_gives_up_moves),
+        T(test_a_chain_of_moves_is_one),
         T(test_a_move_of_what_waits_to_be_moved_in),
         T(test_claim),
         T(test_a_lost_connection_owes_what_flew),
