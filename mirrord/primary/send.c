@@ -396,7 +396,12 @@ void send_owed(struct push *p, struct lane *lane, struct push_site *ps, struct o
     }
     if (r == SIGHT_THERE && nameless(ps, &s, &err))
         r = -1;
-    if (r == SIGHT_THERE && too_large(ps, &s)) {
+    bool recorded = p->o->once || !queue_path(o).len || send_is_recorded(ps, queue_path(o));
+    if (r == SIGHT_THERE && !recorded) {
+        /* Not ready in the eyes of who scans (an empty file, say), who would not miss it either if
+         * it went again: sent now, its deletion would be owed by nobody. */
+        send_busy(p, ps, o);
+    } else if (r == SIGHT_THERE && too_large(ps, &s)) {
         queue_done(p->o->queue, o);
     } else if (r == SIGHT_THERE) {
         o->bytes = s.entry.size;
@@ -411,7 +416,7 @@ void send_owed(struct push *p, struct lane *lane, struct push_site *ps, struct o
     } else if (r == SIGHT_GONE && o->kind == OWED_MOVE) {
         o->whole = true; /* moved, and gone since: both names are looked at */
         queue_retry(p->o->queue, o, 0, LATER_MAX, NULL);
-    } else if (r == SIGHT_GONE && !p->o->once && send_is_recorded(ps, queue_path(o))) {
+    } else if (r == SIGHT_GONE && !p->o->once && recorded) {
         send_busy(p, ps, o); /* perhaps renamed: who scans will know in a moment */
     } else if (r == SIGHT_GONE) {
         if (may_delete(p, ps, o))
