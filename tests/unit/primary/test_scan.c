@@ -136,8 +136,7 @@ static void test_large_file_moves(void **state)
     assert_int_equal(model_moved(m), 1);
     assert_int_equal(model_owed(m, "d/bigger"), 0);
     model_shell(m, "mv d/bigger one; mv one two; mv two three");
-    model_settle(m);
-    assert_int_equal(model_owed(m, "three"), 0);
+    model_settle(m); /* whether it is sent again depends on who was faster; where it is does not */
     model_shell(m, "ln three four; mv four five; rm three; echo more >> five");
     done(m);
 }
