@@ -14,19 +14,20 @@
 #include "protocol/path.h"
 
 enum {
-    MSG_VERSION = 1,         /* newest version spoken */
-    MSG_VERSION_OLDEST = 1,  /* oldest version spoken */
-    MSG_TEXT_MAX = 1024,     /* error texts and software names */
-    MSG_SITE_NAME_MAX = 255, /* bytes */
-    MSG_ROOT_MAX = 4096,     /* an absolute path on the far end */
-    MSG_SITES_MAX = 16384,   /* sites of one session */
-    MSG_RULES_MAX = 512,     /* filter rules of a site */
-    MSG_RULE_MAX = 1024,     /* bytes of a filter rule */
-    MSG_BATCHES_MAX = 256,   /* batches of a session, open or not yet acknowledged */
-    MSG_ATOMS_MAX = 4096,    /* atoms of one batch */
-    MSG_CHUNK_MAX = 131072,  /* plain bytes that one DATA or inline content may unpack to */
-    MSG_FAILURES_MAX = 32,   /* failures in one ACK frame; more frames follow */
-    MSG_ITEMS_MAX = 1024,    /* items in one LISTING frame */
+    MSG_VERSION = 1,             /* newest version spoken */
+    MSG_VERSION_OLDEST = 1,      /* oldest version spoken */
+    MSG_TEXT_MAX = 1024,         /* error texts and software names */
+    MSG_SITE_NAME_MAX = 255,     /* bytes */
+    MSG_ROOT_MAX = 4096,         /* an absolute path on the far end */
+    MSG_SITES_MAX = 16384,       /* sites of one session */
+    MSG_RULES_MAX = 512,         /* filter rules of a site */
+    MSG_RULE_MAX = 1024,         /* bytes of a filter rule */
+    MSG_BATCHES_MAX = 256,       /* batches of a session, open or not yet acknowledged */
+    MSG_ATOMS_MAX = 4096,        /* atoms of one batch … */
+    MSG_UNIT_ATOMS_MAX = 262144, /* … and of one that switches a unit */
+    MSG_CHUNK_MAX = 131072,      /* plain bytes that one DATA or inline content may unpack to */
+    MSG_FAILURES_MAX = 32,       /* failures in one ACK frame; more frames follow */
+    MSG_ITEMS_MAX = 1024,        /* items in one LISTING frame */
 
     /* What fits one frame beside the other fields. */
     MSG_DATA_MAX = FRAME_PAYLOAD_MAX - 10,    /* content of a DATA or SIGNATURE */
@@ -53,6 +54,8 @@ enum msg_type {
     MSG_ABORT = 24,
     MSG_COMMIT = 25,
     MSG_CLOSE = 26,
+    MSG_UNIT = 27,
+    MSG_DROP = 28,
 
     MSG_OPENED = 48, /* secondary to primary */
     MSG_LISTING = 49,
@@ -263,6 +266,16 @@ struct msg_commit {
     uint32_t batch;
 };
 
+struct msg_unit { /* this directory is switched as a whole, with the batch's atoms beneath it */
+    uint32_t batch;
+    uint32_t atom;
+    struct bytes path; /* never the root */
+};
+
+struct msg_drop { /* instead of COMMIT: the batch is as if it had never begun */
+    uint32_t batch;
+};
+
 struct msg_signature { /* librsync signature of the old file, in pieces */
     uint32_t atom;
     uint8_t last;
@@ -277,9 +290,15 @@ struct msg_failure {
     struct bytes text;
 };
 
+enum msg_ack_flags {
+    ACK_PIECEMEAL = 1 << 0, /* a unit could not be switched here: renamed file by file */
+    ACK_FLAGS_ALL = (1 << 1) - 1,
+};
+
 struct msg_ack {
     uint32_t batch;
-    uint8_t last; /* of the frames for this batch */
+    uint8_t last;  /* of the frames for this batch */
+    uint8_t flags; /* msg_ack_flags; the same in all its frames */
     uint64_t free_bytes;
     uint16_t count;
     struct msg_failure failures[MSG_FAILURES_MAX]; /* all other atoms are committed */
@@ -306,6 +325,8 @@ void msg_put_delete(struct wire_writer *w, const struct msg_delete *m);
 void msg_put_move(struct wire_writer *w, const struct msg_move *m);
 void msg_put_abort(struct wire_writer *w, const struct msg_abort *m);
 void msg_put_commit(struct wire_writer *w, const struct msg_commit *m);
+void msg_put_unit(struct wire_writer *w, const struct msg_unit *m);
+void msg_put_drop(struct wire_writer *w, const struct msg_drop *m);
 void msg_put_signature(struct wire_writer *w, const struct msg_signature *m);
 void msg_put_ack(struct wire_writer *w, const struct msg_ack *m);
 
@@ -333,6 +354,8 @@ bool msg_get_delete(struct bytes payload, struct msg_delete *out);
 bool msg_get_move(struct bytes payload, struct msg_move *out);
 bool msg_get_abort(struct bytes payload, struct msg_abort *out);
 bool msg_get_commit(struct bytes payload, struct msg_commit *out);
+bool msg_get_unit(struct bytes payload, struct msg_unit *out);
+bool msg_get_drop(struct bytes payload, struct msg_drop *out);
 bool msg_get_signature(struct bytes payload, struct msg_signature *out);
 bool msg_get_ack(struct bytes payload, struct msg_ack *out);
 

@@ -189,6 +189,38 @@ bool msg_get_commit(struct bytes payload, struct msg_commit *out)
     return wire_done(&r);
 }
 
+void msg_put_unit(struct wire_writer *w, const struct msg_unit *m)
+{
+    size_t start = frame_begin(w, MSG_UNIT);
+    wire_u32(w, m->batch);
+    wire_u32(w, m->atom);
+    wire_short(w, m->path);
+    frame_end(w, start);
+}
+
+bool msg_get_unit(struct bytes payload, struct msg_unit *out)
+{
+    struct wire_reader r = wire_reader_of(payload.data, payload.len);
+    out->batch = wire_get_u32(&r);
+    out->atom = wire_get_u32(&r);
+    out->path = field_get_path_beneath(&r);
+    return wire_done(&r);
+}
+
+void msg_put_drop(struct wire_writer *w, const struct msg_drop *m)
+{
+    size_t start = frame_begin(w, MSG_DROP);
+    wire_u32(w, m->batch);
+    frame_end(w, start);
+}
+
+bool msg_get_drop(struct bytes payload, struct msg_drop *out)
+{
+    struct wire_reader r = wire_reader_of(payload.data, payload.len);
+    out->batch = wire_get_u32(&r);
+    return wire_done(&r);
+}
+
 void msg_put_signature(struct wire_writer *w, const struct msg_signature *m)
 {
     size_t start = frame_begin(w, MSG_SIGNATURE);
@@ -231,6 +263,7 @@ void msg_put_ack(struct wire_writer *w, const struct msg_ack *m)
     size_t start = frame_begin(w, MSG_ACK);
     wire_u32(w, m->batch);
     wire_u8(w, m->last);
+    wire_u8(w, m->flags);
     wire_u64(w, m->free_bytes);
     wire_u16(w, m->count);
     for (size_t i = 0; i < m->count; i++)
@@ -243,6 +276,8 @@ bool msg_get_ack(struct bytes payload, struct msg_ack *out)
     struct wire_reader r = wire_reader_of(payload.data, payload.len);
     out->batch = wire_get_u32(&r);
     out->last = field_get_bool(&r);
+    out->flags = wire_get_u8(&r);
+    field_require(&r, !(out->flags & ~ACK_FLAGS_ALL));
     out->free_bytes = wire_get_u64(&r);
     out->count = wire_get_u16(&r);
     field_require(&r, out->count <= MSG_FAILURES_MAX);

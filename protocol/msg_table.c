@@ -23,6 +23,8 @@ static const struct msg_name_row msg_types[] = {
     {MSG_ABORT, "ABORT"},
     {MSG_COMMIT, "COMMIT"},
     {MSG_CLOSE, "CLOSE"},
+    {MSG_UNIT, "UNIT"},
+    {MSG_DROP, "DROP"},
     {MSG_OPENED, "OPENED"},
     {MSG_LISTING, "LISTING"},
     {MSG_SIGNATURE, "SIGNATURE"},

@@ -27,6 +27,8 @@ AGAIN(entry, entry, struct msg_entry, entry)
 AGAIN(data, data, struct msg_data, data)
 AGAIN(finish, finish, struct msg_finish, finish)
 AGAIN(delete, delete, struct msg_delete, delete)
+AGAIN(unit, unit, struct msg_unit, unit)
+AGAIN(drop, drop, struct msg_drop, drop)
 AGAIN(move, move, struct msg_move, move)
 AGAIN(abort, abort, struct msg_abort, abort)
 AGAIN(commit, commit, struct msg_commit, commit)
@@ -57,6 +59,8 @@ static const struct {
     {MSG_DATA, again_data},
     {MSG_FINISH, again_finish},
     {MSG_DELETE, again_delete},
+    {MSG_UNIT, again_unit},
+    {MSG_DROP, again_drop},
     {MSG_MOVE, again_move},
     {MSG_ABORT, again_abort},
     {MSG_COMMIT, again_commit},

@@ -258,6 +258,16 @@ static void sample_finish(struct wire_writer *w)
     msg_put_finish(w, &(struct msg_finish){9, sample_digest(0x70), 1ull << 32});
 }
 
+static void sample_unit(struct wire_writer *w)
+{
+    msg_put_unit(w, &(struct msg_unit){3, 11, bytes_of("wp-content/plugins/shop")});
+}
+
+static void sample_drop(struct wire_writer *w)
+{
+    msg_put_drop(w, &(struct msg_drop){3});
+}
+
 static void sample_delete(struct wire_writer *w)
 {
     msg_put_delete(w, &(struct msg_delete){3, 10, bytes_of("a/gone")});
@@ -292,6 +302,7 @@ static void sample_signature_none(struct wire_writer *w)
 static void sample_ack(struct wire_writer *w)
 {
     struct msg_ack m = {.batch = 3,
+        .flags = ACK_PIECEMEAL,
         .last = 1,
         .free_bytes = 1ull << 34,
         .count = 2,
@@ -330,6 +341,8 @@ const struct sample samples[] = {
     {"data-delta", MSG_DATA, sample_data_delta},
     {"finish", MSG_FINISH, sample_finish},
     {"delete", MSG_DELETE, sample_delete},
+    {"unit", MSG_UNIT, sample_unit},
+    {"drop", MSG_DROP, sample_drop},
     {"move", MSG_MOVE, sample_move},
     {"abort", MSG_ABORT, sample_abort},
     {"commit", MSG_COMMIT, sample_commit},

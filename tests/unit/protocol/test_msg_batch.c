@@ -1,4 +1,4 @@
-/* BATCH, ENTRY and what may follow it, DELETE, MOVE, ABORT, COMMIT, SIGNATURE, ACK. */
+/* BATCH, ENTRY and what may follow it, DELETE, UNIT, MOVE, ABORT, COMMIT, DROP, SIGNATURE, ACK. */
 #include "tests/unit/protocol/check.h"
 #include "tests/unit/protocol/sample.h"
 
@@ -260,6 +260,30 @@ static void test_delete(void **state)
     assert_false(delete_passes(PATH_RESERVED "stage"));
 }
 
+static bool unit_passes(const char *path)
+{
+    struct wire_writer w = {0};
+    struct msg_unit out;
+    msg_put_unit(&w, &(struct msg_unit){1, 2, bytes_of(path)});
+    bool valid = msg_get_unit(check_payload(&w, MSG_UNIT), &out);
+    if (valid) {
+        assert_int_equal(out.batch, 1);
+        assert_int_equal(out.atom, 2);
+        check_text(out.path, path);
+    }
+    wire_free(&w);
+    return valid;
+}
+
+static void test_unit(void **state)
+{
+    (void)state;
+    assert_true(unit_passes("wp-content/plugins/shop"));
+    assert_false(unit_passes("")); /* never the root */
+    assert_false(unit_passes("a/../b"));
+    assert_false(unit_passes(PATH_RESERVED "stage"));
+}
+
 static bool move_passes(const char *from, const char *to)
 {
     struct wire_writer w = {0};
@@ -359,7 +383,8 @@ static void test_ack_comes_back(void **state)
 {
     (void)state;
     struct wire_writer w = {0};
-    struct msg_ack out, m = {.batch = 3, .free_bytes = 8, .count = MSG_FAILURES_MAX};
+    struct msg_ack out,
+        m = {.batch = 3, .flags = ACK_PIECEMEAL, .free_bytes = 8, .count = MSG_FAILURES_MAX};
     struct bytes text = check_long(MSG_TEXT_MAX);
     for (uint32_t i = 0; i < MSG_FAILURES_MAX; i++)
         m.failures[i] = (struct msg_failure){i, REASON_IO, i + 100, text};
@@ -367,6 +392,7 @@ static void test_ack_comes_back(void **state)
     assert_true(msg_get_ack(check_payload(&w, MSG_ACK), &out));
     assert_int_equal(out.batch, 3);
     assert_int_equal(out.last, 0);
+    assert_int_equal(out.flags, ACK_PIECEMEAL);
     assert_true(out.free_bytes == 8);
     assert_int_equal(out.count, MSG_FAILURES_MAX);
     for (uint32_t i = 0; i < MSG_FAILURES_MAX; i++) {
@@ -401,6 +427,18 @@ static void test_ack_refuses(void **state)
     check_long_free(text);
 }
 
+static void test_ack_refuses_unknown_flags(void **state)
+{
+    (void)state;
+    for (unsigned flags = 0; flags < 256; flags++) {
+        struct wire_writer w = {0};
+        struct msg_ack out;
+        msg_put_ack(&w, &(struct msg_ack){.batch = 1, .last = 1, .flags = (uint8_t)flags});
+        assert_int_equal(msg_get_ack(check_payload(&w, MSG_ACK), &out), flags <= ACK_FLAGS_ALL);
+        wire_free(&w);
+    }
+}
+
 /* One failure more than the struct has room for, all of them there. */
 static void test_ack_counts_failures(void **state)
 {
@@ -410,6 +448,7 @@ static void test_ack_counts_failures(void **state)
         struct msg_ack out;
         wire_u32(&w, 1);
         wire_u8(&w, 1);
+        wire_u8(&w, 0);
         wire_u64(&w, 0);
         wire_u16(&w, count);
         for (uint32_t i = 0; i < count; i++) {
@@ -438,6 +477,8 @@ int main(void)
         cmocka_unit_test(test_data),
         cmocka_unit_test(test_finish),
         cmocka_unit_test(test_delete),
+        cmocka_unit_test(test_unit),
+        cmocka_unit_test(test_ack_refuses_unknown_flags),
         cmocka_unit_test(test_move),
         cmocka_unit_test(test_move_over_a_frame),
         cmocka_unit_test(test_batch_abort_commit),
