@@ -9,7 +9,8 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 . "$top/tests/packages.sh"
 
 # shellcheck disable=SC2086 # lists
-packages_need $packages_build $packages_ssh clang llvm libclang-rt-14-dev libcmocka-dev rsync acl mandoc
+packages_need $packages_build $packages_ssh clang llvm libclang-rt-14-dev libcmocka-dev rsync acl mandoc \
+    dpkg-dev debhelper lintian systemd
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

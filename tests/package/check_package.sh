@@ -1,0 +1,44 @@
+#!/bin/sh
+# The Debian package: builds, is clean under lintian, and can be installed, upgraded, removed and purged
+# without starting or leaving anything. It is installed into an overlay over this machine's files that
+# nobody else sees. Usage: check_package.sh TOP-OF-THE-TREE
+set -eu
+top=$1
+for tool in dpkg-buildpackage dh lintian; do
+    command -v $tool >/dev/null || exit 77 # meson: skipped
+done
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' HUP INT TERM
+passed=0
+
+ok() {
+    passed=$((passed + 1))
+    echo "ok $1"
+}
+
+fail() {
+    echo "FAIL $1"
+    sed 's/^/    /' "$2" | tail -n 40
+    echo "$passed passed, 1 failed"
+    exit 1
+}
+
+mkdir "$work/src"
+(cd "$top" && tar -cf - --exclude=.git --exclude='build*' .) | tar -xf - -C "$work/src"
+(cd "$work/src" && dpkg-buildpackage -us -uc -b) >"$work/log" 2>&1 || fail "the package builds" "$work/log"
+deb=$(ls "$work"/mirrord_*.deb)
+ok "the package builds"
+
+lintian --fail-on error --allow-root "$work"/mirrord_*.changes >"$work/log" 2>&1 ||
+    fail "lintian finds no errors" "$work/log"
+ok "lintian finds no errors"
+
+if [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null; then
+    unshare -m sh "$top/tests/package/in_overlay.sh" "$deb" >"$work/log" 2>&1 ||
+        fail "install, upgrade, remove, purge" "$work/log"
+    ok "install, upgrade, remove, purge"
+    echo "$passed passed, 0 failed"
+else
+    echo "$passed passed, 0 failed, 1 skipped"
+fi
