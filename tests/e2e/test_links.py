@@ -198,7 +198,8 @@ def test_a_remote_command_with_arguments(env):
     binary = os.environ["MIRRORD"]
     with open(env.remote) as f:
         exports = [line for line in f if line.startswith("export")]
-    wrapper = env.far_end("plain", "".join(exports) + f"XX
+    run = f"exec '{binary}' \"$@\" --state-dir '{env.path('state-plain')}'"
+    wrapper = env.far_end("plain", "".join(exports) + run)
     env.resync(src, dest, remote=f"{wrapper}")
     check_same(src, dest)
     put(f"{src}/again", b"x")
