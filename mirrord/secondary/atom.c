@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "secondary/copy.h"
+#include "secondary/grace.h"
 #include "secondary/place.h"
 #include "secondary/survey.h"
 #include "secondary/transfer.h"
@@ -92,30 +93,51 @@ static void stage_link(struct atom *a)
         remember_inode(a, dir, name);
 }
 
-/* The manifest's record: is the content of this file known? */
-static bool content_known(struct atom *a)
+static bool same_owner(struct atom *a, const struct stat *st)
+{
+    struct meta_owner owner;
+    struct err why;
+    if (meta_resolve(&a->batch->replica->rules, &a->step.entry, &owner, &why) < 0)
+        return false;
+    return (owner.uid == (uid_t)-1 || owner.uid == st->st_uid) &&
+           (owner.gid == (gid_t)-1 || owner.gid == st->st_gid);
+}
+
+/* What the manifest says of the live file: is its content known, and does anything but its times
+ * change? */
+static void compare_meta(struct atom *a, const struct stat *st, bool *content_known)
 {
     struct manifest_txn *t;
     struct record record;
     uint64_t parent;
     struct err why;
+    struct step *s = &a->step;
+    *content_known = true;
     if (manifest_begin(a->batch->replica->manifest, false, &t, &why) < 0)
-        return false;
-    int found = manifest_lookup(t, a->step.path, &record, &parent, &why);
-    bool unknown = found == 1 && record.entry.type == ENTRY_FILE && !record.entry.has_digest;
+        return;
+    bool found = manifest_lookup(t, s->path, &record, &parent, &why) == 1 &&
+                 record.entry.type == ENTRY_FILE;
+    *content_known = !found || record.entry.has_digest;
+    s->times_only = found && (st->st_mode & 07777) == s->entry.mode && same_owner(a, st) &&
+                    (!a->batch->replica->rules.acl || bytes_equal(record.entry.acl, s->entry.acl));
     manifest_abort(t);
-    return !unknown;
 }
 
-/* Only metadata is to change: set on the live inode at the commit, unless others share it. */
+/* Only metadata is to change: set on the live inode at the commit, unless others share it. A
+ * replaced unit that is kept may share it while only its times change. */
 static void prepare_file_meta(struct atom *a)
 {
     struct stat st;
+    bool content_known;
     if (stat_live(a, &st) < 0 || !S_ISREG(st.st_mode))
         return; /* an earlier batch may still bring it; the commit decides */
-    if (st.st_nlink > 1)
+    compare_meta(a, &st, &content_known);
+    bool shared = st.st_nlink > 1 || a->batch->whole;
+    unsigned kept =
+        st.st_nlink > 1 ? grace_links(a->batch->replica->stage, a->step.path, st.st_ino) : 0;
+    if ((shared && !a->step.times_only) || st.st_nlink > 1 + kept)
         copy_start(a, a->step.path);
-    else if (!content_known(a))
+    else if (!content_known)
         copy_verify(a);
 }
 
@@ -128,7 +150,7 @@ static void stage_entry(struct atom *a, const struct msg_entry *m)
     if (on_dir && !is_dir)
         survey_start(a);
     if (is_dir) {
-        if (!on_dir)
+        if (!on_dir && !a->batch->whole) /* units are built with directories of their own */
             stage_directory(a);
     } else if (m->entry.type == ENTRY_LINK)
         stage_link(a);
@@ -183,6 +205,16 @@ int atom_entry(struct tools *tools, const struct msg_entry *m, struct err *err)
         return 0;
     }
     stage_entry(a, m);
+    return 0;
+}
+
+int atom_unit(struct tools *tools, const struct msg_unit *m, struct err *err)
+{
+    struct atom *a = batch_add_atom(tools, m->batch, m->atom, STEP_UNIT, m->path, err);
+    if (!a)
+        return -1;
+    if (a->batch->replica)
+        refuse_excluded(a, a->step.path, true);
     return 0;
 }
 
@@ -245,6 +277,8 @@ int atom_abort(struct tools *tools, const struct msg_abort *m, struct err *err)
     struct atom *a = batch_find_atom(tools, m->atom, err);
     if (!a)
         return -1;
+    if (a->step.kind == STEP_UNIT)
+        return err_set(err, ERR_FAILED, "ABORT of atom %u, which is a UNIT", m->atom);
     a->aborted = true;
     batch_clear_atom(a);
     return 0;

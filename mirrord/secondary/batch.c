@@ -7,6 +7,7 @@
 #include "secondary/commit.h"
 #include "secondary/place.h"
 #include "secondary/survey.h"
+#include "secondary/swap.h"
 #include "secondary/transfer.h"
 
 static struct replica *find_replica(struct tools *tools, uint32_t site)
@@ -56,6 +57,7 @@ static void forget(struct tools *tools, struct batch *b)
     tools->batch_count--;
     for (size_t i = 0; i < b->count; i++)
         batch_clear_atom(b->atoms[i]);
+    swap_free(b);
     unstage(b);
     for (size_t i = 0; i < b->count; i++)
         free_atom(b->atoms[i]);
@@ -106,8 +108,17 @@ void batch_orphan(struct replica *r)
             continue;
         for (size_t i = 0; i < b->count; i++)
             batch_clear_atom(b->atoms[i]);
+        swap_free(b);
         b->replica = NULL;
     }
+}
+
+bool batch_is_committing(const struct tools *tools)
+{
+    for (const struct batch *b = tools->batches; b; b = b->next)
+        if (b->replica && b->commit_order)
+            return true;
+    return false;
 }
 
 void batch_drop_all(struct replica *r)
@@ -125,6 +136,19 @@ void batch_forget_all(struct tools *tools)
         forget(tools, tools->batches);
 }
 
+/* UNITs come before everything else, and none within another. */
+static int check_unit(const struct batch *b, struct bytes path, struct err *err)
+{
+    for (size_t i = 0; i < b->count; i++) {
+        const struct step *s = &b->atoms[i]->step;
+        if (s->kind != STEP_UNIT)
+            return err_set(err, ERR_FAILED, "UNIT behind other atoms of batch %u", b->number);
+        if (path_beneath(path, s->path) || path_beneath(s->path, path))
+            return err_set(err, ERR_FAILED, "a UNIT within another of batch %u", b->number);
+    }
+    return 0;
+}
+
 struct atom *batch_add_atom(struct tools *tools, uint32_t batch, uint32_t number, uint8_t kind,
     struct bytes path, struct err *err)
 {
@@ -137,11 +161,19 @@ struct atom *batch_add_atom(struct tools *tools, uint32_t batch, uint32_t number
         err_set(err, ERR_FAILED, "atom %u after atom %u", number, tools->last_atom);
         return NULL;
     }
-    if (b->count >= MSG_ATOMS_MAX) {
-        tools->reason = REASON_LIMIT;
-        err_set(err, ERR_FAILED, "over %d atoms in one batch", MSG_ATOMS_MAX);
+    if (kind == STEP_MOVE && b->whole) {
+        err_set(err, ERR_FAILED, "MOVE in batch %u, which has a UNIT", batch);
         return NULL;
     }
+    if (kind == STEP_UNIT && check_unit(b, path, err) < 0)
+        return NULL;
+    size_t most = b->whole ? MSG_UNIT_ATOMS_MAX : MSG_ATOMS_MAX;
+    if (b->count >= most) {
+        tools->reason = REASON_LIMIT;
+        err_set(err, ERR_FAILED, "over %zu atoms in one batch", most);
+        return NULL;
+    }
+    b->whole = b->whole || kind == STEP_UNIT;
     if (b->count == b->cap) {
         b->cap = b->cap ? 2 * b->cap : 16;
         b->atoms = mem_resize(b->atoms, b->cap, sizeof *b->atoms);
@@ -192,6 +224,14 @@ static void end_unfinished(struct batch *b)
     }
 }
 
+bool batch_has_failed(const struct batch *b)
+{
+    for (size_t i = 0; i < b->count; i++)
+        if (!b->atoms[i]->aborted && b->atoms[i]->step.state == STEP_FAILED)
+            return true;
+    return false;
+}
+
 static void put_failure(struct msg_ack *m, const struct atom *a)
 {
     m->failures[m->count++] = (struct msg_failure){
@@ -202,10 +242,22 @@ static void put_failure(struct msg_ack *m, const struct atom *a)
     };
 }
 
+static bool is_piecemeal(const struct batch *b)
+{
+    for (size_t i = 0; i < b->count; i++)
+        if (b->atoms[i]->step.piecemeal)
+            return true;
+    return false;
+}
+
 static void acknowledge(struct batch *b)
 {
     struct outbox *out = &b->replica->tools->out;
-    struct msg_ack m = {.batch = b->number, .free_bytes = replica_free_bytes(b->replica)};
+    struct msg_ack m = {
+        .batch = b->number,
+        .flags = is_piecemeal(b) ? ACK_PIECEMEAL : 0,
+        .free_bytes = replica_free_bytes(b->replica),
+    };
     for (size_t i = 0; i < b->count; i++) {
         const struct atom *a = b->atoms[i];
         if (a->aborted || a->step.state != STEP_FAILED)
@@ -249,6 +301,10 @@ static void commit(struct batch *b)
         replica_fail(r, REASON_NO_ROOT, &why);
         return;
     }
+    if (b->whole && batch_has_failed(b)) {
+        acknowledge(b);
+        return;
+    }
     size_t n = collect(b, steps);
     if (commit_run(r, steps, n, &why) < 0) {
         replica_fail(r, REASON_INTERNAL, &why); /* the journal stays for the next opening */
@@ -270,7 +326,8 @@ static struct batch *next_commit(const struct tools *tools, const struct replica
 static void commit_ready(struct tools *tools, struct replica *r)
 {
     struct batch *b;
-    while (r->state == REPLICA_OPEN && (b = next_commit(tools, r)) && b->pending == 0) {
+    while (r->state == REPLICA_OPEN && (b = next_commit(tools, r)) && b->pending == 0 &&
+           (!b->whole || swap_ready(b))) {
         commit(b);
         forget(tools, b);
     }
@@ -295,5 +352,17 @@ int batch_commit(struct tools *tools, const struct msg_commit *m, struct err *er
     end_unfinished(b);
     b->commit_order = ++tools->commits;
     commit_ready(tools, b->replica);
+    return 0;
+}
+
+int batch_drop(struct tools *tools, const struct msg_drop *m, struct err *err)
+{
+    struct batch *b = find_batch(tools, m->batch);
+    if (!b || b->commit_order)
+        return err_set(err, ERR_FAILED, "DROP of batch %u, which is not open", m->batch);
+    struct replica *r = b->replica;
+    forget(tools, b);
+    if (r)
+        replica_reap(r);
     return 0;
 }

@@ -12,6 +12,7 @@
 
 struct transfer;
 struct survey;
+struct swap;
 
 struct atom {
     struct step step;
@@ -29,6 +30,8 @@ struct batch {
     struct atom **atoms;     /* by rising number */
     size_t count, cap;
     struct set *directories; /* by path: atoms of new directories, staged with what is inside */
+    struct swap *swap;       /* what its units wait for, from its turn on */
+    bool whole;              /* switches units: all of it is done, or nothing */
     unsigned pending;        /* jobs to be waited for before the commit */
     uint64_t commit_order;   /* 0: COMMIT has not come yet */
 };
@@ -36,6 +39,7 @@ struct batch {
 /* The messages. -1 with err: the session must end, with tools->reason. */
 int batch_open(struct tools *tools, const struct msg_begin *m, struct err *err);
 int batch_commit(struct tools *tools, const struct msg_commit *m, struct err *err);
+int batch_drop(struct tools *tools, const struct msg_drop *m, struct err *err);
 
 /* A new atom of an open batch. NULL with err: the session must end. */
 struct atom *batch_add_atom(struct tools *tools, uint32_t batch, uint32_t number, uint8_t kind,
@@ -46,11 +50,14 @@ struct atom *batch_find_atom(struct tools *tools, uint32_t number, struct err *e
 
 void batch_clear_atom(struct atom *a); /* ends its jobs */
 
+bool batch_has_failed(const struct batch *b); /* one of its atoms has */
+
 /* A job of one of its atoms ended: the commit may be due. */
 void batch_job_done(struct batch *b);
 
 void batch_orphan(struct replica *r);   /* its batches are dead from now on */
 void batch_drop_all(struct replica *r); /* its batches are forgotten (CLOSE) */
+bool batch_is_committing(const struct tools *tools); /* some batch waits for its turn or its jobs */
 void batch_forget_all(struct tools *tools);
 
 #endif

@@ -42,16 +42,26 @@ static void note_source(struct commit *c, struct step *s)
         s->inode = st.st_ino;
 }
 
-static int write_journal(struct commit *c, struct err *err)
+/* One transaction; for a large unit several, of which the last makes it count. */
+int commit_journal(struct commit *c, struct err *err)
 {
-    struct manifest_txn *t;
-    if (manifest_begin(c->r->manifest, true, &t, err) < 0)
-        return -1;
-    if (record_read_old(c, t, err) < 0 || journal_write(t, c->steps, c->n, err) < 0) {
-        manifest_abort(t);
-        return -1;
+    for (size_t first = 0;; first += MANIFEST_TXN_MAX) {
+        struct manifest_txn *t;
+        size_t left = c->n - first;
+        bool last = left <= MANIFEST_TXN_MAX;
+        if (manifest_begin(c->r->manifest, true, &t, err) < 0)
+            return -1;
+        if ((first == 0 && record_read_old(c, t, err) < 0) ||
+            journal_put(t, c->steps, first, last ? left : MANIFEST_TXN_MAX, err) < 0 ||
+            (last && journal_seal(t, err) < 0)) {
+            manifest_abort(t);
+            return -1;
+        }
+        if (manifest_commit(t, err) < 0)
+            return -1;
+        if (last)
+            return 0;
     }
-    return manifest_commit(t, err);
 }
 
 static int read_old(struct commit *c, struct err *err)
@@ -91,7 +101,13 @@ static void seal_directories(struct commit *c)
     }
 }
 
-static void do_steps(struct commit *c)
+/* To be done, and not with a unit. */
+static bool is_alone(const struct step *s)
+{
+    return s->state == STEP_WAITING && !s->unit && s->kind <= STEP_MOVE;
+}
+
+static int do_steps(struct commit *c, struct err *err)
 {
     root_forget(c->r->root);
     for (size_t i = 0; i < c->n; i++)
@@ -100,15 +116,21 @@ static void do_steps(struct commit *c)
     if (c->verify)
         verify_contained(c);
     seal_directories(c);
+    if (units_switch(c, err) < 0)
+        return -1;
+    if (c->given_up)
+        return 0;
     for (size_t i = 0; i < c->n; i++)
-        if (c->sorted[i]->kind != STEP_DELETE && c->sorted[i]->state == STEP_WAITING)
+        if (is_alone(c->sorted[i]) && c->sorted[i]->kind != STEP_DELETE)
             install_entry(c, c->sorted[i]);
     for (size_t i = 0; i < c->n; i++)
         if (c->steps[i]->kind == STEP_MOVE && c->steps[i]->state == STEP_DONE)
             moves_finish(c, c->steps[i]);
     for (size_t i = 0; i < c->n; i++)
-        if (c->steps[i]->kind == STEP_DELETE)
+        if (is_alone(c->steps[i]) && c->steps[i]->kind == STEP_DELETE)
             install_delete(c, c->steps[i]);
+    units_settle(c);
+    return 0;
 }
 
 static int run(struct commit *c, struct err *err)
@@ -121,9 +143,10 @@ static int run(struct commit *c, struct err *err)
     }
     memcpy(c->sorted, c->steps, c->n * sizeof *c->steps);
     qsort(c->sorted, c->n, sizeof *c->sorted, by_path);
-    if ((c->recovering ? read_old(c, err) : write_journal(c, err)) < 0)
+    if ((c->recovering ? read_old(c, err) : commit_journal(c, err)) < 0)
         return -1;
-    do_steps(c);
+    if (do_steps(c, err) < 0)
+        return -1;
     if (c->r->root_touched)
         touch_add(c, (struct bytes){0});
     if (touch_all(c, err) < 0 || record_all(c, err) < 0)

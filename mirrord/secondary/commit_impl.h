@@ -1,5 +1,5 @@
 /* What the parts of a commit share: commit.c (order, journal), install.c (steps on disk), moves.c,
- * prune.c, touch.c (directories' times), record.c (the manifest). */
+ * units.c and replaced.c, prune.c, touch.c (directories' times), record.c (the manifest). */
 #ifndef SECONDARY_COMMIT_IMPL_H
 #define SECONDARY_COMMIT_IMPL_H
 
@@ -14,6 +14,7 @@ struct commit {
     size_t n;
     size_t moves;
     bool recovering, verify;
+    bool given_up; /* a unit could not be switched: nothing was done */
     bool mighty; /* permission bits do not stop us */
     struct set
         *touched; /* directories whose times (or modes) are to be set again: struct touched */
@@ -43,6 +44,11 @@ void install_loosen(struct commit *c, int dirfd); /* u+w for the step */
 /* The same for the directory dirfd/name, which can only change its parent so; fine for others. */
 void install_loosen_at(struct commit *c, int dirfd, const char *name);
 
+/* units.c */
+/* All units, or none (c->given_up). -1 with err: the manifest failed. */
+int units_switch(struct commit *c, struct err *err);
+void units_settle(struct commit *c); /* what they leave; their steps are done then */
+
 /* moves.c */
 void moves_take(struct commit *c, struct step *s);
 void moves_finish(struct commit *c, struct step *s);
@@ -59,8 +65,18 @@ void touch_moved(struct commit *c, const struct step *s);
 int touch_all(struct commit *c, struct err *err);
 
 /* record.c */
+struct record_parents { /* the directory that was asked for last; zeroed at first */
+    bool filled;
+    struct bytes path; /* borrowed from the path */
+    uint64_t number;
+};
+/* The number of the directory above a path; 0: it is not known. */
+int record_parent(struct manifest_txn *t, struct record_parents *cache, struct bytes path,
+    uint64_t *out, struct err *err);
 int record_read_old(struct commit *c, struct manifest_txn *t, struct err *err);
 int record_all(struct commit *c, struct err *err);
+
+int commit_journal(struct commit *c, struct err *err); /* writes it, anew */
 
 struct step *commit_find(const struct commit *c, struct bytes path); /* of kind ENTRY, or NULL */
 

@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "secondary/commit_impl.h"
 #include "secondary/foreign.h"
+#include "secondary/grace.h"
 #include "secondary/place.h"
 #include "tree/digest.h"
 
@@ -214,6 +215,15 @@ static void publish(struct commit *c, struct step *s, struct spot *at, const str
         touch_moved(c, s);
 }
 
+/* Replaced units that are kept may share it as long as only its times change. */
+static bool has_other_links(struct commit *c, const struct step *s, const struct stat *st)
+{
+    if (st->st_nlink == 1)
+        return false;
+    return (!c->recovering && !s->times_only) ||
+           st->st_nlink > 1 + grace_links(c->r->stage, s->path, st->st_ino);
+}
+
 /* The content is there; only metadata changes, on the live inode. */
 static void change_meta(struct commit *c, struct step *s)
 {
@@ -229,7 +239,7 @@ static void change_meta(struct commit *c, struct step *s)
                 v.mtime_nsec == s->old.validators.mtime_nsec && s->entry.has_digest &&
                 digest_equal(&s->old.digest, &s->entry.digest);
     bool verified = fd >= 0 && s->verified && validators_equal(&v, &s->seen);
-    if ((!same && !verified) || st.st_nlink > 1) {
+    if ((!same && !verified) || has_other_links(c, s, &st)) {
         step_fail_text(
             s, REASON_NEED_CONTENT, "commit", "the content here is not known to be right");
         return;

@@ -26,21 +26,28 @@ static int put(struct manifest_txn *t, uint64_t key, const struct wire_writer *w
     return manifest_journal_put(t, key, (struct bytes){w->data, w->len}, err);
 }
 
-int journal_write(struct manifest_txn *t, struct step **steps, size_t n, struct err *err)
+int journal_put(
+    struct manifest_txn *t, struct step **steps, size_t first, size_t n, struct err *err)
+{
+    struct wire_writer w = {0};
+    int bad = first ? 0 : manifest_journal_clear(t, err);
+    for (size_t i = first; !bad && i < first + n; i++) {
+        wire_reset(&w);
+        step_encode(&w, steps[i]);
+        bad = put(t, JOURNAL_HEAD + 1 + i, &w, err);
+    }
+    wire_free(&w);
+    return bad;
+}
+
+int journal_seal(struct manifest_txn *t, struct err *err)
 {
     struct wire_writer w = {0};
     char boot[BOOT_ID];
     read_boot_id(boot);
     wire_u8(&w, JOURNAL_VERSION);
     wire_raw(&w, boot, sizeof boot);
-    int bad = manifest_journal_clear(t, err);
-    if (!bad)
-        bad = put(t, JOURNAL_HEAD, &w, err);
-    for (size_t i = 0; !bad && i < n; i++) {
-        wire_reset(&w);
-        step_encode(&w, steps[i]);
-        bad = put(t, JOURNAL_HEAD + 1 + i, &w, err);
-    }
+    int bad = put(t, JOURNAL_HEAD, &w, err);
     wire_free(&w);
     return bad;
 }
@@ -66,9 +73,11 @@ int journal_read(
     int found = manifest_journal_next(t, 0, &key, &value, err);
     if (found != 1)
         return found;
-    bool readable = key == JOURNAL_HEAD && read_head(value, same_boot);
+    bool sealed = key == JOURNAL_HEAD;
+    bool readable = sealed && read_head(value, same_boot);
     if (!readable)
-        log_warn("a journal of another version is dropped");
+        log_warn("%s is dropped",
+            sealed ? "a journal of another version" : "a journal that was not written to its end");
     while (readable && (found = manifest_journal_next(t, key, &key, &value, err)) == 1) {
         struct step *s = mem_alloc(sizeof *s);
         if (step_decode(value, s) < 0) {

@@ -5,7 +5,12 @@
 
 #include "secondary/step.h"
 
-int journal_write(struct manifest_txn *t, struct step **steps, size_t n, struct err *err);
+/* Some steps, the first of which has this place in the order; those before it are there already. */
+int journal_put(
+    struct manifest_txn *t, struct step **steps, size_t first, size_t n, struct err *err);
+
+/* The head, which makes a journal of the steps that are there: without it they are nothing. */
+int journal_seal(struct manifest_txn *t, struct err *err);
 
 /* The steps that are there, *n of them; the caller frees each with step_clear and the array.
  * *same_boot: they were written since the machine started. A journal of another format has none.

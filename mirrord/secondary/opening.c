@@ -16,8 +16,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "secondary/former.h"
+#include "secondary/grace.h"
 #include "secondary/reap.h"
 #include "secondary/recover.h"
+#include "secondary/retire.h"
 
 enum { LOCK_WAIT_MS = 5000, LOCK_SLICE_MS = 50 };
 
@@ -219,6 +221,8 @@ static void finish(struct replica *r)
     if (r->stage && !(r->flags & OPEN_DRY_RUN)) {
         reap_begin(r->stage);
         replica_reap(r);
+        grace_load(r->stage);
+        retire_schedule(r);
     }
 }
 

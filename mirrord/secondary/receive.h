@@ -24,7 +24,11 @@ struct receive_options {
     const char *state_dir;
     const char *host; /* what this host calls itself */
     int in, out;      /* the stream */
+    int unit_grace;   /* seconds that a replaced unit is kept for who has it open; 0: the default,
+                         below 0: none */
 };
+
+enum { RECEIVE_UNIT_GRACE = 60 };
 
 /* Serves one session to its end. 0 after BYE or a clean end of the stream; -1 with err. Forks. */
 int receive_run(const struct receive_options *o, struct err *err);

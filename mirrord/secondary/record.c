@@ -10,14 +10,7 @@
 #include "base/mem.h"
 #include "secondary/commit_impl.h"
 
-/* The number of the directory that was asked for last. */
-struct parent_cache {
-    bool filled;
-    struct bytes path;
-    uint64_t number; /* 0: not there */
-};
-
-static int parent_number(struct manifest_txn *t, struct parent_cache *cache, struct bytes path,
+int record_parent(struct manifest_txn *t, struct record_parents *cache, struct bytes path,
     uint64_t *out, struct err *err)
 {
     struct record r;
@@ -39,37 +32,24 @@ static int parent_number(struct manifest_txn *t, struct parent_cache *cache, str
     return 0;
 }
 
-static void keep_old(struct step_old *out, const struct record *r)
-{
-    *out = (struct step_old){
-        .known = true,
-        .committed = r->flags & RECORD_COMMITTED,
-        .has_digest = r->entry.has_digest,
-        .type = r->entry.type,
-        .size = r->entry.size,
-        .validators = r->validators,
-        .digest = r->entry.digest,
-    };
-}
-
-static int read_one(struct manifest_txn *t, struct parent_cache *cache, struct bytes path,
+static int read_one(struct manifest_txn *t, struct record_parents *cache, struct bytes path,
     struct step_old *out, struct err *err)
 {
     struct record r;
     uint64_t parent;
     if (path.len == 0)
         return 0;
-    if (parent_number(t, cache, path, &parent, err) < 0)
+    if (record_parent(t, cache, path, &parent, err) < 0)
         return -1;
     int found = parent ? manifest_get(t, parent, path_name(path), &r, err) : 0;
     if (found == 1)
-        keep_old(out, &r);
+        *out = step_old_of(&r);
     return found < 0 ? -1 : 0;
 }
 
 static int read_moved(struct commit *c, struct manifest_txn *t, struct step *s, struct err *err)
 {
-    struct parent_cache none = {0};
+    struct record_parents none = {0};
     struct bytes old = moves_old_path(c, s->path);
     int bad = read_one(t, &none, old, &s->old, err);
     free((void *)old.data);
@@ -78,10 +58,10 @@ static int read_moved(struct commit *c, struct manifest_txn *t, struct step *s, 
 
 int record_read_old(struct commit *c, struct manifest_txn *t, struct err *err)
 {
-    struct parent_cache cache = {0};
+    struct record_parents cache = {0};
     for (size_t i = 0; i < c->n; i++) {
         struct step *s = c->sorted[i];
-        struct parent_cache none = {0};
+        struct record_parents none = {0};
         /* A move's own target is what stands there, not what comes. */
         bool moved = c->moves && s->kind != STEP_MOVE;
         int bad = moved ? read_moved(c, t, s, err) : read_one(t, &cache, s->path, &s->old, err);
@@ -102,10 +82,10 @@ static struct bytes waiting_name(const struct step *s, char out[64])
 
 static int take_moved(struct manifest_txn *t, struct step *s, struct err *err)
 {
-    struct parent_cache none = {0};
+    struct record_parents none = {0};
     char waiting[64];
     uint64_t from;
-    if (parent_number(t, &none, s->from, &from, err) < 0)
+    if (record_parent(t, &none, s->from, &from, err) < 0)
         return -1;
     if (!from)
         return 0;
@@ -142,10 +122,10 @@ static int put_entry(struct manifest_txn *t, struct step *s, uint64_t parent, st
 /* A directory that the manifest does not have was made here by somebody else meanwhile: the primary
  * sends it. */
 static int put_step(
-    struct manifest_txn *t, struct parent_cache *cache, struct step *s, struct err *err)
+    struct manifest_txn *t, struct record_parents *cache, struct step *s, struct err *err)
 {
     uint64_t parent = MANIFEST_ROOT;
-    if (parent_number(t, cache, s->path, &parent, err) < 0)
+    if (record_parent(t, cache, s->path, &parent, err) < 0)
         return -1;
     if (!parent) {
         s->state = STEP_WAITING;
@@ -160,11 +140,11 @@ static int put_step(
 
 static int forget_path(struct manifest_txn *t, struct bytes path, struct err *err)
 {
-    struct parent_cache none = {0};
+    struct record_parents none = {0};
     uint64_t parent;
     if (path.len == 0)
         return 0;
-    if (parent_number(t, &none, path, &parent, err) < 0)
+    if (record_parent(t, &none, path, &parent, err) < 0)
         return -1;
     return parent && manifest_delete(t, parent, path_name(path), err) < 0 ? -1 : 0;
 }
@@ -201,6 +181,8 @@ static int forget_failed(struct commit *c, struct manifest_txn *t, struct err *e
         if (s->state == STEP_DONE)
             continue;
         log_warn("interrupted commit: %s", s->text ? s->text : "a step was not done");
+        if (s->unit || s->kind > STEP_MOVE)
+            continue; /* the old unit stands, as it is known */
         if (forget_path(t, s->path, err) < 0)
             return -1;
         if (s->kind == STEP_MOVE && forget_path(t, s->from, err) < 0)
@@ -209,34 +191,52 @@ static int forget_failed(struct commit *c, struct manifest_txn *t, struct err *e
     return 0;
 }
 
-static int put_steps(struct commit *c, struct manifest_txn *t, struct err *err)
+/* The transactions of one record: no larger than the store likes them. Those before the last leave
+ * the journal standing, so that what is half recorded is done again. */
+struct pen {
+    struct manifest *manifest;
+    struct manifest_txn *t; /* NULL: it failed */
+    unsigned puts;
+};
+
+static int next_put(struct pen *p, struct err *err)
 {
-    struct parent_cache cache = {0};
+    if (++p->puts % MANIFEST_TXN_MAX)
+        return 0;
+    if (manifest_commit(TAKE_PTR(p->t), err) < 0)
+        return -1;
+    return manifest_begin(p->manifest, true, &p->t, err);
+}
+
+static int put_steps(struct commit *c, struct pen *p, struct err *err)
+{
+    struct record_parents cache = {0};
     for (size_t i = 0; i < c->n; i++)
         if (c->steps[i]->kind == STEP_MOVE && c->steps[i]->state == STEP_DONE &&
-            take_moved(t, c->steps[i], err) < 0)
+            take_moved(p->t, c->steps[i], err) < 0)
             return -1;
     for (size_t i = 0; i < c->n; i++) {
         struct step *s = c->sorted[i];
-        if (s->kind != STEP_DELETE && s->state == STEP_DONE && put_step(t, &cache, s, err) < 0)
+        if ((s->kind == STEP_ENTRY || s->kind == STEP_MOVE) && s->state == STEP_DONE &&
+            (put_step(p->t, &cache, s, err) < 0 || next_put(p, err) < 0))
             return -1;
     }
     for (size_t i = 0; i < c->n; i++)
         if (c->steps[i]->kind == STEP_DELETE && c->steps[i]->state == STEP_DONE &&
-            forget_path(t, c->steps[i]->path, err) < 0)
+            (forget_path(p->t, c->steps[i]->path, err) < 0 || next_put(p, err) < 0))
             return -1;
     return 0;
 }
 
 int record_all(struct commit *c, struct err *err)
 {
-    struct manifest_txn *t;
-    if (manifest_begin(c->r->manifest, true, &t, err) < 0)
+    struct pen p = {.manifest = c->r->manifest};
+    if (manifest_begin(p.manifest, true, &p.t, err) < 0)
         return -1;
-    if (put_steps(c, t, err) < 0 || forget_failed(c, t, err) < 0 || put_touched(c, t, err) < 0 ||
-        manifest_journal_clear(t, err) < 0) {
-        manifest_abort(t);
+    if (put_steps(c, &p, err) < 0 || forget_failed(c, p.t, err) < 0 ||
+        put_touched(c, p.t, err) < 0 || manifest_journal_clear(p.t, err) < 0) {
+        manifest_abort(p.t);
         return -1;
     }
-    return manifest_commit(t, err);
+    return manifest_commit(p.t, err);
 }

@@ -38,6 +38,15 @@ static void link_containers(struct step **steps, size_t n)
     set_free(places);
 }
 
+/* What lies in a unit is switched with it. */
+static void link_units(struct step **steps, size_t n)
+{
+    for (size_t u = 0; u < n && steps[u]->kind > STEP_MOVE; u++)
+        for (size_t i = 0; i < n; i++)
+            if (steps[i]->kind <= STEP_MOVE && path_beneath(steps[i]->path, steps[u]->path))
+                steps[i]->unit = steps[u];
+}
+
 int recover_run(struct replica *r, struct err *err)
 {
     struct manifest_txn *t;
@@ -51,6 +60,7 @@ int recover_run(struct replica *r, struct err *err)
     if (found == 1) {
         log_warn("%s: an interrupted commit of %zu steps is finished", r->path, n);
         link_containers(steps, n);
+        link_units(steps, n);
         int bad = r->stage ? 0 : replica_make_stage(r, err);
         found = bad ? -1 : commit_again(r, steps, n, !same_boot, err);
     }

@@ -10,8 +10,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "secondary/batch.h"
+#include "secondary/grace.h"
 #include "secondary/opening.h"
 #include "secondary/reap.h"
+#include "secondary/retire.h"
 
 enum { PROGRESS_EVERY_MS = 500 };
 
@@ -71,6 +73,7 @@ int replica_open(struct tools *tools, const struct msg_open *m, struct err *err)
 static void release(struct replica *r)
 {
     job_stop(&r->job);
+    retire_free(TAKE_PTR(r->retire));
     walk_free(r->walk);
     inherit_free(r->inherit);
     manifest_close(r->former);
@@ -142,6 +145,8 @@ int replica_prepare(struct replica *r)
     }
     reap_begin(r->stage);
     replica_reap(r);
+    grace_load(r->stage);
+    retire_schedule(r);
     return 0;
 }
 
@@ -166,6 +171,12 @@ void replica_progress(struct replica *r, uint64_t done)
     r->progress_due = now + PROGRESS_EVERY_MS;
     msg_put_progress(&r->tools->out.writer, &(struct msg_progress){r->site, done});
     outbox_put(&r->tools->out);
+}
+
+unsigned replica_unit_grace(const struct replica *r)
+{
+    int grace = r->tools->options->unit_grace;
+    return grace < 0 ? 0 : grace == 0 ? RECEIVE_UNIT_GRACE : (unsigned)grace;
 }
 
 uint64_t replica_free_bytes(const struct replica *r)

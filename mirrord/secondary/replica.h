@@ -40,6 +40,9 @@ struct replica {
     struct inherit *inherit;
     uint64_t lock_until;   /* waiting for the lock */
     uint64_t progress_due; /* io_now_ms */
+    unsigned swaps;        /* batches that switch units, from COMMIT to ACK */
+    unsigned piecemeal_said; /* why units are not switched as a whole: what was logged */
+    struct retire *retire;
     struct job job;        /* opening, then removing what is dead */
 };
 
@@ -62,6 +65,8 @@ void replica_reap(struct replica *r);
 
 /* Says that work goes on, at most once a second. */
 void replica_progress(struct replica *r, uint64_t done);
+
+unsigned replica_unit_grace(const struct replica *r); /* seconds */
 
 uint64_t replica_free_bytes(const struct replica *r);
 

@@ -192,6 +192,8 @@ MESSAGE(delete, "DELETE", atom_delete)
 MESSAGE(move, "MOVE", atom_move)
 MESSAGE(abort, "ABORT", atom_abort)
 MESSAGE(commit, "COMMIT", batch_commit)
+MESSAGE(unit, "UNIT", atom_unit)
+MESSAGE(drop, "DROP", batch_drop)
 
 static const struct handler {
     uint8_t type;
@@ -213,6 +215,8 @@ static const struct handler {
     {MSG_MOVE, AFTER_HELLO, on_move},
     {MSG_ABORT, AFTER_HELLO, on_abort},
     {MSG_COMMIT, AFTER_HELLO, on_commit},
+    {MSG_UNIT, AFTER_HELLO, on_unit},
+    {MSG_DROP, AFTER_HELLO, on_drop},
 };
 
 static int handle(struct session *s, const struct frame *f, struct err *err)
@@ -308,6 +312,9 @@ static int loop(struct session *s, struct err *err)
         if (listen_for(s, work, err) < 0 || handle_all(s, err) < 0)
             return -1;
     }
+    while (batch_is_committing(&s->tools) && jobs_step(&s->tools.jobs) == 0)
+        if (outbox_flush(&s->tools.out, err) < 0)
+            return -1;
     return outbox_flush(&s->tools.out, err);
 }
 

@@ -12,6 +12,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
+#include "secondary/grace.h"
 
 #define CACHEDIR_TAG                                                                               \
     "Signature: 8a477f597d28d172789f06886806bc55\n# This directory is made by mirrord.\n"
@@ -47,6 +48,7 @@ static int open_at(const char *path, struct stage **out, struct err *err)
     struct stage *s = mem_alloc(sizeof *s);
     struct stat st;
     s->dead = set_new();
+    s->held = set_new();
     random_hex(s->session);
     int r = root_open(path, &s->root, err);
     if (r == 0 && fstat(root_fd(s->root), &st) < 0)
@@ -86,6 +88,7 @@ void stage_close(struct stage *s)
     if (s->leftovers)
         closedir(s->leftovers);
     set_free(s->dead);
+    grace_close(s);
     root_close(s->root);
     free(s);
 }

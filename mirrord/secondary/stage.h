@@ -7,6 +7,7 @@
  *   trash/foreign/TIME-N/     set aside: "path" says where it was, "content" is it
  *   n<session>-<n>            staged by the session with this number
  *   d<session>-<n>            to be removed
+ *   u<time>-<session>-<n>/    a unit that is built or was replaced; see grace.h
  */
 #ifndef SECONDARY_STAGE_H
 #define SECONDARY_STAGE_H
@@ -23,6 +24,7 @@ struct stage {
     uint64_t counter;
     bool exchange;    /* RENAME_EXCHANGE works, between a directory and a file too */
     struct set *dead; /* names to be removed, in order */
+    struct set *held; /* replaced units that wait for their time: struct grace_unit */
     DIR *leftovers;   /* being read for what earlier sessions left; NULL: done */
     uint64_t foreign; /* things set aside by this session */
 };

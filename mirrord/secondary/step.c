@@ -17,6 +17,19 @@ void step_set_bytes(struct bytes *field, const void *p, size_t n)
     *field = (struct bytes){copy, n};
 }
 
+struct step_old step_old_of(const struct record *r)
+{
+    return (struct step_old){
+        .known = true,
+        .committed = r->flags & RECORD_COMMITTED,
+        .has_digest = r->entry.has_digest,
+        .type = r->entry.type,
+        .size = r->entry.size,
+        .validators = r->validators,
+        .digest = r->entry.digest,
+    };
+}
+
 void step_init(struct step *s, uint8_t kind, struct bytes path)
 {
     *s = (struct step){.kind = kind};
@@ -101,7 +114,7 @@ int step_decode(struct bytes value, struct step *out)
     s.inode = wire_get_u64(&r);
     if (s.kind == STEP_ENTRY)
         entry_decode(&r, &s.entry);
-    bool kind_known = s.kind >= STEP_ENTRY && s.kind <= STEP_MOVE && s.way <= WAY_LAST;
+    bool kind_known = s.kind >= STEP_ENTRY && s.kind <= STEP_UNIT_GONE && s.way <= WAY_LAST;
     if (!wire_done(&r) || version != STEP_VERSION || !kind_known)
         return -1;
     step_init(out, s.kind, s.path);

@@ -13,6 +13,8 @@ enum step_kind {
     STEP_ENTRY = 1,  /* the path becomes this entry */
     STEP_DELETE = 2, /* nothing is at the path any more */
     STEP_MOVE = 3,   /* what is at `from` is at the path */
+    STEP_UNIT = 4,   /* the directory at the path is switched for the one at `staged` … */
+    STEP_UNIT_GONE = 5, /* … or goes there itself */
 };
 
 enum step_state { STEP_WAITING, STEP_DONE, STEP_FAILED };
@@ -35,11 +37,14 @@ struct step_old {
     struct digest digest;
 };
 
+struct clone;
+
 struct step {
     uint8_t kind, way, state;
     struct bytes path, from; /* owned; from: moves only */
     struct bytes staged;     /* owned: where it is beneath the stage; empty: nothing is staged */
-    uint64_t inode;          /* of what is staged or moved, by which it is known again; 0: none */
+    uint64_t inode;          /* of what is staged, moved, or (units) appears or goes, by which it is
+                                known again; 0: none */
     void *entry_bytes;       /* owned: the entry's encoding, into which `entry` points */
     struct entry entry;      /* STEP_ENTRY */
 
@@ -47,10 +52,16 @@ struct step {
     uint32_t order; /* of arrival: among steps of one path the last wins */
     const struct step
         *above;     /* the step of the directory inside whose staged one this was staged */
+    struct step *unit; /* the step of the unit that it is switched with; NULL: it is done alone */
+    struct clone *clone; /* STEP_UNIT: what was built; NULL: it comes out of the journal */
+    bool linked; /* in a unit: the file whose metadata changes is in the clone, and `after` is what
+                    it was when it was linked */
+    bool piecemeal; /* STEP_UNIT: its steps were done one by one */
     bool published; /* nothing is left at `staged` */
     bool whole;     /* a directory that appeared with all that was staged inside */
     bool direct;    /* a move that was one rename */
     struct step_old old, source; /* of path; of from */
+    bool times_only;             /* nothing but the times of the live file differs */
     bool verified;               /* the live file was read and has the entry's content … */
     struct validators seen;      /* … as long as it has these */
     struct validators after;     /* of the path once it was done */
@@ -60,6 +71,8 @@ struct step {
     uint32_t sys;
     char *text;
 };
+
+struct step_old step_old_of(const struct record *r);
 
 void step_init(struct step *s, uint8_t kind, struct bytes path);
 void step_clear(struct step *s);

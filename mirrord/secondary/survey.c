@@ -11,6 +11,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/set.h"
+#include "secondary/commit_impl.h"
 
 enum { SURVEY_STRIDE = 64 }; /* entries between looks at the clock */
 
@@ -59,7 +60,7 @@ static bool open_next(struct survey *s, struct manifest_txn *t)
         !(s->dir = fdopendir(fd))) {
         if (fd >= 0)
             close(fd);
-        s->way = WAY_FOREIGN;
+        s->way = errno == EXDEV ? WAY_EXCLUDED : WAY_FOREIGN;
         set_remove(s->left, first);
         return true;
     }
@@ -76,8 +77,8 @@ static bool is_committed(
         return false;
     if (S_ISDIR(st->st_mode))
         return record.entry.type == ENTRY_DIR;
-    struct validators live = validators_of(st);
-    return (record.flags & RECORD_COMMITTED) && validators_equal(&live, &record.validators);
+    struct step_old old = step_old_of(&record);
+    return install_is_ours(&old, st);
 }
 
 static void look_at(struct survey *s, struct manifest_txn *t, const char *name)

@@ -1,0 +1,17 @@
+/*
+ * The end of replaced units: when their time has come, the names that they share with the live tree
+ * are unlinked, and the manifest learns the ctime that this leaves; the rest is dead like any
+ * other.
+ */
+#ifndef SECONDARY_RETIRE_H
+#define SECONDARY_RETIRE_H
+
+#include "secondary/replica.h"
+
+struct retire;
+
+/* Looks after what is kept in the replica's stage, now and later. */
+void retire_schedule(struct replica *r);
+void retire_free(struct retire *x); /* NULL is fine; what is kept stays */
+
+#endif
