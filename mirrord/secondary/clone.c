@@ -123,7 +123,8 @@ static int link_file(
                                  live.size == s->seen.size && live.mtime == s->seen.mtime &&
                                  live.mtime_nsec == s->seen.mtime_nsec);
         s->after = now;
-    } else if (exact)
+    }
+    if (exact)
         refresh_add(&c->linked, path, &r->validators, &now);
     return 0;
 }

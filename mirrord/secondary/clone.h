@@ -23,7 +23,7 @@ struct clone {
     const struct set *steps;   /* the batch's steps by path */
     char name[STAGE_NAME_MAX]; /* in the stage; see grace.h */
     struct subtree *left;      /* of the manifest; NULL: all is linked */
-    struct refresh linked;     /* files that no step is about */
+    struct refresh linked;     /* files whose ctime the link moved */
     struct clone_dir *dirs;    /* a directory comes before those in it */
     size_t dir_count, dir_cap;
     size_t sealed; /* from the end */

@@ -180,9 +180,11 @@ static int forget_failed(struct commit *c, struct manifest_txn *t, struct err *e
         const struct step *s = c->steps[i];
         if (s->state == STEP_DONE)
             continue;
-        log_warn("interrupted commit: %s", s->text ? s->text : "a step was not done");
-        if (s->unit || s->kind > STEP_MOVE)
+        if (s->unit)
             continue; /* the old unit stands, as it is known */
+        log_warn("interrupted commit: %s", s->text ? s->text : "a step was not done");
+        if (s->kind > STEP_MOVE)
+            continue;
         if (forget_path(t, s->path, err) < 0)
             return -1;
         if (s->kind == STEP_MOVE && forget_path(t, s->from, err) < 0)

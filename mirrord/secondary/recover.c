@@ -7,9 +7,11 @@
 #include "base/mem.h"
 #include "secondary/commit.h"
 #include "secondary/former.h"
+#include "secondary/grace.h"
 #include "secondary/journal.h"
 #include "secondary/opening.h"
 #include "secondary/reap.h"
+#include "secondary/retire.h"
 
 static void free_steps(struct step **steps, size_t n)
 {
@@ -81,8 +83,9 @@ static int recover_root(struct replica *r, const char *state_dir, struct err *er
     if (opening_manifest(r, &filter, err) < 0)
         return -1;
     if (r->stage) {
+        grace_load(r->stage);
         reap_begin(r->stage);
-        while (reap_some(r->stage, JOB_BUDGET_MS))
+        while (retire_some(r, JOB_BUDGET_MS) || reap_some(r->stage, JOB_BUDGET_MS))
             continue;
     }
     return 0;

@@ -19,6 +19,7 @@ struct sorting {
     struct step *unit;
     struct manifest_txn *t;
     struct set *left; /* paths beneath the root of directories still to be listed */
+    bool kept;        /* something is there, and was not set aside as a whole */
     int bad;
 };
 
@@ -146,6 +147,7 @@ static void sort_top(struct sorting *s)
         return;
     int found = manifest_lookup(s->t, s->unit->path, &r, &parent, &why);
     if (!is_lost(s, s->unit->path, found == 1 ? &r : NULL, &st)) {
+        s->kept = true;
         if (S_ISDIR(st.st_mode))
             set_add(s->left, s->unit->path.data, s->unit->path.len);
     } else if (foreign_keep(s->c->r->stage, dir, name, s->unit->path, &why) < 0) {
@@ -186,5 +188,5 @@ int replaced_sort(struct commit *c, struct step *u)
     root_forget(c->r->stage->root);
     if (s.bad)
         keep_all(&s);
-    return s.bad;
+    return s.bad ? -1 : s.kept;
 }

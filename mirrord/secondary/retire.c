@@ -108,10 +108,10 @@ static uint64_t seconds_left(const struct retire *x, const struct grace_unit *u)
     return left < grace ? left : grace;
 }
 
-/* The next one whose time has come. False: there is none now, the job waits or ends. */
-static bool pick(struct retire *x)
+/* The next one whose time has come; else how long that is, in *wait: none at all is UINT64_MAX. */
+static bool pick(struct retire *x, uint64_t *wait)
 {
-    uint64_t wait = UINT64_MAX;
+    *wait = UINT64_MAX;
     for (struct set_item *i = set_first(x->r->stage->held); i; i = i->next) {
         uint64_t left = seconds_left(x, i->value);
         if (left == 0) {
@@ -119,25 +119,14 @@ static bool pick(struct retire *x)
             x->left = subtree_new(((const struct grace_unit *)i->value)->path);
             return true;
         }
-        wait = left < wait ? left : wait;
+        *wait = left < *wait ? left : *wait;
     }
-    if (wait == UINT64_MAX)
-        job_stop(&x->job);
-    else
-        x->job.not_before = io_now_ms() + wait * 1000;
     return false;
 }
 
-static void step(struct job *job, unsigned budget_ms)
+static void go_on(struct retire *x, unsigned budget_ms)
 {
-    struct retire *x = (struct retire *)((char *)job - offsetof(struct retire, job));
     struct err why;
-    if (x->r->swaps) { /* what is being linked now is not unlinked beside it */
-        job->not_before = io_now_ms() + RETIRE_PAUSE_MS;
-        return;
-    }
-    if (!x->unit && !pick(x))
-        return;
     int more = work(x, io_now_us() + (uint64_t)budget_ms * 1000, &why);
     if (more < 0)
         log_warn("%s: a replaced unit is removed, but not noted: %s", x->r->path, why.text);
@@ -145,15 +134,43 @@ static void step(struct job *job, unsigned budget_ms)
         end_unit(x);
 }
 
-void retire_schedule(struct replica *r)
+static void step(struct job *job, unsigned budget_ms)
 {
-    if (!r->stage || !set_first(r->stage->held))
-        return;
+    struct retire *x = (struct retire *)((char *)job - offsetof(struct retire, job));
+    uint64_t wait;
+    if (x->r->swaps) /* what is being linked now is not unlinked beside it */
+        job->not_before = io_now_ms() + RETIRE_PAUSE_MS;
+    else if (x->unit || pick(x, &wait))
+        go_on(x, budget_ms);
+    else if (wait == UINT64_MAX)
+        job_stop(job);
+    else
+        job->not_before = io_now_ms() + wait * 1000;
+}
+
+static struct retire *retire_of(struct replica *r)
+{
     if (!r->retire) {
         r->retire = mem_alloc(sizeof *r->retire);
         r->retire->r = r;
     }
-    job_start(&r->tools->jobs, &r->retire->job, step);
+    return r->retire;
+}
+
+void retire_schedule(struct replica *r)
+{
+    if (r->stage && set_first(r->stage->held))
+        job_start(&r->tools->jobs, &retire_of(r)->job, step);
+}
+
+bool retire_some(struct replica *r, unsigned budget_ms)
+{
+    struct retire *x = retire_of(r);
+    uint64_t wait;
+    if (!x->unit && !pick(x, &wait))
+        return false;
+    go_on(x, budget_ms);
+    return true;
 }
 
 void retire_free(struct retire *x)

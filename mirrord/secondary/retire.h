@@ -12,6 +12,9 @@ struct retire;
 
 /* Looks after what is kept in the replica's stage, now and later. */
 void retire_schedule(struct replica *r);
+
+/* Removes what is due for about budget_ms; false when nothing is left that is. */
+bool retire_some(struct replica *r, unsigned budget_ms);
 void retire_free(struct retire *x); /* NULL is fine; what is kept stays */
 
 #endif

@@ -25,6 +25,7 @@
 #include "secondary/listing.h"
 #include "secondary/reap.h"
 #include "secondary/replica.h"
+#include "secondary/retire.h"
 #include "secondary/tools.h"
 #include "tree/state.h"
 
@@ -337,7 +338,7 @@ static void reap_last(struct session *s)
         struct replica *r = i->value;
         bool more = r->state == REPLICA_OPEN && r->stage;
         while (more && io_now_ms() < until)
-            more = reap_some(r->stage, JOB_BUDGET_MS);
+            more = retire_some(r, JOB_BUDGET_MS) || reap_some(r->stage, JOB_BUDGET_MS);
     }
 }
 

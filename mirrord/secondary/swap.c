@@ -225,6 +225,7 @@ static void discard(struct replica *r, struct step *u)
     struct bytes holder = path_parent(u->staged);
     char *name CLEANUP_FREE = mem_copy_bytes(holder.data, holder.len);
     grace_discard(r->stage, name, u->path);
+    u->published = true; /* it is retire's */
 }
 
 static int link_next(struct swap *s, uint64_t deadline)
@@ -357,14 +358,16 @@ static void step(struct job *job, unsigned budget_ms)
 {
     struct swap *s = (struct swap *)((char *)job - offsetof(struct swap, job));
     uint64_t deadline = io_now_us() + (uint64_t)budget_ms * 1000;
+    bool failed = false;
     do {
         if (work(s, deadline) == 0) {
+            failed = batch_has_failed(s->b);
             s->phase++;
             s->at = 0;
         }
-    } while (s->phase != PHASE_READY && io_now_us() < deadline);
+    } while (s->phase != PHASE_READY && !failed && io_now_us() < deadline);
     replica_progress(s->b->replica, ++s->done);
-    if (s->phase == PHASE_READY || batch_has_failed(s->b))
+    if (s->phase == PHASE_READY || failed)
         finish(s);
 }
 

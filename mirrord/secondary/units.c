@@ -28,10 +28,17 @@ static bool is_unit(const struct step *s)
     return s->kind == STEP_UNIT || s->kind == STEP_UNIT_GONE;
 }
 
-static int find_spot(struct commit *c, const struct step *u, struct spot *at)
+static int find_live(struct commit *c, const struct step *u, struct spot *at)
 {
     at->live = root_borrow_parent(c->r->root, u->path, at->name);
-    at->stage = at->live < 0 ? -1 : root_borrow_parent(c->r->stage->root, u->staged, at->staged);
+    return at->live < 0 ? -1 : 0;
+}
+
+static int find_spot(struct commit *c, const struct step *u, struct spot *at)
+{
+    if (find_live(c, u, at) < 0)
+        return -1;
+    at->stage = root_borrow_parent(c->r->stage->root, u->staged, at->staged);
     return at->stage < 0 ? -1 : 0;
 }
 
@@ -81,13 +88,13 @@ static bool is_intact(struct commit *c, struct step *u, struct spot *at)
 static int switch_one(struct commit *c, struct step *u)
 {
     struct spot at;
+    if (c->recovering && find_live(c, u, &at) == 0 && is_done(u, &at))
+        return 0;
     if (find_spot(c, u, &at) < 0) {
         step_fail_errno(u, errno == ENOENT ? REASON_NO_PARENT : REASON_IO, errno, "switch",
             "open the directory above");
         return -1;
     }
-    if (c->recovering && is_done(u, &at))
-        return 0;
     if (!is_intact(c, u, &at)) {
         step_fail_text(u, REASON_NEED_CONTENT, "switch", "what was built is not there any more");
         return -1;
@@ -270,8 +277,11 @@ static void settle_unit(struct commit *c, struct step *u)
         return;
     }
     u->published = true;
-    if (replaced_sort(c, u) == 0)
+    int kept = replaced_sort(c, u);
+    if (kept == 1)
         grace_keep(c->r->stage, name, u->path, replica_unit_grace(c->r));
+    else if (kept == 0)
+        stage_bury(c->r->stage, root_fd(c->r->stage->root), name);
     u->state = STEP_DONE;
     touch_add(c, path_parent(u->path));
     if (u->kind == STEP_UNIT)

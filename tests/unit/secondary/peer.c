@@ -66,7 +66,13 @@ static void serve(struct peer *p, int fd)
     if (receive_fence_root(p->fence, &fence, &err) < 0)
         _exit(2);
     struct receive_options o = {
-        .fence = &fence, .state_dir = p->state, .host = "testhost", .in = fd, .out = fd};
+        .fence = &fence,
+        .state_dir = p->state,
+        .host = "testhost",
+        .in = fd,
+        .out = fd,
+        .unit_grace = p->unit_grace,
+    };
     int result = receive_run(&o, &err);
     receive_fence_free(&fence);
     _exit(result < 0 ? 1 : 0);
@@ -282,6 +288,18 @@ uint32_t peer_move(struct peer *p, const char *from, const char *to)
     return p->atom;
 }
 
+uint32_t peer_unit(struct peer *p, const char *path)
+{
+    msg_put_unit(&p->out, &(struct msg_unit){p->batch, ++p->atom, bytes_of(path)});
+    return p->atom;
+}
+
+void peer_drop(struct peer *p)
+{
+    msg_put_drop(&p->out, &(struct msg_drop){p->batch});
+    peer_send(p);
+}
+
 void peer_data(struct peer *p, uint32_t atom, uint8_t kind, const void *data, size_t n)
 {
     msg_put_data(&p->out, &(struct msg_data){.atom = atom, .kind = kind, .content = {data, n}});
@@ -299,14 +317,14 @@ void peer_send_commit(struct peer *p)
     peer_send(p);
 }
 
-void peer_commit(struct peer *p, struct ack *out)
+void peer_await_ack(struct peer *p, struct ack *out)
 {
     struct msg_ack *m = mem_alloc(sizeof *m);
     *out = (struct ack){0};
-    peer_send_commit(p);
     do {
         assert_true(msg_get_ack(peer_expect(p, MSG_ACK), m));
         assert_int_equal(m->batch, p->batch);
+        out->flags = m->flags;
         for (size_t i = 0; i < m->count; i++) {
             assert_true(out->failures < PEER_FAILURES);
             out->atoms[out->failures] = m->failures[i].atom;
@@ -316,6 +334,12 @@ void peer_commit(struct peer *p, struct ack *out)
         }
     } while (!m->last);
     free(m);
+}
+
+void peer_commit(struct peer *p, struct ack *out)
+{
+    peer_send_commit(p);
+    peer_await_ack(p, out);
 }
 
 void peer_commit_all(struct peer *p)
@@ -472,7 +496,13 @@ unsigned foreign_count(struct peer *p, const char *path)
     return count;
 }
 
-unsigned staged_count(struct peer *p)
+static bool is_kept(const char *name)
+{
+    return name[0] == 'u' && strncmp(name, "u0-", 3) != 0;
+}
+
+/* In the stage: replaced units that are kept, or else what is staged, built or dead. */
+static unsigned count_stage(struct peer *p, bool kept)
 {
     char stage[1024];
     unsigned count = 0;
@@ -481,8 +511,18 @@ unsigned staged_count(struct peer *p)
     DIR *dir = opendir(stage);
     const struct dirent *e;
     while (dir && (e = readdir(dir)) != NULL)
-        count += e->d_name[0] == 'n' || e->d_name[0] == 'd';
+        count += kept ? is_kept(e->d_name) : strchr("ndu", e->d_name[0]) && !is_kept(e->d_name);
     if (dir)
         closedir(dir);
     return count;
+}
+
+unsigned staged_count(struct peer *p)
+{
+    return count_stage(p, false);
+}
+
+unsigned kept_count(struct peer *p)
+{
+    return count_stage(p, true);
 }

@@ -33,6 +33,7 @@ struct peer {
     uint8_t id;           /* the first byte of the primary's host id */
     uint32_t open_flags;
     bool as_nobody;      /* the receiver runs without root */
+    int unit_grace;      /* seconds; as in struct receive_options */
     const char *exclude; /* a filter rule, or NULL */
 };
 
@@ -40,6 +41,7 @@ struct ack {
     size_t failures;
     uint32_t atoms[PEER_FAILURES];
     uint16_t reasons[PEER_FAILURES];
+    uint8_t flags;
     char text[MSG_TEXT_MAX + 1]; /* of the last failure */
 };
 
@@ -72,9 +74,12 @@ uint32_t peer_entry(
     struct peer *p, const char *path, const struct entry *e, uint8_t how, const char *source);
 uint32_t peer_delete(struct peer *p, const char *path);
 uint32_t peer_move(struct peer *p, const char *from, const char *to);
+uint32_t peer_unit(struct peer *p, const char *path);
+void peer_drop(struct peer *p); /* the last batch */
 void peer_data(struct peer *p, uint32_t atom, uint8_t kind, const void *data, size_t n);
 void peer_finish(struct peer *p, uint32_t atom, const struct entry *e);
 void peer_send_commit(struct peer *p);
+void peer_await_ack(struct peer *p, struct ack *out);
 void peer_commit(struct peer *p, struct ack *out); /* COMMIT of the last batch, and its ACK */
 void peer_commit_all(struct peer *p);              /* the same; no failures */
 
@@ -95,5 +100,6 @@ void assert_absent(struct peer *p, const char *path);
 unsigned foreign_count(struct peer *p, const char *path);
 /* Names in the stage other than its own furniture. */
 unsigned staged_count(struct peer *p);
+unsigned kept_count(struct peer *p); /* replaced units that wait for their time */
 
 #endif
