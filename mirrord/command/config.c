@@ -36,6 +36,7 @@ static int read_host(const struct config_block *b, struct config_host *h, struct
     h->file = mem_copy_string(b->file);
     h->line = b->line;
     h->remote_command = mem_copy_string("mirrord");
+    h->keepalive = CONFIG_KEEPALIVE;
     if (config_take_title(b, &h->name, err) || config_take_text(b, "address", &h->address, err) ||
         config_take_text(b, "user", &h->user, err) ||
         config_take_number(b, "port", 1, 65535, &h->port, err) ||
@@ -44,7 +45,9 @@ static int read_host(const struct config_block *b, struct config_host *h, struct
         config_take_text(b, "remote-command", &h->remote_command, err) ||
         config_take_word(b, "transport", transports, &transport, err) ||
         config_take_word(b, "compress", compressions, &compress, err) ||
-        config_take_size(b, "bwlimit", &h->bwlimit, err) || check_command(b, h, err))
+        config_take_size(b, "bwlimit", &h->bwlimit, err) ||
+        config_take_number(b, "keepalive", 1, CONFIG_KEEPALIVE, &h->keepalive, err) ||
+        check_command(b, h, err))
         return -1;
     h->transport = (enum conn_transport)transport;
     h->compress = (enum config_compress)compress;

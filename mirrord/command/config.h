@@ -12,6 +12,8 @@
 
 #define CONFIG_DEFAULT_PATH "/etc/mirrord/mirrord.conf"
 
+enum { CONFIG_KEEPALIVE = 15 }; /* the default, and the most that every receiver bears */
+
 enum config_compress { COMPRESS_AUTO, COMPRESS_NONE, COMPRESS_ZSTD };
 
 struct config_host {
@@ -26,6 +28,7 @@ struct config_host {
     enum conn_transport transport;
     enum config_compress compress;
     uint64_t bwlimit; /* bytes per second; 0: none */
+    unsigned keepalive; /* seconds */
     char *file;       /* where it is defined, for messages */
     unsigned line;
 };

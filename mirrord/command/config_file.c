@@ -207,7 +207,7 @@ static cfg_t *new_parser(struct parse *p)
 {
     cfg_opt_t host[] = {HIDDEN(p), KEY("address"), KEY("user"), KEY("port"), KEY("identity"),
         KEY("known-hosts"), KEY("transport"), KEY("remote-command"), KEY("compress"),
-        KEY("bwlimit"), CFG_END()};
+        KEY("bwlimit"), KEY("keepalive"), CFG_END()};
     cfg_opt_t defaults[] = {HIDDEN(p), SETTINGS, CFG_END()};
     cfg_opt_t at[] = {HIDDEN(p), KEY("root"), CFG_END()};
     cfg_opt_t site[] = {HIDDEN(p), KEY("root"), KEY_LIST("hosts"), KEY("primary"), SETTINGS,

@@ -34,6 +34,7 @@ char **far_peer_options(const struct config *c, const struct config_host *h,
             .argv = argv},
         .compress = compressions[h->compress],
         .bwlimit = h->bwlimit,
+        .keepalive_ms = h->keepalive * 1000,
         .host_id = *host_id,
         .host = c->self};
     return argv;

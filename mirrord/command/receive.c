@@ -75,13 +75,14 @@ static int resolve(void *ctx, struct bytes name, struct bytes asked, char **root
     return find(now, name, root, err);
 }
 
-static int serve(
-    const struct receive_fence *fence, const char *state_dir, const char *host, struct err *err)
+static int serve(const struct receive_fence *fence, const char *state_dir, const char *host,
+    unsigned keepalive, struct err *err)
 {
     char *fallback CLEANUP_FREE = state_dir ? NULL : state_default_dir();
     const struct receive_options o = {.fence = fence,
         .state_dir = state_dir ? state_dir : fallback,
         .host = host,
+        .keepalive_ms = keepalive * 1000,
         .in = STDIN_FILENO,
         .out = STDOUT_FILENO};
     return receive_run(&o, err);
@@ -94,7 +95,7 @@ static int serve_root(const struct request *r, struct err *err)
     gethostname(host, sizeof host - 1);
     if (receive_fence_root(r->root, &fence, err))
         return -1;
-    int rc = serve(&fence, r->state_dir, r->as ? r->as : host, err);
+    int rc = serve(&fence, r->state_dir, r->as ? r->as : host, CONFIG_KEEPALIVE, err);
     receive_fence_free(&fence);
     return rc;
 }
@@ -108,7 +109,8 @@ static int serve_config(const struct request *r, struct err *err)
     char *state_dir CLEANUP_FREE =
         mem_copy_string(r->state_dir ? r->state_dir : f.config->state_dir);
     char *self CLEANUP_FREE = mem_copy_string(f.config->self);
-    int rc = serve(&fence, state_dir, self, err);
+    unsigned keepalive = config_host(f.config, self)->keepalive;
+    int rc = serve(&fence, state_dir, self, keepalive, err);
     config_free(f.config);
     return rc;
 }

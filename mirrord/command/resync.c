@@ -294,7 +294,8 @@ static int without_configuration(struct request *r, struct err *err)
         .remote_root =
             dest[0] == '/' ? dest : NULL, /* a relative one is the far end's to resolve */
         .compress = r->compress,
-        .bwlimit = r->bwlimit};
+        .bwlimit = r->bwlimit,
+        .keepalive_ms = CONFIG_KEEPALIVE * 1000};
     run_job(r, "", &site, &target);
     words_free(argv);
     return 0;
@@ -332,7 +333,8 @@ static void push_to_host(struct request *r, const struct config *c, const struct
     const struct resync_target target = {.name = h->name,
         .link = peer.link,
         .compress = peer.compress,
-        .bwlimit = r->bwlimit ? r->bwlimit : peer.bwlimit};
+        .bwlimit = r->bwlimit ? r->bwlimit : peer.bwlimit,
+        .keepalive_ms = peer.keepalive_ms};
     char *name CLEANUP_FREE = mem_format("%s %s", s->name, h->name);
     run_job(r, name, &site, &target);
     words_free(argv);

@@ -229,6 +229,7 @@ static int push_site(struct job *j, struct err *err)
         .host_id = j->o->host_id,
         .compress = j->o->target->compress,
         .bwlimit = j->o->target->bwlimit,
+        .keepalive_ms = j->o->target->keepalive_ms,
         .stop = j->o->stop,
         .wake_fd = -1,
         .once = true,

@@ -17,6 +17,7 @@ struct resync_target {
     const char *remote_root; /* NULL: the far end's configuration says */
     int compress;
     uint64_t bwlimit;
+    unsigned keepalive_ms;
 };
 
 struct resync_error {

@@ -30,6 +30,7 @@ struct peer {
     char **argv;
     int compress;
     uint64_t bwlimit;
+    unsigned keepalive_ms;
     struct digest host_id;
     struct queue *queue;
     int wake_fd;
@@ -95,6 +96,7 @@ struct peer *peer_new(const struct peer_options *o)
     p->link.stop = &p->stop;
     p->compress = o->compress;
     p->bwlimit = o->bwlimit;
+    p->keepalive_ms = o->keepalive_ms;
     p->host_id = o->host_id;
     p->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     p->queue = queue_new(wake, p);
@@ -249,6 +251,7 @@ static int session(struct peer *p, struct err *err)
         .host_id = p->host_id,
         .compress = p->compress,
         .bwlimit = p->bwlimit,
+        .keepalive_ms = p->keepalive_ms,
         .stop = &p->stop,
         .wake_fd = p->wake_fd,
         .free_bytes = &p->free_bytes,

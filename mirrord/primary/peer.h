@@ -20,6 +20,7 @@ struct peer_options {
     struct conn_options link; /* strings are copied; stop is the peer's own */
     int compress;             /* -1 auto, 0 none, 1 zstd */
     uint64_t bwlimit;         /* bytes per second; 0 none */
+    unsigned keepalive_ms;
     struct digest host_id;
     const char *host; /* what this host calls itself */
 };

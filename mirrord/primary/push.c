@@ -14,8 +14,7 @@
 #include "primary/push_impl.h"
 
 enum {
-    PING_MS = 15000,
-    SILENCE_MS = 60000, /* with something owed and not a byte from the far end: it is lost */
+    SILENCES = 4, /* keepalives: an answer owed and not a byte for so long, and the link is lost */
     POLL_MAX_MS = 5000,
     POLL_ONCE_MS = 200, /* for the progress line */
     HELD_MS = 60000,    /* a site held for safety is looked at again after this */
@@ -206,14 +205,24 @@ static bool expects_answer(const struct push *p)
     return false;
 }
 
+/* Nothing leaves and nothing comes, or nothing comes that is owed. A far end that is busy says so
+ * (PROGRESS), one that reads slowly takes something now and then. */
+static bool is_lost(const struct push *p, uint64_t now)
+{
+    uint64_t limit = (uint64_t)p->o->keepalive_ms * SILENCES;
+    if (now - p->heard_ms <= limit)
+        return false;
+    return expects_answer(p) || (waiting(p) > 0 && now - p->spoke_ms > limit);
+}
+
+/* PING keeps the far end from taking this one for dead, however much it says itself. */
 static int watchdog(struct push *p, struct err *err)
 {
     uint64_t now = io_now_ms();
-    if (expects_answer(p) && now - p->heard_ms > SILENCE_MS)
-        return err_set(
-            err, ERR_TEMPORARY, "no answer for %d s: the link is given up", SILENCE_MS / 1000);
-    if (p->greeted && p->pings == 0 && now - p->heard_ms >= PING_MS &&
-        now - p->spoke_ms >= PING_MS) {
+    if (is_lost(p, now))
+        return err_set(err, ERR_TEMPORARY, "no answer for %u s: the link is given up",
+            p->o->keepalive_ms * SILENCES / 1000);
+    if (p->greeted && waiting(p) == 0 && now - p->spoke_ms >= p->o->keepalive_ms) {
         p->pings++;
         msg_put_ping(&p->out, &(struct msg_ping){.token = now});
     }
@@ -226,6 +235,8 @@ static int poll_timeout(struct push *p)
         return 0; /* what was made has left: make more */
     int due = queue_next_due(p->o->queue);
     int most = p->o->once ? POLL_ONCE_MS : POLL_MAX_MS;
+    if (p->o->keepalive_ms / 2 < (unsigned)most)
+        most = (int)p->o->keepalive_ms / 2;
     if (p->o->bwlimit && p->tokens <= 0)
         most = 10;
     return due >= 0 && due < most ? due : most;

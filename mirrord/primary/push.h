@@ -91,6 +91,7 @@ struct push_options {
     struct digest host_id;
     int compress;     /* -1 auto, 0 none, 1 zstd */
     uint64_t bwlimit; /* bytes per second; 0 none */
+    unsigned keepalive_ms; /* PING after so long; four times as long without an answer: lost */
     const atomic_bool *stop;
     int wake_fd; /* an eventfd that other threads write when there is something new; or -1 */
     bool once;   /* end when all sites are level, held or failed; failing paths are given up */

@@ -106,10 +106,10 @@ static const char *or_empty(const char *s)
 
 static char *key_of(const struct peer_options *o)
 {
-    char *key = mem_format("%d\n%s\n%s\n%u\n%s\n%s\n%u\n%d\n%llu\n%s", (int)o->link.transport,
+    char *key = mem_format("%d\n%s\n%s\n%u\n%s\n%s\n%u\n%d\n%llu\n%u\n%s", (int)o->link.transport,
         or_empty(o->link.host), or_empty(o->link.user), o->link.port, or_empty(o->link.identity),
         or_empty(o->link.known_hosts), o->link.timeout_ms, o->compress,
-        (unsigned long long)o->bwlimit, or_empty(o->host));
+        (unsigned long long)o->bwlimit, o->keepalive_ms, or_empty(o->host));
     for (char *const *a = o->link.argv; a && *a; a++) {
         char *longer = mem_format("%s\n%s", key, *a);
         free(key);

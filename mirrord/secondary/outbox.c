@@ -8,14 +8,16 @@
 
 static int wait_for_room(struct outbox *o)
 {
-    struct pollfd p = {.fd = o->fd, .events = POLLOUT};
+    struct pollfd p[] = {{.fd = o->fd, .events = POLLOUT}, {.fd = o->signals, .events = POLLIN}};
     int r;
     do
-        r = poll(&p, 1, OUTBOX_PATIENCE_MS);
+        r = poll(p, 2, o->patience_ms);
     while (r < 0 && errno == EINTR);
     if (r == 0)
         return err_set(&o->err, ERR_TEMPORARY, "the other end has read nothing for %d seconds",
-            OUTBOX_PATIENCE_MS / 1000);
+            o->patience_ms / 1000);
+    if (r > 0 && !p[0].revents)
+        return err_set(&o->err, ERR_TEMPORARY, "asked to end while the other end reads nothing");
     return r < 0 ? err_sys(&o->err, errno, "poll") : 0;
 }
 

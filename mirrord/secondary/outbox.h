@@ -1,16 +1,19 @@
 /* What waits to be written to the primary. Writing blocks until the other end takes it, which it
- * always does, or until it has not moved for so long that the session is over. */
+ * always does, or until it has not moved for so long that the session is over, or somebody asks it
+ * to end. */
 #ifndef SECONDARY_OUTBOX_H
 #define SECONDARY_OUTBOX_H
 
 #include "base/err.h"
 #include "protocol/wire.h"
 
-enum { OUTBOX_FULL = 64 * 1024, OUTBOX_PATIENCE_MS = 45000 };
+enum { OUTBOX_FULL = 64 * 1024 };
 
 struct outbox {
     struct wire_writer writer; /* whole frames */
     int fd;
+    int patience_ms;
+    int signals; /* readable: asked to end; what can be written at once still is */
     bool failed; /* nothing more can be sent; why is in err */
     struct err err;
 };

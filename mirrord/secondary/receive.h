@@ -26,6 +26,7 @@ struct receive_options {
     int in, out;      /* the stream */
     int unit_grace;   /* seconds that a replaced unit is kept for who has it open; 0: the default,
                          below 0: none */
+    unsigned keepalive_ms; /* the primary's; three without a byte end the session */
 };
 
 enum { RECEIVE_UNIT_GRACE = 60 };

@@ -30,7 +30,7 @@
 #include "tree/state.h"
 
 enum {
-    SILENCE_MS = 45000, /* three missed keepalives */
+    SILENCES = 3, /* missed keepalives that end a session */
     READ_SIZE = 256 * 1024,
     LAST_REAP_MS = 2000, /* what is dead in the stages is removed for so long after BYE */
     ZIP_LEVEL = 1,
@@ -273,11 +273,16 @@ static bool asked_to_yield(struct session *s)
     return read(s->signals, &info, sizeof info) > 0;
 }
 
+static uint64_t silence_ms(const struct session *s)
+{
+    return (uint64_t)s->tools.options->keepalive_ms * SILENCES;
+}
+
 /* How long to wait for input: until there is work, or the silence has lasted too long. */
 static int wait_ms(const struct session *s, int work)
 {
     uint64_t silent = io_now_ms() - s->heard;
-    int left = silent < SILENCE_MS ? (int)(SILENCE_MS - silent) : 0;
+    int left = silent < silence_ms(s) ? (int)(silence_ms(s) - silent) : 0;
     return work >= 0 && work < left ? work : left;
 }
 
@@ -294,9 +299,10 @@ static int listen_for(struct session *s, int work, struct err *err)
         return refuse(s, REASON_YIELD, err, "asked to end: another session takes over");
     if (n > 0 && fds[0].revents)
         return read_some(s, err);
-    if (n == 0 && io_now_ms() - s->heard >= SILENCE_MS) {
+    if (n == 0 && io_now_ms() - s->heard >= silence_ms(s)) {
         char text[80];
-        snprintf(text, sizeof text, "nothing was heard for %d seconds", SILENCE_MS / 1000);
+        snprintf(text, sizeof text, "nothing was heard for %u seconds",
+            (unsigned)(silence_ms(s) / 1000));
         return refuse(s, REASON_IO, err, text);
     }
     return 0;
@@ -410,6 +416,8 @@ int session_run(const struct receive_options *o, const struct names_source *name
     io_nonblock(o->out);
     s.tools.options = o;
     s.tools.out.fd = o->out;
+    s.tools.out.patience_ms = (int)silence_ms(&s);
+    s.tools.out.signals = s.signals;
     jobs_init(&s.tools.jobs);
     s.tools.names = names_new(names);
     s.tools.zip = zip_new(ZIP_LEVEL);

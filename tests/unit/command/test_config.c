@@ -97,7 +97,7 @@ static void test_everything(void **state)
         "host web1 { address = \"10.0.0.1\" }\n"
         "host web2 { address = \"::1\" user = root port = 2222 identity = \"/id2\"\n"
         "  known-hosts = /kh2 transport = openssh remote-command = \"sudo mirrord\"\n"
-        "  compress = zstd bwlimit = 1.5M }\n"
+        "  compress = zstd bwlimit = 1.5M keepalive = 3 }\n"
         "defaults { preset = wordpress exclude = {\"*.bak\"} owner = no max-delete = 30% }\n"
         "site example.com {\n"
         "  root = \"/srv/www/./example.com/\" hosts = {web1, web2} primary = web1\n"
@@ -121,6 +121,7 @@ static void test_everything(void **state)
     assert_string_equal(h->remote_command, "sudo mirrord");
     assert_int_equal(h->compress, COMPRESS_ZSTD);
     assert_int_equal(h->bwlimit, 1536 * 1024);
+    assert_int_equal(h->keepalive, 3);
     assert_int_equal(h->line, 7);
     const struct config_site *s = config_site(c, "example.com");
     assert_string_equal(s->root, "/srv/www/example.com");
@@ -173,6 +174,7 @@ static void test_defaults_of_everything(void **state)
     assert_null(h->user);
     assert_int_equal(h->port, 0);
     assert_int_equal(h->bwlimit, 0);
+    assert_int_equal(h->keepalive, 15);
     assert_true(s->owner);
     assert_false(s->special_bits);
     assert_int_equal(s->max_delete_percent, 20);
@@ -223,6 +225,7 @@ static void test_bad_values(void **state)
         {"identity = /a/../b", "identity: '/a/../b' is not an absolute path (without \"..\")"},
         {"transport = ssh", "transport: 'ssh' is none of auto, libssh2, openssh, child"},
         {"compress = gzip", "compress: 'gzip' is none of auto, none, zstd"},
+        {"keepalive = 60", "keepalive: '60' is not a number from 1 to 15"},
         {"bwlimit = fast", "bwlimit: 'fast' is not a size such as 500K, 20M or 1.5G"},
         {"user = \"\"", "user: is empty"},
         {"remote-command = \" \"", "remote-command: ' ' is no command, or a quote is not closed"},

@@ -66,6 +66,7 @@ static void serve(struct peer *p, int fd)
     if (receive_fence_root(p->fence, &fence, &err) < 0)
         _exit(2);
     struct receive_options o = {
+        .keepalive_ms = 15000,
         .fence = &fence,
         .state_dir = p->state,
         .host = "testhost",
