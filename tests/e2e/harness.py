@@ -379,12 +379,15 @@ class Env:
     def resync_json(self, src, dest, *options, **more):
         return self.resync(src, dest, "--json", *options, **more).json()
 
-    def config(self, text, hosts=("web1", "web2", "web3"), extra_host="", name="mirrord.conf"):
-        """A configuration whose hosts are all this machine, each with its own far end."""
+    def config(self, text, hosts=("web1", "web2", "web3"), extra_host="", name="mirrord.conf",
+               ports=None):
+        """A configuration whose hosts are all this machine, each with its own far end. `ports` has
+        those of hosts that are reached elsewhere than at the sshd."""
         out = [f'state-dir = "{self.state}"', f'control = "{self.path("control")}"',
                f'identity = "{self.key}"', f'known-hosts = "{self.known_hosts}"']
         for h in hosts:
-            out.append(f'host {h} {{ address = "{self.sshd.address}" port = {self.sshd.port} '
+            port = (ports or {}).get(h, self.sshd.port)
+            out.append(f'host {h} {{ address = "{self.sshd.address}" port = {port} '
                        f'user = "{USER}" remote-command = "{self.far_end(h)}" {extra_host} }}')
         return write_text(self.path(name), "\n".join(out) + "\n" + text)
 

@@ -18,7 +18,8 @@ def site_text(name, src, dests, options=""):
 class Pair:
     """One site on web1 with secondaries web2 and web3 (or as many as asked for)."""
 
-    def __init__(self, env, secondaries=2, options="", fill=None, start=True, extra_host=""):
+    def __init__(self, env, secondaries=2, options="", fill=None, start=True, extra_host="",
+                 ports=None, ready=True):
         self.env, self.src = env, env.path("src")
         self.dests = [env.path(f"dest{i + 2}") for i in range(secondaries)]
         os.makedirs(self.src, exist_ok=True)
@@ -27,8 +28,8 @@ class Pair:
             fill(self.src)
         hosts = ["web1"] + [f"web{i + 2}" for i in range(secondaries)]
         self.config = env.config(site_text("example.com", self.src, self.dests, options), hosts,
-                                 extra_host)
-        self.daemon = env.daemon(self.config) if start else None
+                                 extra_host, ports=ports)
+        self.daemon = env.daemon(self.config, ready=ready) if start else None
 
     def found(self, dests=None):
         """The differences, first found first."""
