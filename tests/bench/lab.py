@@ -6,6 +6,7 @@ did for the connection, encryption included. Memory is of the largest process of
 run of its own, through the proxy, which is also where bytes are counted: neither disturbs what is timed.
 """
 
+import ctypes
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from proxy import Proxy  # noqa: E402
 TICK = os.sysconf("SC_CLK_TCK")
 SAMPLE_SECONDS = 0.005
 GCM = "Ciphers aes128-gcm@openssh.com"
+PR_SET_CHILD_SUBREAPER = 36
 
 
 class Failed(Exception):
@@ -41,6 +43,18 @@ def reaped_cpu(pid):
     with open(f"/proc/{pid}/stat") as f:
         fields = f.read().rsplit(")", 1)[1].split()
     return (int(fields[13]) + int(fields[14])) / TICK
+
+
+def ended_children():
+    """Of this process, those that wait to be waited for."""
+    out = []
+    for task in os.listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{task}/children") as f:
+            for pid in f.read().split():
+                with open(f"/proc/{pid}/stat") as stat:
+                    if stat.read().rsplit(")", 1)[1].split()[0] == "Z":
+                        out.append(int(pid))
+    return out
 
 
 def busy_cpu():
@@ -102,8 +116,11 @@ class Watch(threading.Thread):
 class Lab:
     def __init__(self, quick=False):
         self.quick = quick
-        self.env = Env()
-        self.gcm = Sshd(self.env, options=[GCM])
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # a far end may outlive its connection
+        self.env = Env(sshd=False)
+        bare = f"SetEnv HOME={self.env.path('home')}"  # what a login shell reads there is not measured
+        self.env.sshd = Sshd(self.env, options=[bare])
+        self.gcm = Sshd(self.env, options=[bare, GCM])
         self.proxies = []
 
     def close(self):
@@ -136,8 +153,21 @@ class Lab:
                 "-o", "BatchMode=yes", "-o", f"UserKnownHostsFile={self.env.known_hosts}"]
 
     def quiet(self, server):
-        """Waits until all connections of the server have ended and been waited for."""
-        wait_for(lambda: not children(server.process.pid, processes()), "the connections have ended", 30)
+        """Waits until all connections of the server have ended, and what ran there: seconds that those used
+        that sshd has not waited for."""
+        mine = {s.process.pid for s in self.env.servers} | {p.pid for p in self.env.started}
+        used = 0.0
+
+        def ended():
+            nonlocal used
+            table = processes()
+            left = children(server.process.pid, table)
+            for pid in set(ended_children()) - mine:
+                _, _, usage = os.wait4(pid, 0)
+                used += usage.ru_utime + usage.ru_stime
+            return not left and not set(children(os.getpid(), table)) - mine
+        wait_for(ended, "the connections have ended", 30)
+        return used
 
     def wait(self, p, argv):
         """The process's end: its usage. Fails with what it said."""
@@ -161,8 +191,7 @@ class Lab:
             run.near_rss, run.near_anon = watching.rss["near"], watching.anon["near"]
             run.far_rss, run.far_anon = watching.rss["far"], watching.anon["far"]
         busy = busy_cpu() - busy
-        self.quiet(server)
-        run.far = reaped_cpu(server.process.pid) - far
+        run.far = self.quiet(server) + reaped_cpu(server.process.pid) - far
         run.load = max(0.0, busy - run.near - run.far) / run.wall
         return run
 
