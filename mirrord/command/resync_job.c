@@ -2,8 +2,11 @@
  * formats are resync.c's and resync_report.c's. */
 #include "command/resync_job.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 #include "base/io.h"
 #include "base/log.h"
@@ -12,10 +15,20 @@
 
 enum { WALK_STEP_MS = 50, SEEN_STORE = 1024, PROGRESS_MS = 200 };
 
+/* The walk, on a thread of its own. Until it is over, the result and the progress line are its. */
+struct tour {
+    pthread_t thread;
+    int done; /* an eventfd */
+    atomic_bool over, give_up;
+    int result;
+    struct err err;
+};
+
 struct job {
     const struct resync_job *o;
     struct resync_result *out;
     struct site *site;
+    struct tour tour;
     struct seen *seen;
     struct push_site *ps;
     struct conn *conn;
@@ -23,38 +36,6 @@ struct job {
     uint64_t tree_bytes;
     struct err trouble; /* of storing what was seen: costs the next run time */
 };
-
-/* Connecting while the tree is walked. */
-struct dial {
-    struct conn_options options;
-    struct conn *conn;
-    struct err err;
-    int result;
-    pthread_t thread;
-};
-
-static void *dial_thread(void *arg)
-{
-    struct dial *d = arg;
-    d->result = conn_open(&d->options, &d->conn, &d->err);
-    return NULL;
-}
-
-static int dial_start(struct dial *d, const struct resync_job *j, struct err *err)
-{
-    d->options = j->target->link;
-    d->options.stop = j->stop;
-    int r = pthread_create(&d->thread, NULL, dial_thread, d);
-    return r == 0 ? 0 : err_sys(err, r, "start a thread");
-}
-
-static int dial_end(struct dial *d, struct err *err)
-{
-    pthread_join(d->thread, NULL);
-    if (d->result < 0)
-        *err = d->err;
-    return d->result;
-}
 
 static void add_error(struct job *j, struct bytes path, const char *why)
 {
@@ -102,7 +83,7 @@ static int walk_tree(struct job *j, struct err *err)
     struct walk *w = walk_new(j->site->root, j->site->manifest, j->site->filter, names,
         (struct bytes){0}, &options, &hooks);
     int r = WALK_MORE;
-    while (r == WALK_MORE && !stopped(j)) {
+    while (r == WALK_MORE && !stopped(j) && !j->tour.give_up) {
         r = walk_step(w, WALK_STEP_MS, err);
         show_walk(j, walk_counts(w));
     }
@@ -111,8 +92,44 @@ static int walk_tree(struct job *j, struct err *err)
     names_free(names);
     if (r == WALK_MORE)
         return err_set(err, ERR_FAILED, "interrupted: what is there stays as it is");
-    j->site->scanned = r == WALK_DONE;
     return r;
+}
+
+static void *tour_thread(void *arg)
+{
+    struct job *j = arg;
+    j->tour.result = walk_tree(j, &j->tour.err);
+    j->site->scanned = j->tour.result == WALK_DONE;
+    j->tour.over = true;
+    eventfd_write(j->tour.done, 1);
+    return NULL;
+}
+
+static int tour_start(struct job *j, struct err *err)
+{
+    sigset_t all, old;
+    j->tour.done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (j->tour.done < 0)
+        return err_sys(err, errno, "eventfd");
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are the main thread's */
+    int r = pthread_create(&j->tour.thread, NULL, tour_thread, j);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (r == 0)
+        return 0;
+    close(j->tour.done);
+    return err_sys(err, r, "start a thread");
+}
+
+/* -1 when the walk failed, or is given up here. */
+static int tour_end(struct job *j, struct err *err)
+{
+    j->tour.give_up = true;
+    pthread_join(j->tour.thread, NULL);
+    close(j->tour.done);
+    if (j->tour.result < 0)
+        *err = j->tour.err;
+    return j->tour.result;
 }
 
 static void store_seen(struct job *j)
@@ -189,7 +206,7 @@ static void on_progress(void *ctx)
 {
     struct job *j = ctx;
     uint64_t now = io_now_ms();
-    if (!j->o->progress || now - j->shown_ms < PROGRESS_MS)
+    if (!j->o->progress || !j->site->scanned || now - j->shown_ms < PROGRESS_MS)
         return;
     j->shown_ms = now;
     show_rate(j, &j->ps->counts, (double)(now - j->started_ms) / 1000);
@@ -215,10 +232,26 @@ static int verdict(const struct job *j, struct err *err)
     return 0;
 }
 
+/* Without a whole walk there is nothing to compare. */
+static void on_sites(void *ctx, struct push_site_list *list)
+{
+    struct job *j = ctx;
+    (void)list;
+    if (j->tour.over && j->tour.result < 0)
+        j->ps->leaving = true;
+}
+
+static void on_left(void *ctx, struct push_site *ps)
+{
+    (void)ctx;
+    (void)ps;
+}
+
 static int push_site(struct job *j, struct err *err)
 {
     struct push_site_list sites = TAILQ_HEAD_INITIALIZER(sites);
     struct queue *queue = queue_new(no_wake, NULL);
+    struct err unwalked;
     j->ps = push_site_new(queue, j->site, j->o->target->remote_root);
     TAILQ_INSERT_TAIL(&sites, j->ps, order);
     const struct push_options o = {.conn = j->conn,
@@ -231,42 +264,43 @@ static int push_site(struct job *j, struct err *err)
         .bwlimit = j->o->target->bwlimit,
         .keepalive_ms = j->o->target->keepalive_ms,
         .stop = j->o->stop,
-        .wake_fd = -1,
+        .wake_fd = j->tour.done,
         .once = true,
         .hooks = {.changed = on_changed,
             .item = on_item,
             .failed = on_failed,
             .progress = on_progress,
+            .sites = on_sites,
+            .left = on_left,
             .ctx = j}};
     int r = push_run(&o, err);
+    int walked = tour_end(j, &unwalked);
     j->out->push = j->ps->counts;
     if (r == 0)
         r = verdict(j, err);
+    if (r < 0 && err->code != ERR_PARTIAL) {
+        err_prefix(err, "%s", j->o->target->name);
+    } else if (walked < 0) {
+        *err = unwalked;
+        r = -1;
+    }
     push_site_free(queue, j->ps);
     queue_free(queue);
     return r;
 }
 
+/* The link is opened, and the far end looks at its tree, while the tree is walked here. */
 static int connect_and_push(struct job *j, struct err *err)
 {
-    struct dial dial = {0};
-    if (dial_start(&dial, j->o, err) < 0)
+    struct conn_options link = j->o->target->link;
+    struct err unwalked;
+    link.stop = j->o->stop;
+    if (tour_start(j, err) < 0)
         return -1;
-    int walked = walk_tree(j, err);
-    struct err unreachable;
-    int dialled = dial_end(&dial, &unreachable);
-    j->conn = dial.conn;
-    if (walked < 0)
-        return -1;
-    if (dialled < 0) {
-        *err = unreachable;
-        return strstr(err->text, j->o->target->name) ? -1
-                                                     : err_prefix(err, "%s", j->o->target->name);
-    }
-    int r = push_site(j, err);
-    if (r < 0 && err->code != ERR_PARTIAL)
-        err_prefix(err, "%s", j->o->target->name);
-    return r;
+    if (conn_open(&link, &j->conn, err) == 0)
+        return push_site(j, err);
+    tour_end(j, &unwalked);
+    return strstr(err->text, j->o->target->name) ? -1 : err_prefix(err, "%s", j->o->target->name);
 }
 
 static void finish(struct job *j)

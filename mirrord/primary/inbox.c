@@ -75,7 +75,25 @@ static int on_pong(struct push *p, struct bytes payload, struct err *err)
     return 0;
 }
 
-static void opened(struct push *p, struct push_site *ps, const struct msg_opened *m)
+/* What the far end has can be held against ours once that is known. The daemon asks anew by then,
+ * since its first scan may take long; a one-shot goes on with this answer. */
+static void keep_opened(struct push *p, struct push_site *ps, struct bytes payload)
+{
+    ps->state = PUSH_UNSCANNED;
+    if (p->o->once)
+        ps->opened = (struct bytes){mem_copy_bytes(payload.data, payload.len), payload.len};
+}
+
+void inbox_compare_kept(struct push *p, struct push_site *ps)
+{
+    struct msg_opened m;
+    if (msg_get_opened(ps->opened, &m))
+        compare_start(p, ps, (struct bytes){0}, &m);
+    push_site_forget_opened(ps);
+}
+
+static void opened(
+    struct push *p, struct push_site *ps, const struct msg_opened *m, struct bytes payload)
 {
     p->opening--;
     ps->caps = m->caps;
@@ -89,7 +107,7 @@ static void opened(struct push *p, struct push_site *ps, const struct msg_opened
     if (ps->site->scanned)
         compare_start(p, ps, (struct bytes){0}, m);
     else
-        ps->state = PUSH_UNSCANNED;
+        keep_opened(p, ps, payload);
     changed(p);
 }
 
@@ -103,7 +121,7 @@ static int on_opened(struct push *p, struct bytes payload, struct err *err)
         return 0; /* closed meanwhile */
     if (ps->state != PUSH_OPENING)
         return err_set(err, ERR_FAILED, "it opened a site twice");
-    opened(p, ps, &m);
+    opened(p, ps, &m, payload);
     return 0;
 }
 

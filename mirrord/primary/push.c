@@ -160,8 +160,12 @@ static void tend_sites(struct push *p)
             continue;
         }
         bool again = ps->again && ps->state >= PUSH_COMPARING && ps->site->scanned;
-        if (ps->state == PUSH_UNSCANNED && ps->site->scanned)
-            again = true; /* its digests are old by now: open it anew */
+        if (ps->state == PUSH_UNSCANNED && ps->site->scanned) {
+            if (p->o->once)
+                inbox_compare_kept(p, ps);
+            else
+                again = true; /* its digests are old by now: open it anew */
+        }
         if (ps->state == PUSH_HELD || ps->state == PUSH_FAILED)
             again |= !p->o->once && ps->retry_ms && now >= ps->retry_ms;
         if (ps->state == PUSH_HELD && !ps->retry_ms)

@@ -53,6 +53,7 @@ struct push_site {
     char error_path[256];
     int64_t error_time;
     struct push_counts counts;
+    struct bytes opened; /* once: OPENED as it came before the first scan was done; owned */
     struct compare *compare;
     struct expander *expander;
 };

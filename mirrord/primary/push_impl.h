@@ -102,12 +102,15 @@ static inline bool push_stopping(const struct push *p)
 /* Records a site's trouble for status. */
 void push_site_error(struct push_site *ps, const struct err *why, struct bytes path);
 void push_site_forget_error(struct push_site *ps);
+void push_site_forget_opened(struct push_site *ps);
 /* Its session state is dropped; what was under way for it is owed again. */
 void push_site_reset(struct push *p, struct push_site *ps);
 
 /* inbox.c */
 /* Reads what there is and acts on it. 0, 1 at the end of the stream, -1. */
 int inbox_read(struct push *p, struct err *err);
+/* once: compares with the OPENED that came before the first scan was done. */
+void inbox_compare_kept(struct push *p, struct push_site *ps);
 
 /* lanes.c */
 void lanes_init(struct push *p);

@@ -35,6 +35,12 @@ struct push_site *push_site_new(struct queue *q, struct site *s, const char *rem
     return ps;
 }
 
+void push_site_forget_opened(struct push_site *ps)
+{
+    free((void *)ps->opened.data);
+    ps->opened = (struct bytes){0};
+}
+
 void push_site_free(struct queue *q, struct push_site *ps)
 {
     queue_remove_site(q, ps->owed);
@@ -52,5 +58,6 @@ void push_site_reset(struct push *p, struct push_site *ps)
     ps->compare = NULL;
     ps->comparing = false;
     expander_free_all(ps);
+    push_site_forget_opened(ps);
     ps->number = 0;
 }
