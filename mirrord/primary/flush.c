@@ -13,6 +13,7 @@
 
 enum {
     TICK_MS = 20,
+    BLIP_MS = 5000, /* a secondary that was lost so short a time ago is probably back in a moment */
     NOTHING_MS = 60000,
     TIMEOUT_MS = 60000, /* where the request names none */
     PATHS_MAX = 1024,
@@ -274,7 +275,7 @@ static void judge(
     if (peer.state != PEER_UP) {
         snprintf(t->why, sizeof t->why, "it is down%s%s", peer.error[0] ? ": " : "", peer.error);
         t->path[0] = '\0';
-        if (peer.reached_once && !w->all)
+        if (peer.reached_once && peer.down_ms >= BLIP_MS && !w->all)
             t->state = TARGET_AWAY;
     } else if (at.state == PEER_SITE_HELD || at.state == PEER_SITE_FAILED) {
         t->state = TARGET_REFUSES;

@@ -42,7 +42,8 @@ struct peer {
     TAILQ_HEAD(, membership) members;
     struct peer_status status;
     uint64_t retry_at_ms;
-    unsigned failures; /* in a row */
+    uint64_t down_at_ms; /* when it was last seen up; when it is new: since then */
+    unsigned failures;   /* in a row */
     void (*changed)(void *ctx);
     void *changed_ctx;
 
@@ -99,6 +100,7 @@ struct peer *peer_new(const struct peer_options *o)
     p->keepalive_ms = o->keepalive_ms;
     p->host_id = o->host_id;
     p->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    p->down_at_ms = io_now_ms();
     p->queue = queue_new(wake, p);
     pthread_mutex_init(&p->lock, NULL);
     TAILQ_INIT(&p->members);
@@ -297,6 +299,8 @@ static uint64_t note_failure(struct peer *p, const struct err *err)
     snprintf(p->status.error, sizeof p->status.error, "%.*s", (int)sizeof p->status.error - 1,
         err->text);
     p->status.error_time = time(NULL);
+    if (p->failures == 1)
+        p->down_at_ms = io_now_ms();
     uint64_t pause = pause_after(p->failures);
     p->retry_at_ms = io_now_ms() + pause;
     pthread_mutex_unlock(&p->lock);
@@ -404,6 +408,7 @@ void peer_status(struct peer *p, struct peer_status *out)
     *out = p->status;
     uint64_t now = io_now_ms();
     out->retry_ms = out->state == PEER_DOWN && p->retry_at_ms > now ? p->retry_at_ms - now : 0;
+    out->down_ms = out->state == PEER_UP ? 0 : now - p->down_at_ms;
     pthread_mutex_unlock(&p->lock);
 }
 

@@ -65,6 +65,7 @@ struct peer_status {
     char error[512];    /* the last one; empty: none since it came up */
     int64_t error_time; /* CLOCK_REALTIME seconds */
     uint64_t retry_ms;  /* until the next attempt, when down */
+    uint64_t down_ms;   /* how long it has been away; 0 when it is up */
     uint64_t bytes_sent, bytes_received;
     uint64_t batches;    /* acknowledged */
     uint64_t free_bytes; /* of the last site's disk that reported */

@@ -267,6 +267,8 @@ void queue_move(struct queue *q, struct queue_site *qs, struct bytes from, struc
     o->class = OWED_LIVE;
     wait_in_line(o);
     rename_owed(q, qs, from, to);
+    if (path_beneath(to, bytes_of(o->source))) /* a chain that leads back to where it began */
+        give_up_move(q, o);
     pthread_mutex_unlock(&q->lock);
     q->wake(q->ctx);
 }

@@ -423,6 +423,17 @@ def test_connections_that_are_cut(env):
 
 
 @case
+def test_flush_waits_for_a_connection_lost_a_moment_ago(env):
+    p = Pair(env)
+    for i in range(3):
+        env.sshd.cut()
+        wait_for(lambda: p.daemon.text().count("trying again") >= 2 * (i + 1), "both are lost")
+        put(f"{p.src}/f{i}", b"x")
+        p.flushed()
+    p.daemon.stop()
+
+
+@case
 def test_receivers_that_are_killed(env):
     p = Pair(env)
     for i in range(4):

@@ -178,6 +178,25 @@ static void test_a_chain_of_moves_is_one(void **state)
 }
 
 /* The target of a move that waits is renamed itself: the first source must not be forgotten. */
+/* Names that lead in a circle are no move: what is there decides. */
+static void test_a_chain_that_leads_back_is_no_move(void **state)
+{
+    struct fixture *f = *state;
+    queue_move(f->q, f->site, bytes_of("a"), bytes_of("t"));
+    queue_move(f->q, f->site, bytes_of("t"), bytes_of("a"));
+    struct owed *o = take(f, OWED_LIVE);
+    assert_path(o, "a");
+    assert_int_equal(o->kind, OWED_ANY);
+    assert_true(o->subtree && o->check);
+    queue_done(f->q, o);
+    queue_move(f->q, f->site, bytes_of("b"), bytes_of("t"));
+    queue_move(f->q, f->site, bytes_of("t"), bytes_of("b/in")); /* another b meanwhile */
+    while ((o = take(f, OWED_LIVE)) != NULL) {
+        assert_int_not_equal(o->kind, OWED_MOVE);
+        queue_done(f->q, o);
+    }
+}
+
 static void test_a_move_of_what_waits_to_be_moved_in(void **state)
 {
     struct fixture *f = *state;
@@ -245,6 +264,7 @@ int main(void)
         T(test_a_move_that_cannot_be_done_becomes_content),
         T(test_a_lost_connection_gives_up_moves),
         T(test_a_chain_of_moves_is_one),
+        T(test_a_chain_that_leads_back_is_no_move),
         T(test_a_move_of_what_waits_to_be_moved_in),
         T(test_claim),
         T(test_a_lost_connection_owes_what_flew),
