@@ -1,14 +1,12 @@
-/* Batches: their atoms, their numbers, their commit and acknowledgement; see batch.h. What is done
- * with an atom is in atom.c, what a commit does to the disk in commit.c. */
+/* Batches: their atoms and their numbers; see batch.h. What is done with an atom is in atom.c, what
+ * comes after COMMIT in turn.c. */
 #include "secondary/batch.h"
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "secondary/commit.h"
-#include "secondary/place.h"
 #include "secondary/survey.h"
-#include "secondary/swap.h"
 #include "secondary/transfer.h"
+#include "secondary/turn.h"
 
 static struct replica *find_replica(struct tools *tools, uint32_t site)
 {
@@ -22,6 +20,12 @@ static struct batch *find_batch(struct tools *tools, uint32_t number)
     while (b && b->number != number)
         b = b->next;
     return b;
+}
+
+void batch_job_done(struct batch *b)
+{
+    if (b->replica && b->commit_order && b->pending == 0)
+        turn_next(b->replica);
 }
 
 void batch_clear_atom(struct atom *a)
@@ -48,7 +52,7 @@ static void unstage(struct batch *b)
     }
 }
 
-static void forget(struct tools *tools, struct batch *b)
+void batch_forget(struct batch *b, struct tools *tools)
 {
     struct batch **at = &tools->batches;
     while (*at != b)
@@ -57,7 +61,7 @@ static void forget(struct tools *tools, struct batch *b)
     tools->batch_count--;
     for (size_t i = 0; i < b->count; i++)
         batch_clear_atom(b->atoms[i]);
-    swap_free(b);
+    turn_end(b);
     unstage(b);
     for (size_t i = 0; i < b->count; i++)
         free_atom(b->atoms[i]);
@@ -72,7 +76,7 @@ static void forget_dead(struct tools *tools)
     for (struct batch *next, *b = tools->batches; b; b = next) {
         next = b->next;
         if (!b->replica && b->commit_order)
-            forget(tools, b);
+            batch_forget(b, tools);
     }
 }
 
@@ -108,17 +112,9 @@ void batch_orphan(struct replica *r)
             continue;
         for (size_t i = 0; i < b->count; i++)
             batch_clear_atom(b->atoms[i]);
-        swap_free(b);
+        turn_abandon(b);
         b->replica = NULL;
     }
-}
-
-bool batch_is_committing(const struct tools *tools)
-{
-    for (const struct batch *b = tools->batches; b; b = b->next)
-        if (b->replica && b->commit_order)
-            return true;
-    return false;
 }
 
 void batch_drop_all(struct replica *r)
@@ -126,14 +122,14 @@ void batch_drop_all(struct replica *r)
     for (struct batch *next, *b = r->tools->batches; b; b = next) {
         next = b->next;
         if (b->replica == r)
-            forget(r->tools, b);
+            batch_forget(b, r->tools);
     }
 }
 
 void batch_forget_all(struct tools *tools)
 {
     while (tools->batches)
-        forget(tools, tools->batches);
+        batch_forget(tools->batches, tools);
 }
 
 /* UNITs come before everything else, and none within another. */
@@ -210,7 +206,13 @@ struct atom *batch_find_atom(struct tools *tools, uint32_t number, struct err *e
     return NULL;
 }
 
-/* --- commits --- */
+bool batch_has_failed(const struct batch *b)
+{
+    for (size_t i = 0; i < b->count; i++)
+        if (!b->atoms[i]->aborted && b->atoms[i]->step.state == STEP_FAILED)
+            return true;
+    return false;
+}
 
 static void end_unfinished(struct batch *b)
 {
@@ -224,134 +226,18 @@ static void end_unfinished(struct batch *b)
     }
 }
 
-bool batch_has_failed(const struct batch *b)
-{
-    for (size_t i = 0; i < b->count; i++)
-        if (!b->atoms[i]->aborted && b->atoms[i]->step.state == STEP_FAILED)
-            return true;
-    return false;
-}
-
-static void put_failure(struct msg_ack *m, const struct atom *a)
-{
-    m->failures[m->count++] = (struct msg_failure){
-        .atom = a->number,
-        .reason = a->step.reason,
-        .errno_value = a->step.sys,
-        .text = bytes_of(a->step.text),
-    };
-}
-
-static bool is_piecemeal(const struct batch *b)
-{
-    for (size_t i = 0; i < b->count; i++)
-        if (b->atoms[i]->step.piecemeal)
-            return true;
-    return false;
-}
-
-static void acknowledge(struct batch *b)
-{
-    struct outbox *out = &b->replica->tools->out;
-    struct msg_ack m = {
-        .batch = b->number,
-        .flags = is_piecemeal(b) ? ACK_PIECEMEAL : 0,
-        .free_bytes = replica_free_bytes(b->replica),
-    };
-    for (size_t i = 0; i < b->count; i++) {
-        const struct atom *a = b->atoms[i];
-        if (a->aborted || a->step.state != STEP_FAILED)
-            continue;
-        if (m.count == MSG_FAILURES_MAX) {
-            msg_put_ack(&out->writer, &m);
-            outbox_put(out);
-            m.count = 0;
-        }
-        log_info("%s", a->step.text);
-        put_failure(&m, a);
-    }
-    m.last = 1;
-    msg_put_ack(&out->writer, &m);
-    outbox_put(out);
-}
-
-/* The steps that are to be done; what the others staged is taken out of their way. */
-static size_t collect(struct batch *b, struct step **steps)
-{
-    struct step **all CLEANUP_FREE = mem_array(b->count + 1, sizeof *all);
-    size_t n = 0;
-    for (size_t i = 0; i < b->count; i++) {
-        all[i] = &b->atoms[i]->step;
-        if (!b->atoms[i]->aborted && all[i]->state == STEP_WAITING)
-            steps[n++] = all[i];
-    }
-    for (size_t i = 0; i < b->count; i++)
-        if (b->atoms[i]->aborted || all[i]->state != STEP_WAITING)
-            place_detach(b->replica->stage, all[i], all, b->count);
-    return n;
-}
-
-static void commit(struct batch *b)
-{
-    struct replica *r = b->replica;
-    struct step **steps CLEANUP_FREE = mem_array(b->count + 1, sizeof *steps);
-    struct err why;
-    if (!root_in_place(r->root)) {
-        err_set(&why, ERR_FAILED, "%s is not the directory any more that was opened", r->path);
-        replica_fail(r, REASON_NO_ROOT, &why);
-        return;
-    }
-    if (b->whole && batch_has_failed(b)) {
-        acknowledge(b);
-        return;
-    }
-    size_t n = collect(b, steps);
-    if (commit_run(r, steps, n, &why) < 0) {
-        replica_fail(r, REASON_INTERNAL, &why); /* the journal stays for the next opening */
-        return;
-    }
-    acknowledge(b);
-}
-
-/* Commits of one site are done in the order in which they were asked for. */
-static struct batch *next_commit(const struct tools *tools, const struct replica *r)
-{
-    struct batch *first = NULL;
-    for (struct batch *b = tools->batches; b; b = b->next)
-        if (b->replica == r && b->commit_order && (!first || b->commit_order < first->commit_order))
-            first = b;
-    return first;
-}
-
-static void commit_ready(struct tools *tools, struct replica *r)
-{
-    struct batch *b;
-    while (r->state == REPLICA_OPEN && (b = next_commit(tools, r)) && b->pending == 0 &&
-           (!b->whole || swap_ready(b))) {
-        commit(b);
-        forget(tools, b);
-    }
-    replica_reap(r);
-}
-
-void batch_job_done(struct batch *b)
-{
-    if (b->replica && b->commit_order && b->pending == 0)
-        commit_ready(b->replica->tools, b->replica);
-}
-
 int batch_commit(struct tools *tools, const struct msg_commit *m, struct err *err)
 {
     struct batch *b = find_batch(tools, m->batch);
     if (!b || b->commit_order)
         return err_set(err, ERR_FAILED, "COMMIT of batch %u, which is not open", m->batch);
     if (!b->replica) {
-        forget(tools, b);
+        batch_forget(b, tools);
         return 0;
     }
     end_unfinished(b);
     b->commit_order = ++tools->commits;
-    commit_ready(tools, b->replica);
+    turn_next(b->replica);
     return 0;
 }
 
@@ -361,7 +247,7 @@ int batch_drop(struct tools *tools, const struct msg_drop *m, struct err *err)
     if (!b || b->commit_order)
         return err_set(err, ERR_FAILED, "DROP of batch %u, which is not open", m->batch);
     struct replica *r = b->replica;
-    forget(tools, b);
+    batch_forget(b, tools);
     if (r)
         replica_reap(r);
     return 0;

@@ -10,6 +10,7 @@
 #include "secondary/replica.h"
 #include "secondary/step.h"
 
+struct commit;
 struct transfer;
 struct survey;
 struct swap;
@@ -34,6 +35,9 @@ struct batch {
     bool whole;              /* switches units: all of it is done, or nothing */
     unsigned pending;        /* jobs to be waited for before the commit */
     uint64_t commit_order;   /* 0: COMMIT has not come yet */
+    struct commit *commit;   /* begun */
+    struct job turn;         /* its steps, and how many there were */
+    uint64_t turns;
 };
 
 /* The messages. -1 with err: the session must end, with tools->reason. */
@@ -57,7 +61,7 @@ void batch_job_done(struct batch *b);
 
 void batch_orphan(struct replica *r);   /* its batches are dead from now on */
 void batch_drop_all(struct replica *r); /* its batches are forgotten (CLOSE) */
-bool batch_is_committing(const struct tools *tools); /* some batch waits for its turn or its jobs */
+void batch_forget(struct batch *b, struct tools *tools);
 void batch_forget_all(struct tools *tools);
 
 #endif

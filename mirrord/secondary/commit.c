@@ -10,6 +10,7 @@
 #include "secondary/commit_impl.h"
 #include "secondary/journal.h"
 #include "secondary/place.h"
+#include "secondary/replaced.h"
 
 static int by_path(const void *a, const void *b)
 {
@@ -42,26 +43,34 @@ static void note_source(struct commit *c, struct step *s)
         s->inode = st.st_ino;
 }
 
-/* One transaction; for a large unit several, of which the last makes it count. */
+/* A part of the steps in one transaction; the last one makes a journal of them. 1 there is more. */
+static int journal_some(struct commit *c, struct err *err)
+{
+    struct manifest_txn *t;
+    size_t left = c->n - c->at;
+    size_t n = left < MANIFEST_TXN_MAX ? left : MANIFEST_TXN_MAX;
+    bool last = n == left;
+    for (size_t i = 0; c->moves && i < c->n; i++)
+        if (c->steps[i]->kind == STEP_MOVE)
+            note_source(c, c->steps[i]);
+    if (manifest_begin(c->r->manifest, true, &t, err) < 0)
+        return -1;
+    if ((c->at == 0 && record_read_old(c, t, err) < 0) ||
+        journal_put(t, c->steps, c->at, n, err) < 0 || (last && journal_seal(t, err) < 0)) {
+        manifest_abort(t);
+        return -1;
+    }
+    c->at += n;
+    return manifest_commit(t, err) < 0 ? -1 : !last;
+}
+
 int commit_journal(struct commit *c, struct err *err)
 {
-    for (size_t first = 0;; first += MANIFEST_TXN_MAX) {
-        struct manifest_txn *t;
-        size_t left = c->n - first;
-        bool last = left <= MANIFEST_TXN_MAX;
-        if (manifest_begin(c->r->manifest, true, &t, err) < 0)
-            return -1;
-        if ((first == 0 && record_read_old(c, t, err) < 0) ||
-            journal_put(t, c->steps, first, last ? left : MANIFEST_TXN_MAX, err) < 0 ||
-            (last && journal_seal(t, err) < 0)) {
-            manifest_abort(t);
-            return -1;
-        }
-        if (manifest_commit(t, err) < 0)
-            return -1;
-        if (last)
-            return 0;
-    }
+    int more;
+    c->at = 0;
+    while ((more = journal_some(c, err)) == 1)
+        continue;
+    return more;
 }
 
 static int read_old(struct commit *c, struct err *err)
@@ -129,56 +138,91 @@ static int do_steps(struct commit *c, struct err *err)
     for (size_t i = 0; i < c->n; i++)
         if (is_alone(c->steps[i]) && c->steps[i]->kind == STEP_DELETE)
             install_delete(c, c->steps[i]);
-    units_settle(c);
     return 0;
 }
 
-static int run(struct commit *c, struct err *err)
+static int touch(struct commit *c, struct err *err)
 {
-    for (size_t i = 0; i < c->n; i++) {
-        c->steps[i]->order = (uint32_t)i;
-        c->moves += c->steps[i]->kind == STEP_MOVE;
-        if (c->steps[i]->kind == STEP_MOVE && !c->recovering)
-            note_source(c, c->steps[i]);
-    }
-    memcpy(c->sorted, c->steps, c->n * sizeof *c->steps);
-    qsort(c->sorted, c->n, sizeof *c->sorted, by_path);
-    if ((c->recovering ? read_old(c, err) : commit_journal(c, err)) < 0)
-        return -1;
-    if (do_steps(c, err) < 0)
-        return -1;
     if (c->r->root_touched)
         touch_add(c, (struct bytes){0});
-    if (touch_all(c, err) < 0 || record_all(c, err) < 0)
+    if (touch_all(c, err) < 0)
         return -1;
     c->r->root_touched = false;
     return 0;
 }
 
-static int with_pieces(struct commit *c, struct err *err)
+/* 1 there is more of this phase. */
+static int work(struct commit *c, uint64_t deadline, struct err *err)
 {
-    c->mighty = geteuid() == 0;
-    c->sorted = mem_array(c->n + 1, sizeof *c->sorted);
-    c->touched = set_new();
-    int result = run(c, err);
-    for (struct set_item *i = set_first(c->touched); i; i = i->next)
-        free(i->value);
-    set_free(c->touched);
-    free(c->sorted);
+    switch (c->phase) {
+    case PHASE_JOURNAL: return c->recovering ? read_old(c, err) : journal_some(c, err);
+    case PHASE_STEPS: return do_steps(c, err);
+    case PHASE_REPLACED: return units_sort(c, deadline);
+    case PHASE_UNITS: return units_settle(c, deadline);
+    case PHASE_TOUCH: return touch(c, err);
+    case PHASE_RECORD: return record_some(c, err);
+    case PHASE_DONE: break;
+    }
+    return 0;
+}
+
+int commit_step(struct commit *c, uint64_t deadline, struct err *err)
+{
+    int more = 0;
+    while (more >= 0 && c->phase != PHASE_DONE) {
+        more = work(c, deadline, err);
+        if (more == 0) {
+            c->phase++;
+            c->at = 0;
+        }
+        if (io_now_us() >= deadline)
+            break;
+    }
     root_forget(c->r->root);
     if (c->r->stage)
         root_forget(c->r->stage->root);
-    return result;
+    return more < 0 ? -1 : c->phase != PHASE_DONE;
 }
 
-int commit_run(struct replica *r, struct step **steps, size_t n, struct err *err)
+struct commit *commit_new(struct replica *r, struct step **steps, size_t n)
 {
-    struct commit c = {.r = r, .steps = steps, .n = n};
-    return n ? with_pieces(&c, err) : 0;
+    struct commit *c = mem_alloc(sizeof *c);
+    *c = (struct commit){.r = r, .n = n, .mighty = geteuid() == 0, .touched = set_new()};
+    c->steps = mem_array(n + 1, sizeof *c->steps);
+    c->sorted = mem_array(n + 1, sizeof *c->sorted);
+    memcpy(c->steps, steps, n * sizeof *steps);
+    memcpy(c->sorted, steps, n * sizeof *steps);
+    for (size_t i = 0; i < n; i++) {
+        steps[i]->order = (uint32_t)i;
+        c->moves += steps[i]->kind == STEP_MOVE;
+    }
+    qsort(c->sorted, n, sizeof *c->sorted, by_path);
+    c->phase = n ? PHASE_JOURNAL : PHASE_DONE;
+    return c;
+}
+
+void commit_free(struct commit *c)
+{
+    if (!c)
+        return;
+    for (struct set_item *i = set_first(c->touched); i; i = i->next)
+        free(i->value);
+    set_free(c->touched);
+    replaced_free(c->replaced);
+    free(c->sorted);
+    free(c->steps);
+    free(c);
 }
 
 int commit_again(struct replica *r, struct step **steps, size_t n, bool verify, struct err *err)
 {
-    struct commit c = {.r = r, .steps = steps, .n = n, .recovering = true, .verify = verify};
-    return with_pieces(&c, err);
+    struct commit *c = commit_new(r, steps, n);
+    c->recovering = true;
+    c->verify = verify;
+    c->phase = PHASE_JOURNAL; /* without steps, too: it is cleared */
+    int more;
+    while ((more = commit_step(c, UINT64_MAX, err)) == 1)
+        continue;
+    commit_free(c);
+    return more;
 }

@@ -7,12 +7,25 @@
 
 #include "secondary/commit.h"
 
+enum commit_phase {
+    PHASE_JOURNAL,
+    PHASE_STEPS,    /* all that readers see */
+    PHASE_REPLACED, /* of units: what is kept */
+    PHASE_UNITS,    /* and times on shared inodes */
+    PHASE_TOUCH,
+    PHASE_RECORD,
+    PHASE_DONE,
+};
+
 struct commit {
     struct replica *r;
-    struct step **steps;  /* in order of arrival */
+    struct step **steps;  /* in order of arrival; the list is owned, the steps are not */
     struct step **sorted; /* by path: what contains comes before what is in it */
     size_t n;
     size_t moves;
+    enum commit_phase phase;
+    size_t at; /* in this phase */
+    struct replaced *replaced; /* of the unit at work */
     bool recovering, verify;
     bool given_up; /* a unit could not be switched: nothing was done */
     bool mighty; /* permission bits do not stop us */
@@ -47,7 +60,9 @@ void install_loosen_at(struct commit *c, int dirfd, const char *name);
 /* units.c */
 /* All units, or none (c->given_up). -1 with err: the manifest failed. */
 int units_switch(struct commit *c, struct err *err);
-void units_settle(struct commit *c); /* what they leave; their steps are done then */
+/* What they leave: 1 there is more, 0 done. Afterwards their steps are. */
+int units_sort(struct commit *c, uint64_t deadline);
+int units_settle(struct commit *c, uint64_t deadline);
 
 /* moves.c */
 void moves_take(struct commit *c, struct step *s);
@@ -74,7 +89,7 @@ struct record_parents { /* the directory that was asked for last; zeroed at firs
 int record_parent(struct manifest_txn *t, struct record_parents *cache, struct bytes path,
     uint64_t *out, struct err *err);
 int record_read_old(struct commit *c, struct manifest_txn *t, struct err *err);
-int record_all(struct commit *c, struct err *err);
+int record_some(struct commit *c, struct err *err); /* 1 there is more, 0 done, -1 */
 
 int commit_journal(struct commit *c, struct err *err); /* writes it, anew */
 

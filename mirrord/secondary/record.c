@@ -10,6 +10,9 @@
 #include "base/mem.h"
 #include "secondary/commit_impl.h"
 
+/* Through all steps. */
+enum round { ROUND_SOURCES, ROUND_ARRIVALS, ROUND_DELETIONS, ROUNDS };
+
 int record_parent(struct manifest_txn *t, struct record_parents *cache, struct bytes path,
     uint64_t *out, struct err *err)
 {
@@ -193,52 +196,54 @@ static int forget_failed(struct commit *c, struct manifest_txn *t, struct err *e
     return 0;
 }
 
-/* The transactions of one record: no larger than the store likes them. Those before the last leave
- * the journal standing, so that what is half recorded is done again. */
-struct pen {
-    struct manifest *manifest;
-    struct manifest_txn *t; /* NULL: it failed */
-    unsigned puts;
-};
-
-static int next_put(struct pen *p, struct err *err)
+/* 1 written, 0 nothing to be written. */
+static int put_at(
+    struct commit *c, struct manifest_txn *t, struct record_parents *cache, struct err *err)
 {
-    if (++p->puts % MANIFEST_TXN_MAX)
+    size_t i = c->at % c->n, round = c->at / c->n;
+    struct step *s = round == ROUND_ARRIVALS ? c->sorted[i] : c->steps[i];
+    bool comes = s->kind == STEP_ENTRY || s->kind == STEP_MOVE;
+    c->at++;
+    if (s->state != STEP_DONE)
         return 0;
-    if (manifest_commit(TAKE_PTR(p->t), err) < 0)
-        return -1;
-    return manifest_begin(p->manifest, true, &p->t, err);
-}
-
-static int put_steps(struct commit *c, struct pen *p, struct err *err)
-{
-    struct record_parents cache = {0};
-    for (size_t i = 0; i < c->n; i++)
-        if (c->steps[i]->kind == STEP_MOVE && c->steps[i]->state == STEP_DONE &&
-            take_moved(p->t, c->steps[i], err) < 0)
-            return -1;
-    for (size_t i = 0; i < c->n; i++) {
-        struct step *s = c->sorted[i];
-        if ((s->kind == STEP_ENTRY || s->kind == STEP_MOVE) && s->state == STEP_DONE &&
-            (put_step(p->t, &cache, s, err) < 0 || next_put(p, err) < 0))
-            return -1;
-    }
-    for (size_t i = 0; i < c->n; i++)
-        if (c->steps[i]->kind == STEP_DELETE && c->steps[i]->state == STEP_DONE &&
-            (forget_path(p->t, c->steps[i]->path, err) < 0 || next_put(p, err) < 0))
-            return -1;
+    if (round == ROUND_SOURCES && s->kind == STEP_MOVE)
+        return take_moved(t, s, err) < 0 ? -1 : 1;
+    if (round == ROUND_ARRIVALS && comes)
+        return put_step(t, cache, s, err) < 0 ? -1 : 1;
+    if (round == ROUND_DELETIONS && s->kind == STEP_DELETE)
+        return forget_path(t, s->path, err) < 0 ? -1 : 1;
     return 0;
 }
 
-int record_all(struct commit *c, struct err *err)
+/* Records of moves that are on their way must not be seen by anybody: all in one. */
+static int put_some(struct commit *c, struct manifest_txn *t, struct err *err)
 {
-    struct pen p = {.manifest = c->r->manifest};
-    if (manifest_begin(p.manifest, true, &p.t, err) < 0)
+    struct record_parents cache = {0};
+    size_t most = c->moves ? SIZE_MAX : MANIFEST_TXN_MAX, puts = 0;
+    while (c->at < ROUNDS * c->n && puts <= most) {
+        int put = put_at(c, t, &cache, err);
+        if (put < 0)
+            return -1;
+        puts += (size_t)put;
+    }
+    return 0;
+}
+
+/* One transaction, no larger than the store likes them. Those before the last leave the journal
+ * standing, so that what is half recorded is done again. */
+int record_some(struct commit *c, struct err *err)
+{
+    struct manifest_txn *t;
+    if (manifest_begin(c->r->manifest, true, &t, err) < 0)
         return -1;
-    if (put_steps(c, &p, err) < 0 || forget_failed(c, p.t, err) < 0 ||
-        put_touched(c, p.t, err) < 0 || manifest_journal_clear(p.t, err) < 0) {
-        manifest_abort(p.t);
+    int bad = put_some(c, t, err);
+    bool last = c->at == ROUNDS * c->n;
+    if (!bad && last)
+        bad = forget_failed(c, t, err) < 0 || put_touched(c, t, err) < 0 ||
+              manifest_journal_clear(t, err) < 0;
+    if (bad) {
+        manifest_abort(t);
         return -1;
     }
-    return manifest_commit(p.t, err);
+    return manifest_commit(t, err) < 0 ? -1 : !last;
 }

@@ -27,6 +27,7 @@
 #include "secondary/replica.h"
 #include "secondary/retire.h"
 #include "secondary/tools.h"
+#include "secondary/turn.h"
 #include "tree/state.h"
 
 enum {
@@ -169,6 +170,7 @@ static int on_close(struct session *s, struct bytes payload, struct err *err)
     if (!item)
         return err_set(err, ERR_FAILED, "site %u is not open", m.site);
     struct replica *r = item->value;
+    turn_finish(r);
     batch_drop_all(r);
     replica_free(r);
     set_remove(s->tools.replicas, item);
@@ -319,9 +321,8 @@ static int loop(struct session *s, struct err *err)
         if (listen_for(s, work, err) < 0 || handle_all(s, err) < 0)
             return -1;
     }
-    while (batch_is_committing(&s->tools) && jobs_step(&s->tools.jobs) == 0)
-        if (outbox_flush(&s->tools.out, err) < 0)
-            return -1;
+    for (struct set_item *i = set_first(s->tools.replicas); i; i = i->next)
+        turn_finish(i->value);
     return outbox_flush(&s->tools.out, err);
 }
 

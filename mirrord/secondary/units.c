@@ -10,12 +10,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "secondary/commit_impl.h"
 #include "secondary/grace.h"
 #include "secondary/replaced.h"
 #include "tree/digest.h"
+
+enum { SETTLE_STRIDE = 16 }; /* files between looks at the clock */
 
 /* The unit's place and the new one's; descriptors are borrowed. */
 struct spot {
@@ -158,12 +161,26 @@ static bool is_above(const struct commit *c, const struct step *s)
     return false;
 }
 
-static void fail_all(struct commit *c, const struct step *u)
+/* It is live: nothing of it is to be removed from the stage from now on. */
+static void mark_switched(struct commit *c)
 {
-    for (size_t i = 0; c->recovering && i < c->n; i++)
-        if (c->steps[i]->unit == u)
-            step_fail_text(
-                c->steps[i], REASON_NEED_CONTENT, "switch", "its unit could not be switched");
+    for (size_t i = 0; i < c->n; i++) {
+        struct step *s = c->steps[i];
+        if (s->unit && s->unit->state != STEP_FAILED)
+            s->published = true;
+        if (!is_unit(s) || s->state == STEP_FAILED)
+            continue;
+        s->published = true;
+        touch_add(c, path_parent(s->path));
+        if (s->kind == STEP_UNIT)
+            touch_add(c, s->path);
+    }
+}
+
+static void give_up(struct commit *c, struct step *u)
+{
+    char *name CLEANUP_FREE = mem_copy_bytes(u->staged.data, path_parent(u->staged).len);
+    grace_discard(c->r->stage, name, u->path);
 }
 
 /* They come first in their batch. */
@@ -192,8 +209,10 @@ int units_switch(struct commit *c, struct err *err)
             c->given_up = true;
             break;
         } else if (result < 0)
-            fail_all(c, u);
+            give_up(c, u);
     }
+    if (!c->given_up)
+        mark_switched(c);
     root_forget(c->r->root);
     root_forget(c->r->stage->root);
     return again && !c->given_up && !c->recovering ? commit_journal(c, err) : 0;
@@ -258,9 +277,6 @@ static void find_after(struct commit *c, struct step *s)
 
 static void settle_step(struct commit *c, struct step *s)
 {
-    if (s->state == STEP_FAILED)
-        return;
-    s->published = true;
     if (s->kind == STEP_ENTRY && s->entry.type == ENTRY_FILE && !s->inode)
         set_times(c, s);
     else if (s->kind == STEP_ENTRY && c->recovering)
@@ -269,31 +285,40 @@ static void settle_step(struct commit *c, struct step *s)
         s->state = STEP_DONE;
 }
 
-static void settle_unit(struct commit *c, struct step *u)
+static void settle_unit(struct commit *c, struct step *u, int kept)
 {
+    struct stage *stage = c->r->stage;
     char *name CLEANUP_FREE = mem_copy_bytes(u->staged.data, path_parent(u->staged).len);
-    if (u->state == STEP_FAILED) {
-        grace_discard(c->r->stage, name, u->path);
-        return;
-    }
-    u->published = true;
-    int kept = replaced_sort(c, u);
     if (kept == 1)
-        grace_keep(c->r->stage, name, u->path, replica_unit_grace(c->r));
+        grace_keep(stage, name, u->path, replica_unit_grace(c->r));
     else if (kept == 0)
-        stage_bury(c->r->stage, root_fd(c->r->stage->root), name);
+        stage_bury(stage, root_fd(stage->root), name);
     u->state = STEP_DONE;
-    touch_add(c, path_parent(u->path));
-    if (u->kind == STEP_UNIT)
-        touch_add(c, u->path);
 }
 
-void units_settle(struct commit *c)
+int units_sort(struct commit *c, uint64_t deadline)
 {
-    for (size_t i = 0; i < c->n; i++)
-        if (is_unit(c->steps[i]))
-            settle_unit(c, c->steps[i]);
-    for (size_t i = 0; i < c->n; i++)
-        if (c->steps[i]->unit)
-            settle_step(c, c->steps[i]);
+    while (c->at < c->n && is_unit(c->steps[c->at])) {
+        struct step *u = c->steps[c->at];
+        if (u->published && !c->replaced)
+            c->replaced = replaced_new(c, u);
+        if (c->replaced && replaced_step(c->replaced, deadline) == 1)
+            return 1;
+        if (c->replaced)
+            settle_unit(c, u, replaced_end(TAKE_PTR(c->replaced)));
+        c->at++;
+    }
+    return 0;
+}
+
+int units_settle(struct commit *c, uint64_t deadline)
+{
+    for (unsigned n = 1; c->at < c->n; n++) {
+        struct step *s = c->steps[c->at++];
+        if (s->unit && s->unit->state == STEP_DONE)
+            settle_step(c, s);
+        if (n % SETTLE_STRIDE == 0 && io_now_us() >= deadline)
+            break;
+    }
+    return c->at < c->n;
 }

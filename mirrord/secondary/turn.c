@@ -1,0 +1,173 @@
+/* Commits in their order, each a job that other messages come between; see turn.h. What a commit
+ * does to the disk is in commit.c. */
+#include "secondary/turn.h"
+
+#include "base/io.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "secondary/commit.h"
+#include "secondary/place.h"
+#include "secondary/swap.h"
+
+static void put_failure(struct msg_ack *m, const struct atom *a)
+{
+    m->failures[m->count++] = (struct msg_failure){
+        .atom = a->number,
+        .reason = a->step.reason,
+        .errno_value = a->step.sys,
+        .text = bytes_of(a->step.text),
+    };
+}
+
+static bool is_piecemeal(const struct batch *b)
+{
+    for (size_t i = 0; i < b->count; i++)
+        if (b->atoms[i]->step.piecemeal)
+            return true;
+    return false;
+}
+
+static void acknowledge(struct batch *b)
+{
+    struct outbox *out = &b->replica->tools->out;
+    struct msg_ack m = {
+        .batch = b->number,
+        .flags = is_piecemeal(b) ? ACK_PIECEMEAL : 0,
+        .free_bytes = replica_free_bytes(b->replica),
+    };
+    for (size_t i = 0; i < b->count; i++) {
+        const struct atom *a = b->atoms[i];
+        if (a->aborted || a->step.state != STEP_FAILED)
+            continue;
+        if (m.count == MSG_FAILURES_MAX) {
+            msg_put_ack(&out->writer, &m);
+            outbox_put(out);
+            m.count = 0;
+        }
+        log_info("%s", a->step.text);
+        put_failure(&m, a);
+    }
+    m.last = 1;
+    msg_put_ack(&out->writer, &m);
+    outbox_put(out);
+}
+
+/* The steps that are to be done; what the others staged is taken out of their way. */
+static size_t collect(struct batch *b, struct step **steps)
+{
+    struct step **all CLEANUP_FREE = mem_array(b->count + 1, sizeof *all);
+    size_t n = 0;
+    for (size_t i = 0; i < b->count; i++) {
+        all[i] = &b->atoms[i]->step;
+        if (!b->atoms[i]->aborted && all[i]->state == STEP_WAITING)
+            steps[n++] = all[i];
+    }
+    for (size_t i = 0; i < b->count; i++)
+        if (b->atoms[i]->aborted || all[i]->state != STEP_WAITING)
+            place_detach(b->replica->stage, all[i], all, b->count);
+    return n;
+}
+
+static int begin(struct batch *b, struct err *err)
+{
+    struct replica *r = b->replica;
+    struct step **steps CLEANUP_FREE = mem_array(b->count + 1, sizeof *steps);
+    if (!root_in_place(r->root))
+        return err_set(
+            err, ERR_FAILED, "%s is not the directory any more that was opened", r->path);
+    b->commit = commit_new(r, steps, collect(b, steps));
+    return 0;
+}
+
+/* Acknowledged, or the site fails: then the journal stays for the next opening. */
+static void end(struct batch *b, int result, uint16_t reason, const struct err *why)
+{
+    struct tools *tools = b->replica->tools;
+    if (result < 0)
+        replica_fail(b->replica, reason, why);
+    else
+        acknowledge(b);
+    commit_free(TAKE_PTR(b->commit));
+    batch_forget(b, tools);
+}
+
+/* True when the batch is not finished with yet. */
+static bool go_on(struct batch *b, unsigned budget_ms)
+{
+    struct err why;
+    int more = commit_step(b->commit, io_now_us() + (uint64_t)budget_ms * 1000, &why);
+    if (more < 1)
+        end(b, more, REASON_INTERNAL, &why);
+    return more == 1;
+}
+
+static void step(struct job *job, unsigned budget_ms)
+{
+    struct batch *b = (struct batch *)((char *)job - offsetof(struct batch, turn));
+    struct replica *r = b->replica;
+    replica_progress(r, ++b->turns);
+    if (!go_on(b, budget_ms))
+        turn_next(r);
+}
+
+/* True when it is finished with. */
+static bool take_turn(struct batch *b)
+{
+    struct err why;
+    if (b->whole && batch_has_failed(b)) {
+        end(b, 0, REASON_NONE, NULL);
+        return true;
+    }
+    if (begin(b, &why) < 0) {
+        end(b, -1, REASON_NO_ROOT, &why);
+        return true;
+    }
+    if (!go_on(b, JOB_BUDGET_MS))
+        return true;
+    job_start(&b->replica->tools->jobs, &b->turn, step);
+    return false;
+}
+
+/* Commits of one site are done in the order in which they were asked for. */
+static struct batch *next_commit(const struct tools *tools, const struct replica *r)
+{
+    struct batch *first = NULL;
+    for (struct batch *b = tools->batches; b; b = b->next)
+        if (b->replica == r && b->commit_order && (!first || b->commit_order < first->commit_order))
+            first = b;
+    return first;
+}
+
+void turn_next(struct replica *r)
+{
+    struct batch *b;
+    while (r->state == REPLICA_OPEN && (b = next_commit(r->tools, r)) && !b->commit && !b->pending)
+        if ((b->whole && !swap_ready(b)) || !take_turn(b))
+            break;
+    replica_reap(r);
+}
+
+void turn_finish(struct replica *r)
+{
+    while (r->state == REPLICA_OPEN && next_commit(r->tools, r))
+        if (jobs_step(&r->tools->jobs) != 0)
+            break;
+}
+
+void turn_abandon(struct batch *b)
+{
+    job_stop(&b->turn);
+    commit_free(TAKE_PTR(b->commit));
+    swap_free(b);
+}
+
+void turn_end(struct batch *b)
+{
+    struct err why;
+    int more = b->commit ? 1 : 0;
+    while (more == 1)
+        more = commit_step(b->commit, UINT64_MAX, &why);
+    if (more < 0)
+        log_warn("%s: a commit is left to the next opening: %s", b->replica->path, why.text);
+    turn_abandon(b);
+}
