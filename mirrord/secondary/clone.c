@@ -101,6 +101,24 @@ static bool same_kind(const struct stat *st, uint8_t type)
     return type == ENTRY_LINK ? S_ISLNK(st->st_mode) : S_ISREG(st->st_mode);
 }
 
+static bool same_but_ctime(const struct validators *a, const struct validators *b)
+{
+    return a->inode == b->inode && a->size == b->size && a->mtime == b->mtime &&
+           a->mtime_nsec == b->mtime_nsec;
+}
+
+/* May the step set new times on the inode that was linked? Its content must be the right one, and
+ * nothing else change; where more changes, or others hold it, too, the batch brought a copy. */
+static bool may_share(struct clone *c, const struct step *s, const struct stat *st, bool exact)
+{
+    struct validators now = validators_of(st);
+    bool known = exact && s->old.has_digest && digest_equal(&s->old.digest, &s->entry.digest);
+    bool verified = s->verified && same_but_ctime(&now, &s->seen);
+    if ((!known && !verified) || !s->times_only || (st->st_mode & 07777) != s->entry.mode)
+        return false;
+    return st->st_nlink == 2 || st->st_nlink <= 2 + grace_links(c->r->stage, s->path, st->st_ino);
+}
+
 /* A link of the live file. A step that changes only its metadata learns that it is there. */
 static int link_file(
     struct clone *c, struct spot *at, struct bytes path, const struct record *r, struct step *s)
@@ -115,23 +133,14 @@ static int link_file(
     if (fstatat(at->dir, at->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return -1;
     struct validators now = validators_of(&st);
-    bool same = now.inode == live.inode && now.size == live.size && now.mtime == live.mtime &&
-                now.mtime_nsec == live.mtime_nsec;
-    bool exact = same && validators_equal(&live, &r->validators);
+    bool exact = same_but_ctime(&now, &live) && validators_equal(&live, &r->validators);
+    if (exact)
+        refresh_add(&c->linked, path, &live, &now);
     if (s) {
-        s->linked = exact || (same && s->verified && live.inode == s->seen.inode &&
-                                 live.size == s->seen.size && live.mtime == s->seen.mtime &&
-                                 live.mtime_nsec == s->seen.mtime_nsec);
+        s->linked = may_share(c, s, &st, exact);
         s->after = now;
     }
-    if (exact)
-        refresh_add(&c->linked, path, &r->validators, &now);
     return 0;
-}
-
-static void keep_old(struct step *s, const struct record *r)
-{
-    s->old = step_old_of(r);
 }
 
 /* One record of the manifest. -1 with errno. */
@@ -141,7 +150,7 @@ static int visit(struct clone *c, struct bytes path, const struct record *r)
     struct step *s = step_at(c, path);
     bool is_dir = r->entry.type == ENTRY_DIR;
     if (s)
-        keep_old(s, r);
+        s->old = step_old_of(r);
     bool stays = !s || (s->kind == STEP_ENTRY && s->entry.type == r->entry.type && !s->staged.len);
     int made = 0;
     at.live = stays ? root_borrow_parent(c->r->root, path, at.live_name) : -1;
@@ -215,29 +224,13 @@ static void fill_staged(struct clone *c, struct step *s, int dir, const char *na
         step_set_bytes(&s->staged, place.data, place.len);
 }
 
-/* Only new times may be set on an inode that others may hold: the batch brought a copy where more
- * changes. */
-static bool may_share(struct clone *c, struct step *s)
-{
-    bool known =
-        s->verified || (s->old.has_digest && digest_equal(&s->old.digest, &s->entry.digest));
-    if (!s->linked || !s->times_only || !known)
-        return false;
-    char name[PATH_NAME_MAX + 1];
-    struct stat st;
-    int dir = in_clone(c, s->path, name);
-    return dir >= 0 && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-           st.st_nlink <= 2 + grace_links(c->r->stage, s->path, st.st_ino) &&
-           (st.st_mode & 07777) == s->entry.mode;
-}
-
 void clone_fill(struct clone *c, struct step *s)
 {
     char name[PATH_NAME_MAX + 1];
     if (s->kind != STEP_ENTRY)
         return;
     if (s->entry.type == ENTRY_FILE && !s->staged.len) {
-        if (!may_share(c, s))
+        if (!s->linked)
             step_fail_text(
                 s, REASON_NEED_CONTENT, "switch", "the content here is not known to be right");
         return;
@@ -321,8 +314,10 @@ int clone_seal(struct clone *c, uint64_t deadline, struct err *err)
 
 int clone_refresh(struct clone *c, struct err *err)
 {
-    for (size_t i = c->sealed; i < c->dir_count; i++)
-        if (!c->dirs[i].step)
-            refresh_add(&c->linked, c->dirs[i].path, &c->dirs[i].was, &c->dirs[i].after);
-    return refresh_write(&c->linked, c->r, err);
+    for (; c->noted < c->dir_count; c->noted++) {
+        const struct clone_dir *d = &c->dirs[c->noted];
+        if (!d->step && c->noted >= c->sealed)
+            refresh_add(&c->linked, d->path, &d->was, &d->after);
+    }
+    return refresh_some(&c->linked, c->r, err);
 }

@@ -27,6 +27,7 @@ struct clone {
     struct clone_dir *dirs;    /* a directory comes before those in it */
     size_t dir_count, dir_cap;
     size_t sealed; /* from the end */
+    size_t noted;  /* for the refresh, from the start */
     struct arena paths;
 };
 
@@ -35,8 +36,8 @@ struct clone *clone_new(
     struct replica *r, struct step *unit, const struct set *steps, bool empty, struct err *err);
 void clone_free(struct clone *c); /* NULL is fine; what it made stays */
 
-/* The directories and links, until the deadline (io_now_us). 1 there is more, 0, -1 with err and
- * *sys: EPERM, EMLINK or EXDEV where files cannot be linked here. */
+/* The directories and links, until the deadline (io_now_us). 1 there is more, 0, -1 with err
+ * (sys EPERM, EMLINK or EXDEV where files cannot be linked here). */
 int clone_link(struct clone *c, uint64_t deadline, struct err *err);
 
 /* What a step brings, the directory above it first. A failure is the step's. */
@@ -45,7 +46,8 @@ void clone_fill(struct clone *c, struct step *s);
 /* Modes, owners and times of the directories. A failure is a step's, or with -1 the unit's. */
 int clone_seal(struct clone *c, uint64_t deadline, struct err *err);
 
-/* The commit's end, or that of a clone that is not wanted: the links moved ctimes. */
+/* The commit's end, or that of a clone that is not wanted: the links moved ctimes. Some of them; 1
+ * there are more, 0, -1. */
 int clone_refresh(struct clone *c, struct err *err);
 
 #endif

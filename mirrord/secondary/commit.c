@@ -161,6 +161,7 @@ static int work(struct commit *c, uint64_t deadline, struct err *err)
     case PHASE_UNITS: return units_settle(c, deadline);
     case PHASE_TOUCH: return touch(c, err);
     case PHASE_RECORD: return record_some(c, err);
+    case PHASE_REFRESH: return units_refresh(c, err);
     case PHASE_DONE: break;
     }
     return 0;

@@ -14,6 +14,7 @@ enum commit_phase {
     PHASE_UNITS,    /* and times on shared inodes */
     PHASE_TOUCH,
     PHASE_RECORD,
+    PHASE_REFRESH, /* of what units link */
     PHASE_DONE,
 };
 
@@ -63,6 +64,7 @@ int units_switch(struct commit *c, struct err *err);
 /* What they leave: 1 there is more, 0 done. Afterwards their steps are. */
 int units_sort(struct commit *c, uint64_t deadline);
 int units_settle(struct commit *c, uint64_t deadline);
+int units_refresh(struct commit *c, struct err *err);
 
 /* moves.c */
 void moves_take(struct commit *c, struct step *s);

@@ -6,6 +6,8 @@
 #include "base/mem.h"
 #include "secondary/commit_impl.h"
 
+enum { REFRESH_TXN = 1024 }; /* a few milliseconds */
+
 struct refresh_item *refresh_add(
     struct refresh *f, struct bytes path, const struct validators *was, const struct validators *is)
 {
@@ -52,28 +54,30 @@ static int write_one(struct manifest_txn *t, struct record_parents *cache,
     return manifest_put(t, parent, name, &r, err);
 }
 
-static int write_some(struct refresh *f, struct replica *r, size_t from, size_t to, struct err *err)
+int refresh_some(struct refresh *f, struct replica *r, struct err *err)
 {
     struct manifest_txn *t;
     struct record_parents cache = {0};
+    size_t end = f->count - f->done < REFRESH_TXN ? f->count : f->done + REFRESH_TXN;
+    if (f->done == f->count)
+        return 0;
     if (manifest_begin(r->manifest, true, &t, err) < 0)
         return -1;
-    for (size_t i = from; i < to; i++) {
-        if (!still_stands(r, &f->items[i]) || write_one(t, &cache, &f->items[i], err) == 0)
+    for (; f->done < end; f->done++) {
+        const struct refresh_item *item = &f->items[f->done];
+        if (!still_stands(r, item) || write_one(t, &cache, item, err) == 0)
             continue;
         manifest_abort(t);
         return -1;
     }
-    return manifest_commit(t, err);
+    return manifest_commit(t, err) < 0 ? -1 : f->done < f->count;
 }
 
 int refresh_write(struct refresh *f, struct replica *r, struct err *err)
 {
-    int bad = 0;
-    for (size_t n = 0; n < f->count && !bad; n += MANIFEST_TXN_MAX) {
-        size_t left = f->count - n;
-        bad = write_some(f, r, n, n + (left < MANIFEST_TXN_MAX ? left : MANIFEST_TXN_MAX), err);
-    }
+    int more;
+    while ((more = refresh_some(f, r, err)) == 1)
+        continue;
     refresh_clear(f);
-    return bad;
+    return more;
 }

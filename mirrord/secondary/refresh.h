@@ -17,7 +17,7 @@ struct refresh_item {
 struct refresh { /* zeroed: nothing is noted */
     struct arena paths;
     struct refresh_item *items;
-    size_t count, cap;
+    size_t count, cap, done; /* done: are written */
 };
 
 /* The item, for as long as nothing is added. */
@@ -25,7 +25,9 @@ struct refresh_item *refresh_add(struct refresh *f, struct bytes path, const str
     const struct validators *is);
 
 /* Takes what was noted into the manifest, where the record is still as it was and the disk as it
- * was left. Then nothing is noted any more. */
+ * was left. 1 there is more, 0, -1. */
+int refresh_some(struct refresh *f, struct replica *r, struct err *err);
+/* All of it; then nothing is noted any more. */
 int refresh_write(struct refresh *f, struct replica *r, struct err *err);
 void refresh_clear(struct refresh *f);
 

@@ -10,10 +10,10 @@
 #include "tree/manifest.h"
 
 enum step_kind {
-    STEP_ENTRY = 1,  /* the path becomes this entry */
-    STEP_DELETE = 2, /* nothing is at the path any more */
-    STEP_MOVE = 3,   /* what is at `from` is at the path */
-    STEP_UNIT = 4,   /* the directory at the path is switched for the one at `staged` … */
+    STEP_ENTRY = 1,     /* the path becomes this entry */
+    STEP_DELETE = 2,    /* nothing is at the path any more */
+    STEP_MOVE = 3,      /* what is at `from` is at the path */
+    STEP_UNIT = 4,      /* the directory at the path is switched for the one at `staged` … */
     STEP_UNIT_GONE = 5, /* … or goes there itself */
 };
 
@@ -51,11 +51,11 @@ struct step {
     /* While it is done. */
     uint32_t order; /* of arrival: among steps of one path the last wins */
     const struct step
-        *above;     /* the step of the directory inside whose staged one this was staged */
-    struct step *unit; /* the step of the unit that it is switched with; NULL: it is done alone */
+        *above;          /* the step of the directory inside whose staged one this was staged */
+    struct step *unit;   /* the step of the unit that it is switched with; NULL: it is done alone */
     struct clone *clone; /* STEP_UNIT: what was built; NULL: it comes out of the journal */
-    bool linked; /* in a unit: the file whose metadata changes is in the clone, and `after` is what
-                    it was when it was linked */
+    bool linked;    /* in a unit: the file whose times change is in the clone, and `after` is what
+                       it was when it was linked */
     bool piecemeal; /* STEP_UNIT: its steps were done one by one */
     bool published; /* nothing is left at `staged` */
     bool whole;     /* a directory that appeared with all that was staged inside */

@@ -216,12 +216,20 @@ static bool cannot_link(int sys)
     return sys == EPERM || sys == EMLINK || sys == EXDEV || sys == EOPNOTSUPP;
 }
 
+static void refresh(struct replica *r, struct step *u)
+{
+    struct err why;
+    int more = u->clone ? 1 : 0;
+    while (more == 1)
+        more = clone_refresh(u->clone, &why);
+    if (more < 0)
+        log_warn("%s: %s", r->path, why.text);
+}
+
 /* What was built is not wanted, but moved the ctimes of what it links. */
 static void discard(struct replica *r, struct step *u)
 {
-    struct err why;
-    if (u->clone && clone_refresh(u->clone, &why) < 0)
-        log_warn("%s: %s", r->path, why.text);
+    refresh(r, u);
     struct bytes holder = path_parent(u->staged);
     char *name CLEANUP_FREE = mem_copy_bytes(holder.data, holder.len);
     grace_discard(r->stage, name, u->path);
@@ -393,7 +401,6 @@ void swap_free(struct batch *b)
 {
     struct swap *s = b->swap;
     struct replica *r = b->replica;
-    struct err why;
     if (!s)
         return;
     b->swap = NULL;
@@ -404,8 +411,8 @@ void swap_free(struct batch *b)
         struct step *u = unit_step(s, i);
         if (u->staged.len && !u->published)
             discard(r, u);
-        else if (u->clone && clone_refresh(u->clone, &why) < 0)
-            log_warn("%s: %s", r->path, why.text);
+        else
+            refresh(r, u);
         clone_free(TAKE_PTR(u->clone));
     }
     r->swaps--;

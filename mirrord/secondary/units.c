@@ -13,6 +13,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "secondary/clone.h"
 #include "secondary/commit_impl.h"
 #include "secondary/grace.h"
 #include "secondary/replaced.h"
@@ -321,4 +322,13 @@ int units_settle(struct commit *c, uint64_t deadline)
             break;
     }
     return c->at < c->n;
+}
+
+int units_refresh(struct commit *c, struct err *err)
+{
+    struct step *u = c->at < c->n && is_unit(c->steps[c->at]) ? c->steps[c->at] : NULL;
+    int more = u && u->clone ? clone_refresh(u->clone, err) : 0;
+    if (more == 0)
+        c->at++;
+    return more < 0 ? -1 : u != NULL;
 }
