@@ -25,6 +25,7 @@ enum {
     MSG_BATCHES_MAX = 256,       /* batches of a session, open or not yet acknowledged */
     MSG_ATOMS_MAX = 4096,        /* atoms of one batch … */
     MSG_UNIT_ATOMS_MAX = 262144, /* … and of one that switches a unit */
+    MSG_UNITS_MAX = 256,         /* units of one batch */
     MSG_CHUNK_MAX = 131072,      /* plain bytes that one DATA or inline content may unpack to */
     MSG_FAILURES_MAX = 32,       /* failures in one ACK frame; more frames follow */
     MSG_ITEMS_MAX = 1024,        /* items in one LISTING frame */

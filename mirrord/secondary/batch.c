@@ -133,7 +133,8 @@ void batch_forget_all(struct tools *tools)
 }
 
 /* UNITs come before everything else, and none within another. */
-static int check_unit(const struct batch *b, struct bytes path, struct err *err)
+static int check_unit(
+    struct tools *tools, const struct batch *b, struct bytes path, struct err *err)
 {
     for (size_t i = 0; i < b->count; i++) {
         const struct step *s = &b->atoms[i]->step;
@@ -142,7 +143,10 @@ static int check_unit(const struct batch *b, struct bytes path, struct err *err)
         if (path_beneath(path, s->path) || path_beneath(s->path, path))
             return err_set(err, ERR_FAILED, "a UNIT within another of batch %u", b->number);
     }
-    return 0;
+    if (b->count < MSG_UNITS_MAX)
+        return 0;
+    tools->reason = REASON_LIMIT;
+    return err_set(err, ERR_FAILED, "over %d units in one batch", MSG_UNITS_MAX);
 }
 
 struct atom *batch_add_atom(struct tools *tools, uint32_t batch, uint32_t number, uint8_t kind,
@@ -161,7 +165,7 @@ struct atom *batch_add_atom(struct tools *tools, uint32_t batch, uint32_t number
         err_set(err, ERR_FAILED, "MOVE in batch %u, which has a UNIT", batch);
         return NULL;
     }
-    if (kind == STEP_UNIT && check_unit(b, path, err) < 0)
+    if (kind == STEP_UNIT && check_unit(tools, b, path, err) < 0)
         return NULL;
     size_t most = b->whole ? MSG_UNIT_ATOMS_MAX : MSG_ATOMS_MAX;
     if (b->count >= most) {

@@ -12,8 +12,10 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "secondary/foreign.h"
 
-#define PATH_FILE "path"
+#define PATH_FILE     "path"
+#define SWITCHED_FILE "switched" /* the same, from shortly before the exchange on */
 
 static int write_path(int dirfd, struct bytes path, struct err *err)
 {
@@ -58,10 +60,25 @@ void grace_keep(struct stage *s, const char *name, struct bytes unit, unsigned s
         log_warn("rename %s in the stage: %s", name, strerror(errno));
 }
 
+static int rename_note(struct stage *s, const char *name, const char *from, const char *to)
+{
+    int dir CLEANUP_FD =
+        openat(root_fd(s->root), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return dir < 0 ? -1 : renameat(dir, from, dir, to);
+}
+
 void grace_discard(struct stage *s, const char *name, struct bytes unit)
 {
-    if (!set_find(s->held, name, strlen(name)))
-        hold(s, name, unit, 0);
+    if (set_find(s->held, name, strlen(name)))
+        return;
+    rename_note(s, name, SWITCHED_FILE, PATH_FILE);
+    hold(s, name, unit, 0);
+}
+
+void grace_switching(struct stage *s, const char *name)
+{
+    if (rename_note(s, name, PATH_FILE, SWITCHED_FILE) < 0 && errno != ENOENT)
+        log_warn("rename the note of %s in the stage: %s", name, strerror(errno));
 }
 
 /* Another name of this shape is none of ours. */
@@ -74,20 +91,43 @@ static bool read_due(const char *name, uint64_t *due)
     return end > name + 1 && *end == '-';
 }
 
-static void load_one(struct stage *s, const char *name, uint64_t due)
+/* Where the unit belongs; the caller frees .data. *switched: it may be one that was live. */
+static struct bytes read_note(int dir, bool *switched)
 {
-    char *path CLEANUP_FREE = NULL;
+    char *path = NULL;
     size_t len = 0;
     struct err why;
+    *switched = io_slurp(dir, PATH_FILE, PATH_TOTAL_MAX, &path, &len, &why) != 0;
+    if (*switched && io_slurp(dir, SWITCHED_FILE, PATH_TOTAL_MAX, &path, &len, &why) != 0)
+        return (struct bytes){0};
+    return (struct bytes){path, path_valid((struct bytes){path, len}) ? len : 0};
+}
+
+/* The journal that should have told what is foreign in it was lost: all of it may be. */
+static void set_aside(struct stage *s, int dir, struct bytes path)
+{
+    struct stat st;
+    struct err why;
+    if (fstatat(dir, &GRACE_CONTENT[1], &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+        foreign_keep(s, dir, &GRACE_CONTENT[1], path, &why) < 0)
+        log_error("%s: %s", QUOTED(path.data, path.len), why.text);
+}
+
+static void load_one(struct stage *s, const char *name, uint64_t due)
+{
     int dir CLEANUP_FD =
         openat(root_fd(s->root), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (dir < 0)
         return;
-    if (io_slurp(dir, PATH_FILE, PATH_TOTAL_MAX, &path, &len, &why) == 0 && len > 0 &&
-        path_valid((struct bytes){path, len}))
-        hold(s, name, (struct bytes){path, len}, due);
+    bool switched;
+    struct bytes path = read_note(dir, &switched);
+    if (path.len && switched && due == 0)
+        set_aside(s, dir, path);
+    if (path.len)
+        hold(s, name, path, due);
     else
         stage_bury(s, root_fd(s->root), name);
+    free((void *)path.data);
 }
 
 void grace_load(struct stage *s)

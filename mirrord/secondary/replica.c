@@ -3,6 +3,7 @@
 #include "secondary/replica.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/statvfs.h>
 
@@ -171,6 +172,24 @@ void replica_progress(struct replica *r, uint64_t done)
     r->progress_due = now + PROGRESS_EVERY_MS;
     msg_put_progress(&r->tools->out.writer, &(struct msg_progress){r->site, done});
     outbox_put(&r->tools->out);
+}
+
+static const char *piecemeal_text(enum piecemeal cause)
+{
+    switch (cause) {
+    case PIECEMEAL_EXCLUDED: return "it holds entries that are not mirrored, or another filesystem";
+    case PIECEMEAL_EXCHANGE: return "this filesystem cannot exchange directories";
+    case PIECEMEAL_LINK: return "its files cannot be linked";
+    }
+    return "";
+}
+
+void replica_say_piecemeal(struct replica *r, struct bytes unit, enum piecemeal cause)
+{
+    if (!(r->piecemeal_said & cause))
+        log_warn("%s: %s is not switched as a whole but file by file: %s", r->path,
+            QUOTED(unit.data, unit.len), piecemeal_text(cause));
+    r->piecemeal_said |= cause;
 }
 
 unsigned replica_unit_grace(const struct replica *r)

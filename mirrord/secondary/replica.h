@@ -38,12 +38,12 @@ struct replica {
     struct walk *walk;       /* while it is opened */
     struct manifest *former; /* the manifest of another filter, while it is inherited from */
     struct inherit *inherit;
-    uint64_t lock_until;   /* waiting for the lock */
-    uint64_t progress_due; /* io_now_ms */
-    unsigned swaps;        /* batches that switch units, from COMMIT to ACK */
-    unsigned piecemeal_said; /* why units are not switched as a whole: what was logged */
+    uint64_t lock_until;     /* waiting for the lock */
+    uint64_t progress_due;   /* io_now_ms */
+    unsigned swaps;          /* batches that switch units, from COMMIT to ACK */
+    unsigned piecemeal_said; /* enum piecemeal, or'ed */
     struct retire *retire;
-    struct job job;        /* opening, then removing what is dead */
+    struct job job; /* opening, then removing what is dead */
 };
 
 /* Starts opening. -1 with err only when the session must end. */
@@ -65,6 +65,10 @@ void replica_reap(struct replica *r);
 
 /* Says that work goes on, at most once a second. */
 void replica_progress(struct replica *r, uint64_t done);
+
+/* Says, once a session and cause, that a unit is not switched as a whole but file by file. */
+enum piecemeal { PIECEMEAL_EXCLUDED = 1, PIECEMEAL_EXCHANGE = 2, PIECEMEAL_LINK = 4 };
+void replica_say_piecemeal(struct replica *r, struct bytes unit, enum piecemeal cause);
 
 unsigned replica_unit_grace(const struct replica *r); /* seconds */
 

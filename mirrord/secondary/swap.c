@@ -103,31 +103,15 @@ static struct swap *begin(struct batch *b)
 
 /* --- deciding --- */
 
-enum cause { CAUSE_EXCLUDED = 1, CAUSE_EXCHANGE = 2, CAUSE_LINK = 4 };
-
-static const char *cause_text(enum cause cause)
+/* The unit's atoms are done one by one. */
+static void take_apart(struct swap *s, struct step *u, enum piecemeal cause)
 {
-    switch (cause) {
-    case CAUSE_EXCLUDED: return "it holds entries that are not mirrored, or another filesystem";
-    case CAUSE_EXCHANGE: return "this filesystem cannot exchange directories";
-    case CAUSE_LINK: return "its files cannot be linked";
-    }
-    return "";
-}
-
-/* The unit's atoms are done one by one. Said once a site and cause. */
-static void take_apart(struct swap *s, struct step *u, enum cause cause)
-{
-    struct replica *r = s->b->replica;
     u->state = STEP_DONE;
     u->piecemeal = true;
     for (size_t i = 0; i < s->n; i++)
         if (s->sorted[i]->unit == u)
             s->sorted[i]->unit = NULL;
-    if (!(r->piecemeal_said & cause))
-        log_warn("%s: %s is not switched as a whole but file by file: %s", r->path,
-            QUOTED(u->path.data, u->path.len), cause_text(cause));
-    r->piecemeal_said |= cause;
+    replica_say_piecemeal(s->b->replica, u->path, cause);
 }
 
 static void fail(struct step *s, const struct err *why)
@@ -200,11 +184,11 @@ static void decide(struct swap *s, struct step *u)
     if (!claim(s, u) || other || (gone && !is_dir))
         leave(s, u);
     else if (is_dir && u->way == WAY_EXCLUDED)
-        take_apart(s, u, CAUSE_EXCLUDED);
+        take_apart(s, u, PIECEMEAL_EXCLUDED);
     else if (gone)
         decide_gone(s, u, &st);
     else if (there && !r->stage->exchange)
-        take_apart(s, u, CAUSE_EXCHANGE);
+        take_apart(s, u, PIECEMEAL_EXCHANGE);
     else
         decide_new(s, u, !is_dir);
 }
@@ -246,7 +230,7 @@ static int link_next(struct swap *s, uint64_t deadline)
     if (more < 0 && cannot_link(why.sys)) {
         discard(s->b->replica, u);
         clone_free(TAKE_PTR(u->clone));
-        take_apart(s, u, CAUSE_LINK);
+        take_apart(s, u, PIECEMEAL_LINK);
     } else if (more < 0)
         fail(u, &why);
     s->at += more != 1;

@@ -32,6 +32,12 @@ static bool is_unit(const struct step *s)
     return s->kind == STEP_UNIT || s->kind == STEP_UNIT_GONE;
 }
 
+/* The name in the stage of what holds the unit; the caller frees. */
+static char *holder_of(const struct step *u)
+{
+    return mem_copy_bytes(u->staged.data, path_parent(u->staged).len);
+}
+
 static int find_live(struct commit *c, const struct step *u, struct spot *at)
 {
     at->live = root_borrow_parent(c->r->root, u->path, at->name);
@@ -136,7 +142,7 @@ static void drop_step(struct step **list, size_t n, const struct step *s)
 /* The unit's steps are done one by one, out of what was built. */
 static void take_apart(struct commit *c, struct step *u)
 {
-    char *name CLEANUP_FREE = mem_copy_bytes(u->staged.data, path_parent(u->staged).len);
+    char *name CLEANUP_FREE = holder_of(u);
     for (size_t i = 0; i < c->n; i++)
         if (c->steps[i]->unit == u)
             c->steps[i]->unit = NULL;
@@ -146,9 +152,7 @@ static void take_apart(struct commit *c, struct step *u)
     drop_step(c->steps, c->n, u);
     drop_step(c->sorted, c->n, u);
     c->n--;
-    log_warn("%s: %s is not switched as a whole but file by file: this filesystem cannot exchange "
-             "directories",
-        root_path(c->r->root), QUOTED(u->path.data, u->path.len));
+    replica_say_piecemeal(c->r, u->path, PIECEMEAL_EXCHANGE);
 }
 
 /* A directory above a unit that the batch brings, too. */
@@ -180,8 +184,19 @@ static void mark_switched(struct commit *c)
 
 static void give_up(struct commit *c, struct step *u)
 {
-    char *name CLEANUP_FREE = mem_copy_bytes(u->staged.data, path_parent(u->staged).len);
+    char *name CLEANUP_FREE = holder_of(u);
     grace_discard(c->r->stage, name, u->path);
+}
+
+static void prepare(struct commit *c)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (is_above(c, c->sorted[i]))
+            install_entry(c, c->sorted[i]);
+    for (size_t i = 0; i < c->n && is_unit(c->steps[i]); i++) {
+        char *name CLEANUP_FREE = holder_of(c->steps[i]);
+        grace_switching(c->r->stage, name);
+    }
 }
 
 /* They come first in their batch. */
@@ -195,9 +210,7 @@ int units_switch(struct commit *c, struct err *err)
     bool again = false;
     if (!has_units(c))
         return 0;
-    for (size_t i = 0; i < c->n; i++)
-        if (is_above(c, c->sorted[i]))
-            install_entry(c, c->sorted[i]);
+    prepare(c);
     for (size_t i = 0; i < c->n; i++) {
         struct step *u = c->steps[i];
         int result = is_unit(u) ? switch_one(c, u) : 0;
@@ -289,7 +302,7 @@ static void settle_step(struct commit *c, struct step *s)
 static void settle_unit(struct commit *c, struct step *u, int kept)
 {
     struct stage *stage = c->r->stage;
-    char *name CLEANUP_FREE = mem_copy_bytes(u->staged.data, path_parent(u->staged).len);
+    char *name CLEANUP_FREE = holder_of(u);
     if (kept == 1)
         grace_keep(stage, name, u->path, replica_unit_grace(c->r));
     else if (kept == 0)

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -22,7 +23,11 @@
 /* Shared with the receivers. */
 static struct control {
     atomic_int countdown; /* killed before so many changes of the disk; 0: not */
+    atomic_int commits;   /* killed before so many transactions of the manifest; 0: not */
     atomic_int reads;     /* pieces of content that were read */
+    atomic_int no_links;  /* errno of every link; 0: none fails */
+    atomic_int rebooted;  /* the machine has another boot id */
+    atomic_int at_switch; /* killed before (1) or after (2) the exchange of what is called `name` */
     atomic_int refuse;    /* errno of exchanges of what is called by `name`; 0: none fails */
     char name[32];
     char meddle[512]; /* a shell command to be run before the next exchange of it */
@@ -44,13 +49,30 @@ static void tick(void)
     }
 
 WRAPPED(int, renameat, (int a, const char *b, int c, const char *d), (a, b, c, d))
-WRAPPED(int, linkat, (int a, const char *b, int c, const char *d, int e), (a, b, c, d, e))
 WRAPPED(int, unlinkat, (int a, const char *b, int c), (a, b, c))
 WRAPPED(int, mkdirat, (int a, const char *b, mode_t c), (a, b, c))
 WRAPPED(int, fchmod, (int a, mode_t b), (a, b))
 WRAPPED(int, futimens, (int a, const struct timespec b[2]), (a, b))
 WRAPPED(int, fchownat, (int a, const char *b, uid_t c, gid_t d, int e), (a, b, c, d, e))
-WRAPPED(int, manifest_commit, (struct manifest_txn * a, struct err *b), (a, b))
+
+int __real_linkat(int a, const char *b, int c, const char *d, int e);
+int __wrap_linkat(int a, const char *b, int c, const char *d, int e);
+int __wrap_linkat(int a, const char *b, int c, const char *d, int e)
+{
+    tick();
+    errno = atomic_load(&control->no_links);
+    return errno ? -1 : __real_linkat(a, b, c, d, e);
+}
+
+int __real_manifest_commit(struct manifest_txn *t, struct err *err);
+int __wrap_manifest_commit(struct manifest_txn *t, struct err *err);
+int __wrap_manifest_commit(struct manifest_txn *t, struct err *err)
+{
+    tick();
+    if (atomic_load(&control->commits) > 0 && atomic_fetch_sub(&control->commits, 1) == 1)
+        raise(SIGKILL);
+    return __real_manifest_commit(t, err);
+}
 
 int __real_renameat2(int a, const char *b, int c, const char *d, unsigned flags);
 int __wrap_renameat2(int a, const char *b, int c, const char *d, unsigned flags);
@@ -61,11 +83,17 @@ int __wrap_renameat2(int a, const char *b, int c, const char *d, unsigned flags)
         if (control->meddle[0] && system(control->meddle) != 0)
             abort();
         control->meddle[0] = '\0';
+        if (atomic_load(&control->at_switch) == 1)
+            raise(SIGKILL);
         errno = atomic_load(&control->refuse);
         if (errno)
             return -1;
     }
-    return __real_renameat2(a, b, c, d, flags);
+    int result = __real_renameat2(a, b, c, d, flags);
+    if ((flags & RENAME_EXCHANGE) && strcmp(d, control->name) == 0 &&
+        atomic_load(&control->at_switch) == 2)
+        raise(SIGKILL);
+    return result;
 }
 
 enum { BOOT_ID = 36 };
@@ -73,9 +101,12 @@ ssize_t __real_io_pread_full(int fd, void *p, size_t n, uint64_t offset);
 ssize_t __wrap_io_pread_full(int fd, void *p, size_t n, uint64_t offset);
 ssize_t __wrap_io_pread_full(int fd, void *p, size_t n, uint64_t offset)
 {
+    ssize_t got = __real_io_pread_full(fd, p, n, offset);
     if (n != BOOT_ID)
         atomic_fetch_add(&control->reads, 1);
-    return __real_io_pread_full(fd, p, n, offset);
+    else if (got > 0 && atomic_load(&control->rebooted))
+        *(char *)p ^= 1;
+    return got;
 }
 
 static int setup(void **state)
@@ -384,6 +415,17 @@ static void let_jobs_end(struct peer *p)
     }
 }
 
+/* The same for what was built and never live. */
+static void let_unwanted_go(struct peer *p)
+{
+    for (uint64_t i = 1; staged_count(p); i++) {
+        assert_true(i < 100000);
+        msg_put_ping(&p->out, &(struct msg_ping){i});
+        peer_send(p);
+        peer_expect(p, MSG_PONG);
+    }
+}
+
 static void the_old_directory_goes_and_all_stays_known(void **state)
 {
     struct peer *p = *state;
@@ -588,6 +630,25 @@ static void a_second_exchange_that_fails(void **state)
     peer_end(p);
 }
 
+static void an_atom_is_dropped(void **state)
+{
+    struct peer *p = *state;
+    struct msg_sums want = reference(false);
+    peer_open(p);
+    send_site(p, false);
+    send_update(p);
+    put_text(p, "plugins/x/torn", "torn", 0);
+    msg_put_abort(&p->out, &(struct msg_abort){p->atom});
+    /* What comes later for a path counts. */
+    put_text(p, "plugins/x/changed", "newer", 600);
+    put_text(p, "plugins/x/changed", "new!", 500);
+    commit_with(p, 0);
+    assert_new(p, "plugins/x");
+    assert_absent(p, "plugins/x/torn");
+    assert_known(p, &want);
+    peer_end(p);
+}
+
 static void a_batch_is_dropped(void **state)
 {
     struct peer *p = *state;
@@ -612,7 +673,7 @@ static void a_batch_is_dropped(void **state)
 static void refused_messages(void **state)
 {
     struct peer *p = *state;
-    for (int i = 0; i < 7; i++) {
+    for (int i = 0; i < 8; i++) {
         peer_open(p);
         if (i == 0)
             send_site(p, false);
@@ -634,15 +695,32 @@ static void refused_messages(void **state)
             peer_expect(p, MSG_ACK);
             peer_drop(p);
             break;
+        case 7:
+            for (int n = 0; n < MSG_UNITS_MAX; n++) {
+                char unit[32];
+                snprintf(unit, sizeof unit, "units/%d", n);
+                peer_unit(p, unit);
+            }
+            break;
         default: break;
         }
         peer_send(p);
-        peer_expect_error(p, REASON_MALFORMED);
+        peer_expect_error(p, i == 7 ? REASON_LIMIT : REASON_MALFORMED);
     }
     assert_text(p, "outside", "old", 0);
 }
 
 /* --- what others do --- */
+
+static void stays_in_place(struct peer *p, const char *path, const char *content)
+{
+    char text_there[16] = {0};
+    int fd = open(on_root(p, path), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    assert_true(fd >= 0);
+    assert_true(read(fd, text_there, sizeof text_there - 1) >= 0);
+    close(fd);
+    assert_string_equal(text_there, content);
+}
 
 static void meddle(struct peer *p, const char *format)
 {
@@ -698,6 +776,60 @@ static void a_file_whose_times_change_is_changed(void **state)
     peer_end(p);
 }
 
+/* What somebody else changed before stays, since nothing is there to take its place. */
+static void what_drifted_stays(void **state)
+{
+    struct peer *p = *state;
+    peer_open(p);
+    send_site(p, false);
+    write_file(p, "plugins/x/same", "patched here");
+    write_file(p, "plugins/x/sub/changed", "patched here");
+    assert_int_equal(unlink(on_root(p, "plugins/x/sub/deep/same")), 0);
+    send_update(p);
+    commit_with(p, 0);
+    stays_in_place(p, "plugins/x/same", "patched here");
+    assert_text(p, "plugins/x/sub/changed", "new!", 500);
+    assert_absent(p, "plugins/x/sub/deep/same");
+    assert_int_equal(foreign_count(p, NULL), 1);
+    assert_int_equal(foreign_count(p, "plugins/x/sub/changed"), 1);
+    peer_end(p);
+}
+
+/* A tree that was there at first contact: its content is read before it is taken for right. */
+static void an_adopted_tree(void **state)
+{
+    struct peer *p = *state;
+    struct entry d = old_dir(), t = text("there", 700), wrong = text("tHere", 700);
+    assert_int_equal(mkdir(p->root, 0755), 0);
+    assert_int_equal(mkdir(on_root(p, "plugins"), 0755), 0);
+    assert_int_equal(mkdir(on_root(p, "plugins/x"), 0755), 0);
+    write_file(p, "plugins/x/times", "there");
+    write_file(p, "plugins/x/same", "there");
+    write_file(p, "plugins/x/deleted", "there");
+    p->open_flags = OPEN_ADOPT;
+    assert_true(peer_open(p).sums.unproven > 0);
+    ino_t times = inode_of(p, "plugins/x/times");
+    peer_batch(p);
+    peer_unit(p, "plugins/x");
+    uint32_t atom = peer_entry(p, "plugins/x/times", &wrong, HOW_META, NULL);
+    expect_one_failure(p, atom, REASON_NEED_CONTENT);
+    peer_batch(p);
+    peer_unit(p, "plugins/x");
+    peer_put(p, "plugins/x", &d, NULL);
+    peer_entry(p, "plugins/x/times", &t, HOW_META, NULL);
+    peer_delete(p, "plugins/x/deleted");
+    commit_with(p, 0);
+    assert_file(p, "plugins/x/times", "there", &t);
+    assert_true(inode_of(p, "plugins/x/times") == times);
+    stays_in_place(p, "plugins/x/same", "there");
+    assert_int_equal(foreign_count(p, "plugins/x/deleted"), 1);
+    assert_int_equal(foreign_count(p, NULL), 1);
+    struct msg_sums want = sums_of(p, "plugins");
+    assert_int_equal(want.unproven, 1);
+    assert_known(p, &want);
+    peer_end(p);
+}
+
 /* An inode that somebody else holds, too, is left as it is. */
 static void a_backup_by_hard_links(void **state)
 {
@@ -717,16 +849,6 @@ static void a_backup_by_hard_links(void **state)
     assert_int_equal(st.st_mtim.tv_sec, PEER_TIME);
     assert_int_equal(foreign_count(p, NULL), 0);
     peer_end(p);
-}
-
-static void stays_in_place(struct peer *p, const char *path, const char *content)
-{
-    char text_there[16] = {0};
-    int fd = open(on_root(p, path), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    assert_true(fd >= 0);
-    assert_true(read(fd, text_there, sizeof text_there - 1) >= 0);
-    close(fd);
-    assert_string_equal(text_there, content);
 }
 
 static void excluded_entries(void **state)
@@ -804,6 +926,23 @@ static void one_of_two_cannot_be_exchanged(void **state)
     struct peer *p = *state;
     p->unit_grace = -1;
     exchange_fails_with(p, EXDEV, true);
+}
+
+/* Without root others' files cannot be linked. */
+static void files_cannot_be_linked(void **state)
+{
+    struct peer *p = *state;
+    struct msg_sums want = reference(false);
+    peer_open(p);
+    send_site(p, false);
+    atomic_store(&control->no_links, EPERM);
+    send_update(p);
+    commit_with(p, ACK_PIECEMEAL);
+    assert_new(p, "plugins/x");
+    atomic_store(&control->no_links, 0);
+    let_jobs_end(p);
+    assert_known(p, &want);
+    peer_end(p);
 }
 
 /* --- units that are no directories --- */
@@ -991,6 +1130,23 @@ static void bye_right_behind_the_commit(void **state)
     assert_int_equal(ack->failures, 0);
     assert_new(p, "plugins/x");
     assert_int_equal(peer_wait(p), 0);
+    free(ack);
+}
+
+static void close_right_behind_the_commit(void **state)
+{
+    struct peer *p = *state;
+    struct ack *ack = mem_alloc(sizeof *ack);
+    peer_open(p);
+    send_site(p, false);
+    send_update(p);
+    msg_put_commit(&p->out, &(struct msg_commit){p->batch});
+    msg_put_close(&p->out, &(struct msg_close){1});
+    peer_send(p);
+    peer_await_ack(p, ack);
+    assert_int_equal(ack->failures, 0);
+    assert_new(p, "plugins/x");
+    peer_end(p);
     free(ack);
 }
 
@@ -1188,13 +1344,49 @@ static void wait_until_staged(struct peer *p)
     peer_expect(p, MSG_PONG);
 }
 
+/* Reads up to a message of this type. False: the receiver was killed before it. */
+static bool answers(struct peer *p, struct buf *in, uint8_t type)
+{
+    struct frame f;
+    for (;;) {
+        int n = frame_next(buf_bytes(in), buf_len(in), &f);
+        assert_true(n >= 0);
+        if (n > 0) {
+            buf_drain(in, (size_t)n);
+            if (f.type == type)
+                return true;
+            continue;
+        }
+        ssize_t got = read(p->fd, buf_room(in, 65536), 65536);
+        if (got <= 0)
+            return false;
+        buf_fill(in, (size_t)got);
+    }
+}
+
+/* True when the receiver lived to acknowledge and, when `jobs`, to end what it had to do then. */
+static bool comes_through(struct peer *p, bool jobs)
+{
+    struct wire_writer ping = {0};
+    struct buf in = {0};
+    msg_put_ping(&ping, &(struct msg_ping){1});
+    peer_send_commit(p);
+    bool alive = answers(p, &in, MSG_ACK);
+    while (alive && jobs && (kept_count(p) || staged_count(p)))
+        alive = send(p->fd, ping.data, ping.len, MSG_NOSIGNAL) > 0 && answers(p, &in, MSG_PONG);
+    wire_free(&ping);
+    buf_free(&in);
+    peer_kill(p);
+    return alive;
+}
+
 /* Killed before its n-th change of the disk after COMMIT. False when it came through. */
 static bool killed_at(int n, const struct msg_sums *want, bool foreign, unsigned *finished)
 {
     struct peer p;
     struct err err;
-    char byte;
     peer_setup(&p);
+    p.unit_grace = foreign ? -1 : 0;
     peer_open(&p);
     send_before(&p);
     if (foreign)
@@ -1204,9 +1396,7 @@ static bool killed_at(int n, const struct msg_sums *want, bool foreign, unsigned
     send_all(&p);
     wait_until_staged(&p);
     atomic_store(&control->countdown, n);
-    peer_send_commit(&p);
-    bool dead = read(p.fd, &byte, 1) <= 0;
-    peer_kill(&p);
+    bool dead = !comes_through(&p, foreign);
     atomic_store(&control->countdown, 0);
     bool begun = assert_one_version(&p, "plugins/x");
     assert_one_version(&p, "plugins/y");
@@ -1259,6 +1449,104 @@ static void what_is_foreign_survives_any_kill(void **state)
     killed(true);
 }
 
+/* Power is lost between the journal and the exchange, and a file that was staged with it. */
+static void power_is_lost(void **state)
+{
+    struct peer *p = *state;
+    for (int damaged = 0; damaged < 2; damaged++) {
+        memset(control, 0, sizeof *control);
+        peer_open(p);
+        send_site(p, false);
+        send_update(p);
+        strcpy(control->name, "x");
+        atomic_store(&control->at_switch, 1);
+        assert_false(comes_through(p, false));
+        atomic_store(&control->at_switch, 0);
+        assert_old(p, "plugins/x");
+        if (damaged) {
+            char command[512];
+            snprintf(command, sizeof command,
+                "printf zzzz > $(find %s/.mirrord-*/u0-*/content -maxdepth 1 -name added)",
+                p->fence);
+            assert_int_equal(system(command), 0);
+        }
+        atomic_store(&control->rebooted, 1);
+        peer_open(p);
+        (damaged ? assert_old : assert_new)(p, "plugins/x");
+        if (damaged)
+            assert_text(p, "outside", "old", 0);
+        let_unwanted_go(p);
+        /* Nothing is lost: what was committed is still known as that. */
+        send_update(p);
+        commit_with(p, 0);
+        assert_new(p, "plugins/x");
+        assert_int_equal(foreign_count(p, NULL), 0);
+        peer_batch(p);
+        peer_delete(p, "plugins");
+        peer_commit_all(p);
+        peer_end(p);
+    }
+}
+
+/* The journal is lost with the power, after the exchange: what was there is set aside unseen. */
+static void the_journal_is_lost(void **state)
+{
+    struct peer *p = *state;
+    char command[512];
+    peer_open(p);
+    send_site(p, false);
+    write_file(p, "plugins/x/upload", "local");
+    send_update(p);
+    strcpy(control->name, "x");
+    atomic_store(&control->at_switch, 2);
+    assert_false(comes_through(p, false));
+    atomic_store(&control->at_switch, 0);
+    snprintf(command, sizeof command, "find %s -name data.mdb -delete", p->state);
+    assert_int_equal(system(command), 0);
+    peer_open(p);
+    let_unwanted_go(p);
+    stays_in_place(p, "plugins/x/added", "new!");
+    assert_int_equal(foreign_count(p, "plugins/x"), 1);
+    assert_int_equal(foreign_count(p, NULL), 1);
+    peer_end(p);
+    assert_int_equal(staged_count(p), 0);
+}
+
+/* A journal, and a record, of several transactions, each of which may be the last. */
+static void large_units_are_killed(void **state)
+{
+    struct peer *p = *state;
+    bool dead = true;
+    peer_open(p);
+    send_many(p, 0);
+    commit_with(p, 0);
+    for (int n = 1, version = 1; dead; n++) {
+        send_many(p, version);
+        wait_until_staged(p);
+        atomic_store(&control->commits, n);
+        dead = !comes_through(p, false);
+        atomic_store(&control->commits, 0);
+        peer_open(p);
+        struct entry e = text("same", version);
+        struct stat st;
+        assert_int_equal(stat(on_root(p, numbered(4999)), &st), 0);
+        assert_true(st.st_mtim.tv_sec == e.mtime || st.st_mtim.tv_sec == e.mtime - 1);
+        bool new = st.st_mtim.tv_sec == e.mtime;
+        for (int i = 1; i < MANY; i += 7) {
+            e = text(i % 1000 ? "same" : "0", i % 1000 ? version - !new : 0);
+            if (i % 1000)
+                assert_file(p, numbered(i), "same", &e);
+        }
+        assert_int_equal(sums_of(p, "plugins").entries, MANY + 51);
+        assert_int_equal(sums_of(p, "plugins").unproven, 0);
+        assert_int_equal(foreign_count(p, NULL), 0);
+        version += new;
+        assert_true(!dead || n < 40);
+        assert_true(dead || n > 6);
+    }
+    peer_end(p);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -1272,23 +1560,31 @@ int main(void)
         T(one_failure_stops_all),
         T(what_was_built_in_vain_leaves_nothing),
         T(a_second_exchange_that_fails),
+        T(an_atom_is_dropped),
         T(a_batch_is_dropped),
         T(refused_messages),
         T(changes_between_clone_and_exchange),
         T(a_file_whose_times_change_is_changed),
+        T(what_drifted_stays),
+        T(an_adopted_tree),
         T(a_backup_by_hard_links),
         T(excluded_entries),
         T(one_directory_cannot_be_exchanged),
         T(one_of_two_cannot_be_exchanged),
+        T(files_cannot_be_linked),
         T(strange_units),
         T(a_foreign_directory_in_the_way),
         T(without_root),
         T(others_are_served_meanwhile),
         T(bye_right_behind_the_commit),
+        T(close_right_behind_the_commit),
         T(batches_in_their_order),
         T(readers_see_one_version),
         cmocka_unit_test(killed_switches_are_old_or_new),
         cmocka_unit_test(what_is_foreign_survives_any_kill),
+        T(power_is_lost),
+        T(the_journal_is_lost),
+        T(large_units_are_killed),
     };
     control =
         mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
