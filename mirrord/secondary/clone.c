@@ -113,7 +113,7 @@ static bool may_share(struct clone *c, const struct step *s, const struct stat *
 {
     struct validators now = validators_of(st);
     bool known = exact && s->old.has_digest && digest_equal(&s->old.digest, &s->entry.digest);
-    bool verified = s->verified && same_but_ctime(&now, &s->seen);
+    bool verified = s->verified && validators_equal(&now, &s->seen);
     if ((!known && !verified) || !s->times_only || (st->st_mode & 07777) != s->entry.mode)
         return false;
     return st->st_nlink == 2 || st->st_nlink <= 2 + grace_links(c->r->stage, s->path, st->st_ino);
@@ -136,6 +136,8 @@ static int link_file(
     bool exact = same_but_ctime(&now, &live) && validators_equal(&live, &r->validators);
     if (exact)
         refresh_add(&c->linked, path, &live, &now);
+    if (s && s->verified && same_but_ctime(&now, &live) && validators_equal(&live, &s->seen))
+        s->seen = now;
     if (s) {
         s->linked = may_share(c, s, &st, exact);
         s->after = now;

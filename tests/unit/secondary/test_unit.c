@@ -796,9 +796,8 @@ static void what_drifted_stays(void **state)
 }
 
 /* A tree that was there at first contact: its content is read before it is taken for right. */
-static void an_adopted_tree(void **state)
+static void adopt(struct peer *p, uint8_t flags)
 {
-    struct peer *p = *state;
     struct entry d = old_dir(), t = text("there", 700), wrong = text("tHere", 700);
     assert_int_equal(mkdir(p->root, 0755), 0);
     assert_int_equal(mkdir(on_root(p, "plugins"), 0755), 0);
@@ -818,16 +817,30 @@ static void an_adopted_tree(void **state)
     peer_put(p, "plugins/x", &d, NULL);
     peer_entry(p, "plugins/x/times", &t, HOW_META, NULL);
     peer_delete(p, "plugins/x/deleted");
-    commit_with(p, 0);
+    commit_with(p, flags);
     assert_file(p, "plugins/x/times", "there", &t);
     assert_true(inode_of(p, "plugins/x/times") == times);
     stays_in_place(p, "plugins/x/same", "there");
     assert_int_equal(foreign_count(p, "plugins/x/deleted"), 1);
     assert_int_equal(foreign_count(p, NULL), 1);
+    let_unwanted_go(p);
     struct msg_sums want = sums_of(p, "plugins");
     assert_int_equal(want.unproven, 1);
     assert_known(p, &want);
     peer_end(p);
+}
+
+static void an_adopted_tree(void **state)
+{
+    adopt(*state, 0);
+}
+
+/* What was verified stays so, though it was linked for a unit that could not be switched. */
+static void an_adopted_tree_file_by_file(void **state)
+{
+    strcpy(control->name, "x");
+    atomic_store(&control->refuse, EXDEV);
+    adopt(*state, ACK_PIECEMEAL);
 }
 
 /* An inode that somebody else holds, too, is left as it is. */
@@ -1567,6 +1580,7 @@ int main(void)
         T(a_file_whose_times_change_is_changed),
         T(what_drifted_stays),
         T(an_adopted_tree),
+        T(an_adopted_tree_file_by_file),
         T(a_backup_by_hard_links),
         T(excluded_entries),
         T(one_directory_cannot_be_exchanged),
