@@ -140,7 +140,8 @@ enum msg_root_state {
 enum msg_caps { /* what the secondary can store */
     CAP_SET_OWNER = 1 << 0,
     CAP_SET_ACL = 1 << 1,
-    CAPS_ALL = (1 << 2) - 1,
+    CAP_PARTS = 1 << 2, /* has parts of large files from an earlier session */
+    CAPS_ALL = (1 << 3) - 1,
 };
 
 /* Digests over a directory's subtree as tree/manifest keeps them; entry counts include dirs. */

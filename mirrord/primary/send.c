@@ -227,8 +227,9 @@ static int send_inline(struct push *p, struct push_batch *b, struct owed *o, str
 static void send_transfer(
     struct push *p, struct push_batch *b, struct owed *o, struct sight *s, struct source *src)
 {
-    bool delta =
-        !o->whole && (o->known || o->kind == OWED_UPDATE) && s->entry.size >= DELTA_MIN_SIZE;
+    bool old = o->known || o->kind == OWED_UPDATE;
+    bool part = (b->ps->caps & CAP_PARTS) && s->entry.size >= PUSH_SOLO_MIN;
+    bool delta = !o->whole && (old || part) && s->entry.size >= DELTA_MIN_SIZE;
     struct atom *a = lanes_atom(p, b, o);
     a->what = event_of(o);
     remember(a, s);

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "secondary/parts.h"
 #include "secondary/survey.h"
 #include "secondary/transfer.h"
 #include "secondary/turn.h"
@@ -41,13 +42,20 @@ static void free_atom(struct atom *a)
     free(a);
 }
 
+/* Much content that came for an atom whose commit did not: the next session goes on with it. */
+static bool is_kept(struct stage *stage, const struct atom *a)
+{
+    return a->keeping && !a->aborted && a->step.state == STEP_WAITING &&
+           parts_keep(stage, a->step.path, a->step.staged);
+}
+
 /* Removes from the stage what was not published. */
 static void unstage(struct batch *b)
 {
     struct replica *r = b->replica;
     for (size_t i = 0; r && r->stage && i < b->count; i++) {
         struct step *s = &b->atoms[i]->step;
-        if (s->staged.len && !s->published && !s->above)
+        if (s->staged.len && !s->published && !s->above && !is_kept(r->stage, b->atoms[i]))
             stage_drop(r->stage, s->staged);
     }
 }

@@ -22,6 +22,8 @@ struct atom {
     struct transfer *transfer; /* content is arriving or being made */
     struct survey *survey;     /* a directory in the way is being looked through */
     bool aborted;
+    bool part;    /* staged under a part's name */
+    bool keeping; /* what is staged is worth more than the file it replaces: kept as a part */
 };
 
 struct batch {

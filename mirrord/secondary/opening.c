@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "secondary/former.h"
 #include "secondary/grace.h"
+#include "secondary/parts.h"
 #include "secondary/reap.h"
 #include "secondary/recover.h"
 #include "secondary/retire.h"
@@ -213,6 +214,10 @@ static void finish(struct replica *r)
 {
     struct err why;
     job_stop(&r->job);
+    if (r->stage && !(r->flags & OPEN_DRY_RUN))
+        parts_find(r->stage);
+    if (r->stage && r->stage->part_count)
+        r->caps |= CAP_PARTS;
     if (report(r, &why) < 0) {
         replica_fail(r, REASON_INTERNAL, &why);
         return;

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "base/mem.h"
+#include "secondary/parts.h"
 
 /* The atom of the staged directory that will contain this one, if it is of the same batch. */
 static const struct atom *container(const struct atom *a)
@@ -35,6 +36,8 @@ int place_new(struct atom *a, char name[PATH_NAME_MAX + 1])
     size_t room = PATH_TOTAL_MAX - 1 - path_name(a->step.path).len;
     if (in && in->step.staged.len <= room)
         stage_inside(a, &in->step);
+    else if (a->part)
+        step_set_bytes(&a->step.staged, own, parts_name(stage, a->step.path, own));
     else
         step_set_bytes(&a->step.staged, own, stage_new_name(stage, 'n', own));
     return root_borrow_parent(stage->root, a->step.staged, name);

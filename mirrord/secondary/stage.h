@@ -18,6 +18,14 @@
 #include "base/set.h"
 #include "tree/root.h"
 
+enum { STAGE_NAME_MAX = 64, STAGE_PARTS_MAX = 16 };
+
+struct stage_part { /* parts.h */
+    char name[STAGE_NAME_MAX];
+    uint64_t size;
+    int64_t time; /* of the last change */
+};
+
 struct stage {
     struct root *root; /* of the stage itself: places in it are paths beneath it */
     char session[17];  /* in the names of what this session stages */
@@ -27,6 +35,8 @@ struct stage {
     struct set *held; /* replaced units that wait for their time: struct grace_unit */
     DIR *leftovers;   /* being read for what earlier sessions left; NULL: done */
     uint64_t foreign; /* things set aside by this session */
+    struct stage_part parts[STAGE_PARTS_MAX]; /* of earlier sessions */
+    unsigned part_count;
 };
 
 /* The existing stage of this name, beside or inside the root. 1, 0 there is none, -1. */
@@ -40,7 +50,6 @@ void stage_close(struct stage *s); /* NULL is fine; leaves it on disk */
 /* Makes sure that the stage can be used with this root: link, rename and, if it works, exchange. */
 int stage_probe(struct stage *s, const struct root *root, struct err *err);
 
-enum { STAGE_NAME_MAX = 64 };
 /* A new name in the stage; kind 'n' or 'd'. Returns its length. */
 size_t stage_new_name(struct stage *s, char kind, char out[STAGE_NAME_MAX]);
 

@@ -14,6 +14,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "secondary/parts.h"
 #include "secondary/place.h"
 #include "secondary/transfer_impl.h"
 
@@ -24,6 +25,13 @@ static struct replica *replica_of(const struct atom *a)
     return a->batch->replica;
 }
 
+/* Where there is no room, what might be of use later is the first to go. */
+static void make_room(struct atom *a, int errnum)
+{
+    if (errnum == ENOSPC || errnum == EDQUOT)
+        parts_drop(replica_of(a)->stage, (struct bytes){0});
+}
+
 int transfer_create(struct atom *a)
 {
     char name[PATH_NAME_MAX + 1];
@@ -32,9 +40,10 @@ int transfer_create(struct atom *a)
                      : openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
                            a->step.entry.mode & 0777);
     gid_t group = fd < 0 ? (gid_t)-1 : place_group(a);
-    if (fd < 0)
+    if (fd < 0) {
         step_fail_errno(&a->step, REASON_IO, errno, "stage", "create");
-    else if (group != (gid_t)-1 && fchown(fd, (uid_t)-1, group) < 0)
+        make_room(a, (int)a->step.sys);
+    } else if (group != (gid_t)-1 && fchown(fd, (uid_t)-1, group) < 0)
         log_debug(
             "no group of the directory above for %s", QUOTED(a->step.path.data, a->step.path.len));
     return fd;
@@ -105,6 +114,7 @@ void transfer_inline(struct atom *a, const struct msg_entry *m)
         return;
     if (io_write_full(fd, plain.data, plain.len) < 0) {
         step_fail_errno(&a->step, REASON_IO, errno, "stage", "write");
+        make_room(a, (int)a->step.sys);
         return;
     }
     transfer_seal(a, TAKE_FD(fd));
@@ -128,6 +138,8 @@ void transfer_end(struct atom *a)
     if (!t)
         return;
     a->transfer = NULL;
+    a->keeping = a->part || t->data_kind == DATA_CONTENT ||
+                 (t->data_kind == DATA_DELTA && t->literal >= t->written / 2);
     job_stop(&t->job);
     if (t->fd >= 0)
         close(t->fd);
@@ -194,13 +206,22 @@ static void sign_step(struct job *job, unsigned budget_ms)
     put_signature(a, (struct bytes){out, more < 0 ? 0 : got}, true, more < 0);
 }
 
-/* The live file becomes the base of a delta, when it is one. */
-static void start_signature(struct transfer *t)
+/* What a delta is made against: what came of this content in an earlier session, else the live
+ * file. Content that neither serves can be gone on with later, under a part's name. */
+static int open_base(struct atom *a, bool delta, struct stat *st)
+{
+    int base = delta ? parts_open(replica_of(a)->stage, a->step.path, st) : -1;
+    a->part = base >= 0;
+    if (delta && base < 0)
+        base = root_open_file(replica_of(a)->root, a->step.path, st);
+    a->part |= base < 0 && a->step.entry.size >= PARTS_MIN_SIZE;
+    return base;
+}
+
+static void start_signature(struct transfer *t, uint64_t size)
 {
     struct atom *a = t->atom;
-    struct stat st;
-    t->source = root_open_file(replica_of(a)->root, a->step.path, &st);
-    t->sign = t->source < 0 ? NULL : delta_sign_new(t->source, (uint64_t)st.st_size);
+    t->sign = t->source < 0 ? NULL : delta_sign_new(t->source, size);
     if (!t->sign)
         put_signature(a, (struct bytes){0}, true, true);
     else
@@ -209,6 +230,8 @@ static void start_signature(struct transfer *t)
 
 void transfer_begin(struct atom *a, bool delta)
 {
+    struct stat st = {0};
+    int base CLEANUP_FD = open_base(a, delta, &st);
     int fd = transfer_create(a);
     if (fd < 0) {
         if (delta)
@@ -217,8 +240,9 @@ void transfer_begin(struct atom *a, bool delta)
     }
     struct transfer *t = transfer_new(a);
     t->fd = fd;
+    t->source = TAKE_FD(base);
     if (delta)
-        start_signature(t);
+        start_signature(t, (uint64_t)st.st_size);
 }
 
 int transfer_write(struct transfer *t, const void *p, size_t n, struct err *err)
@@ -253,6 +277,7 @@ static int patch(struct transfer *t, struct bytes delta, struct err *err)
 static void give_up(struct atom *a, const struct err *why)
 {
     step_fail(&a->step, why->sys ? REASON_IO : REASON_NEED_CONTENT, "stage", why);
+    make_room(a, why->sys);
     transfer_end(a);
 }
 
@@ -274,6 +299,7 @@ void transfer_data(struct atom *a, const struct msg_data *m)
         transfer_end(a);
         return;
     }
+    t->literal += plain.len;
     int bad = m->kind == DATA_DELTA ? patch(t, plain, &why)
                                     : transfer_write(t, plain.data, plain.len, &why);
     if (bad)
@@ -300,6 +326,7 @@ void transfer_finish(struct atom *a, const struct msg_finish *m)
         a->step.entry.has_digest = true;
         a->step.entry.digest = digest;
         transfer_seal(a, TAKE_FD(t->fd));
+        parts_drop(replica_of(a)->stage, a->step.path);
     }
     transfer_end(a);
 }

@@ -13,6 +13,7 @@ struct transfer {
     int source; /* the live file: a delta's base, or what is copied or verified; -1: none */
     struct digest_stream *sum;
     uint64_t written;
+    uint64_t literal;       /* bytes of content or delta that came, unpacked */
     int data_kind;          /* of the frames so far; -1: none came */
     bool patched;           /* the delta is complete */
     bool waited_for;        /* the batch's commit waits for this job */

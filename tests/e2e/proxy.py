@@ -116,6 +116,7 @@ class Proxy:
     """Listens on a port of its own for `sshd`, whose host key is trusted there too."""
 
     def __init__(self, env, sshd, rate=0, delay=0):
+        self.address = sshd.address
         self.env, self.sshd, self.rate, self.delay = env, sshd, rate, delay
         self.links, self.limits, self.reached = [], collections.deque(), []
         self.listener = socket.create_server((sshd.address, 0))
