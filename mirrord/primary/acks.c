@@ -1,6 +1,7 @@
 /* What the secondary says became of a batch: paths that are there now are owed no more; those that
  * failed are owed again, at once where a repair is known (its content, its parent), else after a
  * pause. */
+#include <errno.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -38,6 +39,7 @@ static struct push_batch *find_sent(struct push *p, uint32_t number)
 static void note_failure(struct push_batch *b, const struct msg_failure *f)
 {
     struct atom *a;
+    b->no_room |= f->errno_value == ENOSPC;
     TAILQ_FOREACH (a, &b->atoms, order) {
         if (a->number != f->atom)
             continue;
@@ -74,10 +76,13 @@ static void committed(struct push *p, struct push_batch *b, struct atom *a)
             queue_owe(
                 p->o->queue, b->ps->owed, from, OWE_SUBTREE, OWED_ANY, (struct bytes){0}, 0, 0);
     }
+    bool failed_before = a->owed->error != NULL;
     if (a->expander)
         expander_answer(p, a->expander, true, NULL);
     else
         queue_done(p->o->queue, a->owed);
+    if (failed_before) /* what was in its way may have been in the way of others */
+        queue_hurry(p->o->queue, b->ps->owed);
 }
 
 /* A repair that needs no pause, as long as it has not been tried too often. */
@@ -121,6 +126,20 @@ static void refused(struct push *p, struct push_batch *b, struct atom *a)
         queue_retry(p->o->queue, a->owed, LATER_MS, LATER_MAX, why.text);
 }
 
+/* Keeps an eye on the room there is where something did not fit. */
+static void note_free(struct push *p, struct push_batch *b, uint64_t free_bytes)
+{
+    struct push_site *ps = b->ps;
+    ps->free_bytes = free_bytes;
+    if (b->no_room) {
+        ps->no_room = true;
+        ps->free_then = free_bytes;
+    } else if (ps->no_room && free_bytes > ps->free_then + PUSH_SOLO_MIN) {
+        ps->no_room = false;
+        queue_hurry(p->o->queue, ps->owed);
+    }
+}
+
 int acks_take(struct push *p, const struct msg_ack *m, struct err *err)
 {
     struct push_batch *b = find_sent(p, m->batch);
@@ -142,6 +161,7 @@ int acks_take(struct push *p, const struct msg_ack *m, struct err *err)
         else
             refused(p, b, a);
     }
+    note_free(p, b, m->free_bytes);
     lanes_drop_batch(b);
     return 0;
 }

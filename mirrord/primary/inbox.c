@@ -10,7 +10,7 @@
 enum {
     READ_SIZE = 128 * 1024,
     REOPEN_MIN_MS = 5000, /* a site that the far end could not open is tried again, growing */
-    REOPEN_MAX_MS = 60000,
+    REOPEN_MAX_MS = 20000,
 };
 
 static void changed(struct push *p)
@@ -97,6 +97,8 @@ static void opened(
 {
     p->opening--;
     ps->caps = m->caps;
+    ps->free_bytes = m->free_bytes;
+    ps->no_room = false;
     ps->failures = 0;
     push_site_forget_error(ps);
     if (ps->site->options.owner && !(m->caps & CAP_SET_OWNER) && !ps->said_owner) {
@@ -175,6 +177,8 @@ static int on_ack(struct push *p, struct bytes payload, struct err *err)
     if (m.last) {
         if (p->o->free_bytes)
             *p->o->free_bytes = m.free_bytes;
+        if (p->o->batches)
+            ++*p->o->batches;
         changed(p);
     }
     return 0;

@@ -4,6 +4,7 @@
  * into a batch is send.c's, what becomes of it acks.c's. */
 #include <string.h>
 
+#include "base/io.h"
 #include "base/mem.h"
 #include "primary/push_impl.h"
 
@@ -11,6 +12,7 @@ enum {
     BATCH_ATOMS = 1024,
     BATCH_BYTES = 2 * 1024 * 1024,
     TRANSFERS_MAX = 8, /* of a lane at once: each holds a descriptor and perhaps a signature */
+    PROBE_MS = 3000,
 };
 
 void lanes_init(struct push *p)
@@ -237,6 +239,22 @@ static bool close_filling(struct push *p, struct lane *lane)
         return true; /* its last transfer commits it */
     lanes_commit(p, b);
     return true;
+}
+
+/* The pauses of what failed grow to a minute, which is long when the disk has room again. So now
+ * and then the smallest is tried, whose success hurries the others; where all are large, a batch of
+ * nothing asks how much room there is. */
+void lanes_probe(struct push *p)
+{
+    uint64_t now = io_now_ms();
+    struct push_site *ps;
+    if (now < p->probe_ms || p->o->once)
+        return;
+    p->probe_ms = now + PROBE_MS;
+    TAILQ_FOREACH (ps, p->o->sites, order)
+        if (ps->state == PUSH_OPEN && !queue_probe(p->o->queue, ps->owed, PUSH_SOLO_MIN) &&
+            ps->no_room)
+            lanes_commit(p, batch_new(p, &p->lanes[LANE_LIVE], ps));
 }
 
 static bool throttled(const struct push *p, int lane)

@@ -49,6 +49,7 @@ struct peer {
 
     struct push_site_list sites; /* the thread's */
     uint64_t free_bytes;         /* the thread's */
+    uint64_t batches;            /* the thread's */
     struct conn *conn;           /* the thread's */
 };
 
@@ -181,6 +182,7 @@ static void on_changed(void *ctx)
         snprintf(p->status.kind, sizeof p->status.kind, "%s", conn_kind(p->conn));
     }
     p->status.free_bytes = p->free_bytes;
+    p->status.batches = p->batches;
     void (*changed)(void *) = p->changed;
     void *to = p->changed_ctx;
     pthread_mutex_unlock(&p->lock);
@@ -257,6 +259,7 @@ static int session(struct peer *p, struct err *err)
         .stop = &p->stop,
         .wake_fd = p->wake_fd,
         .free_bytes = &p->free_bytes,
+        .batches = &p->batches,
         .hooks = {.changed = on_changed, .sites = on_sites, .left = on_left, .ctx = p},
     };
     int r = push_run(&o, err);

@@ -266,6 +266,7 @@ static int turn(struct push *p, struct err *err)
         return r;
     if (p->greeted) {
         tend_sites(p);
+        lanes_probe(p);
         if (produce(p, err) < 0)
             return -1;
     }

@@ -48,6 +48,9 @@ struct push_site {
     atomic_bool again;     /* compare once more after this comparison */
     uint64_t retry_ms;     /* PUSH_FAILED: when to open again */
     unsigned failures;
+    uint64_t free_bytes; /* of its disk, as last reported */
+    bool no_room;        /* something did not fit there, when this was free: */
+    uint64_t free_then;
     pthread_mutex_t lock; /* of these three, which others read */
     struct err error;     /* of HELD or FAILED, or the last failing path's */
     char error_path[256];
@@ -97,6 +100,7 @@ struct push_options {
     int wake_fd; /* an eventfd that other threads write when there is something new; or -1 */
     bool once;   /* end when all sites are level, held or failed; failing paths are given up */
     uint64_t *free_bytes; /* of the last site that reported; may be NULL */
+    uint64_t *batches;    /* counts those acknowledged; may be NULL */
     struct push_hooks hooks;
 };
 

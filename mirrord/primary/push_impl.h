@@ -50,6 +50,7 @@ struct push_batch {
     unsigned count;
     unsigned transfers; /* under way */
     uint64_t bytes;     /* of frames put out for it, files of their own apart */
+    bool no_room;       /* something of it did not fit on the far end's disk */
 };
 
 TAILQ_HEAD(push_batch_list, push_batch);
@@ -89,6 +90,7 @@ struct push {
     unsigned pings;
     double tokens; /* of the bandwidth limit */
     uint64_t tokens_us;
+    uint64_t probe_ms; /* when to try again something that failed */
     uint8_t *block; /* MSG_CHUNK_MAX bytes, scratch */
     uint8_t *packed;
 };
@@ -127,6 +129,7 @@ struct atom *lanes_atom(struct push *p, struct push_batch *b, struct owed *o); /
 void lanes_drop_atom(struct atom *a);
 void lanes_drop_batch(struct push_batch *b); /* in no list any more; its atoms too */
 void lanes_commit(struct push *p, struct push_batch *b);
+void lanes_probe(struct push *p); /* now and then: is what failed possible again? */
 
 /* send.c */
 enum { LATER_MS = 1000, LATER_MAX = 60000 }; /* pauses of what could not be done, growing */

@@ -434,6 +434,41 @@ int queue_next_due(struct queue *q)
     return next == UINT64_MAX ? -1 : (int)(next - now);
 }
 
+static void now_due(struct owed *o)
+{
+    leave(o);
+    wait_in_line(o);
+}
+
+void queue_hurry(struct queue *q, struct queue_site *qs)
+{
+    struct owed *o, *next;
+    pthread_mutex_lock(&q->lock);
+    for (o = TAILQ_FIRST(&qs->delayed); o; o = next) {
+        next = TAILQ_NEXT(o, order);
+        if (!o->error)
+            continue;
+        o->tries = 1;
+        now_due(o);
+    }
+    pthread_mutex_unlock(&q->lock);
+    q->wake(q->ctx);
+}
+
+bool queue_probe(struct queue *q, struct queue_site *qs, uint64_t most)
+{
+    struct owed *o, *least = NULL;
+    pthread_mutex_lock(&q->lock);
+    TAILQ_FOREACH (o, &qs->delayed, order)
+        if (o->error && (!least || o->bytes < least->bytes))
+            least = o;
+    bool small = !least || least->bytes < most;
+    if (least && small)
+        now_due(least);
+    pthread_mutex_unlock(&q->lock);
+    return small;
+}
+
 size_t queue_size(struct queue *q, struct queue_site *qs)
 {
     pthread_mutex_lock(&q->lock);

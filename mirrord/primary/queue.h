@@ -97,6 +97,13 @@ void queue_clear(struct queue *q, struct queue_site *qs);
  * that are due waiting. */
 int queue_next_due(struct queue *q);
 
+/* The far end can do again what it could not: all that failed there is tried now. */
+void queue_hurry(struct queue *q, struct queue_site *qs);
+
+/* Of what waits after a failure, the one with the least content is tried now, if that is less than
+ * `most` bytes. False: it is more. True: so done, or nothing waits. */
+bool queue_probe(struct queue *q, struct queue_site *qs, uint64_t most);
+
 /* How many paths are owed. */
 size_t queue_size(struct queue *q, struct queue_site *qs);
 

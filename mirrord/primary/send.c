@@ -303,11 +303,23 @@ static void too_long(struct push *p, struct push_batch *b, struct owed *o)
     queue_retry(p->o->queue, o, 0, LATER_MAX, NULL);
 }
 
+/* It did not fit before and would not now: not worth sending it all again. */
+static bool will_not_fit(struct push *p, struct push_site *ps, struct owed *o, uint64_t size)
+{
+    if (!ps->no_room || !o->error || size <= ps->free_bytes)
+        return false;
+    char *error CLEANUP_FREE = mem_copy_string(o->error);
+    queue_retry(p->o->queue, o, LATER_MS, LATER_MAX, error);
+    return true;
+}
+
 static void send_there(
     struct push *p, struct lane *lane, struct push_site *ps, struct owed *o, struct sight *s)
 {
     bool file = s->entry.type == ENTRY_FILE;
     bool solo = file && s->entry.size >= PUSH_SOLO_MIN;
+    if (solo && will_not_fit(p, ps, o, s->entry.size))
+        return;
     struct push_batch *b = lanes_batch(p, lane, ps, solo);
     size_t before = p->out.len;
     if (o->kind == OWED_MOVE)

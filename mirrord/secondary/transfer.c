@@ -279,6 +279,8 @@ static void give_up(struct atom *a, const struct err *why)
     step_fail(&a->step, why->sys ? REASON_IO : REASON_NEED_CONTENT, "stage", why);
     make_room(a, why->sys);
     transfer_end(a);
+    if (!a->step.above) /* its room is free again before anybody asks how much there is */
+        stage_drop(replica_of(a)->stage, a->step.staged);
 }
 
 void transfer_data(struct atom *a, const struct msg_data *m)

@@ -58,8 +58,13 @@ def build(env):
     return library
 
 
-def install(env, host, library, **settings):
-    """This host's receivers run with it from their next start on."""
+def command(env, host, library, **settings):
+    """How this host's receivers are started with it."""
     words = " ".join(f"{k}='{v}'" for k, v in settings.items())
-    env.far_end(host, f"exec env LD_PRELOAD='{library}' {words} '{MIRRORD}' \"$@\" "
-                      f"--state-dir '{env.path(f'state-{host}')}'")
+    return (f"exec env LD_PRELOAD='{library}' {words} '{MIRRORD}' \"$@\" "
+            f"--state-dir '{env.path(f'state-{host}')}'")
+
+
+def install(env, host, library, **settings):
+    """From their next start on."""
+    env.far_end(host, command(env, host, library, **settings))

@@ -251,6 +251,44 @@ static void test_marks(void **state)
     assert_true(queue_owes(f->q, f->site, queue_mark(f->q), NULL, 0));
 }
 
+/* Sent, and refused for this reason: it waits for a minute. */
+static void refuse(struct fixture *f, const char *path, uint64_t bytes, const char *error)
+{
+    owe(f, path, 0);
+    struct owed *o = take(f, OWED_LIVE);
+    assert_path(o, path);
+    o->bytes = bytes;
+    queue_retry(f->q, o, 60000, 60000, error);
+}
+
+static void test_a_success_hurries_what_failed(void **state)
+{
+    struct fixture *f = *state;
+    refuse(f, "full", 10, "No space left on device");
+    refuse(f, "busy", 10, NULL);
+    refuse(f, "also full", 10, "No space left on device");
+    assert_null(take(f, OWED_LIVE));
+    queue_hurry(f->q, f->site);
+    assert_path(take(f, OWED_LIVE), "full");
+    assert_path(take(f, OWED_LIVE), "also full");
+    assert_null(take(f, OWED_LIVE));
+}
+
+static void test_the_smallest_that_failed_is_tried(void **state)
+{
+    struct fixture *f = *state;
+    assert_true(queue_probe(f->q, f->site, 100)); /* nothing failed */
+    refuse(f, "large", 1000, "No space left on device");
+    assert_false(queue_probe(f->q, f->site, 100));
+    assert_null(take(f, OWED_LIVE));
+    refuse(f, "small", 20, "No space left on device");
+    refuse(f, "smaller, and busy", 10, NULL);
+    refuse(f, "less small", 30, "No space left on device");
+    assert_true(queue_probe(f->q, f->site, 100));
+    assert_path(take(f, OWED_LIVE), "small");
+    assert_null(take(f, OWED_LIVE));
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -269,6 +307,8 @@ int main(void)
         T(test_claim),
         T(test_a_lost_connection_owes_what_flew),
         T(test_marks),
+        T(test_a_success_hurries_what_failed),
+        T(test_the_smallest_that_failed_is_tried),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

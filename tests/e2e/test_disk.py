@@ -1,0 +1,227 @@
+"""Secondaries whose disk fails: full, out of inodes, read-only, a directory without permission, over
+quota. The live tree stays whole, status names path and cause, other paths and sites go on, and all
+is level by itself once the cause is gone."""
+
+import ctypes
+import os
+import re
+import shutil
+import subprocess
+
+import shim
+from harness import MIRRORD, ROOT, Skip, case, check, main, wait_for
+from pair import site_text
+from trees import differences, put, snapshot
+
+MIB = 1 << 20
+CLONE_NEWNS = 0x20000
+
+
+def own_mounts():
+    """What is mounted from here on is seen by nobody else, and goes with this process."""
+    if ctypes.CDLL(None).unshare(CLONE_NEWNS) != 0:
+        return False
+    return subprocess.run(["mount", "--make-rprivate", "/"], check=False).returncode == 0
+
+
+MOUNTS = own_mounts()  # before any sshd is started
+
+
+class Disk:
+    """Two sites with one secondary: "small" on a tmpfs of its own, "other" elsewhere."""
+
+    def __init__(self, env, options, far=None):
+        if not MOUNTS:
+            raise Skip("no mounts without CAP_SYS_ADMIN")
+        self.env, self.at = env, env.path("disk")
+        os.mkdir(self.at)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", self.at], check=True)
+        self.src, self.dest = env.path("src"), f"{self.at}/site"
+        self.other, self.other_dest = env.path("src-other"), env.path("dest-other")
+        put(f"{self.src}/old", b"old content" * 100)
+        put(f"{self.src}/d/f", b"old content")
+        put(f"{self.other}/f", b"x")
+        config = env.config(site_text("small", self.src, [self.dest]) +
+                            site_text("other", self.other, [self.other_dest]),
+                            hosts=("web1", "web2"), extra_host="compress = none")
+        if far:
+            env.far_end("web2", far)
+            os.chmod(config, 0o644)  # a receiver of its own user reads it
+        self.daemon = env.daemon(config)
+        self.before = snapshot(self.src)
+
+    def remount(self, options):
+        subprocess.run(["mount", "-o", f"remount,{options}", self.at], check=True)
+
+    def site(self):
+        """What status says of the site that is in trouble."""
+        return [s for s in self.daemon.status()["sites"] if s["name"] == "small"][0]["secondaries"][0]
+
+    def complains(self, cause, path):
+        def found():
+            s = self.site()
+            return re.search(cause, s["error"]) and re.search(path, s["error_path"])
+        wait_for(found, lambda: f"status says {cause} of {path}: {self.site()}\n"
+                                f"{self.daemon.text()[-3000:]}", 5)
+
+    def check_whole(self):
+        """Every file there is one of the two versions, and nothing is missing."""
+        now, there = snapshot(self.src), snapshot(self.dest)
+        for path, entry in self.before.items():
+            if entry["type"] == "file":
+                check(path in there, path, "is missing")
+        for path, entry in there.items():
+            if entry["type"] == "file":
+                check(entry in (self.before.get(path), now.get(path)), path, "is", entry)
+
+    def other_goes_on(self):
+        put(f"{self.other}/f", os.urandom(3000))
+        wait_for(lambda: not differences(snapshot(self.other), snapshot(self.other_dest)),
+                 "the other site is level")
+
+    def levels(self, seconds=15):
+        def found():
+            return differences(snapshot(self.src), snapshot(self.dest))
+        wait_for(lambda: not found(), lambda: "level\n" + "\n".join(found()) + "\n" +
+                 self.daemon.text()[-3000:], seconds)
+        wait_for(lambda: not self.site()["failing"], "nothing fails any more")
+
+
+@case
+def test_full(env):
+    d = Disk(env, "size=8m")
+    put(f"{d.src}/large", os.urandom(20 * MIB))
+    d.complains("No space left", "large")
+    put(f"{d.src}/tiny", b"fits")
+    wait_for(lambda: os.path.exists(f"{d.dest}/tiny"), "a small one goes on")
+    d.other_goes_on()
+    d.check_whole()
+
+    peer = d.daemon.status()["secondaries"][0]
+    wait_for(lambda: d.daemon.status()["secondaries"][0]["batches"] >= peer["batches"] + 2,
+             "it was asked twice how much room there is")
+    sent = d.daemon.status()["secondaries"][0]["bytes_sent"] - peer["bytes_sent"]
+    check(sent < MIB, "sent again although there is no room:", sent)
+    d.complains("No space left", "large")
+
+    d.remount("size=64m")
+    d.levels()
+    d.daemon.stop()
+
+
+@case
+def test_full_of_small_files(env):
+    """More fail than a minute's pauses would bring back in time."""
+    d = Disk(env, "size=3m")
+    for i in range(300):
+        put(f"{d.src}/many/f{i}", os.urandom(30_000))
+    d.complains("No space left", "many/f")
+    d.other_goes_on()
+    d.check_whole()
+    d.remount("size=64m")
+    d.levels()
+    d.daemon.stop()
+
+
+@case
+def test_full_with_the_state_on_it(env):
+    """Not even the journal can be written."""
+    at = env.path("disk")
+    d = Disk(env, "size=8m", f"exec '{MIRRORD}' \"$@\" --state-dir '{at}/state'")
+    with open(f"{at}/filler", "wb") as f:
+        subprocess.run(["dd", "if=/dev/zero", "bs=64k", "status=none"], stdout=f,
+                       stderr=subprocess.DEVNULL, check=False)
+    for i in range(400):
+        put(f"{d.src}/many/{i}-{'x' * 200}", b"")
+        put(f"{d.src}/many/{i}", b"%d" % i)
+    wait_for(lambda: "No space" in d.site()["error"], lambda: f"status says so: {d.site()}", 5)
+    d.check_whole()
+    os.unlink(f"{at}/filler")
+    d.levels(25)
+    d.other_goes_on()
+    d.daemon.stop()
+
+
+@case
+def test_out_of_inodes(env):
+    d = Disk(env, "size=64m,nr_inodes=40")
+    for i in range(60):
+        put(f"{d.src}/many/f{i}", b"%d" % i)
+    put(f"{d.src}/old", b"new content")
+    d.complains("No space left", "many/f|old")
+    d.other_goes_on()
+    d.check_whole()
+    d.remount("nr_inodes=1000")
+    d.levels()
+    d.daemon.stop()
+
+
+@case
+def test_read_only(env):
+    d = Disk(env, "size=64m")
+    d.remount("ro")
+    put(f"{d.src}/old", b"new content")
+    os.unlink(f"{d.src}/d/f")
+    d.complains("Read-only", "old|d/f|^d$|^$")
+    d.other_goes_on()
+    d.check_whole() if os.path.exists(f"{d.src}/d/f") else None
+    check(differences(d.before, snapshot(d.dest)) == [], "nothing has changed")
+    d.remount("rw")
+    d.levels()
+    d.daemon.stop()
+
+
+@case
+def test_read_only_from_the_start(env):
+    """A session that begins while it is."""
+    d = Disk(env, "size=64m")
+    d.remount("ro")
+    env.sshd.cut()
+    put(f"{d.src}/old", b"new content")
+    wait_for(lambda: "Read-only" in d.site()["error"], lambda: f"status says so: {d.site()}", 8)
+    d.other_goes_on()
+    d.remount("rw")
+    d.levels(25)
+    d.daemon.stop()
+
+
+@case
+def test_over_quota(env):
+    library, flag = shim.build(env), env.path("quota")
+    d = Disk(env, "size=64m", shim.command(env, "web2", library, SHIM_QUOTA=flag))
+    put(flag)
+    put(f"{d.src}/old", os.urandom(200_000))
+    put(f"{d.src}/new", b"small")
+    d.complains("quota exceeded", "old|new")
+    d.check_whole()
+    os.unlink(flag)
+    d.levels()
+    d.other_goes_on()
+    d.daemon.stop()
+
+
+@case
+def test_without_permission(env):
+    """A receiver that is not root, and a directory that was given to root meanwhile."""
+    if not ROOT or not shutil.which("setpriv"):
+        raise Skip("needs root and setpriv")
+    os.chmod(env.dir, 0o711)
+    state = env.path("state-nobody")
+    os.mkdir(state)
+    os.chown(state, 65534, 65534)
+    d = None
+    far = (f"exec setpriv --reuid=65534 --regid=65534 --clear-groups '{MIRRORD}' \"$@\" "
+           f"--state-dir '{state}'")
+    d = Disk(env, "size=64m,mode=0777", far)
+    os.chown(f"{d.dest}/d", 0, 0)
+    put(f"{d.src}/d/f", b"new content")
+    put(f"{d.src}/old", b"new too")
+    d.complains("Permission denied|not permitted", "d/f|^d$")
+    wait_for(lambda: open(f"{d.dest}/old", "rb").read() == b"new too", "another path goes on")
+    os.chown(f"{d.dest}/d", 65534, 65534)
+    wait_for(lambda: open(f"{d.dest}/d/f", "rb").read() == b"new content", "level", 15)
+    d.daemon.stop()
+
+
+if __name__ == "__main__":
+    main()
