@@ -160,6 +160,9 @@ static void drop(struct control_client *k)
         c->handler.gone(c->handler.ctx, k);
     LIST_REMOVE(k, order);
     c->count--;
+    /* A process that is being started holds a copy, with which closing alone would not end events.
+     */
+    poll_for(c, k->fd, 0, NULL, EPOLL_CTL_DEL);
     close(k->fd);
     buf_free(&k->in);
     buf_free(&k->out);
