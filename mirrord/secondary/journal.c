@@ -2,22 +2,13 @@
  * step.c. */
 #include "secondary/journal.h"
 
-#include <fcntl.h>
 #include <string.h>
 
-#include "base/io.h"
+#include "base/boot.h"
 #include "base/log.h"
 #include "base/mem.h"
 
-enum { JOURNAL_VERSION = 1, JOURNAL_HEAD = 1, BOOT_ID = 36 };
-
-/* Where the system has no boot id every start counts as another. */
-static void read_boot_id(char out[BOOT_ID])
-{
-    int fd CLEANUP_FD = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || io_pread_full(fd, out, BOOT_ID, 0) != BOOT_ID)
-        io_random(out, BOOT_ID);
-}
+enum { JOURNAL_VERSION = 1, JOURNAL_HEAD = 1 };
 
 static int put(struct manifest_txn *t, uint64_t key, const struct wire_writer *w, struct err *err)
 {
@@ -43,10 +34,10 @@ int journal_put(
 int journal_seal(struct manifest_txn *t, struct err *err)
 {
     struct wire_writer w = {0};
-    char boot[BOOT_ID];
-    read_boot_id(boot);
+    char boot[BOOT_ID + 1];
+    boot_id(boot);
     wire_u8(&w, JOURNAL_VERSION);
-    wire_raw(&w, boot, sizeof boot);
+    wire_raw(&w, boot, BOOT_ID);
     int bad = put(t, JOURNAL_HEAD, &w, err);
     wire_free(&w);
     return bad;
@@ -54,12 +45,12 @@ int journal_seal(struct manifest_txn *t, struct err *err)
 
 static bool read_head(struct bytes value, bool *same_boot)
 {
-    char then[BOOT_ID], now[BOOT_ID];
+    char then[BOOT_ID], now[BOOT_ID + 1];
     struct wire_reader r = wire_reader_of(value.data, value.len);
     uint8_t version = wire_get_u8(&r);
     wire_get_raw(&r, then, sizeof then);
-    read_boot_id(now);
-    *same_boot = memcmp(then, now, sizeof now) == 0;
+    boot_id(now);
+    *same_boot = memcmp(then, now, sizeof then) == 0;
     return wire_done(&r) && version == JOURNAL_VERSION;
 }
 

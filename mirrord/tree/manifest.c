@@ -133,6 +133,26 @@ void manifest_close(struct manifest *m)
     free(m);
 }
 
+int manifest_discard(const char *dir, struct err *err)
+{
+    return store_discard(dir, err);
+}
+
+int manifest_set_durable(struct manifest *m, struct err *err)
+{
+    return store_set_durable(m->store, err);
+}
+
+int manifest_sync(struct manifest *m, struct err *err)
+{
+    return store_sync(m->store, err);
+}
+
+int manifest_copy(struct manifest *m, const char *dir, struct err *err)
+{
+    return store_copy(m->store, dir, err);
+}
+
 int manifest_begin(struct manifest *m, bool write, struct manifest_txn **out, struct err *err)
 {
     struct store_txn *txn;

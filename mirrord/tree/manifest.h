@@ -43,6 +43,16 @@ int manifest_open(const char *dir, const struct digest *filter, struct manifest 
     struct err *err);
 void manifest_close(struct manifest *m);
 
+/* Deletes the environment in this directory unopened: after a power loss it may be damaged. */
+int manifest_discard(const char *dir, struct err *err);
+
+/* From now on a transaction that is committed survives a power loss. */
+int manifest_set_durable(struct manifest *m, struct err *err);
+int manifest_sync(struct manifest *m, struct err *err);
+
+/* A synced copy of what is committed now, in the directory `dir`; from any thread. */
+int manifest_copy(struct manifest *m, const char *dir, struct err *err);
+
 int manifest_begin(struct manifest *m, bool write, struct manifest_txn **out, struct err *err);
 int manifest_commit(struct manifest_txn *t, struct err *err); /* frees t in any case */
 void manifest_abort(struct manifest_txn *t);                  /* NULL is fine */

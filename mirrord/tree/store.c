@@ -7,13 +7,19 @@
 #include <lmdb.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/io.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 enum {
@@ -23,6 +29,9 @@ enum {
     GROW_WAIT_MS = 1000,
     LOCK_WAIT_MS = 1000,
     LOCK_RETRY_MS = 5,
+    CHECK_SECONDS = 120,
+    FREE_LIST = 0,     /* LMDB's own table, always of this number */
+    LEAVES_MAX = 2048, /* no page has as many */
 };
 
 static const char *const table_names[STORE_TABLES] = {"info", "entries", "dirs", "journal"};
@@ -87,7 +96,7 @@ static int take_lock(struct store *s, struct err *err)
     return err_sys(err, errno, "lock %s", path);
 }
 
-static int erase(const char *dir, struct err *err)
+int store_discard(const char *dir, struct err *err)
 {
     static const char *const files[] = {"data.mdb", "lock.mdb"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
@@ -112,6 +121,19 @@ static int open_tables(struct store *s)
     return rc;
 }
 
+/* LMDB reads through a map of the file: where the file ends too soon that is a SIGBUS. */
+static bool is_cut_off(struct store *s)
+{
+    MDB_envinfo info;
+    MDB_stat st;
+    struct stat file;
+    mdb_filehandle_t fd;
+    if (mdb_env_info(s->env, &info) != 0 || mdb_env_stat(s->env, &st) != 0 ||
+        mdb_env_get_fd(s->env, &fd) != 0 || fstat(fd, &file) != 0)
+        return true;
+    return (uint64_t)file.st_size < (uint64_t)(info.me_last_pgno + 1) * st.ms_psize;
+}
+
 /* An LMDB code. */
 static int open_environment(struct store *s)
 {
@@ -126,9 +148,88 @@ static int open_environment(struct store *s)
     /* A cache needs no fsync; NOTLS ties read transactions to themselves, not to threads. */
     rc =
         mdb_env_open(s->env, s->dir, MDB_NOSYNC | MDB_NOMETASYNC | MDB_NOTLS | MDB_NORDAHEAD, 0600);
+    if (rc == 0 && is_cut_off(s))
+        return MDB_CORRUPTED;
     if (rc == 0)
         rc = mdb_reader_check(s->env, &dead);
     return rc == 0 ? open_tables(s) : rc;
+}
+
+/* All of one table, to the last byte of each value. An LMDB code. */
+static int read_table(MDB_txn *txn, MDB_dbi table, size_t most)
+{
+    MDB_cursor *cursor;
+    MDB_val k, v;
+    int rc = mdb_cursor_open(txn, table, &cursor);
+    for (size_t n = 0; rc == 0 && n < most; n++) {
+        rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+        if (rc == 0 && v.mv_size > 0)
+            (void)*((volatile const char *)v.mv_data + v.mv_size - 1);
+    }
+    return rc == MDB_NOTFOUND ? 0 : MDB_CORRUPTED;
+}
+
+static void end_check(MDB_env *env, const char *assertion)
+{
+    (void)env;
+    (void)assertion;
+    _exit(1);
+}
+
+static int read_everything(const char *dir)
+{
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_envinfo info;
+    MDB_dbi table;
+    int rc = mdb_env_create(&env);
+    if (rc == 0)
+        rc = mdb_env_set_assert(env, end_check);
+    if (rc == 0)
+        rc = mdb_env_set_maxdbs(env, STORE_TABLES);
+    if (rc == 0)
+        rc = mdb_env_open(env, dir, MDB_RDONLY | MDB_NOLOCK | MDB_NORDAHEAD, 0);
+    if (rc == 0)
+        rc = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
+    if (rc == 0)
+        rc = mdb_env_info(env, &info);
+    size_t most = rc == 0 ? (info.me_last_pgno + 1) * LEAVES_MAX : 0;
+    if (rc == 0)
+        rc = read_table(txn, FREE_LIST, most);
+    int found = 0;
+    for (int i = 0; i < STORE_TABLES && rc == 0; i++) {
+        rc = mdb_dbi_open(txn, table_names[i], 0, &table);
+        found += rc == 0;
+        rc = rc == 0 ? read_table(txn, table, most) : rc == MDB_NOTFOUND ? 0 : rc;
+    }
+    /* They are made all at once. */
+    return rc == 0 && found > 0 && found < STORE_TABLES ? MDB_CORRUPTED : rc;
+}
+
+/* LMDB believes what its pages say, so a damaged one can make it crash: a process of its own reads
+ * all of it first. A database that is not there yet is fine. */
+static bool is_damaged(const char *dir)
+{
+    char *path CLEANUP_FREE = mem_format("%s/data.mdb", dir);
+    int status = 0;
+    struct stat st;
+    if (stat(path, &st) != 0)
+        return false;
+    pid_t pid = fork();
+    if (pid == 0) {
+        static const int deadly[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGALRM};
+        const struct rlimit no_core = {0};
+        for (size_t i = 0; i < sizeof deadly / sizeof *deadly; i++)
+            signal(deadly[i], SIG_DFL);
+        setrlimit(RLIMIT_CORE, &no_core);
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        close_range(STDERR_FILENO + 1, ~0u, 0); /* what others wait for the end of */
+        alarm(CHECK_SECONDS);
+        _exit(rc_is_damage(read_everything(dir)));
+    }
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        continue;
+    return pid > 0 && status != 0;
 }
 
 static void free_store(struct store *s)
@@ -152,7 +253,9 @@ int store_open(const char *dir, bool anew, struct store **out, struct err *err)
     pthread_rwlock_init(&s->growth, NULL);
     int result = take_lock(s, err);
     if (result == 0 && anew)
-        result = erase(dir, err);
+        result = store_discard(dir, err);
+    else if (result == 0 && is_damaged(dir))
+        result = 1;
     if (result == 0) {
         int rc = open_environment(s);
         if (rc == 0) {
@@ -161,6 +264,8 @@ int store_open(const char *dir, bool anew, struct store **out, struct err *err)
         }
         result = rc_is_damage(rc) ? 1 : fail(s, rc, "open", err);
     }
+    if (result == 1)
+        log_warn("the manifest in %s is damaged: the cache is rebuilt", dir);
     free_store(s);
     return result;
 }
@@ -170,9 +275,37 @@ void store_close(struct store *s)
     if (!s)
         return;
     /* The files are removed under the lock; a failure only means that the damage is met again. */
-    if (atomic_load(&s->damaged))
-        (void)erase(s->dir, NULL);
+    if (atomic_load(&s->damaged)) {
+        log_warn("the manifest in %s was found damaged: the cache is rebuilt", s->dir);
+        (void)store_discard(s->dir, NULL);
+    }
     free_store(s);
+}
+
+int store_sync(struct store *s, struct err *err)
+{
+    int rc = mdb_env_sync(s->env, 1);
+    return rc == 0 ? 0 : fail(s, rc, "sync", err);
+}
+
+int store_set_durable(struct store *s, struct err *err)
+{
+    int rc = mdb_env_set_flags(s->env, MDB_NOSYNC | MDB_NOMETASYNC, 0);
+    return rc == 0 ? store_sync(s, err) : fail(s, rc, "make durable", err);
+}
+
+int store_copy(struct store *s, const char *dir, struct err *err)
+{
+    char *path CLEANUP_FREE = mem_format("%s/data.mdb", dir);
+    int fd CLEANUP_FD = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return err_sys(err, errno, "create %s", path);
+    pthread_rwlock_rdlock(&s->growth); /* the copy is a read transaction */
+    int rc = mdb_env_copyfd2(s->env, fd, MDB_CP_COMPACT);
+    pthread_rwlock_unlock(&s->growth);
+    if (rc != 0)
+        return err_sys(err, rc > 0 ? rc : EIO, "copy the manifest to %s", path);
+    return fsync(fd) < 0 ? err_sys(err, errno, "sync %s", path) : 0;
 }
 
 static int lock_growth(struct store *s)

@@ -21,6 +21,17 @@ enum { STORE_KEY_MAX = 511 };
  * deletes what is there first. */
 int store_open(const char *dir, bool anew, struct store **out, struct err *err);
 
+/* Deletes the files in `dir` without opening them; none there is fine. */
+int store_discard(const char *dir, struct err *err);
+
+/* From now on a commit is on the disk when it returns; so is everything before. */
+int store_set_durable(struct store *s, struct err *err);
+int store_sync(struct store *s, struct err *err); /* all commits so far */
+
+/* Writes a consistent copy, as it would be after a commit now, into the directory `dir`, and syncs
+ * the file. From any thread. */
+int store_copy(struct store *s, const char *dir, struct err *err);
+
 /* Deletes the files too when they were found damaged, so that the next opening is fresh. */
 void store_close(struct store *s);
 void store_mark_damaged(struct store *s);

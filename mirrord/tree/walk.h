@@ -42,6 +42,7 @@ struct walk_hooks {
 struct walk_options {
     bool checksum;     /* read every file, whatever its validators say */
     bool prove;        /* read files whose digest is not known, too */
+    int64_t since;     /* not 0: read files whose ctime is not older (seconds), too */
     bool keep_special; /* setuid and setgid of files stay */
     bool shallow;      /* only the directory `top`, not those beneath it (new ones are walked) */
     bool find_moves; /* a directory renamed within its parent keeps its records; `changed` tells of

@@ -149,7 +149,8 @@ static bool is_settled(const struct walk *w, const struct record *r, const struc
 {
     struct validators v = validators_of(st);
     bool is_file = r->entry.type == ENTRY_FILE;
-    bool read_anyway = is_file && (w->o.checksum || (w->o.prove && !r->entry.has_digest));
+    bool read_anyway = is_file && (w->o.checksum || (w->o.prove && !r->entry.has_digest) ||
+                                      (w->o.since && v.ctime >= w->o.since));
     return validators_equal(&v, &r->validators) && !(r->flags & RECORD_RACY) && !read_anyway &&
            (r->entry.type == ENTRY_DIR) == S_ISDIR(st->st_mode);
 }

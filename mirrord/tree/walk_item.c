@@ -82,7 +82,8 @@ static bool must_be_read(const struct walk *w, const struct walk_item *item)
     const struct record *before = &item->before, *after = &item->after;
     if (after->entry.type != ENTRY_FILE)
         return false;
-    if (w->o.checksum || (w->o.prove && !after->entry.has_digest))
+    if (w->o.checksum || (w->o.prove && !after->entry.has_digest) ||
+        (w->o.since && after->validators.ctime >= w->o.since))
         return true;
     if (!item->has_before || !before->entry.has_digest || before->entry.type != ENTRY_FILE)
         return false;

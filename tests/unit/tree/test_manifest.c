@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "base/set.h"
 #include "scratch.h"
@@ -525,6 +526,57 @@ static void test_unusable_files(void **state)
     commit(begin(p->m, true));
 }
 
+static bool fill(struct place *p)
+{
+    struct manifest_txn *t;
+    struct err err;
+    if (manifest_begin(p->m, true, &t, &err) != 0)
+        return false;
+    for (int i = 0; i < 400; i++) {
+        char name[32];
+        struct record r = file_of((uint64_t)i);
+        snprintf(name, sizeof name, "file-%d", i);
+        if (manifest_put(t, MANIFEST_ROOT, bytes_of(name), &r, &err) != 0) {
+            manifest_abort(t);
+            return false;
+        }
+    }
+    return manifest_commit(t, &err) == 0;
+}
+
+static void damage_page(const char *data, int round)
+{
+    struct stat st;
+    uint8_t noise[4096];
+    for (size_t i = 0; i < sizeof noise; i++)
+        noise[i] = (uint8_t)(round % 3 == 0 ? 0 : round % 3 == 1 ? 0xff : i * 31 + 7);
+    int fd CLEANUP_FD = open(data, O_WRONLY | O_CLOEXEC);
+    assert_int_equal(fstat(fd, &st), 0);
+    off_t page = (round / 3 * 5 + 2) % (st.st_size / 4096);
+    assert_int_equal(pwrite(fd, noise, sizeof noise, page * 4096), sizeof noise);
+    if (round % 8 == 7)
+        assert_int_equal(ftruncate(fd, st.st_size / 2), 0);
+}
+
+/* Any page may hold anything: that is found out at the opening, or it is an error after which the
+ * next opening is fresh, or it does no harm. It is never a crash. */
+static void test_damaged_pages(void **state)
+{
+    struct place *p = *state;
+    char *data CLEANUP_FREE = mem_format("%s/data.mdb", p->path);
+    for (int round = 0; round < 24; round++) {
+        struct err err;
+        bool fresh;
+        assert_true(fill(p));
+        manifest_close(TAKE_PTR(p->m));
+        damage_page(data, round);
+        if (manifest_open(p->path, &filter_a, &p->m, &fresh, &err) == 0 && fill(p))
+            continue;
+        manifest_close(TAKE_PTR(p->m));
+        p->m = open_at(p->path, &filter_a, true);
+    }
+}
+
 static void test_one_process_at_a_time(void **state)
 {
     struct place *p = *state;
@@ -867,6 +919,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_journal, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_reopening, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unusable_files, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_damaged_pages, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_one_process_at_a_time, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_readers_and_growth, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_random_life, set_up, tear_down),
