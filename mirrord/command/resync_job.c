@@ -76,6 +76,7 @@ static bool stopped(const struct job *j)
 static int walk_tree(struct job *j, struct err *err)
 {
     const struct walk_options options = {.checksum = j->site->options.checksum,
+        .ahead = WALK_AHEAD,
         .find_moves = true,
         .keep_special = j->site->options.special_bits};
     const struct walk_hooks hooks = {.skipped = on_skipped, .unreadable = on_unreadable, .ctx = j};

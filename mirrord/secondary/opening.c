@@ -163,6 +163,7 @@ static void start_walk(struct replica *r)
         .checksum = r->flags & OPEN_CHECKSUM,
         .keep_special = r->flags & OPEN_SPECIAL_BITS,
         .keep_accepted = true,
+        .ahead = WALK_AHEAD,
     };
     struct walk_hooks hooks = {.skipped = walk_skipped, .unreadable = walk_unreadable, .ctx = r};
     r->walk = walk_new(

@@ -14,7 +14,6 @@
 #include "tree/walk_impl.h"
 
 enum {
-    LISTINGS_MAX = 3,   /* of a directory that changes while it is listed */
     ROUNDS_MAX = 3,     /* for names that change while they are looked at */
     RETRIES_MAX = 1000, /* for directories that are gone when they are opened */
 };
@@ -33,16 +32,14 @@ struct walk *walk_new(struct root *root, struct manifest *m, const struct filter
         w->o = *o;
     if (h)
         w->hooks = *h;
-    w->fd = w->reading.fd = -1;
+    w->found.fd = w->reading.fd = -1;
     return w;
 }
 
 static void close_directory(struct walk *w)
 {
     walk_read_stop(w);
-    if (w->fd >= 0)
-        close(w->fd);
-    w->fd = -1;
+    walk_sighting_end(&w->found);
     free(w->job.name);
     w->job = (struct walk_job){0};
 }
@@ -54,9 +51,10 @@ void walk_free(struct walk *w)
     close_directory(w);
     while (w->job_count > 0)
         free(w->jobs[--w->job_count].name);
+    walk_ahead_free(w->ahead);
     digest_stream_free(w->reading.stream);
     free(w->reading.buf);
-    listing_free(&w->listing);
+    walk_sighting_free(&w->found);
     listing_free(&w->again);
     arena_free(&w->arena);
     free(w->jobs);
@@ -94,7 +92,8 @@ static void push(struct walk *w, uint64_t dir, const char *name, bool existing, 
         w->job_room = w->job_room ? w->job_room * 2 : 64;
         w->jobs = mem_resize(w->jobs, w->job_room, sizeof *w->jobs);
     }
-    w->jobs[w->job_count++] = (struct walk_job){dir, mem_copy_string(name), existing, deep};
+    w->jobs[w->job_count++] = (struct walk_job){
+        .dir = dir, .name = mem_copy_string(name), .existing = existing, .deep = deep};
 }
 
 void walk_found_dir(struct walk *w, uint64_t dir, bool is_new)
@@ -163,26 +162,6 @@ static int open_failed(struct walk *w, int errnum, struct err *err)
     return 0;
 }
 
-static bool held_still(const struct stat *a, const struct stat *b)
-{
-    return a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
-           a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
-}
-
-/* Names can be missing from a listing made while others come and go, so it is made again. */
-static int list(struct walk *w)
-{
-    struct stat before, after;
-    for (int i = 0; i < LISTINGS_MAX; i++) {
-        if (fstat(w->fd, &before) != 0 || listing_read(&w->listing, w->fd) != 0 ||
-            fstat(w->fd, &after) != 0)
-            return -1;
-        if (held_still(&before, &after))
-            break;
-    }
-    return 0;
-}
-
 static void begin_compare(struct walk *w, bool names_only)
 {
     w->names_only = names_only;
@@ -190,26 +169,28 @@ static void begin_compare(struct walk *w, bool names_only)
     w->state = STATE_COMPARE;
 }
 
-/* The directory is open: fills the listing. */
-static int enter(struct walk *w, struct err *err)
+/* The directory is open: fills the listing, unless it was `seen` already. */
+static int enter(struct walk *w, bool seen, struct err *err)
 {
     struct stat st;
     w->rounds = 0;
     listing_clear(&w->again);
-    if (fstat(w->fd, &st) != 0 || st.st_dev != w->device)
+    if (fstat(w->found.fd, &st) != 0 || st.st_dev != w->device)
         return open_failed(w, EXDEV, err);
     if (w->job.name) {
-        listing_clear(&w->listing);
-        listing_add(&w->listing, w->job.name, strlen(w->job.name), 0);
-        listing_seal(&w->listing);
+        listing_clear(&w->found.listing);
+        listing_add(&w->found.listing, w->job.name, strlen(w->job.name), 0);
+        listing_seal(&w->found.listing);
         begin_compare(w, true);
         return 0;
     }
     if (w->hooks.enter)
-        w->hooks.enter(w->hooks.ctx, w->job.dir, directory_path(w), w->fd);
-    if (list(w) != 0) {
+        w->hooks.enter(w->hooks.ctx, w->job.dir, directory_path(w), w->found.fd);
+    if (!seen && walk_list(w->found.fd, &w->found.listing) != 0)
+        w->found.error = errno;
+    if (w->found.error) {
         struct err why;
-        err_sys(&why, errno, "list");
+        err_sys(&why, w->found.error, "list");
         if (w->path_len == 0)
             return err_set(err, why.code, "%s: %s", root_path(w->root), why.text);
         walk_unreadable(w, directory_path(w), &why);
@@ -219,21 +200,64 @@ static int enter(struct walk *w, struct err *err)
     return 0;
 }
 
-static int next_directory(struct walk *w, struct err *err)
+static bool goes_ahead(struct walk *w)
+{
+    if (w->ahead || !w->o.ahead || w->hooks.enter || w->job_count < w->o.ahead)
+        return w->ahead;
+    w->ahead = walk_ahead_new(w->root, w->filter);
+    if (!w->ahead)
+        w->o.ahead = 0;
+    return w->ahead;
+}
+
+/* Lets the second thread begin on what comes next. */
+static int offer_next(struct walk *w, struct manifest_txn *t, struct err *err)
+{
+    if (!goes_ahead(w))
+        return 0;
+    for (size_t i = w->job_count; i-- > 0 && !w->jobs[i].offered;) {
+        struct walk_job *job = &w->jobs[i];
+        if (job->name)
+            continue;
+        int rc = manifest_dir_path(t, job->dir, w->path, &w->path_len, err);
+        if (rc < 0)
+            return -1;
+        if (rc == 0)
+            continue;
+        job->offered = walk_ahead_offer(w->ahead, job->dir, directory_path(w), i);
+        if (!job->offered)
+            return 0;
+    }
+    return 0;
+}
+
+/* The next job's directory: 1 with its path, 0 when the manifest has it no more, -1. */
+static int take_job(struct walk *w, struct err *err)
 {
     struct manifest_txn *t;
-    close_directory(w);
-    if (w->job_count == 0)
-        return WALK_DONE;
     w->job = w->jobs[--w->job_count];
     if (manifest_begin(w->manifest, false, &t, err) != 0)
         return -1;
-    int rc = manifest_dir_path(t, w->job.dir, w->path, &w->path_len, err);
+    int rc = offer_next(w, t, err);
+    if (rc == 0)
+        rc = manifest_dir_path(t, w->job.dir, w->path, &w->path_len, err);
     manifest_abort(t);
+    return rc;
+}
+
+static int next_directory(struct walk *w, struct err *err)
+{
+    close_directory(w);
+    if (w->job_count == 0)
+        return WALK_DONE;
+    int rc = take_job(w, err);
+    bool seen =
+        w->job.offered && walk_ahead_take(w->ahead, w->job.dir, directory_path(w), &w->found);
     if (rc <= 0)
         return rc < 0 ? -1 : WALK_MORE;
-    w->fd = root_open_dir(w->root, directory_path(w));
-    rc = w->fd < 0 ? open_failed(w, errno, err) : enter(w, err);
+    if (!seen && (w->found.fd = root_open_dir(w->root, directory_path(w))) < 0)
+        w->found.error = errno;
+    rc = w->found.fd < 0 ? open_failed(w, w->found.error, err) : enter(w, seen, err);
     return rc == 0 ? WALK_MORE : -1;
 }
 
@@ -253,9 +277,10 @@ static void end_listing(struct walk *w)
     w->state = STATE_NEXT;
     if (w->again.count == 0 || w->rounds++ >= ROUNDS_MAX)
         return;
-    struct listing empty = w->listing;
+    struct listing empty = w->found.listing;
     listing_seal(&w->again);
-    w->listing = w->again;
+    w->found.listing = w->again;
+    w->found.count = 0;
     w->again = empty;
     listing_clear(&w->again);
     begin_compare(w, true);

@@ -13,6 +13,8 @@
 
 struct walk;
 
+enum { WALK_AHEAD = 16 }; /* a good value of walk_options.ahead */
+
 enum walk_outcome { WALK_MORE = 1, WALK_DONE = 0 };
 
 struct walk_counts {
@@ -45,6 +47,8 @@ struct walk_options {
     int64_t since;     /* not 0: read files whose ctime is not older (seconds), too */
     bool keep_special; /* setuid and setgid of files stay */
     bool shallow;      /* only the directory `top`, not those beneath it (new ones are walked) */
+    unsigned ahead; /* once so many directories wait, a second thread looks at those that come next;
+                       0: never. Not where there is a hook `enter` */
     bool find_moves; /* a directory renamed within its parent keeps its records; `changed` tells of
                         the old name's end and the new one's appearance, not of what is in it */
     bool keep_accepted; /* secondary: an entry whose validators match keeps the accepted entry; one

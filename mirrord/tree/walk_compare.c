@@ -3,42 +3,11 @@
  */
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 
 #include "base/mem.h"
 #include "tree/walk_impl.h"
-
-static struct timespec time_of(const struct statx_timestamp *t)
-{
-    return (struct timespec){.tv_sec = t->tv_sec, .tv_nsec = t->tv_nsec};
-}
-
-/* fstatat, and whether something is mounted there. */
-static int stat_name(int fd, const char *name, struct stat *st, bool *is_mount)
-{
-    struct statx x;
-    if (statx(fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &x) != 0)
-        return -1;
-    *st = (struct stat){
-        .st_dev = makedev(x.stx_dev_major, x.stx_dev_minor),
-        .st_ino = x.stx_ino,
-        .st_mode = x.stx_mode,
-        .st_nlink = x.stx_nlink,
-        .st_uid = x.stx_uid,
-        .st_gid = x.stx_gid,
-        .st_size = (off_t)x.stx_size,
-        .st_blksize = (blksize_t)x.stx_blksize,
-        .st_blocks = (blkcnt_t)x.stx_blocks,
-        .st_atim = time_of(&x.stx_atime),
-        .st_mtim = time_of(&x.stx_mtime),
-        .st_ctim = time_of(&x.stx_ctime),
-    };
-    *is_mount = x.stx_attributes & x.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT;
-    return 0;
-}
 
 static enum walk_sight skip(struct walk *w, struct bytes path, const char *why)
 {
@@ -53,12 +22,12 @@ static const char *kind_of(mode_t mode)
     return S_ISFIFO(mode) ? "FIFO" : S_ISSOCK(mode) ? "socket" : "device";
 }
 
-static enum walk_sight stat_failed(struct walk *w, struct bytes path)
+static enum walk_sight stat_failed(struct walk *w, struct bytes path, int errnum)
 {
     struct err why;
-    if (errno == ENOENT)
+    if (errnum == ENOENT)
         return SIGHT_GONE;
-    err_sys(&why, errno, "stat");
+    err_sys(&why, errnum, "stat");
     walk_unreadable(w, path, &why);
     return SIGHT_UNKNOWN;
 }
@@ -72,9 +41,21 @@ static bool excluded(struct walk *w, struct bytes path, bool is_dir)
     return true;
 }
 
-static enum walk_sight look(struct walk *w, const struct listing_name *n, struct stat *st)
+/* What is known of a name of the listing already, or is asked for now. */
+static const struct walk_glance *glance_of(
+    struct walk *w, size_t index, struct walk_glance *scratch)
 {
-    bool hinted = n->type != DT_UNKNOWN, is_mount;
+    if (index < w->found.count && w->found.glances[index].error >= 0)
+        return &w->found.glances[index];
+    walk_glance_at(w->found.fd, w->found.listing.names[index].name, scratch);
+    return scratch;
+}
+
+static enum walk_sight look(struct walk *w, size_t index, struct stat *st)
+{
+    const struct listing_name *n = &w->found.listing.names[index];
+    struct walk_glance scratch;
+    bool hinted = n->type != DT_UNKNOWN;
     if (n->len > PATH_NAME_MAX)
         return skip(w, (struct bytes){n->name, n->len}, "name too long");
     struct bytes path = walk_path_of(w, (struct bytes){n->name, n->len});
@@ -82,13 +63,15 @@ static enum walk_sight look(struct walk *w, const struct listing_name *n, struct
         return skip(w, path, "path too long");
     if (hinted && excluded(w, path, n->type == DT_DIR))
         return SIGHT_OUTSIDE;
-    if (stat_name(w->fd, n->name, st, &is_mount) != 0)
-        return stat_failed(w, path);
+    const struct walk_glance *g = glance_of(w, index, &scratch);
+    if (g->error)
+        return stat_failed(w, path, g->error);
+    *st = g->st;
     bool is_dir = S_ISDIR(st->st_mode);
     if ((!hinted || is_dir != (n->type == DT_DIR)) && excluded(w, path, is_dir))
         return SIGHT_OUTSIDE;
     /* Files of overlayfs may show the device of a layer. */
-    if (is_mount || (is_dir && st->st_dev != w->device)) {
+    if (g->is_mount || (is_dir && st->st_dev != w->device)) {
         struct err why;
         err_set(&why, ERR_FAILED, "is a mount point");
         walk_unreadable(w, path, &why);
@@ -177,7 +160,7 @@ static void meet(struct walk *w, struct bytes name, const struct walk_seen *seen
 
 static struct bytes name_at(const struct walk *w, size_t i)
 {
-    return (struct bytes){w->listing.names[i].name, w->listing.names[i].len};
+    return (struct bytes){w->found.listing.names[i].name, w->found.listing.names[i].len};
 }
 
 /* Single names: each against its own record. */
@@ -222,7 +205,7 @@ static int compare_range(
     struct walk *w, struct manifest_txn *t, size_t n, const struct timespec *now, struct err *err)
 {
     static const struct walk_seen gone = {.sight = SIGHT_GONE};
-    bool last = w->next + n == w->listing.count;
+    bool last = w->next + n == w->found.listing.count;
     struct records r = {0};
     size_t i = 0;
     next_record(w, t, &r, err);
@@ -249,22 +232,24 @@ int walk_compare(struct walk *w, struct err *err)
 {
     struct manifest_txn *t;
     struct timespec now;
-    size_t left = w->listing.count - w->next, n = left < WALK_CHUNK ? left : WALK_CHUNK;
+    size_t left = w->found.listing.count - w->next, n = left < WALK_CHUNK ? left : WALK_CHUNK;
     arena_reset(&w->arena);
     w->item_count = w->item_next = 0;
     w->reading_turn = false;
     if (!w->seen)
         w->seen = mem_array(WALK_CHUNK, sizeof *w->seen);
-    clock_gettime(CLOCK_REALTIME, &now);
+    now = w->found.began;
+    if (w->next >= w->found.count)
+        clock_gettime(CLOCK_REALTIME, &now);
     for (size_t i = 0; i < n; i++)
-        w->seen[i].sight = look(w, &w->listing.names[w->next + i], &w->seen[i].st);
+        w->seen[i].sight = look(w, w->next + i, &w->seen[i].st);
     if (manifest_begin(w->manifest, false, &t, err) != 0)
         return -1;
     int rc = manifest_dir_path(t, w->job.dir, w->path, &w->path_len, err);
     if (rc == 1)
         rc = w->names_only ? compare_names(w, t, n, &now, err) : compare_range(w, t, n, &now, err);
     else if (rc == 0)
-        w->next = w->listing.count; /* the directory was deleted meanwhile */
+        w->next = w->found.listing.count; /* the directory was deleted meanwhile */
     manifest_abort(t);
-    return rc < 0 ? -1 : rc == 1 || w->next < w->listing.count;
+    return rc < 0 ? -1 : rc == 1 || w->next < w->found.listing.count;
 }

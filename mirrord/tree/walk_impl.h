@@ -1,7 +1,7 @@
 /*
  * What the parts of the walk share. walk.c goes from directory to directory, walk_compare.c holds
  * the disk against the manifest a chunk of names at a time, walk_item.c finds out what differs and
- * writes it, walk_read.c reads content.
+ * writes it, walk_read.c reads content; walk_ahead.c looks at directories that come next.
  */
 #ifndef TREE_WALK_IMPL_H
 #define TREE_WALK_IMPL_H
@@ -9,8 +9,8 @@
 #include <time.h>
 
 #include "tree/arena.h"
-#include "tree/listing.h"
 #include "tree/walk.h"
+#include "tree/walk_ahead.h"
 
 enum {
     WALK_CHUNK = 512,      /* names held against the manifest at a time */
@@ -23,6 +23,7 @@ struct walk_job {
     char *name;    /* owned; NULL: the whole directory */
     bool existing; /* directories found that the manifest has already are walked too, */
     bool deep;     /* …with all beneath them */
+    bool offered;  /* to the second thread */
 };
 
 /* What the disk says about a name. */
@@ -84,11 +85,11 @@ struct walk {
     struct walk_job job;
     char path[PATH_TOTAL_MAX + 1 + PATH_NAME_MAX + 1]; /* of the directory, and room for a name */
     size_t path_len;
-    int fd; /* the directory; -1: none */
-    struct listing listing;
-    bool names_only;  /* the listing is of single names: what is not in it is not gone */
-    size_t next;      /* index in the listing */
-    size_t after_len; /* every record up to this name was compared */
+    struct walk_ahead *ahead;   /* NULL: not worth it yet, or not to be had */
+    struct walk_sighting found; /* the directory, its names, and maybe what was seen of them */
+    bool names_only;            /* the listing is of single names: what is not in it is not gone */
+    size_t next;                /* index in the listing */
+    size_t after_len;           /* every record up to this name was compared */
     char after[PATH_NAME_MAX + 1];
 
     struct walk_seen *seen;  /* WALK_CHUNK */

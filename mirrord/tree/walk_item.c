@@ -39,7 +39,7 @@ static bool stat_again(struct walk *w, struct walk_item *item)
 {
     struct err why;
     clock_gettime(CLOCK_REALTIME, &item->seen);
-    if (fstatat(w->fd, item->name.data, &item->st, AT_SYMLINK_NOFOLLOW) == 0)
+    if (fstatat(w->found.fd, item->name.data, &item->st, AT_SYMLINK_NOFOLLOW) == 0)
         return !S_ISDIR(item->st.st_mode) || item->st.st_dev == w->device;
     if (errno == ENOENT)
         return false;
@@ -130,7 +130,7 @@ static void look_at_entry(struct walk *w, struct walk_item *item)
     struct entry e;
     struct err why;
     int rc = entry_read(
-        w->fd, item->name.data, &item->st, w->names, w->o.keep_special, &w->store, &e, &why);
+        w->found.fd, item->name.data, &item->st, w->names, w->o.keep_special, &w->store, &e, &why);
     if (rc == 1 || (rc < 0 && (why.sys == ENOENT || why.sys == EINVAL))) {
         look_again(w, item);
         return;
@@ -152,7 +152,7 @@ static void look_at(struct walk *w, struct walk_item *item)
         item->action = ACTION_DELETE;
     } else if (item->sight == SIGHT_GONE) {
         /* Absent from a listing is not yet deleted (RULES 3). */
-        bool there = fstatat(w->fd, item->name.data, &item->st, AT_SYMLINK_NOFOLLOW) == 0;
+        bool there = fstatat(w->found.fd, item->name.data, &item->st, AT_SYMLINK_NOFOLLOW) == 0;
         struct err why;
         if (there) {
             look_again(w, item);

@@ -1001,9 +1001,90 @@ static void test_random_changes_under_the_walk(void **state)
     }
 }
 
+/* A second thread looks ahead wherever it can. */
+static int set_up_ahead(void **state)
+{
+    int rc = set_up(state);
+    struct place *p = *state;
+    if (rc == 0) {
+        p->hooks.enter = NULL;
+        p->o.ahead = 1;
+    }
+    return rc;
+}
+
+static void make_wide(struct place *p, int dirs, int files)
+{
+    for (int d = 0; d < dirs; d++) {
+        char *dir CLEANUP_FREE = mem_format("d%03d", d);
+        assert_int_equal(mkdirat(p->fd, dir, 0755), 0);
+        for (int f = 0; f < files; f++) {
+            char *name CLEANUP_FREE = mem_format("d%03d/f%02d%s", d, f, f % 3 ? "" : ".tmp");
+            int fd = openat(p->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+            assert_true(fd >= 0);
+            close(fd);
+        }
+    }
+}
+
+/* What the second thread saw is judged as what the walk sees itself: exclusions, counts, deletions,
+ * and nothing told twice. */
+static void test_ahead(void **state)
+{
+    struct place *p = *state;
+    struct err err;
+    assert_int_equal(filter_add(p->filter, false, bytes_of("*.tmp"), &err), 0);
+    make_wide(p, 60, 9);
+    assert_int_equal(mkfifoat(p->fd, "d007/fifo", 0600), 0);
+    walk_all(p);
+    assert_int_equal(p->counts.directories, 60);
+    assert_int_equal(p->counts.files, 60 * 6);
+    assert_int_equal(p->counts.excluded, 60 * 3);
+    assert_int_equal(p->counts.skipped, 1);
+    let_settle();
+    walk_all(p);
+    walk_all(p);
+    assert_string_equal(p->heard, "?d007/fifo ");
+    assert_int_equal(p->counts.files, 60 * 6);
+    assert_int_equal(unlinkat(p->fd, "d003/f01", 0), 0);
+    assert_int_equal(unlinkat(p->fd, "d031/f01", 0), 0);
+    walk_all(p);
+    assert_false(is_there(p, "d003/f01") || is_there(p, "d031/f01"));
+    assert_true(is_there(p, "d003/f02") && is_there(p, "d031/f02"));
+    assert_as_new(p, true);
+}
+
+/* A walk that is given up leaves no thread and no descriptor behind. */
+static void test_ahead_given_up(void **state)
+{
+    struct place *p = *state;
+    struct err err;
+    make_wide(p, 60, 3);
+    for (int steps = 1; steps < 40; steps++) {
+        struct walk *w = new_walk(p, "");
+        for (int i = 0; i < steps; i++)
+            assert_true(walk_step(w, 0, &err) >= 0);
+        walk_free(w);
+    }
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0 && fd < 40);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_ahead, set_up_ahead, tear_down),
+        cmocka_unit_test_setup_teardown(test_ahead_given_up, set_up_ahead, tear_down),
+        cmocka_unit_test_setup_teardown(test_changes, set_up_ahead, tear_down),
+        cmocka_unit_test_setup_teardown(test_longer_than_path_max, set_up_ahead, tear_down),
+        cmocka_unit_test_setup_teardown(test_longer_than_total_max, set_up_ahead, tear_down),
+        cmocka_unit_test_setup_teardown(test_racy, set_up_ahead, tear_down),
+        cmocka_unit_test_setup_teardown(test_checksum, set_up_ahead, tear_down),
+        cmocka_unit_test_setup_teardown(test_mount_points, set_up_ahead, tear_down),
+        cmocka_unit_test_setup_teardown(test_random_changes, set_up_ahead, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_random_changes_under_the_walk, set_up_ahead, tear_down),
         cmocka_unit_test_setup_teardown(test_first_and_second_walk, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_changes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_longer_than_path_max, set_up, tear_down),
