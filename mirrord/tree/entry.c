@@ -7,6 +7,7 @@
 #include <linux/xattr.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -50,13 +51,32 @@ static bool acl_is_none(int errnum)
     return errnum == ENODATA || errnum == EOPNOTSUPP;
 }
 
-/* getxattr of dirfd/name without following; there is no getxattrat before Linux 6.13. */
+/* Linux 6.13's system call, which libraries do not have yet. */
+enum { SYSTEM_GETXATTRAT = 464 };
+struct getxattrat_args {
+    uint64_t value;
+    uint32_t size, flags;
+};
+
+static ssize_t getxattrat_nofollow(
+    int dirfd, const char *name, const char *attribute, void *out, size_t size)
+{
+    struct getxattrat_args args = {.value = (uintptr_t)out, .size = (uint32_t)size};
+    return syscall(
+        SYSTEM_GETXATTRAT, dirfd, name, AT_SYMLINK_NOFOLLOW, attribute, &args, sizeof args);
+}
+
+/* getxattr of dirfd/name without following. An older kernel, or a filter that does not know the
+ * system call, leaves the way through /proc, which takes six times as long. */
 static ssize_t get_attribute(
     int dirfd, const char *name, const char *attribute, void *out, size_t size)
 {
     char path[sizeof "/proc/self/fd/" + 16 + PATH_NAME_MAX];
     if (!*name)
         return fgetxattr(dirfd, attribute, out, size);
+    ssize_t got = getxattrat_nofollow(dirfd, name, attribute, out, size);
+    if (got >= 0 || (errno != ENOSYS && errno != EPERM))
+        return got;
     snprintf(path, sizeof path, "/proc/self/fd/%d/%s", dirfd, name);
     ssize_t n = lgetxattr(path, attribute, out, size);
     if (n < 0 && errno == ENOENT) {

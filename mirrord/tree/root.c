@@ -241,9 +241,11 @@ int root_borrow_parent(struct root *r, struct bytes path, char name[PATH_NAME_MA
     return b->fd;
 }
 
+enum { FILE_FLAGS = O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY };
+
 int root_open_file(struct root *r, struct bytes path, struct stat *st)
 {
-    int fd CLEANUP_FD = open_beneath(r, path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY);
+    int fd CLEANUP_FD = open_beneath(r, path, FILE_FLAGS);
     if (fd < 0 || fstat(fd, st) != 0)
         return -1;
     if (!S_ISREG(st->st_mode)) {
@@ -251,6 +253,11 @@ int root_open_file(struct root *r, struct bytes path, struct stat *st)
         return -1;
     }
     return TAKE_FD(fd);
+}
+
+int root_open_name(int dirfd, const char *name)
+{
+    return open_piece(dirfd, name, FILE_FLAGS);
 }
 
 int root_stat(struct root *r, struct bytes path, struct stat *st)

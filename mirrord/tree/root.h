@@ -41,6 +41,8 @@ void root_forget(struct root *r);
 /* A regular file for reading: O_RDONLY|O_NONBLOCK|O_NOFOLLOW|O_NOCTTY beneath the root, checked to
  * be regular (else -1, errno ENXIO). *st is filled. Never blocks on a FIFO. */
 int root_open_file(struct root *r, struct bytes path, struct stat *st);
+/* The same for a name in a directory that was opened beneath the root, of whatever kind it is. */
+int root_open_name(int dirfd, const char *name);
 
 /* fstatat without following: 0, or -1 with errno. */
 int root_stat(struct root *r, struct bytes path, struct stat *st);

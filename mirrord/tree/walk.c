@@ -15,6 +15,7 @@
 
 enum {
     ROUNDS_MAX = 3,     /* for names that change while they are looked at */
+    ITEMS_RUN = 4,      /* between two looks at the clock */
     RETRIES_MAX = 1000, /* for directories that are gone when they are opened */
 };
 
@@ -307,16 +308,25 @@ static int write_items(struct walk *w, struct err *err)
     return WALK_MORE;
 }
 
+/* A few items, but not more than a piece of a large file. */
+static int work_items(struct walk *w)
+{
+    for (int i = 0; i < ITEMS_RUN && w->state == STATE_ITEMS; i++) {
+        if (!walk_item_step(w))
+            w->state = STATE_WRITE;
+        if (w->reading.fd >= 0)
+            break;
+    }
+    return WALK_MORE;
+}
+
 static int work(struct walk *w, struct err *err)
 {
     switch (w->state) {
     case STATE_START: return start(w, err) == 0 ? WALK_MORE : -1;
     case STATE_NEXT: return next_directory(w, err);
     case STATE_COMPARE: return compare(w, err);
-    case STATE_ITEMS:
-        if (!walk_item_step(w))
-            w->state = STATE_WRITE;
-        return WALK_MORE;
+    case STATE_ITEMS: return work_items(w);
     case STATE_WRITE: return write_items(w, err);
     }
     return -1;

@@ -126,9 +126,9 @@ int walk_items_write(struct walk *w, struct err *err);
 /* The root's own record. 0 or -1. */
 int walk_root_record(struct walk *w, struct err *err);
 
-/* Starts on w->path's file of this name, which must be what `validators` say. False: busy, racy or
+/* Starts on the directory's file of this name, which must be what `validators` say. False: busy, racy or
  * another one by now. */
-bool walk_read_begin(struct walk *w, struct bytes name, const struct validators *validators);
+bool walk_read_begin(struct walk *w, const char *name, const struct validators *validators);
 enum walk_read_result { READ_MORE, READ_GOOD, READ_CHANGED };
 /* Reads a piece; READ_GOOD with the digest. */
 enum walk_read_result walk_read_step(struct walk *w, struct digest *out);

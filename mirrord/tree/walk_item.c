@@ -146,6 +146,13 @@ static void look_at_entry(struct walk *w, struct walk_item *item)
         settle(w, item);
 }
 
+/* It is here because its content is to be read, not because it differs. */
+static bool is_as_recorded(const struct walk_item *item)
+{
+    struct validators v = validators_of(&item->st);
+    return item->has_before && validators_equal(&v, &item->before.validators);
+}
+
 static void look_at(struct walk *w, struct walk_item *item)
 {
     if (item->sight == SIGHT_OUTSIDE) {
@@ -162,7 +169,7 @@ static void look_at(struct walk *w, struct walk_item *item)
             err_sys(&why, errno, "stat");
             give_up(w, item, &why);
         }
-    } else if (!item->has_before || stat_again(w, item)) {
+    } else if (!item->has_before || is_as_recorded(item) || stat_again(w, item)) {
         look_at_entry(w, item);
     } else if (item->action == ACTION_LOOK) {
         look_again(w, item);
@@ -188,7 +195,7 @@ static void end_reading(struct walk *w, struct walk_item *item, const struct dig
 static void read_item(struct walk *w, struct walk_item *item)
 {
     struct digest d;
-    if (w->reading.fd < 0 && !walk_read_begin(w, item->name, &item->after.validators)) {
+    if (w->reading.fd < 0 && !walk_read_begin(w, item->name.data, &item->after.validators)) {
         end_reading(w, item, NULL);
         return;
     }
