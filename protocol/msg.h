@@ -29,10 +29,11 @@ enum {
     MSG_CHUNK_MAX = 131072,      /* plain bytes that one DATA or inline content may unpack to */
     MSG_FAILURES_MAX = 32,       /* failures in one ACK frame; more frames follow */
     MSG_ITEMS_MAX = 1024,        /* items in one LISTING frame */
+    MSG_BUCKETS_MAX = 2048,      /* buckets of a directory in a LIST */
 
     /* What fits one frame beside the other fields. */
     MSG_DATA_MAX = FRAME_PAYLOAD_MAX - 10,    /* content of a DATA or SIGNATURE */
-    MSG_LISTING_MAX = FRAME_PAYLOAD_MAX - 12, /* items of a LISTING */
+    MSG_LISTING_MAX = FRAME_PAYLOAD_MAX - 14, /* items of a LISTING */
 };
 
 #define MSG_MAGIC 0x4452494du /* "MIRD" */
@@ -181,7 +182,8 @@ struct msg_progress { /* work that takes over a second: walks, reading content, 
 struct msg_list {
     uint32_t request; /* echoed */
     uint32_t site;
-    struct bytes path; /* a directory */
+    struct bytes path;    /* a directory */
+    struct bytes buckets; /* what the primary has of it: a u64 each, or empty: all is asked for */
 };
 
 struct msg_item {
@@ -199,6 +201,7 @@ struct msg_listing {
     uint8_t last;
     uint8_t missing;
     uint16_t count;
+    struct bytes differ; /* first frame, where there were buckets: a bit each */
     struct bytes items;
 };
 

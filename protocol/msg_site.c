@@ -184,7 +184,15 @@ void msg_put_list(struct wire_writer *w, const struct msg_list *m)
     wire_u32(w, m->request);
     wire_u32(w, m->site);
     wire_short(w, m->path);
+    wire_blob(w, m->buckets);
     frame_end(w, start);
+}
+
+/* None, or as many as a power of two. */
+static bool buckets_valid(struct bytes buckets)
+{
+    size_t n = buckets.len / sizeof(uint64_t);
+    return buckets.len % sizeof(uint64_t) == 0 && n != 1 && (n & (n - 1)) == 0;
 }
 
 bool msg_get_list(struct bytes payload, struct msg_list *out)
@@ -193,6 +201,8 @@ bool msg_get_list(struct bytes payload, struct msg_list *out)
     out->request = wire_get_u32(&r);
     out->site = wire_get_u32(&r);
     out->path = field_get_path(&r);
+    out->buckets = wire_get_blob(&r, MSG_BUCKETS_MAX * sizeof(uint64_t));
+    field_require(&r, buckets_valid(out->buckets));
     return wire_done(&r);
 }
 
@@ -221,6 +231,7 @@ void msg_put_listing(struct wire_writer *w, const struct msg_listing *m)
     wire_u8(w, m->last);
     wire_u8(w, m->missing);
     wire_u16(w, m->count);
+    wire_short(w, m->differ);
     wire_blob(w, m->items);
     frame_end(w, start);
 }
@@ -246,8 +257,9 @@ bool msg_get_listing(struct bytes payload, struct msg_listing *out)
     out->last = field_get_bool(&r);
     out->missing = field_get_bool(&r);
     out->count = wire_get_u16(&r);
+    out->differ = wire_get_short(&r, MSG_BUCKETS_MAX / 8);
     out->items = wire_get_blob(&r, MSG_LISTING_MAX);
     field_require(&r, out->count <= MSG_ITEMS_MAX);
-    field_require(&r, !out->missing || (out->last && out->count == 0));
+    field_require(&r, !out->missing || (out->last && out->count == 0 && out->differ.len == 0));
     return wire_done(&r) && msg_items_valid(out->items, out->count);
 }

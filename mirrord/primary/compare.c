@@ -10,6 +10,7 @@
 #include "base/set.h"
 #include "primary/peer.h"
 #include "primary/push_impl.h"
+#include "tree/buckets.h"
 #include "tree/digest.h"
 
 enum {
@@ -22,7 +23,9 @@ struct request { /* a LIST without its last LISTING */
     TAILQ_ENTRY(request) order;
     uint32_t number; /* 0: not asked yet */
     char *path;
-    char *last; /* local name merged last */
+    char *last;      /* local name merged last */
+    unsigned bits;   /* of the buckets it was asked with; 0: everything is listed */
+    uint8_t *differ; /* which of them differ; NULL: not told yet */
 };
 
 struct difference {
@@ -64,6 +67,7 @@ static void request_free(struct compare *c, struct request *r)
     TAILQ_REMOVE(&c->requests, r, order);
     free(r->path);
     free(r->last);
+    free(r->differ);
     free(r);
 }
 
@@ -231,12 +235,19 @@ static int local_next(struct local *l, struct bytes after, struct err *err)
     return 0;
 }
 
+/* A name that was not listed may be there, too: its bucket does not differ. */
+static bool is_missing_there(const struct request *r, struct bytes name)
+{
+    return r->bits == 0 || buckets_differ(r->differ, buckets_index(name, r->bits));
+}
+
 /* Our names up to `upto` (all, when it is NULL) that the far end has not. */
 static int pass_over(struct compare *c, struct request *r, struct local *l,
     const struct bytes *upto, struct err *err)
 {
     while (l->there && (!upto || bytes_compare(l->name, *upto) < 0)) {
-        only_here(c, r->path, l->name, &l->record, &l->sums);
+        if (is_missing_there(r, l->name))
+            only_here(c, r->path, l->name, &l->record, &l->sums);
         if (local_next(l, l->name, err) < 0)
             return -1;
     }
@@ -518,6 +529,41 @@ void compare_start(
     ps->comparing = false;
 }
 
+/* What we have of the directory, in buckets. False: it is to be listed whole. At the first contact
+ * every name of the far root is of interest. */
+static bool make_buckets(const struct compare *c, const struct request *r, struct buckets *out)
+{
+    struct manifest *manifest = c->ps->site->manifest;
+    struct manifest_txn *t;
+    struct record dir = {.dir = MANIFEST_ROOT};
+    uint64_t parent;
+    struct err err;
+    if (c->foreign || manifest_begin(manifest, false, &t, &err) < 0)
+        return false;
+    int found = r->path[0] ? manifest_lookup(t, bytes_of(r->path), &dir, &parent, &err) : 1;
+    manifest_abort(t);
+    if (found != 1 || !dir.dir ||
+        buckets_make(manifest, dir.dir, owner_matters(c->ps), BUCKETS_BITS_MAX, out, &err) < 0)
+        return false;
+    buckets_fold(out, buckets_suit(out->entries));
+    return out->bits > 0;
+}
+
+static void ask(struct push *p, const struct compare *c, struct request *r)
+{
+    struct msg_list m = {.request = r->number, .site = c->ps->number, .path = bytes_of(r->path)};
+    struct buckets *b = mem_alloc(sizeof *b);
+    uint8_t *encoded CLEANUP_FREE = NULL;
+    if (make_buckets(c, r, b)) {
+        r->bits = b->bits;
+        encoded = mem_alloc(BUCKETS_BYTES(b->bits));
+        buckets_encode(b, encoded);
+        m.buckets = (struct bytes){encoded, BUCKETS_BYTES(b->bits)};
+    }
+    msg_put_list(&p->out, &m);
+    free(b);
+}
+
 bool compare_step(struct push *p, struct push_site *ps)
 {
     struct compare *c = ps->compare;
@@ -537,8 +583,20 @@ bool compare_step(struct push *p, struct push_site *ps)
         return false;
     r->number = ++p->next_request;
     c->asked++;
-    msg_put_list(&p->out,
-        &(struct msg_list){.request = r->number, .site = ps->number, .path = bytes_of(r->path)});
+    ask(p, c, r);
+    return true;
+}
+
+/* Keeps which buckets differ; false where the answer does not fit the question. */
+static bool take_differ(struct request *r, const struct msg_listing *m)
+{
+    if (m->missing)
+        r->bits = 0;
+    bool expected = r->bits > 0 && !r->differ;
+    if (m->differ.len != (expected ? BUCKETS_DIFFER(r->bits) : 0))
+        return false;
+    if (expected)
+        r->differ = memcpy(mem_alloc(m->differ.len), m->differ.data, m->differ.len);
     return true;
 }
 
@@ -564,6 +622,8 @@ int compare_listing(struct push *p, const struct msg_listing *m, struct err *err
     struct request *r = m->request ? find(p, m->request, &c) : NULL;
     if (!r)
         return 0; /* of a comparison that was given up meanwhile */
+    if (!take_differ(r, m))
+        return err_set(err, ERR_FAILED, "its listing of a directory is malformed");
     if (merge(c, r, m, err) < 0)
         return -1;
     if (!m->last)

@@ -384,6 +384,29 @@ def test_moves_are_not_sent_again(env):
 
 
 @case
+def test_a_large_directory_with_few_changes(env):
+    """Only the part of it that differs is listed: each kind of difference is found all the same."""
+    src, dest = env.path("src"), env.path("dest")
+    for i in range(3000):
+        put(f"{src}/large/f{i}", b"%d" % i)
+        if i % 10 == 0:
+            put(f"{src}/large/d{i}/f", b"%d" % i)
+    env.resync(src, dest)
+    put(f"{src}/large/f17", b"changed")
+    put(f"{src}/large/new", b"new")
+    put(f"{src}/large/d100/f", b"changed")
+    os.unlink(f"{src}/large/f2000")
+    remove(f"{src}/large/d2990")
+    os.unlink(f"{src}/large/f99")
+    os.mkdir(f"{src}/large/f99")
+    put(f"{dest}/large/drift", b"not from here")
+    os.unlink(f"{dest}/large/f1234")
+    os.chmod(f"{dest}/large/f77", 0o600)
+    env.resync(src, dest)
+    check_same(src, dest)
+
+
+@case
 def test_checksum_reads_everything(env):
     """A change behind the validators' back: bytes on both ends that no stat shows."""
     src, dest = places(env)

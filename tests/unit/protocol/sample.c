@@ -147,12 +147,17 @@ static void sample_progress(struct wire_writer *w)
 
 static void sample_list(struct wire_writer *w)
 {
-    msg_put_list(w, &(struct msg_list){21, 6, bytes_of("wp-content/uploads")});
+    msg_put_list(w, &(struct msg_list){21, 6, bytes_of("wp-content/uploads"), {0}});
 }
 
 static void sample_list_root(struct wire_writer *w)
 {
-    msg_put_list(w, &(struct msg_list){22, 6, bytes_of("")});
+    msg_put_list(w, &(struct msg_list){22, 6, bytes_of(""), {0}});
+}
+
+static void sample_list_buckets(struct wire_writer *w)
+{
+    msg_put_list(w, &(struct msg_list){23, 6, bytes_of("a"), {"0123456789abcdef", 16}});
 }
 
 void sample_items(struct wire_writer *w)
@@ -174,6 +179,11 @@ static void sample_listing(struct wire_writer *w)
         .request = 21, .last = 1, .count = SAMPLE_ITEMS, .items = {items.data, items.len}};
     msg_put_listing(w, &m);
     wire_free(&items);
+}
+
+static void sample_listing_differ(struct wire_writer *w)
+{
+    msg_put_listing(w, &(struct msg_listing){.request = 23, .last = 1, .differ = {"\2", 1}});
 }
 
 static void sample_listing_missing(struct wire_writer *w)
@@ -326,7 +336,9 @@ const struct sample samples[] = {
     {"progress", MSG_PROGRESS, sample_progress},
     {"list", MSG_LIST, sample_list},
     {"list-root", MSG_LIST, sample_list_root},
+    {"list-buckets", MSG_LIST, sample_list_buckets},
     {"listing", MSG_LISTING, sample_listing},
+    {"listing-differ", MSG_LISTING, sample_listing_differ},
     {"listing-missing", MSG_LISTING, sample_listing_missing},
     {"begin", MSG_BEGIN, sample_begin},
     {"entry-root", MSG_ENTRY, sample_entry_root},

@@ -248,7 +248,7 @@ static bool list_passes(struct bytes path)
 {
     struct wire_writer w = {0};
     struct msg_list out;
-    msg_put_list(&w, &(struct msg_list){1, 2, path});
+    msg_put_list(&w, &(struct msg_list){1, 2, path, {0}});
     bool valid = msg_get_list(check_payload(&w, MSG_LIST), &out);
     if (valid) {
         assert_int_equal(out.request, 1);
@@ -270,6 +270,31 @@ static void test_list(void **state)
     struct bytes text = check_long(PATH_TOTAL_MAX + 1);
     assert_false(list_passes(text));
     check_long_free(text);
+}
+
+static bool list_buckets_pass(size_t len)
+{
+    struct wire_writer w = {0};
+    struct msg_list out;
+    struct bytes buckets = check_long(len);
+    msg_put_list(&w, &(struct msg_list){1, 2, bytes_of("a"), buckets});
+    bool valid = msg_get_list(check_payload(&w, MSG_LIST), &out);
+    if (valid)
+        assert_true(bytes_equal(out.buckets, buckets));
+    check_long_free(buckets);
+    wire_free(&w);
+    return valid;
+}
+
+static void test_list_buckets(void **state)
+{
+    (void)state;
+    assert_true(list_buckets_pass(2 * 8));
+    assert_true(list_buckets_pass(MSG_BUCKETS_MAX * 8));
+    assert_false(list_buckets_pass(8));
+    assert_false(list_buckets_pass(3 * 8));
+    assert_false(list_buckets_pass(4 * 8 + 1));
+    assert_false(list_buckets_pass(2 * MSG_BUCKETS_MAX * 8));
 }
 
 static void test_items_come_back(void **state)
@@ -354,6 +379,12 @@ static void test_listing_head(void **state)
     (void)state;
     assert_true(listing_head_passes((struct msg_listing){.last = 1, .missing = 1}));
     assert_false(listing_head_passes((struct msg_listing){.last = 0, .missing = 1}));
+    assert_true(listing_head_passes((struct msg_listing){.differ = {"xy", 2}}));
+    assert_false(
+        listing_head_passes((struct msg_listing){.last = 1, .missing = 1, .differ = {"xy", 2}}));
+    struct bytes long_bits = check_long(MSG_BUCKETS_MAX / 8 + 1);
+    assert_false(listing_head_passes((struct msg_listing){.differ = long_bits}));
+    check_long_free(long_bits);
     assert_false(listing_head_passes((struct msg_listing){.last = 2}));
     assert_false(listing_head_passes((struct msg_listing){.last = 1, .missing = 2}));
     assert_false(listing_head_passes((struct msg_listing){.count = MSG_ITEMS_MAX + 1}));
@@ -403,6 +434,7 @@ int main(void)
         cmocka_unit_test(test_close_and_progress),
         cmocka_unit_test(test_site_error),
         cmocka_unit_test(test_list),
+        cmocka_unit_test(test_list_buckets),
         cmocka_unit_test(test_items_come_back),
         cmocka_unit_test(test_listing_checks_its_items),
         cmocka_unit_test(test_item_of_nothing),

@@ -1,6 +1,7 @@
 /* Sessions: versions, malformed input, refused names, the fence, dry runs, several sites. */
 #include "peer.h"
 
+#include <endian.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include "base/mem.h"
 #include "secondary/receive.h"
 #include "stream.h"
+#include "tree/digest.h"
 
 static int setup(void **state)
 {
@@ -139,6 +141,66 @@ static void lists_a_large_directory(void **state)
     msg_item_decode(&r, &item);
     assert_int_equal(item.sums.entries, FILES);
     assert_int_equal(item.sums.bytes, FILES);
+    peer_end(p);
+}
+
+/* Only what is in buckets that differ is listed, and the answer says which those are. */
+static void lists_what_differs(void **state)
+{
+    struct peer *p = *state;
+    enum { FILES = 64 };
+    static const uint8_t zeros[2 * 8];
+    struct entry f = a_file("x", 1, 0644);
+    char name[16];
+    struct msg_listing l;
+    uint64_t sums[2] = {0};
+    int in_first = 0;
+    peer_open(p);
+    peer_batch(p);
+    for (int i = 0; i < FILES; i++) {
+        snprintf(name, sizeof name, "f%d", i);
+        peer_put(p, name, &f, "x");
+    }
+    peer_commit_all(p);
+    msg_put_list(&p->out, &(struct msg_list){.request = 1, .site = 1, .buckets = {zeros, 16}});
+    peer_send(p);
+    assert_true(msg_get_listing(peer_expect(p, MSG_LISTING), &l));
+    assert_true(l.last && l.count == FILES && l.differ.len == 1);
+    assert_int_equal(*(const uint8_t *)l.differ.data, 3);
+    struct wire_reader r = wire_reader_of(l.items.data, l.items.len);
+    for (int i = 0; i < FILES; i++) {
+        struct msg_item item;
+        struct digest d;
+        struct wire_writer w = {0};
+        uint64_t half;
+        msg_item_decode(&r, &item);
+        item.entry.owner = item.entry.group = (struct bytes){0};
+        digest_plain(item.name.data, item.name.len, &d);
+        unsigned bucket = d.b[0] >> 7;
+        in_first += !bucket;
+        msg_item_encode(&w, &item);
+        digest_plain(w.data, w.len, &d);
+        memcpy(&half, d.b, sizeof half);
+        sums[bucket] += be64toh(half);
+        wire_free(&w);
+    }
+    assert_true(in_first > 0 && in_first < FILES);
+    uint64_t theirs[2] = {htole64(sums[0] + 1), htole64(sums[1])};
+    msg_put_list(&p->out, &(struct msg_list){.request = 2, .site = 1, .buckets = {theirs, 16}});
+    theirs[0] = htole64(sums[0]);
+    msg_put_list(&p->out, &(struct msg_list){.request = 3, .site = 1, .buckets = {theirs, 16}});
+    msg_put_list(
+        &p->out, &(struct msg_list){
+                     .request = 4, .site = 1, .path = bytes_of("no"), .buckets = {theirs, 16}});
+    peer_send(p);
+    assert_true(msg_get_listing(peer_expect(p, MSG_LISTING), &l));
+    assert_true(l.request == 2 && l.last && l.count == in_first);
+    assert_int_equal(*(const uint8_t *)l.differ.data, 1);
+    assert_true(msg_get_listing(peer_expect(p, MSG_LISTING), &l));
+    assert_true(l.request == 3 && l.last && l.count == 0 && l.differ.len == 1);
+    assert_int_equal(*(const uint8_t *)l.differ.data, 0);
+    assert_true(msg_get_listing(peer_expect(p, MSG_LISTING), &l));
+    assert_true(l.request == 4 && l.missing && l.differ.len == 0);
     peer_end(p);
 }
 
@@ -384,6 +446,7 @@ int main(void)
         T(tells_foreign_from_ours),
         T(a_dry_run_creates_nothing),
         T(lists_a_large_directory),
+        T(lists_what_differs),
         T(answers_ping),
         T(refuses_other_versions),
         T(needs_hello_first),
