@@ -22,13 +22,14 @@ class Proxy:
 
     def __init__(self, to, delay=0.0, rate=0):
         self.to, self.delay, self.rate = to, delay, rate
-        self.up = self.down = 0
+        self.reset()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
 
     def reset(self):
-        self.up = self.down = 0
+        self.up = self.down = self.turns = 0
+        self.server_spoke = True
 
     def close(self):
         self.listener.close()
@@ -57,9 +58,12 @@ class Proxy:
 
     def count_up(self, n):
         self.up += n
+        self.turns += self.server_spoke
+        self.server_spoke = False
 
     def count_down(self, n):
         self.down += n
+        self.server_spoke = True
 
     def carry(self, source, sink, count):
         inlet, outlet = os.pipe2(os.O_CLOEXEC)

@@ -1,0 +1,169 @@
+"""What a resync costs, in bytes on the wire, round trips and system calls: small trees, no times, so that a
+regression of any of them fails wherever the tests run. Limits are a little above what was seen; whoever
+lowers a cost lowers its limit.
+"""
+
+import os
+import re
+import shutil
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
+
+from grove import Grove  # noqa: E402 (the paths come first)
+from harness import MIRRORD, SANITIZED, Skip, case, check, main, read_text  # noqa: E402
+from proxy import Proxy  # noqa: E402
+from trees import check_same  # noqa: E402
+
+FILES = 1000
+
+
+class Costs:
+    """A tree of 1,000 files in 10 directories, and its copy through a counting proxy."""
+
+    def __init__(self, env, per_directory=100):
+        self.env, self.src, self.dest = env, env.path("src"), env.path("dest")
+        self.paths = Grove(self.src).small_files(FILES, per_directory)
+        self.proxy = Proxy((env.sshd.address, env.sshd.port))
+        with open(f"{env.sshd.host_key}.pub") as f:
+            kind, key = f.read().split()[:2]
+        with open(env.known_hosts, "a") as f:
+            f.write(f"[127.0.0.1]:{self.proxy.port} {kind} {key}\n")
+
+    def resync(self, *options):
+        self.proxy.reset()
+        self.env.resync(self.src, self.dest, *options, "-p", str(self.proxy.port))
+        check_same(self.src, self.dest)
+        return self.proxy
+
+    def level(self):
+        """Until both ends believe what they remember: no entry is so young that it is read again."""
+        self.resync()
+        time.sleep(0.05)
+        self.resync()
+
+    def limit(self, what, got, most):
+        print(f"# {what}: {got}, limit {most}")
+        check(got <= most, f"{what}: {got}, more than {most}")
+
+
+@case
+def test_a_level_tree(env):
+    """Its size does not matter: only digests of the root travel."""
+    costs = Costs(env)
+    costs.level()
+    link = costs.resync()
+    costs.limit("bytes", link.up + link.down, 5500)
+    costs.limit("round trips", link.turns, 18)
+
+
+@case
+def test_a_level_tree_that_nobody_remembers(env):
+    costs = Costs(env)
+    costs.level()
+    for name in ("state", "state-far"):
+        shutil.rmtree(env.path(name))
+    link = costs.resync()
+    costs.limit("bytes", link.up + link.down, 5500)
+    costs.limit("round trips", link.turns, 18)
+
+
+@case
+def test_a_first_copy(env):
+    """A small file costs its packed content and at most 150 bytes; nothing is asked for each."""
+    costs = Costs(env)
+    link = costs.resync()
+    content = sum(os.path.getsize(f"{costs.src}/{p}") for p in costs.paths)
+    costs.limit("bytes up", link.up, content * 36 // 100 + 150 * FILES)
+    costs.limit("bytes down", link.down, 12000)
+
+
+@case
+def test_few_changes(env):
+    """Ten files in ten directories of a hundred: no directory is listed whole."""
+    costs = Costs(env)
+    costs.level()
+    for path in costs.paths[50::100]:
+        with open(f"{costs.src}/{path}", "ab") as f:
+            f.write(b"// changed\n")
+    content = sum(os.path.getsize(f"{costs.src}/{p}") for p in costs.paths[50::100])
+    link = costs.resync()
+    costs.limit("bytes up", link.up, content * 36 // 100 + 10 * 800 + 2500)
+    costs.limit("bytes down", link.down, 3000 + 10 * 600)
+    costs.limit("round trips", link.turns, 24)
+
+
+# System calls ------------------------------------------------------------------------------------
+
+def calls_of(path):
+    """{name: calls} and their sum, of strace -c."""
+    out = {}
+    for line in read_text(path).splitlines():
+        found = re.match(r"\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(\w+)$", line)
+        if found and found.group(2) != "total":
+            out[found.group(2)] = int(found.group(1))
+    return out
+
+
+def traced(costs, *options):
+    """A resync with both ends traced: the system calls of each, a file."""
+    env, near, far = costs.env, costs.env.path("near.calls"), costs.env.path("far.calls")
+    state = env.path("state-far")
+    remote = env.far_end("traced", f"exec strace -f -c -o '{far}' '{MIRRORD}' \"$@\" --state-dir '{state}'")
+    env.run("strace", "-f", "-c", "-o", near, MIRRORD, "resync", *env.link_options(remote=remote), *options, costs.src,
+            env.at(costs.dest))
+    check_same(costs.src, costs.dest)
+    return calls_of(near), calls_of(far)
+
+
+def need_strace(env):
+    if SANITIZED:
+        raise Skip("sanitizers make system calls of their own")
+    if not shutil.which("strace"):
+        raise Skip("there is no strace")
+    if env.run("strace", "-c", "-o", "/dev/null", "true", code=None).code:
+        raise Skip("processes cannot be traced here")
+
+
+def limit_calls(costs, what, calls, most):
+    """A file, start and end of the process left aside: they take less than FIXED."""
+    fixed = 1000
+    per_file = (sum(calls.values()) - fixed) / FILES
+    print(f"# {what}: {sum(calls.values())} calls: "
+          f"{', '.join(f'{k} {v}' for k, v in sorted(calls.items(), key=lambda i: -i[1])[:8])}")
+    check(per_file <= most, f"{what}: {per_file:.2f} calls a file, more than {most}: {calls}")
+
+
+@case
+def test_calls_for_a_level_tree(env):
+    need_strace(env)
+    costs = Costs(env)
+    costs.level()
+    near, far = traced(costs)
+    limit_calls(costs, "near", near, 1.2)
+    limit_calls(costs, "far", far, 1.2)
+
+
+@case
+def test_calls_for_reading_everything(env):
+    """statx, open, two probes, read, fstat, close, and the ACL."""
+    need_strace(env)
+    costs = Costs(env)
+    costs.level()
+    near, far = traced(costs, "--checksum")
+    limit_calls(costs, "near", near, 10.5)
+    limit_calls(costs, "far", far, 10.5)
+
+
+@case
+def test_calls_for_a_first_copy(env):
+    need_strace(env)
+    costs = Costs(env)
+    near, far = traced(costs)
+    limit_calls(costs, "near", near, 14)
+    limit_calls(costs, "far", far, 17)
+
+
+if __name__ == "__main__":
+    main()
