@@ -86,6 +86,22 @@ int manifest_delete(struct manifest_txn *t, uint64_t dir, struct bytes name, str
 int manifest_move(struct manifest_txn *t, uint64_t from_dir, struct bytes from, uint64_t to_dir,
     struct bytes to, struct err *err);
 
+/* The same, but only as much of the record as tells that nothing changed. Its `value` lives as long
+ * as *name does. */
+struct record_front {
+    struct validators validators;
+    uint64_t dir;
+    uint32_t flags;
+    uint8_t type;
+    bool has_digest;
+    struct bytes value; /* for manifest_unfold */
+};
+int manifest_next_front(struct manifest_txn *t, uint64_t dir, struct bytes after,
+    struct bytes *name, struct record_front *out, struct err *err);
+/* The whole of it: 0 or -1. */
+int manifest_unfold(
+    struct manifest_txn *t, const struct record_front *f, struct record *out, struct err *err);
+
 /* The sums over a directory's subtree; in a write transaction they are brought up to date first. */
 int manifest_sums(struct manifest_txn *t, uint64_t dir, struct msg_sums *out, struct err *err);
 

@@ -121,8 +121,61 @@ static int next_key(struct manifest_txn *t, const struct manifest_key *after, st
     return rc;
 }
 
+/* The front of a record, as manifest_encode wrote it; what is behind it is not looked at. */
+enum { FRONT_SIZE = 1 + 4 + 8 + 8 + 8 + 4 + 8 + 8 + 4, FRONT_WITH_TYPE = FRONT_SIZE + 2 };
+
+static uint32_t u32_at(const uint8_t *p)
+{
+    uint32_t v;
+    memcpy(&v, p, sizeof v);
+    return le32toh(v);
+}
+
+static uint64_t u64_at(const uint8_t *p)
+{
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return le64toh(v);
+}
+
+static int decode_front(
+    struct manifest_txn *t, struct bytes value, struct record_front *out, struct err *err)
+{
+    const uint8_t *p = value.data;
+    if (value.len < FRONT_WITH_TYPE || p[0] != RECORD_VERSION)
+        return manifest_damaged(t, "a record", err);
+    *out = (struct record_front){.flags = u32_at(p + 1),
+        .dir = u64_at(p + 5),
+        .validators = {.inode = u64_at(p + 13),
+            .ctime = (int64_t)u64_at(p + 21),
+            .ctime_nsec = u32_at(p + 29),
+            .size = u64_at(p + 33),
+            .mtime = (int64_t)u64_at(p + 41),
+            .mtime_nsec = u32_at(p + 49)},
+        .type = p[FRONT_SIZE],
+        .has_digest = p[FRONT_SIZE + 1],
+        .value = value};
+    if ((out->type == ENTRY_DIR) != !!out->dir)
+        return manifest_damaged(t, "a record", err);
+    return 1;
+}
+
+int manifest_unfold(
+    struct manifest_txn *t, const struct record_front *f, struct record *out, struct err *err)
+{
+    return manifest_decode(t, f->value, out, err) == 1 ? 0 : -1;
+}
+
 int manifest_next(struct manifest_txn *t, uint64_t dir, struct bytes after, struct bytes *name,
     struct record *out, struct err *err)
+{
+    struct record_front front;
+    int rc = manifest_next_front(t, dir, after, name, &front, err);
+    return rc == 1 && manifest_unfold(t, &front, out, err) < 0 ? -1 : rc;
+}
+
+int manifest_next_front(struct manifest_txn *t, uint64_t dir, struct bytes after,
+    struct bytes *name, struct record_front *out, struct err *err)
 {
     struct bytes found, value;
     if (after.len > PATH_NAME_MAX)
@@ -137,7 +190,7 @@ int manifest_next(struct manifest_txn *t, uint64_t dir, struct bytes after, stru
         return 0;
     if (found.len > sizeof key.b)
         return manifest_damaged(t, "a name", err);
-    rc = manifest_decode(t, value, out, err);
+    rc = decode_front(t, value, out, err);
     if (rc == 1)
         *name = (struct bytes){(const uint8_t *)found.data + sizeof dir, found.len - sizeof dir};
     return rc;

@@ -128,14 +128,21 @@ static struct walk_item *add_item(
 }
 
 /* Nothing to do for a name whose record is proven by its validators. */
-static bool is_settled(const struct walk *w, const struct record *r, const struct stat *st)
+static bool is_settled(const struct walk *w, const struct record_front *f, const struct stat *st)
 {
     struct validators v = validators_of(st);
-    bool is_file = r->entry.type == ENTRY_FILE;
-    bool read_anyway = is_file && (w->o.checksum || (w->o.prove && !r->entry.has_digest) ||
+    bool is_file = f->type == ENTRY_FILE;
+    bool read_anyway = is_file && (w->o.checksum || (w->o.prove && !f->has_digest) ||
                                       (w->o.since && v.ctime >= w->o.since));
-    return validators_equal(&v, &r->validators) && !(r->flags & RECORD_RACY) && !read_anyway &&
-           (r->entry.type == ENTRY_DIR) == S_ISDIR(st->st_mode);
+    return validators_equal(&v, &f->validators) && !(f->flags & RECORD_RACY) && !read_anyway &&
+           (f->type == ENTRY_DIR) == S_ISDIR(st->st_mode);
+}
+
+static void pass_settled(struct walk *w, const struct record_front *f, const struct stat *st)
+{
+    count(w, st);
+    if (f->dir)
+        walk_found_dir(w, f->dir, false);
 }
 
 static void meet(struct walk *w, struct bytes name, const struct walk_seen *seen,
@@ -148,11 +155,6 @@ static void meet(struct walk *w, struct bytes name, const struct walk_seen *seen
         return;
     }
     count(w, &seen->st);
-    if (r && is_settled(w, r, &seen->st)) {
-        if (r->dir)
-            walk_found_dir(w, r->dir, false);
-        return;
-    }
     struct walk_item *item = add_item(w, name, SIGHT_ENTRY, r);
     item->st = seen->st;
     item->seen = *now;
@@ -168,12 +170,20 @@ static int compare_names(
     struct walk *w, struct manifest_txn *t, size_t n, const struct timespec *now, struct err *err)
 {
     for (size_t i = 0; i < n; i++) {
-        struct record r;
+        struct record r = {0};
         struct bytes name = name_at(w, w->next + i);
         int found = manifest_get(t, w->job.dir, name, &r, err);
         if (found < 0)
             return -1;
-        meet(w, name, &w->seen[i], now, found ? &r : NULL);
+        const struct record_front f = {.validators = r.validators,
+            .dir = r.dir,
+            .flags = r.flags,
+            .type = r.entry.type,
+            .has_digest = r.entry.has_digest};
+        if (found && w->seen[i].sight == SIGHT_ENTRY && is_settled(w, &f, &w->seen[i].st))
+            pass_settled(w, &f, &w->seen[i].st);
+        else
+            meet(w, name, &w->seen[i], now, found ? &r : NULL);
     }
     w->next += n;
     return 0;
@@ -182,7 +192,7 @@ static int compare_names(
 /* The records behind `after`, one at a time. */
 struct records {
     struct bytes name;
-    struct record record;
+    struct record_front front;
     int found; /* 1, 0 at the end, -1 */
 };
 
@@ -196,7 +206,22 @@ static void set_after(struct walk *w, struct bytes name)
 static void next_record(struct walk *w, struct manifest_txn *t, struct records *r, struct err *err)
 {
     struct bytes after = {w->after, w->after_len};
-    r->found = manifest_next(t, w->job.dir, after, &r->name, &r->record, err);
+    r->found = manifest_next_front(t, w->job.dir, after, &r->name, &r->front, err);
+}
+
+/* A name that was seen and has a record. 0 or -1. */
+static int meet_record(struct walk *w, struct manifest_txn *t, const struct records *r,
+    const struct walk_seen *seen, const struct timespec *now, struct err *err)
+{
+    struct record record;
+    if (seen->sight == SIGHT_ENTRY && is_settled(w, &r->front, &seen->st)) {
+        pass_settled(w, &r->front, &seen->st);
+        return 0;
+    }
+    if (manifest_unfold(t, &r->front, &record, err) < 0)
+        return -1;
+    meet(w, r->name, seen, now, &record);
+    return 0;
 }
 
 /* Merges the chunk with the records up to its last name, or all that are left when it is the last.
@@ -217,7 +242,10 @@ static int compare_range(
                     : r.found == 0 ? -1
                                    : bytes_compare(name_at(w, w->next + i), r.name);
         struct bytes name = order > 0 ? r.name : name_at(w, w->next + i);
-        meet(w, name, order > 0 ? &gone : &w->seen[i], now, order < 0 ? NULL : &r.record);
+        if (order < 0)
+            meet(w, name, &w->seen[i], now, NULL);
+        else if (meet_record(w, t, &r, order > 0 ? &gone : &w->seen[i], now, err) < 0)
+            return -1;
         i += order <= 0;
         if (name.len <= PATH_NAME_MAX)
             set_after(w, name);
