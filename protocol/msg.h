@@ -112,7 +112,8 @@ enum msg_open_flags {
     OPEN_DRY_RUN = 1 << 3,      /* nothing will be pushed: create neither root nor marker */
     OPEN_FORCE = 1 << 4,        /* the operator overrules holds */
     OPEN_SPECIAL_BITS = 1 << 5, /* keep setuid and setgid of files */
-    OPEN_FLAGS_ALL = (1 << 6) - 1,
+    OPEN_FSYNC = 1 << 6,        /* an acknowledged batch is to survive a power loss */
+    OPEN_FLAGS_ALL = (1 << 7) - 1,
 };
 
 struct msg_rule {

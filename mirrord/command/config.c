@@ -79,11 +79,21 @@ static int take_preset(const struct config_block *b, struct config_site *s, stru
     return rc ? config_fail_at(b, "preset", err, "%s", why.text) : 0;
 }
 
+static int take_fsync(const struct config_block *b, struct config_site *s, struct err *err)
+{
+    static const char *const words[] = {"checkpoint", "batch", NULL};
+    unsigned at = s->fsync_batch;
+    if (config_take_word(b, "fsync", words, &at, err))
+        return -1;
+    s->fsync_batch = at == 1;
+    return 0;
+}
+
 /* The settings that `defaults` and sites share; what is not set stays, patterns are added. */
 static int take_settings(const struct config_block *b, struct config_site *s, struct err *err)
 {
     if (take_preset(b, s, err) || config_take_bool(b, "owner", &s->owner, err) ||
-        config_take_bool(b, "special-bits", &s->special_bits, err) ||
+        config_take_bool(b, "special-bits", &s->special_bits, err) || take_fsync(b, s, err) ||
         config_take_percent(b, "max-delete", &s->max_delete_percent, err) ||
         config_take_number(b, "max-delete-count", 0, UINT_MAX, &s->max_delete_count, err) ||
         config_take_size(b, "max-size", &s->max_size, err) ||

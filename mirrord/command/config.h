@@ -49,6 +49,7 @@ struct config_site {
     char *preset;                /* its name: "none" or "wordpress" */
     struct filter *filter;       /* preset, exclude, include, in this order */
     bool owner;                  /* mirror owner and group; default true */
+    bool fsync_batch;            /* each batch survives a power loss; default false */
     bool special_bits;           /* keep setuid and setgid of files; default false */
     unsigned max_delete_percent; /* default 20 */
     unsigned max_delete_count;   /* default 200: held only when both are passed */

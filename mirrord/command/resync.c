@@ -325,6 +325,7 @@ static void push_to_host(struct request *r, const struct config *c, const struct
     site.root = config_root_at(s, c->self);
     site.owner = s->owner;
     site.special_bits = s->special_bits;
+    site.fsync_batch = s->fsync_batch;
     site.max_size = s->max_size;
     if (r->max_delete_percent == UINT_MAX) {
         site.max_delete_percent = s->max_delete_percent;

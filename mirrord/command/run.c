@@ -87,8 +87,8 @@ static uint64_t site_identity(const struct daemon_site *s)
     struct digest filter, d;
     const struct site_options *o = &s->options;
     char *text CLEANUP_FREE = mem_format("%s\n%s\n%s\n%d %d %u %u %llu\n", o->name, o->root,
-        o->state_dir, o->owner, o->special_bits, o->max_delete_percent, o->max_delete_count,
-        (unsigned long long)o->max_size);
+        o->state_dir, o->owner, o->special_bits | o->fsync_batch << 1, o->max_delete_percent,
+        o->max_delete_count, (unsigned long long)o->max_size);
     for (size_t i = 0; i < s->target_count; i++) {
         char *longer = mem_format("%s%s\n", text, s->targets[i].peer);
         free(text);
@@ -114,6 +114,7 @@ static void plan_site(struct plan *p, const struct config *c, const struct confi
                                   .filter = s->filter,
                                   .owner = s->owner,
                                   .special_bits = s->special_bits,
+                                  .fsync_batch = s->fsync_batch,
                                   .max_delete_percent = s->max_delete_percent,
                                   .max_delete_count = s->max_delete_count,
                                   .max_size = s->max_size},

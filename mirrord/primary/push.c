@@ -44,7 +44,8 @@ static void put_open(struct push *p, struct push_site *ps)
     m->root = bytes_of(ps->remote_root);
     m->flags = (so->owner ? OPEN_OWNER : 0) | (so->checksum ? OPEN_CHECKSUM : 0) |
                (so->adopt ? OPEN_ADOPT : 0) | (so->dry_run ? OPEN_DRY_RUN : 0) |
-               (so->force ? OPEN_FORCE : 0) | (so->special_bits ? OPEN_SPECIAL_BITS : 0);
+               (so->force ? OPEN_FORCE : 0) | (so->special_bits ? OPEN_SPECIAL_BITS : 0) |
+               (so->fsync_batch ? OPEN_FSYNC : 0);
     m->rule_count = (uint16_t)filter_count(ps->site->filter);
     for (unsigned i = 0; i < m->rule_count; i++)
         filter_rule(ps->site->filter, i, &m->rules[i]);

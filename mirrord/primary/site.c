@@ -4,9 +4,36 @@
 
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 
 enum { LOCK_WAIT_MS = 3000 };
+
+/* After a power loss the manifest may be damaged in any way. It is a cache: it is built anew. */
+static int open_mark(struct site *s, struct err *err)
+{
+    int verdict = mark_begin(state_fd(s->state), false, &s->mark, err);
+    if (verdict < 0)
+        return err_prefix(err, "%s", state_path(s->state));
+    if (verdict == MARK_LOST && s->mark.since)
+        log_warn("%s: the machine went down without a clean end: the manifest is rebuilt",
+            root_path(s->root));
+    s->mark.since = 0; /* what the tree holds is the truth, whatever was lost of it */
+    if (verdict == MARK_LOST && manifest_discard(state_manifest_dir(s->state), err) < 0)
+        return -1;
+    return mark_write(state_fd(s->state), &s->mark, err);
+}
+
+/* The next opening may rely on the manifest, whatever happens to the machine until then. */
+static void close_mark(struct site *s)
+{
+    struct err why;
+    if (!s->manifest || manifest_sync(s->manifest, &why) < 0)
+        return;
+    s->mark.state = MARK_CLEAN;
+    if (mark_write(state_fd(s->state), &s->mark, &why) < 0)
+        log_warn("%s: %s", state_path(s->state), why.text);
+}
 
 static int open_parts(struct site *s, const struct site_options *o, struct err *err)
 {
@@ -16,6 +43,8 @@ static int open_parts(struct site *s, const struct site_options *o, struct err *
     int r = state_open(o->state_dir, root_path(s->root), &owner, LOCK_WAIT_MS, &s->state, err);
     if (r != 0)
         return r;
+    if (open_mark(s, err) < 0)
+        return -1;
     filter_digest(s->filter, &filter);
     return manifest_open(state_manifest_dir(s->state), &filter, &s->manifest, &s->fresh, err);
 }
@@ -50,6 +79,7 @@ void site_unref(struct site *s)
 {
     if (!s || atomic_fetch_sub(&s->refs, 1) != 1)
         return;
+    close_mark(s);
     manifest_close(s->manifest);
     state_close(s->state);
     root_close(s->root);

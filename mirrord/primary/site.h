@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "tree/filter.h"
 #include "tree/manifest.h"
+#include "tree/mark.h"
 #include "tree/root.h"
 #include "tree/state.h"
 
@@ -22,6 +23,7 @@ struct site_options {
     const char *state_dir; /* of this host */
     const struct filter *filter;
     bool owner, special_bits;
+    bool fsync_batch;  /* OPEN_FSYNC */
     bool checksum;     /* distrust validators at both ends */
     bool adopt, force; /* OPEN_ADOPT, OPEN_FORCE */
     bool dry_run;
@@ -53,7 +55,8 @@ struct site {
     struct root *root;
     struct state *state;
     struct manifest *manifest;
-    bool fresh; /* the manifest was new at opening */
+    struct mark mark; /* of this root's state, as it was written last */
+    bool fresh;       /* the manifest was new at opening */
     struct site_hooks hooks;
     atomic_bool scanned; /* the manifest has been equal to the disk once: it may be compared */
     atomic_uint refs;

@@ -145,7 +145,7 @@ static int touch(struct commit *c, struct err *err)
 {
     if (c->r->root_touched)
         touch_add(c, (struct bytes){0});
-    if (touch_all(c, err) < 0)
+    if (touch_all(c, err) < 0 || durable_places(c, err) < 0)
         return -1;
     c->r->root_touched = false;
     return 0;
@@ -155,6 +155,7 @@ static int touch(struct commit *c, struct err *err)
 static int work(struct commit *c, uint64_t deadline, struct err *err)
 {
     switch (c->phase) {
+    case PHASE_STAGED: return durable_staged(c, err);
     case PHASE_JOURNAL: return c->recovering ? read_old(c, err) : journal_some(c, err);
     case PHASE_STEPS: return do_steps(c, err);
     case PHASE_REPLACED: return units_sort(c, deadline);
@@ -198,7 +199,7 @@ struct commit *commit_new(struct replica *r, struct step **steps, size_t n)
         c->moves += steps[i]->kind == STEP_MOVE;
     }
     qsort(c->sorted, n, sizeof *c->sorted, by_path);
-    c->phase = n ? PHASE_JOURNAL : PHASE_DONE;
+    c->phase = n ? PHASE_STAGED : PHASE_DONE;
     return c;
 }
 

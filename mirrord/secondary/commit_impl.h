@@ -8,6 +8,7 @@
 #include "secondary/commit.h"
 
 enum commit_phase {
+    PHASE_STAGED,  /* is on the disk, where the site asks for that */
     PHASE_JOURNAL,
     PHASE_STEPS,    /* all that readers see */
     PHASE_REPLACED, /* of units: what is kept */
@@ -80,6 +81,11 @@ void touch_add(struct commit *c, struct bytes path);
 /* A directory was moved: it, and what was touched in it before, is touched at its new path. */
 void touch_moved(struct commit *c, const struct step *s);
 int touch_all(struct commit *c, struct err *err);
+
+/* durable.c: nothing unless the site asks for it; -1 with err, and the journal must stay as it is.
+ */
+int durable_staged(struct commit *c, struct err *err); /* before the journal */
+int durable_places(struct commit *c, struct err *err); /* after the last step, before the record */
 
 /* record.c */
 struct record_parents { /* the directory that was asked for last; zeroed at first */

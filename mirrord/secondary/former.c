@@ -20,6 +20,8 @@
 #define MANIFEST_DIR "manifest"
 #define FILTER_FILE  "filter"          /* in a manifest's directory: hex of its filter's digest */
 #define FORMER_DIR   "manifest.former" /* of the filter before, until it was inherited from */
+#define COPY_DIR     "manifest.copy"   /* as it was at the last checkpoint */
+#define COPY_NEW     "manifest.new"    /* a copy that does not count yet */
 
 enum { FILTER_HEX = 2 * sizeof(struct digest) };
 
@@ -48,18 +50,19 @@ static int read_filter(struct replica *r, const char *dir, struct digest *out, s
     return len == FILTER_HEX;
 }
 
-static int keep_filter(struct replica *r, const struct digest *filter, struct err *err)
+static int keep_filter(
+    struct replica *r, const char *dir, const struct digest *filter, struct err *err)
 {
     char hex[FILTER_HEX + 1];
     struct digest last;
-    int fd CLEANUP_FD = open_state_dir(r, MANIFEST_DIR);
-    int known = read_filter(r, MANIFEST_DIR, &last, err);
+    int fd CLEANUP_FD = open_state_dir(r, dir);
+    int known = read_filter(r, dir, &last, err);
     if (known < 0)
         return -1;
     if (known && memcmp(&last, filter, sizeof last) == 0)
         return 0;
     if (fd < 0)
-        return err_sys(err, errno, "open %s", state_manifest_dir(r->locked));
+        return err_sys(err, errno, "open %s/%s", state_path(r->locked), dir);
     for (size_t i = 0; i < sizeof filter->b; i++)
         snprintf(hex + 2 * i, 3, "%02x", filter->b[i]);
     return io_publish(fd, FILTER_FILE, hex, FILTER_HEX, err);
@@ -144,7 +147,7 @@ int former_open_manifest(struct replica *r, const struct digest *filter, struct 
     if (change_filter(r, filter, err) < 0)
         return -1;
     if (open_manifest(state_manifest_dir(r->locked), filter, &r->manifest, err) < 0 ||
-        keep_filter(r, filter, err) < 0)
+        keep_filter(r, MANIFEST_DIR, filter, err) < 0)
         return -1;
     open_former(r);
     return 0;
@@ -159,4 +162,55 @@ void former_forget(struct replica *r)
 int former_last_filter(struct replica *r, struct digest *out, struct err *err)
 {
     return former_exists(r) ? 0 : read_filter(r, MANIFEST_DIR, out, err);
+}
+
+static bool exists(struct replica *r, const char *name)
+{
+    struct stat st;
+    return fstatat(state_fd(r->locked), name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+int former_restore(struct replica *r, struct err *err)
+{
+    bool any = exists(r, MANIFEST_DIR "/data.mdb"), copy = exists(r, COPY_DIR "/data.mdb");
+    remove_manifest(r, COPY_NEW);
+    if (!any && !copy)
+        return 0;
+    log_warn("%s: the machine went down without a clean end: the manifest is %s, and what was "
+             "written since is read again",
+        r->path, copy ? "put back as it was at the last checkpoint" : "rebuilt");
+    remove_manifest(r, MANIFEST_DIR);
+    remove_manifest(r, FORMER_DIR);
+    if (copy)
+        return rename_manifest(r, COPY_DIR, MANIFEST_DIR, err);
+    if (mkdirat(state_fd(r->locked), MANIFEST_DIR, 0700) < 0 && errno != EEXIST)
+        return err_sys(err, errno, "create %s", state_manifest_dir(r->locked));
+    return 0;
+}
+
+int former_copy(struct replica *r, struct err *err)
+{
+    struct digest filter;
+    char *dir CLEANUP_FREE = mem_format("%s/" COPY_NEW, state_path(r->locked));
+    remove_manifest(r, COPY_NEW);
+    if (mkdirat(state_fd(r->locked), COPY_NEW, 0700) < 0)
+        return err_sys(err, errno, "create %s", dir);
+    int known = read_filter(r, MANIFEST_DIR, &filter, err);
+    if (known <= 0)
+        return known < 0 ? -1 : err_set(err, ERR_FAILED, "the manifest has no filter");
+    return keep_filter(r, COPY_NEW, &filter, err) < 0 ? -1 : manifest_copy(r->manifest, dir, err);
+}
+
+int former_keep_copy(struct replica *r, struct err *err)
+{
+    int state = state_fd(r->locked);
+    if (!exists(r, COPY_DIR))
+        return rename_manifest(r, COPY_NEW, COPY_DIR, err);
+    if (renameat2(state, COPY_NEW, state, COPY_DIR, RENAME_EXCHANGE) < 0)
+        remove_manifest(r, COPY_DIR);
+    else {
+        remove_manifest(r, COPY_NEW);
+        return 0;
+    }
+    return rename_manifest(r, COPY_NEW, COPY_DIR, err);
 }

@@ -15,18 +15,20 @@
 
 enum { MARKER_VERSION = 1, MARKER_TEXT_MAX = 512 };
 
+struct place {
+    uint64_t inode, birth;
+};
+
 /* "VERSION ID INODE BIRTH STAGE"; BIRTH in nanoseconds, 0 where the filesystem keeps none. */
-static bool parse(const char *text, uint64_t inode, uint64_t birth, struct marker *out)
+static bool parse(const char *text, struct place *at, struct marker *out)
 {
     struct marker m;
     unsigned version;
-    uint64_t ino, born;
-    if (sscanf(text, "%u %32[0-9a-f] %" SCNu64 " %" SCNu64 " %255[^/ \n]", &version, m.id, &ino,
-            &born, m.stage) != 5)
+    if (sscanf(text, "%u %32[0-9a-f] %" SCNu64 " %" SCNu64 " %255[^/ \n]", &version, m.id,
+            &at->inode, &at->birth, m.stage) != 5)
         return false;
-    if (version != MARKER_VERSION || strlen(m.id) != MARKER_ID || ino != inode || born != birth)
-        return false;
-    if (!path_is_reserved(bytes_of(m.stage)))
+    if (version != MARKER_VERSION || strlen(m.id) != MARKER_ID ||
+        !path_is_reserved(bytes_of(m.stage)))
         return false;
     *out = m;
     return true;
@@ -50,10 +52,20 @@ int marker_read(int root_fd, int state_fd, struct marker *out, struct err *err)
     if (identity(root_fd, &inode, &birth, err) < 0)
         return -1;
     char *file CLEANUP_FREE = NULL;
+    struct place at;
+    struct marker m;
     int r = io_slurp(state_fd, MARKER_FILE, MARKER_TEXT_MAX, &file, NULL, err);
     if (r != 0)
         return r < 0 ? -1 : 0;
-    return parse(file, inode, birth, out);
+    if (!parse(file, &at, &m))
+        return err_set(err, ERR_FAILED,
+            "the file " MARKER_FILE
+            " in this root's state directory is damaged: remove it, look at "
+            "what would change with mirrord resync -n, and take the root over with --adopt");
+    if (at.inode != inode || at.birth != birth)
+        return 0; /* of another directory that was at this path */
+    *out = m;
+    return 1;
 }
 
 static void new_id(char id[MARKER_ID + 1])

@@ -15,6 +15,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "secondary/checkpoint.h"
 #include "secondary/former.h"
 #include "secondary/grace.h"
 #include "secondary/parts.h"
@@ -140,7 +141,8 @@ static void read_caps(struct replica *r)
 int opening_manifest(struct replica *r, const struct digest *filter, struct err *err)
 {
     read_caps(r);
-    if (read_marker(r, err) < 0 || former_open_manifest(r, filter, err) < 0)
+    if (read_marker(r, err) < 0 || checkpoint_open(r, err) < 0 ||
+        former_open_manifest(r, filter, err) < 0 || checkpoint_begin(r, err) < 0)
         return -1;
     return (r->flags & OPEN_DRY_RUN) ? 0 : recover_run(r, err);
 }
@@ -164,6 +166,7 @@ static void start_walk(struct replica *r)
         .keep_special = r->flags & OPEN_SPECIAL_BITS,
         .keep_accepted = true,
         .ahead = WALK_AHEAD,
+        .since = checkpoint_since(r),
     };
     struct walk_hooks hooks = {.skipped = walk_skipped, .unreadable = walk_unreadable, .ctx = r};
     r->walk = walk_new(
@@ -219,7 +222,7 @@ static void finish(struct replica *r)
         parts_find(r->stage);
     if (r->stage && r->stage->part_count)
         r->caps |= CAP_PARTS;
-    if (report(r, &why) < 0) {
+    if (checkpoint_walked(r, &why) < 0 || report(r, &why) < 0) {
         replica_fail(r, REASON_INTERNAL, &why);
         return;
     }

@@ -6,6 +6,7 @@
 #include "secondary/parent.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,7 +18,7 @@
 
 #include "base/mem.h"
 
-enum kind { ASK_ID = 1, ASK_NAME = 2, REPORT = 3 };
+enum kind { ASK_ID = 1, ASK_NAME = 2, REPORT = 3, WRITE_MARK = 4 };
 
 struct packet {
     uint32_t kind;
@@ -66,8 +67,30 @@ static void answer_name(struct names *names, struct packet *p)
     memcpy(p->text, name.data ? name.data : "", name.len);
 }
 
+/* "NAME MARK": the mark of the root whose state directory has this name. */
+static void write_mark(const char *state_dir, struct packet *p)
+{
+    struct mark m;
+    struct err err;
+    char *space = strchr(p->text, ' ');
+    p->result = -1;
+    p->sys = EINVAL;
+    if (!space || !mark_parse(space + 1, &m))
+        return;
+    *space = '\0';
+    if (!p->text[0] || p->text[0] == '.' || strchr(p->text, '/'))
+        return;
+    char *path CLEANUP_FREE = mem_format("%s/roots/%s", state_dir, p->text);
+    int dir CLEANUP_FD = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    p->sys = dir < 0 ? errno : 0;
+    if (dir >= 0 && mark_write(dir, &m, &err) == 0)
+        p->result = 1;
+    else if (dir >= 0)
+        p->sys = err.sys;
+}
+
 /* Keeps a report; answers everything else. False when the child is gone or makes no sense. */
-static bool serve_one(int socket, struct names *names, struct packet *report)
+static bool serve_one(int socket, const char *state_dir, struct names *names, struct packet *report)
 {
     struct packet p = {0};
     if (!receive_packet(socket, &p))
@@ -75,13 +98,15 @@ static bool serve_one(int socket, struct names *names, struct packet *report)
     switch (p.kind) {
     case ASK_ID: answer_id(names, &p); break;
     case ASK_NAME: answer_name(names, &p); break;
+    case WRITE_MARK: write_mark(state_dir, &p); break;
     case REPORT: *report = p; return true;
     default: return false;
     }
     return send_packet(socket, &p);
 }
 
-static void serve_all(int socket, int signals, pid_t child, struct packet *report)
+static void serve_all(
+    int socket, const char *state_dir, int signals, pid_t child, struct packet *report)
 {
     struct names *names = names_new(NULL);
     struct pollfd fds[] = {{.fd = socket, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
@@ -91,7 +116,7 @@ static void serve_all(int socket, int signals, pid_t child, struct packet *repor
         struct signalfd_siginfo info;
         if (fds[1].revents && read(signals, &info, sizeof info) > 0)
             kill(child, SIGTERM);
-        if (fds[0].revents && !serve_one(socket, names, report))
+        if (fds[0].revents && !serve_one(socket, state_dir, names, report))
             break;
     }
     names_free(names);
@@ -111,7 +136,7 @@ static int result_of(int status, const struct packet *report, struct err *err)
     return -1;
 }
 
-int parent_serve(int socket, pid_t child, struct err *err)
+int parent_serve(int socket, pid_t child, const char *state_dir, struct err *err)
 {
     sigset_t watched, before;
     sigemptyset(&watched);
@@ -120,7 +145,7 @@ int parent_serve(int socket, pid_t child, struct err *err)
     sigprocmask(SIG_BLOCK, &watched, &before);
     int signals CLEANUP_FD = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
     struct packet report = {0};
-    serve_all(socket, signals, child, &report);
+    serve_all(socket, state_dir, signals, child, &report);
     int status = 0;
     while (waitpid(child, &status, 0) < 0 && errno == EINTR)
         continue;
@@ -155,6 +180,21 @@ static int ask_name(void *ctx, bool group, unsigned id, char name[256])
 struct names_source parent_names(int *socket)
 {
     return (struct names_source){ask_id, ask_name, socket};
+}
+
+static int ask_mark(void *ctx, const char *name, const struct mark *m, struct err *err)
+{
+    struct packet p = {.kind = WRITE_MARK};
+    char line[MARK_TEXT_MAX];
+    mark_format(m, line);
+    if ((size_t)snprintf(p.text, sizeof p.text, "%s %s", name, line) >= sizeof p.text)
+        return err_sys(err, ENAMETOOLONG, "write");
+    return ask(ctx, &p) ? 0 : err_sys(err, p.sys ? p.sys : EPIPE, "write");
+}
+
+struct mark_writer parent_marks(int *socket)
+{
+    return (struct mark_writer){ask_mark, socket};
 }
 
 void parent_report(int socket, int result, const struct err *err)

@@ -20,7 +20,8 @@ static void be_child(const struct receive_options *o, int socket, pid_t parent)
     if (getppid() != parent)
         _exit(1);
     struct names_source names = parent_names(&socket);
-    int result = session_run(o, &names, &err);
+    struct mark_writer marks = parent_marks(&socket);
+    int result = session_run(o, &names, &marks, &err);
     parent_report(socket, result, &err);
     _exit(result < 0 ? 1 : 0);
 }
@@ -45,7 +46,7 @@ int receive_run(const struct receive_options *o, struct err *err)
         be_child(o, theirs, parent);
     }
     close(TAKE_FD(theirs));
-    int result = parent_serve(ours, child, err);
+    int result = parent_serve(ours, child, o->state_dir, err);
     signal(SIGHUP, hangup);
     return result;
 }

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "secondary/checkpoint.h"
 #include "secondary/commit.h"
 #include "secondary/former.h"
 #include "secondary/grace.h"
@@ -49,6 +50,17 @@ static void link_units(struct step **steps, size_t n)
                 steps[i]->unit = steps[u];
 }
 
+static int forget_journal(struct replica *r, struct err *err)
+{
+    struct manifest_txn *t;
+    if (manifest_begin(r->manifest, true, &t, err) < 0)
+        return -1;
+    if (manifest_journal_clear(t, err) == 0)
+        return manifest_commit(t, err);
+    manifest_abort(t);
+    return -1;
+}
+
 int recover_run(struct replica *r, struct err *err)
 {
     struct manifest_txn *t;
@@ -59,12 +71,18 @@ int recover_run(struct replica *r, struct err *err)
         return -1;
     int found = journal_read(t, &steps, &n, &same_boot, err);
     manifest_abort(t);
+    if (found == 1 &&
+        checkpoint_since(r)) { /* of the time of the copy: nobody knows how it went on */
+        free_steps(steps, n);
+        return forget_journal(r, err);
+    }
     if (found == 1) {
         log_warn("%s: an interrupted commit of %zu steps is finished", r->path, n);
         link_containers(steps, n);
         link_units(steps, n);
         int bad = r->stage ? 0 : replica_make_stage(r, err);
         found = bad ? -1 : commit_again(r, steps, n, !same_boot, err);
+        checkpoint_due(r);
     }
     free_steps(steps, n);
     return found < 0 ? -1 : 0;
@@ -88,6 +106,7 @@ static int recover_root(struct replica *r, const char *state_dir, struct err *er
         while (retire_some(r, JOB_BUDGET_MS) || reap_some(r->stage, JOB_BUDGET_MS))
             continue;
     }
+    checkpoint_end(r, true);
     return 0;
 }
 
@@ -97,6 +116,7 @@ int receive_recover(const char *state_dir, const char *root, struct err *err)
     struct tools tools = {.options = &options};
     tools.names = names_new(NULL);
     tools.replicas = set_new();
+    jobs_init(&tools.jobs);
     struct replica *r = mem_alloc(sizeof *r);
     r->tools = &tools;
     r->path = mem_copy_string(root);

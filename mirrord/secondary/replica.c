@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "secondary/batch.h"
+#include "secondary/checkpoint.h"
 #include "secondary/grace.h"
 #include "secondary/opening.h"
 #include "secondary/reap.h"
@@ -73,6 +74,7 @@ int replica_open(struct tools *tools, const struct msg_open *m, struct err *err)
 
 static void release(struct replica *r)
 {
+    checkpoint_end(r, false);
     job_stop(&r->job);
     retire_free(TAKE_PTR(r->retire));
     walk_free(r->walk);

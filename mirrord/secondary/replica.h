@@ -43,7 +43,8 @@ struct replica {
     unsigned swaps;          /* batches that switch units, from COMMIT to ACK */
     unsigned piecemeal_said; /* enum piecemeal, or'ed */
     struct retire *retire;
-    struct job job; /* opening, then removing what is dead */
+    struct checkpoint *checkpoint;
+    struct job job;        /* opening, then removing what is dead */
 };
 
 /* Starts opening. -1 with err only when the session must end. */

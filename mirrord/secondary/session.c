@@ -22,6 +22,7 @@
 #include "base/mem.h"
 #include "secondary/atom.h"
 #include "secondary/batch.h"
+#include "secondary/checkpoint.h"
 #include "secondary/listing.h"
 #include "secondary/reap.h"
 #include "secondary/replica.h"
@@ -172,6 +173,7 @@ static int on_close(struct session *s, struct bytes payload, struct err *err)
     struct replica *r = item->value;
     turn_finish(r);
     batch_drop_all(r);
+    checkpoint_end(r, r->state == REPLICA_OPEN);
     replica_free(r);
     set_remove(s->tools.replicas, item);
     return 0;
@@ -355,6 +357,8 @@ static void close_all(struct session *s)
     batch_forget_all(&s->tools);
     reap_last(s);
     while ((item = set_first(s->tools.replicas)) != NULL) {
+        struct replica *r = item->value;
+        checkpoint_end(r, r->state == REPLICA_OPEN);
         replica_free(item->value);
         set_remove(s->tools.replicas, item);
     }
@@ -406,7 +410,8 @@ static void free_session(struct session *s)
     close(s->signals);
 }
 
-int session_run(const struct receive_options *o, const struct names_source *names, struct err *err)
+int session_run(const struct receive_options *o, const struct names_source *names,
+    const struct mark_writer *marks, struct err *err)
 {
     struct session s = {.phase = BEFORE_HELLO, .heard = io_now_ms()};
     s.signals = take_signals(err);
@@ -421,6 +426,7 @@ int session_run(const struct receive_options *o, const struct names_source *name
     s.tools.out.signals = s.signals;
     jobs_init(&s.tools.jobs);
     s.tools.names = names_new(names);
+    s.tools.marks = marks;
     s.tools.zip = zip_new(ZIP_LEVEL);
     s.tools.chunk = mem_alloc(MSG_CHUNK_MAX);
     s.tools.replicas = set_new();

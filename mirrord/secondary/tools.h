@@ -6,6 +6,7 @@
 #include "secondary/job.h"
 #include "secondary/outbox.h"
 #include "secondary/receive.h"
+#include "tree/mark.h"
 #include "tree/names.h"
 #include "tree/zip.h"
 
@@ -16,6 +17,7 @@ struct tools {
     struct outbox out;
     struct jobs jobs;
     struct names *names;
+    const struct mark_writer *marks; /* NULL: written directly */
     struct zip *zip;
     uint8_t *chunk;        /* MSG_CHUNK_MAX bytes, for whoever works right now */
     struct digest peer;    /* the primary's host id */

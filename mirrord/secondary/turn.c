@@ -5,6 +5,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "secondary/checkpoint.h"
 #include "secondary/commit.h"
 #include "secondary/place.h"
 #include "secondary/swap.h"
@@ -85,8 +86,10 @@ static void end(struct batch *b, int result, uint16_t reason, const struct err *
     struct tools *tools = b->replica->tools;
     if (result < 0)
         replica_fail(b->replica, reason, why);
-    else
+    else {
+        checkpoint_due(b->replica);
         acknowledge(b);
+    }
     commit_free(TAKE_PTR(b->commit));
     batch_forget(b, tools);
 }

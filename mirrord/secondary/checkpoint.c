@@ -1,0 +1,236 @@
+/* Marks, checkpoints and the copy of the manifest; see checkpoint.h. The waiting for the disk is a
+ * thread's, so that the session goes on; the marks are written by the session. */
+#include "secondary/checkpoint.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "secondary/former.h"
+
+enum {
+    EVERY_MS = 30000,
+    PATIENCE = 50, /* a copy that takes long is made less often: its time is 2 % of all */
+    POLL_MS = 20,
+    LAST_MS = 2000, /* at the end */
+};
+
+/* What a thread waits for. It outlives the replica when the disk is too slow at the end. */
+struct flush {
+    struct replica *r; /* while the manifest is copied: until `copied` */
+    bool copy;
+    int root;       /* a descriptor of its own */
+    int64_t saved;  /* what the mark will say */
+    uint64_t began; /* io_now_ms */
+    pthread_t thread;
+    atomic_bool copied;
+    atomic_int state; /* enum flush_state */
+    int failed;
+    struct err why;
+};
+
+enum flush_state { FLUSH_RUNNING, FLUSH_DONE, FLUSH_ABANDONED };
+
+struct checkpoint {
+    struct replica *r;
+    struct mark mark;
+    struct job job;
+    bool durable;
+    bool dirty;          /* commits since the last checkpoint began */
+    struct flush *flush; /* while it runs */
+    uint64_t rest;       /* milliseconds to wait after the last one */
+};
+
+static int write_mark(struct checkpoint *c, struct err *err)
+{
+    const struct mark_writer *w = c->r->tools->marks;
+    const char *path = state_path(c->r->locked);
+    int bad = w ? w->write(w->ctx, strrchr(path, '/') + 1, &c->mark, err)
+                : mark_write(state_fd(c->r->locked), &c->mark, err);
+    return bad ? err_prefix(err, "the mark of %s", path) : 0;
+}
+
+int checkpoint_open(struct replica *r, struct err *err)
+{
+    struct checkpoint *c = mem_alloc(sizeof *c);
+    c->r = r;
+    c->rest = EVERY_MS;
+    c->durable = r->flags & OPEN_FSYNC;
+    r->checkpoint = c;
+    int verdict = mark_begin(state_fd(r->locked), c->durable, &c->mark, err);
+    if (verdict < 0 || (verdict == MARK_LOST && former_restore(r, err) < 0))
+        return -1;
+    if (c->durable && !c->mark.settled && syncfs(root_fd(r->root)) < 0)
+        return err_sys(err, errno, "sync %s", r->path);
+    return write_mark(c, err);
+}
+
+int checkpoint_begin(struct replica *r, struct err *err)
+{
+    return r->checkpoint->durable ? manifest_set_durable(r->manifest, err) : 0;
+}
+
+int64_t checkpoint_since(const struct replica *r)
+{
+    return r->checkpoint ? r->checkpoint->mark.since : 0;
+}
+
+int checkpoint_walked(struct replica *r, struct err *err)
+{
+    struct checkpoint *c = r->checkpoint;
+    if (!c || !c->mark.since)
+        return 0;
+    c->mark.since = 0;
+    return write_mark(c, err);
+}
+
+static void flush_free(struct flush *f)
+{
+    close(f->root);
+    free(f);
+}
+
+/* Everything that was committed when it began, in the tree and (a copy) in the manifest. */
+static void *flush_run(void *arg)
+{
+    struct flush *f = arg;
+    f->failed = f->copy ? former_copy(f->r, &f->why) : 0;
+    atomic_store(&f->copied, true);
+    if (!f->failed && syncfs(f->root) < 0)
+        f->failed = err_sys(&f->why, errno, "sync the filesystem");
+    if (atomic_exchange(&f->state, FLUSH_DONE) == FLUSH_ABANDONED)
+        flush_free(f);
+    return NULL;
+}
+
+static struct flush *flush_start(struct replica *r, bool copy)
+{
+    struct flush *f = mem_alloc(sizeof *f);
+    f->r = r;
+    f->copy = copy;
+    f->saved = mark_now();
+    f->began = io_now_ms();
+    f->root = fcntl(root_fd(r->root), F_DUPFD_CLOEXEC, 0);
+    int failed = f->root < 0 ? errno : pthread_create(&f->thread, NULL, flush_run, f);
+    if (!failed)
+        return f;
+    log_warn("%s: no checkpoint: %s", r->path, strerror(failed));
+    flush_free(f);
+    return NULL;
+}
+
+static bool flush_is_done(const struct flush *f)
+{
+    return atomic_load(&f->state) == FLUSH_DONE;
+}
+
+/* Leaves it alone; only the copy has to be waited for. */
+static void flush_abandon(struct flush *f)
+{
+    while (!atomic_load(&f->copied))
+        usleep(1000);
+    pthread_detach(f->thread);
+    if (atomic_exchange(&f->state, FLUSH_ABANDONED) == FLUSH_DONE)
+        flush_free(f);
+}
+
+static void start(struct checkpoint *c, bool copy)
+{
+    c->flush = flush_start(c->r, copy);
+    c->dirty = c->dirty && !c->flush;
+}
+
+/* The flush is done: what it was for. */
+static void finish(struct checkpoint *c)
+{
+    struct flush *f = TAKE_PTR(c->flush);
+    struct err why = f->why;
+    uint64_t took = io_now_ms() - f->began;
+    pthread_join(f->thread, NULL);
+    c->rest = took * PATIENCE > EVERY_MS ? took * PATIENCE : EVERY_MS;
+    int bad = f->failed;
+    if (!bad)
+        c->mark.saved = f->saved;
+    if (!bad && f->copy)
+        bad = former_keep_copy(c->r, &why);
+    if (!bad)
+        bad = write_mark(c, &why);
+    if (bad)
+        log_warn("%s: no checkpoint: %s", c->r->path, why.text);
+    c->dirty = c->dirty || bad;
+    flush_free(f);
+}
+
+static struct checkpoint *of_job(struct job *job)
+{
+    return (struct checkpoint *)((char *)job - offsetof(struct checkpoint, job));
+}
+
+static void step(struct job *job, unsigned budget_ms)
+{
+    struct checkpoint *c = of_job(job);
+    (void)budget_ms;
+    if (!c->flush)
+        start(c, true);
+    else if (flush_is_done(c->flush))
+        finish(c);
+    job->not_before = io_now_ms() + (c->flush ? POLL_MS : c->rest);
+    if (!c->flush && !c->dirty)
+        job_stop(job);
+}
+
+void checkpoint_due(struct replica *r)
+{
+    struct checkpoint *c = r->checkpoint;
+    if (!c || c->durable)
+        return;
+    c->dirty = true;
+    if (job_running(&c->job))
+        return;
+    job_start(&r->tools->jobs, &c->job, step);
+    c->job.not_before = io_now_ms() + c->rest;
+}
+
+static void await(struct checkpoint *c, uint64_t deadline)
+{
+    while (c->flush && !flush_is_done(c->flush) && io_now_ms() < deadline)
+        usleep(1000);
+    if (c->flush && flush_is_done(c->flush))
+        finish(c);
+}
+
+/* The mark is clean when all that was committed is on the disk in time. */
+static void end_clean(struct checkpoint *c)
+{
+    struct err why;
+    uint64_t deadline = io_now_ms() + LAST_MS;
+    await(c, deadline);
+    if (c->dirty && !c->flush)
+        start(c, false);
+    await(c, deadline);
+    if (c->dirty || c->flush || manifest_sync(c->r->manifest, &why) < 0)
+        return;
+    c->mark.state = MARK_CLEAN;
+    if (write_mark(c, &why) < 0)
+        log_warn("%s: %s", c->r->path, why.text);
+}
+
+void checkpoint_end(struct replica *r, bool clean)
+{
+    struct checkpoint *c = TAKE_PTR(r->checkpoint);
+    if (!c)
+        return;
+    job_stop(&c->job);
+    if (clean && r->manifest && !c->mark.since)
+        end_clean(c);
+    if (c->flush)
+        flush_abandon(c->flush);
+    free(c);
+}

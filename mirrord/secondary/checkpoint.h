@@ -1,0 +1,31 @@
+/*
+ * What of a replica survives a power loss: its mark, a checkpoint every 30 seconds while there are
+ * commits (the root's filesystem is synced, and a copy of the manifest is put beside it), and what
+ * is done at the next opening when neither a clean mark nor this boot speaks for the manifest.
+ */
+#ifndef SECONDARY_CHECKPOINT_H
+#define SECONDARY_CHECKPOINT_H
+
+#include "secondary/replica.h"
+
+/* Before the manifest is opened: judges the mark and writes one that says that it is in use. After
+ * a power loss the manifest is deleted unopened and the last checkpoint's copy takes its place. */
+int checkpoint_open(struct replica *r, struct err *err);
+
+/* Once the manifest is open: makes it durable where the site asked for it. */
+int checkpoint_begin(struct replica *r, struct err *err);
+
+/* The ctime from which on the opening's walk has to read files; 0: it has not. */
+int64_t checkpoint_since(const struct replica *r);
+
+/* The opening's walk has read them. */
+int checkpoint_walked(struct replica *r, struct err *err);
+
+/* Something was committed. */
+void checkpoint_due(struct replica *r);
+
+/* Ends it. `clean`: nothing went wrong; then what is not on the disk yet is synced, for at most two
+ * seconds, and the mark says that all ended well. The manifest must still be open. */
+void checkpoint_end(struct replica *r, bool clean);
+
+#endif
