@@ -40,6 +40,15 @@ static int sync_all(struct commit *c, struct err *err)
     return syncfs(root_fd(c->r->root)) < 0 ? err_sys(err, errno, "sync the filesystem") : 0;
 }
 
+/* A unit is more than its steps: it is synced with its filesystem. */
+static bool has_unit(const struct commit *c)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (c->steps[i]->kind > STEP_MOVE)
+            return true;
+    return false;
+}
+
 int durable_staged(struct commit *c, struct err *err)
 {
     size_t staged = 0;
@@ -47,7 +56,7 @@ int durable_staged(struct commit *c, struct err *err)
         return 0;
     for (size_t i = 0; i < c->n; i++)
         staged += c->steps[i]->staged.len > 0;
-    if (staged > SINGLY_MAX)
+    if (staged > SINGLY_MAX || has_unit(c))
         return sync_all(c, err);
     for (size_t i = 0; i < c->n; i++) {
         struct step *s = c->steps[i];
@@ -72,7 +81,7 @@ int durable_places(struct commit *c, struct err *err)
 {
     if (!is_wanted(c))
         return 0;
-    if (c->n + set_count(c->touched) > SINGLY_MAX)
+    if (c->n + set_count(c->touched) > SINGLY_MAX || has_unit(c))
         return sync_all(c, err);
     for (size_t i = 0; i < c->n; i++)
         if (sync_step(c, c->steps[i]) < 0)

@@ -102,7 +102,8 @@ static void test_everything(void **state)
         "site example.com {\n"
         "  root = \"/srv/www/./example.com/\" hosts = {web1, web2} primary = web1\n"
         "  at web2 { root = /data/example }\n"
-        "  exclude = {\"tmp/\", a} exclude += {b} include = {keep} special-bits = yes\n"
+        "  exclude = {\"tmp/\", a} exclude += {b} include = {keep} special-bits = yes fsync = "
+        "batch\n"
         "  max-delete-count = 5 max-size = 10K\n"
         "}\n",
         "web2");
@@ -132,6 +133,7 @@ static void test_everything(void **state)
     assert_int_equal(s->line, 11);
     assert_false(s->owner);
     assert_true(s->special_bits);
+    assert_true(s->fsync_batch);
     assert_int_equal(s->max_delete_percent, 30);
     assert_int_equal(s->max_delete_count, 5);
     assert_int_equal(s->max_size, 10240);
@@ -177,6 +179,7 @@ static void test_defaults_of_everything(void **state)
     assert_int_equal(h->keepalive, 15);
     assert_true(s->owner);
     assert_false(s->special_bits);
+    assert_false(s->fsync_batch);
     assert_int_equal(s->max_delete_percent, 20);
     assert_int_equal(s->max_delete_count, 200);
     assert_int_equal(s->max_size, 0);
