@@ -126,8 +126,11 @@ int replica_make_stage(struct replica *r, struct err *err)
 {
     stage_close(r->stage);
     r->stage = NULL;
-    if (stage_make(r->root, r->marker.stage, &r->stage, err) < 0 ||
-        marker_write(root_fd(r->root), state_fd(r->locked), &r->marker, err) < 0)
+    if (!r->marker.stage[0])
+        stage_invent(r->marker.stage);
+    /* In this order, so that a stage that a killed process has just made is found again. */
+    if (marker_write(root_fd(r->root), state_fd(r->locked), &r->marker, err) < 0 ||
+        stage_make(r->root, r->marker.stage, &r->stage, err) < 0)
         return err_prefix(err, "prepare %s", root_path(r->root));
     if (!r->stage->exchange)
         log_warn("%s: this filesystem cannot exchange directories: type changes take two steps",

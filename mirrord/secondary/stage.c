@@ -119,13 +119,15 @@ static int make_at(const struct root *root, const char *path, struct stage **out
     return -1;
 }
 
-int stage_make(const struct root *root, char *name, struct stage **out, struct err *err)
+void stage_invent(char *name)
 {
-    if (!name[0]) {
-        char hex[17];
-        random_hex(hex);
-        snprintf(name, PATH_NAME_MAX + 1, PATH_RESERVED "%s", hex);
-    }
+    char hex[17];
+    random_hex(hex);
+    snprintf(name, PATH_NAME_MAX + 1, PATH_RESERVED "%s", hex);
+}
+
+int stage_make(const struct root *root, const char *name, struct stage **out, struct err *err)
+{
     char *beside CLEANUP_FREE = place_beside(root, name);
     char *inside CLEANUP_FREE = place_inside(root, name);
     if (beside && make_at(root, beside, out, err) == 0)
@@ -165,7 +167,9 @@ int stage_probe(struct stage *s, const struct root *root, struct err *err)
     if (fstat(rfd, &st) < 0)
         return err_sys(err, errno, "stat the root");
     bool loosened = (st.st_mode & 0300) != 0300 && fchmod(rfd, (st.st_mode & 07777) | 0300) == 0;
-    char *there CLEANUP_FREE = mem_format(PROBE "%s", s->session);
+    /* Named after the stage, so that one which a killed process left is found again. */
+    const char *own = strrchr(root_path(s->root), '/') + 1;
+    char *there CLEANUP_FREE = mem_format(PROBE "%s", own + strlen(PATH_RESERVED));
     probe_clean(s, rfd, there);
     int failed = probe_steps(s, rfd, there) < 0 ? errno : 0;
     probe_clean(s, rfd, there);

@@ -42,9 +42,11 @@ struct stage {
 /* The existing stage of this name, beside or inside the root. 1, 0 there is none, -1. */
 int stage_find(const struct root *root, const char *name, struct stage **out, struct err *err);
 
-/* Makes one; `name` (PATH_NAME_MAX + 1 bytes) is tried first when it is not empty, and holds the
- * stage's name afterwards. */
-int stage_make(const struct root *root, char *name, struct stage **out, struct err *err);
+/* A new name, of PATH_NAME_MAX + 1 bytes. */
+void stage_invent(char *name);
+
+/* Makes one of this name, or takes what is there. */
+int stage_make(const struct root *root, const char *name, struct stage **out, struct err *err);
 void stage_close(struct stage *s); /* NULL is fine; leaves it on disk */
 
 /* Makes sure that the stage can be used with this root: link, rename and, if it works, exchange. */
