@@ -224,6 +224,19 @@ static bool has_other_links(struct commit *c, const struct step *s, const struct
            st->st_nlink > 1 + grace_links(c->r->stage, s->path, st->st_ino);
 }
 
+/* Is the live file what the manifest says, with the content of the entry? After a crash it may have
+ * the time already that this step sets. */
+static bool has_old_content(
+    const struct commit *c, const struct step *s, const struct validators *live)
+{
+    const struct validators *old = &s->old.validators;
+    bool old_time = live->mtime == old->mtime && live->mtime_nsec == old->mtime_nsec;
+    bool new_time = live->mtime == s->entry.mtime && live->mtime_nsec == s->entry.mtime_nsec;
+    return s->old.known && s->old.has_digest && live->inode == old->inode &&
+           live->size == old->size && (old_time || (c->recovering && new_time)) &&
+           s->entry.has_digest && digest_equal(&s->old.digest, &s->entry.digest);
+}
+
 /* The content is there; only metadata changes, on the live inode. */
 static void change_meta(struct commit *c, struct step *s)
 {
@@ -233,11 +246,7 @@ static void change_meta(struct commit *c, struct step *s)
     struct validators v = {0};
     if (fd >= 0)
         v = validators_of(&st);
-    bool same = fd >= 0 && s->old.known && s->old.has_digest &&
-                v.inode == s->old.validators.inode && v.size == s->old.validators.size &&
-                v.mtime == s->old.validators.mtime &&
-                v.mtime_nsec == s->old.validators.mtime_nsec && s->entry.has_digest &&
-                digest_equal(&s->old.digest, &s->entry.digest);
+    bool same = fd >= 0 && has_old_content(c, s, &v);
     bool verified = fd >= 0 && s->verified && validators_equal(&v, &s->seen);
     if ((!same && !verified) || has_other_links(c, s, &st)) {
         step_fail_text(
