@@ -97,6 +97,8 @@ static bool sums_equal(
     const struct push_site *ps, const struct msg_sums *a, const struct msg_sums *b)
 {
     bool proven = a->unproven == 0 && b->unproven == 0;
+    if (ps->site->lost && !proven)
+        return false;
     return a->entries == b->entries && digest_equal(&a->meta, &b->meta) &&
            (!owner_matters(ps) || digest_equal(&a->owner, &b->owner)) &&
            (!proven || digest_equal(&a->content, &b->content));
@@ -170,7 +172,10 @@ static enum owed_kind difference_of(
         return meta ? OWED_ANY : OWED_META;
     bool known = ours->has_digest && theirs->has_digest;
     bool same_time = ours->mtime == theirs->mtime && ours->mtime_nsec == theirs->mtime_nsec;
-    if (!entry_content_equal(ours, theirs) || (!known && !same_time))
+    /* After a power loss at this end the far one may have lost content under an unchanged time;
+     * what it has is known there, and what it should have is known only by reading. */
+    bool doubtful = ps->site->lost && !ours->has_digest && theirs->has_digest;
+    if (!entry_content_equal(ours, theirs) || (!known && (!same_time || doubtful)))
         return OWED_UPDATE;
     return meta ? OWED_ANY : OWED_META;
 }

@@ -15,7 +15,8 @@ static int open_mark(struct site *s, struct err *err)
     int verdict = mark_begin(state_fd(s->state), false, &s->mark, err);
     if (verdict < 0)
         return err_prefix(err, "%s", state_path(s->state));
-    if (verdict == MARK_LOST && s->mark.since)
+    s->lost = verdict == MARK_LOST && s->mark.since;
+    if (s->lost)
         log_warn("%s: the machine went down without a clean end: the manifest is rebuilt",
             root_path(s->root));
     s->mark.since = 0; /* what the tree holds is the truth, whatever was lost of it */

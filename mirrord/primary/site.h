@@ -56,7 +56,8 @@ struct site {
     struct state *state;
     struct manifest *manifest;
     struct mark mark; /* of this root's state, as it was written last */
-    bool fresh;       /* the manifest was new at opening */
+    bool lost;  /* the manifest was lost with the power: what is not known here is not equal */
+    bool fresh; /* the manifest was new at opening */
     struct site_hooks hooks;
     atomic_bool scanned; /* the manifest has been equal to the disk once: it may be compared */
     atomic_uint refs;
