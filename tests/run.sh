@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds mirrord with gcc and with clang and its sanitizers, warnings being errors, and runs every test
-# with both. Installs what is missing, works in a temporary directory, and ends with one line:
+# with both; then the program alone with fault points, and the crash tests with that. Installs what is missing, works in a temporary directory, and ends with one line:
 # how many tests passed and failed. Usage: sh tests/run.sh
 set -eu
 exec </dev/null
@@ -17,23 +17,25 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 130' HUP INT TERM
 broken=
 
-# NAME COMPILER [MESON OPTIONS…]: builds in $work/NAME and runs the tests. What does not build
-# counts as one failure.
+# NAME COMPILER TARGET SUITE [MESON OPTIONS…]: builds in $work/NAME and runs the tests of a suite; "" is
+# all of either. What does not build counts as one failure.
 suite() {
-    name=$1 compiler=$2
-    shift 2
+    name=$1 compiler=$2 target=$3 tests=$4
+    shift 4
     echo "== $name"
+    # shellcheck disable=SC2086 # a target, or none
     if ! CC=$compiler meson setup "$work/$name" "$top" -Dwerror=true "$@" >"$work/$name.log" 2>&1 ||
-        ! meson compile -C "$work/$name" >>"$work/$name.log" 2>&1; then
+        ! meson compile -C "$work/$name" $target >>"$work/$name.log" 2>&1; then
         tail -n 60 "$work/$name.log"
         broken="$broken $name"
         return
     fi
-    meson test -C "$work/$name" --no-rebuild --print-errorlogs || true
+    meson test -C "$work/$name" --no-rebuild --print-errorlogs ${tests:+--suite "$tests"} || true
 }
 
-suite gcc gcc
-suite clang-sanitizers clang -Db_sanitize=address,undefined -Db_lundef=false
+suite gcc gcc "" ""
+suite clang-sanitizers clang "" "" -Db_sanitize=address,undefined -Db_lundef=false
+suite faults gcc mirrord faults -Dfaults=true
 
 # shellcheck disable=SC2086 # a list
 python3 -B "$top/tests/summary.py" "$work" $broken

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -48,12 +49,15 @@ int io_publish(int dirfd, const char *name, const void *p, size_t n, struct err 
     int fd = openat(dirfd, fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return err_sys(err, errno, "create %s", fresh);
-    int failed = io_write_full(fd, p, n) < 0 || fsync(fd) < 0 ? errno : 0;
+    int failed =
+        FAULT_CALL("write", io_write_full(fd, p, n)) < 0 || FAULT_CALL("fsync", fsync(fd)) < 0
+            ? errno
+            : 0;
     if (close(fd) < 0 && !failed)
         failed = errno;
-    if (!failed && renameat(dirfd, fresh, dirfd, name) < 0)
+    if (!failed && FAULT_CALL("renameat", renameat(dirfd, fresh, dirfd, name)) < 0)
         failed = errno;
-    if (!failed && fsync(dirfd) < 0)
+    if (!failed && FAULT_CALL("fsync", fsync(dirfd)) < 0)
         failed = errno;
     if (!failed)
         return 0;

@@ -2,6 +2,7 @@
  * when, each handed to the part it concerns. */
 #include <string.h>
 
+#include "base/fault.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -172,6 +173,7 @@ static int on_ack(struct push *p, struct bytes payload, struct err *err)
     struct msg_ack m;
     if (!msg_get_ack(payload, &m))
         return 1;
+    FAULT("acknowledged");
     if (acks_take(p, &m, err) < 0)
         return -1;
     if (m.last) {

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/fault.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -78,6 +79,7 @@ static int transmit(struct push *p, struct err *err)
             break;
         if (n < 0)
             return -1;
+        FAULT("sent");
         p->out_at += (size_t)n;
         p->spoke_ms = io_now_ms();
         p->tokens -= (double)n;

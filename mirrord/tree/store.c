@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -378,7 +379,9 @@ int store_commit(struct store_txn *t, struct err *err)
 {
     struct store *s = t->store;
     close_cursors(t);
+    FAULT("commit-begins");
     int rc = mdb_txn_commit(t->txn);
+    FAULT("committed");
     release(s, t->write);
     free(t);
     return rc == 0 ? 0 : fail(s, rc, "commit", err);

@@ -1,0 +1,280 @@
+"""Crashes at every step. A build with -Dfaults=true has a fault point before and after each call
+that changes state, at both ends (see mirrord/base/fault.h). A resync that turns one tree into
+another is run once to see which points it passes; then again and again, each time with one of the
+processes killed at one of them, or with one call failing. At that moment every file must be whole,
+old or new; after another resync the trees must be equal and nothing may be left over.
+
+CRASH_POINTS=all goes through every point, CRASH_POINTS=N through N of them in each case; SEED
+chooses which, and the order."""
+
+import collections
+import os
+import random
+import shutil
+
+from harness import MIRRORD, case, check, main, read_text, write_text
+from trees import differences, put, set_mtime, snapshot
+
+POINTS = os.environ.get("CRASH_POINTS")
+SEED = int(os.environ.get("SEED", 20240229))
+STAMP = 1_600_000_000_000_000_000
+ERRORS = ("EIO", "ENOSPC", "EACCES")
+
+
+# The two trees -----------------------------------------------------------------------------------
+
+def blob(seed, size):
+    return random.Random(seed).randbytes(size)
+
+
+def trees():
+    """{path: content, or a link's target in a tuple, or None for an empty directory}, twice."""
+    a, b = {}, {}
+    for i in range(6):
+        a[f"same/{i}"] = b[f"same/{i}"] = blob(i, 2000)
+        a[f"changed/{i}"], b[f"changed/{i}"] = b"old %d" % i, b"new, and longer: %d" % i
+        a[f"gone/deep/{i}"] = b"goes %d" % i
+        b[f"whole/new/{i}"] = b"comes %d" % i
+        a[f"moved/{i}"] = b[f"there/{i}"] = blob(100 + i, 6000)
+    large = blob(7, 700_000)
+    a["delta"], b["delta"] = large, large[:200_000] + b"inserted" + large[200_000:]
+    a["large-goes"], b["large-comes"] = blob(8, 400_000), blob(9, 400_000)
+    a["file-moved"] = b["changed/file-moved"] = blob(10, 9000)
+    a["becomes-file/in"], b["becomes-file"] = b"in a directory", b"a file"
+    a["becomes-dir"], b["becomes-dir/in"] = b"a file", b"in a directory"
+    a["becomes-link"], b["becomes-link"] = b"a file", ("same/0",)
+    a["link-becomes-file"], b["link-becomes-file"] = ("same/1",), b"a file"
+    a["link"], b["link"] = ("old target",), ("new target",)
+    a["empty-goes"], b["empty-comes"] = None, None
+    a["mode"] = b["mode"] = b"only the mode changes"
+    return a, b
+
+
+def fill(root, tree, late):
+    """Makes root hold exactly this tree. Times depend on the path, and on the tree where `late`."""
+    shutil.rmtree(root, ignore_errors=True)
+    os.makedirs(root)
+    for path, content in tree.items():
+        at = os.path.join(root, path)
+        if content is None:
+            os.makedirs(at)
+        elif isinstance(content, tuple):
+            os.makedirs(os.path.dirname(at), exist_ok=True)
+            os.symlink(content[0], at)
+        else:
+            put(at, content)
+    os.chmod(os.path.join(root, "mode"), 0o600 if late else 0o644)
+    for top, dirs, files in os.walk(root, topdown=False):
+        for name in dirs + files:
+            at = os.path.join(top, name)
+            same = name == "same" or "/same/" in at or name in ("moved", "there") or name.isdigit()
+            set_mtime(at, STAMP + len(name) * 1_000_000 + (0 if same else late * 10**10))
+    set_mtime(root, STAMP + late)
+
+
+# One environment ---------------------------------------------------------------------------------
+
+class Sweep:
+    """A site on web1 whose secondary is a child process. It is turned back and forth between the
+    two trees, so that one environment serves for many points."""
+
+    def __init__(self, env):
+        self.env, self.src, self.dest = env, env.path("src"), env.path("far/dest")
+        self.list = {"near": env.path("near.list"), "far": env.path("far.list")}
+        self.trees, self.late = trees(), 0
+        os.mkdir(env.path("far"))
+        hosts = "".join(f'host {h} {{ transport = child remote-command = "{env.path("remote-" + h)}" }}\n'
+                        for h in ("web1", "web2"))
+        self.config = write_text(env.path("mirrord.conf"), f"""state-dir = "{env.state}"
+            {hosts} site "s" {{ root = "{self.src}" primary = web1 hosts = {{web1, web2}}
+            max-delete = "100%" at web2 {{ root = "{self.dest}" }} }}\n""")
+        self.counts = collections.Counter()
+
+    def turn(self):
+        """The primary's tree becomes the other one."""
+        self.before = snapshot(self.src) if os.path.isdir(self.src) else {}
+        self.late = 1 - self.late
+        fill(self.src, self.trees[self.late], self.late)
+        self.after = snapshot(self.src)
+
+    def run(self, end=None, fault=None, listed=False, boot=None, code=None):
+        """A resync; `fault` happens at this end."""
+        near, far = {}, "unset MIRRORD_FAULT MIRRORD_FAULT_LIST MIRRORD_BOOT_ID\n"
+        if fault and end == "near":
+            near["MIRRORD_FAULT"] = fault
+        elif fault:
+            far += f"export MIRRORD_FAULT='{fault}'\n"
+        if listed:
+            near["MIRRORD_FAULT_LIST"] = self.list["near"]
+            far += f"export MIRRORD_FAULT_LIST='{self.list['far']}'\n"
+        if boot:
+            near["MIRRORD_BOOT_ID"] = boot
+            far += f"export MIRRORD_BOOT_ID='{boot}'\n"
+        far += f"exec '{MIRRORD}' \"$@\" --state-dir '{self.env.path('state-web2')}'"
+        self.env.far_end("web2", far)
+        return self.env.mirrord("resync", "-c", self.config, "--as", "web1", "s", code=code,
+                                environ=near, timeout=60)
+
+    def points(self):
+        """What a turn passes: [(end, name, how often)]."""
+        self.turn()
+        self.run(listed=True, code=0)
+        self.is_level()
+        out = []
+        for end, path in self.list.items():
+            passed = collections.Counter(read_text(path).split("\n"))
+            passed.pop("", None)
+            check(passed, f"no fault points at the {end} end: is this a build with -Dfaults=true?")
+            out += [(end, name, n) for name, n in sorted(passed.items())]
+            os.unlink(path)
+        return out
+
+    def torn(self):
+        """Files that are neither as they were nor as they are to be."""
+        out = []
+        now = snapshot(self.dest) if os.path.isdir(self.dest) else {}
+        for path, is_now in now.items():
+            if is_now["type"] != "file" or path.startswith(b".mirrord-"):
+                continue
+            versions = [t[path] for t in (self.before, self.after) if path in t]
+            if not any(v["type"] == "file" and v["content"] == is_now["content"] for v in versions):
+                out.append(f"{path!r}: {is_now}")
+        return out
+
+    def is_level(self):
+        found = differences(snapshot(self.src), snapshot(self.dest))
+        check(not found, "not level:", *found)
+
+    def left_over(self):
+        """In the stage: what was staged or is dead, and what was set aside although it was ours."""
+        out = []
+        for name in os.listdir(self.env.path("far")):
+            stage = self.env.path("far", name)
+            if name == "dest":
+                continue
+            out += [n for n in os.listdir(stage) if n[0] in "nd"]
+            aside = os.path.join(stage, "trash/foreign")
+            if os.path.isdir(aside):
+                out += [read_text(os.path.join(aside, n, "path")) for n in os.listdir(aside)]
+        return out
+
+    def crash(self, end, name, fault):
+        self.turn()
+        was = self.run(end, fault)
+        torn = self.torn()
+        check(not torn, f"{end} {fault}: torn:", *torn)
+        again = self.run(code=None)
+        found = differences(self.after, snapshot(self.dest))
+        check(again.code == 0 and not found, f"{end} {fault} (exit {was.code}): then exit "
+              f"{again.code}\n{was.err}\n{again.err}", *found)
+        left = self.left_over()
+        check(not left, f"{end} {fault}: left over: {left}\n{was.err}\n{again.err}")
+        self.counts["killed" if "=" not in fault else "failed"] += 1
+
+
+def choose(points, usual):
+    """All, as many as asked for, or as many as usual, in an order of the seed's."""
+    points = list(points)
+    random.Random(SEED).shuffle(points)
+    return points if POINTS == "all" else points[:int(POINTS or usual)]
+
+
+def sweep(env, faults, usual):
+    s = Sweep(env)
+    fill(s.src, s.trees[0], 0)
+    s.run(code=0)
+    s.is_level()
+    points = s.points()
+    every = [f for p in points for f in faults(*p)]
+    for end, name, fault in choose(every, usual):
+        s.crash(end, name, fault)
+    names = len({(end, name) for end, name, _ in points})
+    print(f"# seed {SEED}: {names} points, {len(every)} faults, of these "
+          f"{s.counts['killed']} kills and {s.counts['failed']} failures were made")
+
+
+def kills(end, name, often):
+    """At the first passing, at the last, and at some in between."""
+    return [(end, name, f"{name}:{n}") for n in sorted({often, *range(1, often, often // 4 + 1)})]
+
+
+def failures(end, name, often):
+    if not name.endswith("<"):
+        return []
+    rng = random.Random(name)
+    return [(end, name, f"{name}:{rng.randint(1, often)}={rng.choice(ERRORS)}")]
+
+
+@case(sshd=False)
+def test_killed_at_every_point(env):
+    sweep(env, kills, 80)
+
+
+@case(sshd=False)
+def test_calls_fail_at_every_point(env):
+    sweep(env, failures, 25)
+
+
+@case(sshd=False)
+def test_first_contact_is_killed(env):
+    """Nothing is there yet: root, marker, stage and manifest are made."""
+    s = Sweep(env)
+    fill(s.src, {"d/f": b"content", "mode": b"m"}, 0)
+
+    def fresh():
+        for path in (env.path("far"), env.path("state-web2"), env.path("state")):
+            shutil.rmtree(path)
+            os.mkdir(path, 0o700)
+
+    s.run(listed=True, code=0)
+    s.is_level()
+    points = [(end, f"{name}:{n}") for end, path in s.list.items()
+              for name, often in collections.Counter(read_text(path).split()).items()
+              for n in sorted({1, often})]
+    chosen = choose(points, 30)
+    for end, fault in chosen:
+        fresh()
+        was = s.run(end, fault)
+        again = s.run()
+        found = differences(snapshot(s.src), snapshot(s.dest))
+        check(again.code == 0 and not found, f"{end} {fault}: {was}\n{again}", *found)
+    print(f"# seed {SEED}: {len(points)} kills at first contact, {len(chosen)} made")
+
+
+def lose_power(state):
+    """The last clean mark was not written, and the database is garbage."""
+    for root in os.listdir(os.path.join(state, "roots")):
+        mark = os.path.join(state, "roots", root, "mark")
+        version, was, rest = read_text(mark).split(" ", 2)
+        check(was == "3", f"the mark is not clean: {read_text(mark)}")
+        write_text(mark, f"{version} 1 {rest}")
+        with open(os.path.join(state, "roots", root, "manifest", "data.mdb"), "r+b") as f:
+            f.write(random.Random(SEED).randbytes(50_000))
+
+
+@case(sshd=False)
+def test_power_is_lost_at_both_ends(env):
+    """The machines come back with another boot: what was written last is damaged under its old
+    size and time, and so are the databases."""
+    s = Sweep(env)
+    fill(s.src, s.trees[0], 0)
+    s.run(code=0, boot="first")
+    s.is_level()
+    same = s.run(code=0, boot="second")  # a clean end
+    check("power" not in same.err and "clean end" not in same.err, same)
+    for path in ("changed/0", "delta", "same/3"):
+        at = os.path.join(s.dest, path)
+        st = os.stat(at)
+        with open(at, "r+b") as f:
+            f.write(b"\0\0\0\0")
+        os.utime(at, ns=(st.st_atime_ns, st.st_mtime_ns))
+    for state in ("state", "state-web2"):
+        lose_power(env.path(state))
+    s.run(code=0, boot="third").says("without a clean end: the manifest is rebuilt")
+    s.is_level()
+    again = s.run(code=0, boot="third")
+    check("clean end" not in again.err, again)
+
+
+if __name__ == "__main__":
+    main()
