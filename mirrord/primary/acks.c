@@ -12,6 +12,7 @@
 enum {
     SOON_MS = 50, /* something else has to be there first */
     SOON_TRIES = 5,
+    TOLD_MAX = 20, /* paths that a full disk has in the log, until something can be stored again */
 };
 
 /* Directories are not counted, but for what is deleted with them. */
@@ -70,19 +71,24 @@ static void committed(struct push *p, struct push_batch *b, struct atom *a)
         if (a->record.entry.type == ENTRY_DIR)
             compare_start(p, b->ps, path, NULL);
         queue_owe(p->o->queue, b->ps->owed, path, OWE_KNOWN, OWED_META, (struct bytes){0}, 0, 0);
+        queue_backdate(p->o->queue, b->ps->owed, path);
         /* What stands at the old name by now may have been sent before and moved along. */
         struct bytes from = bytes_of(a->owed->source);
-        if (send_is_recorded(b->ps, from))
+        if (send_is_recorded(b->ps, from)) {
             queue_owe(
                 p->o->queue, b->ps->owed, from, OWE_SUBTREE, OWED_ANY, (struct bytes){0}, 0, 0);
+            queue_backdate(p->o->queue, b->ps->owed, from);
+        }
     }
     bool failed_before = a->owed->error != NULL;
     if (a->expander)
         expander_answer(p, a->expander, true, NULL);
     else
         queue_done(p->o->queue, a->owed);
-    if (failed_before) /* what was in its way may have been in the way of others */
-        queue_hurry(p->o->queue, b->ps->owed);
+    if (!failed_before)
+        return;
+    b->ps->told = 0;
+    queue_hurry(p->o->queue, b->ps->owed); /* what was in its way may be out of others' way */
 }
 
 /* A repair that needs no pause, as long as it has not been tried too often. */
@@ -105,6 +111,18 @@ static bool retry_soon(struct push *p, struct push_batch *b, struct atom *a)
     return false;
 }
 
+static void tell(struct push *p, struct push_site *ps, struct bytes path, const struct err *why)
+{
+    if (ps->told < TOLD_MAX)
+        log_warn(
+            "%s: %s: %s: %s", p->o->name, ps->site->name, QUOTED(path.data, path.len), why->text);
+    else if (ps->told == TOLD_MAX)
+        log_warn("%s: %s: more cannot be stored; `mirrord status` says how much", p->o->name,
+            ps->site->name);
+    if (ps->told <= TOLD_MAX)
+        ps->told++;
+}
+
 static void refused(struct push *p, struct push_batch *b, struct atom *a)
 {
     struct bytes path = queue_path(a->owed);
@@ -113,8 +131,7 @@ static void refused(struct push *p, struct push_batch *b, struct atom *a)
     struct err why;
     err_set(&why, ERR_PARTIAL, "%s", QUOTED(a->text, strlen(a->text)));
     if (!a->owed->error)
-        log_warn(
-            "%s: %s: %s: %s", p->o->name, b->ps->site->name, QUOTED(path.data, path.len), why.text);
+        tell(p, b->ps, path, &why);
     push_site_error(b->ps, &why, path);
     if (p->o->once)
         p->o->hooks.failed(p->o->hooks.ctx, b->ps, path, why.text);

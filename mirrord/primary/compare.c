@@ -442,6 +442,7 @@ static void owe(struct push *p, struct compare *c, const struct difference *d)
     else
         queue_owe(p->o->queue, ps->owed, d->path, flags, d->kind, bytes_of(d->source),
             d->subtree ? 0 : d->bytes, d->files);
+    queue_backdate(p->o->queue, ps->owed, d->path);
 }
 
 static void finish(struct push *p, struct compare *c)
@@ -633,9 +634,11 @@ int compare_listing(struct push *p, const struct msg_listing *m, struct err *err
         return -1;
     if (!m->last)
         return 0;
-    if (m->missing && r->path[0])
+    if (m->missing && r->path[0]) {
         queue_owe(p->o->queue, c->ps->owed, bytes_of(r->path), OWE_BULK | OWE_SUBTREE, OWED_CREATE,
             (struct bytes){0}, 0, 0);
+        queue_backdate(p->o->queue, c->ps->owed, bytes_of(r->path));
+    }
     c->asked--;
     request_free(c, r);
     return 0;

@@ -157,7 +157,7 @@ static struct owed *claim_next(struct push *p, struct expander *e, struct err *e
             return NULL;
         }
         struct owed *o =
-            queue_claim(p->o->queue, e->ps->owed, (struct bytes){e->path, len}, OWED_BULK);
+            queue_claim(p->o->queue, e->ps->owed, (struct bytes){e->path, len}, OWED_BULK, e->top);
         if (o)
             return o;
     }

@@ -49,6 +49,7 @@ struct push_site {
     uint64_t retry_ms;     /* PUSH_FAILED: when to open again */
     unsigned failures;
     uint64_t free_bytes; /* of its disk, as last reported */
+    unsigned told;       /* paths that could not be stored and were logged */
     bool no_room;        /* something did not fit there, when this was free: */
     uint64_t free_then;
     pthread_mutex_t lock; /* of these three, which others read */

@@ -193,6 +193,24 @@ void queue_owe(struct queue *q, struct queue_site *qs, struct bytes path, unsign
     q->wake(q->ctx);
 }
 
+/* It counts as owed since `seq` at the latest, whether it flies or will again. */
+static void age(struct owed *o, uint64_t seq)
+{
+    if (o->again && o->again_seq > seq)
+        o->again_seq = seq;
+    if (!o->again && o->seq > seq)
+        o->seq = seq;
+}
+
+void queue_backdate(struct queue *q, struct queue_site *qs, struct bytes path)
+{
+    pthread_mutex_lock(&q->lock);
+    struct set_item *item = set_find(qs->items, path.data, path.len);
+    if (item)
+        age(item->value, 0);
+    pthread_mutex_unlock(&q->lock);
+}
+
 /* A move that will not be made: what is at both of its ends is owed instead. */
 static void give_up_move(struct queue *q, struct owed *o)
 {
@@ -318,8 +336,8 @@ bool queue_ready(struct queue *q, struct queue_site *qs, enum owed_class class)
     return ready;
 }
 
-struct owed *queue_claim(
-    struct queue *q, struct queue_site *qs, struct bytes path, enum owed_class class)
+struct owed *queue_claim(struct queue *q, struct queue_site *qs, struct bytes path,
+    enum owed_class class, const struct owed *top)
 {
     struct owed *o = NULL;
     pthread_mutex_lock(&q->lock);
@@ -331,6 +349,7 @@ struct owed *queue_claim(
         wait_in_line(o);
         fly(o);
     }
+    age(item->value, top->seq);
     pthread_mutex_unlock(&q->lock);
     return o;
 }

@@ -63,6 +63,10 @@ void queue_remove_site(struct queue *q, struct queue_site *qs); /* drops what wa
 void queue_owe(struct queue *q, struct queue_site *qs, struct bytes path, unsigned flags,
     enum owed_kind kind, struct bytes source, uint64_t bytes, uint64_t files);
 
+/* What was just owed is not news: it was found by looking, and happened before. Every flush waits
+ * for it, also one that began earlier. */
+void queue_backdate(struct queue *q, struct queue_site *qs, struct bytes path);
+
 /* A rename: what is owed at or beneath `from` becomes owed beneath `to`, behind the move. */
 void queue_move(struct queue *q, struct queue_site *qs, struct bytes from, struct bytes to);
 
@@ -73,10 +77,11 @@ struct owed *queue_take(struct queue *q, struct queue_site *qs, enum owed_class 
 /* Is there anything to take? */
 bool queue_ready(struct queue *q, struct queue_site *qs, enum owed_class class);
 
-/* Makes a flying thing out of a path found while a subtree is sent; NULL when the path is owed by
- * itself already, waiting or flying. */
-struct owed *queue_claim(
-    struct queue *q, struct queue_site *qs, struct bytes path, enum owed_class class);
+/* Makes a flying thing out of a path found while the subtree of `top` is sent; NULL when the path
+ * is owed by itself already, waiting or flying. Either way a flush that waits for `top` waits for
+ * it. */
+struct owed *queue_claim(struct queue *q, struct queue_site *qs, struct bytes path,
+    enum owed_class class, const struct owed *top);
 
 struct bytes queue_path(const struct owed *o);
 

@@ -215,13 +215,45 @@ static void test_a_move_of_what_waits_to_be_moved_in(void **state)
 static void test_claim(void **state)
 {
     struct fixture *f = *state;
+    owe(f, "top", OWE_SUBTREE);
+    struct owed *top = take(f, OWED_LIVE);
     owe(f, "a", 0);
-    assert_null(queue_claim(f->q, f->site, bytes_of("a"), OWED_BULK));
-    struct owed *b = queue_claim(f->q, f->site, bytes_of("b"), OWED_BULK);
+    assert_null(queue_claim(f->q, f->site, bytes_of("a"), OWED_BULK, top));
+    struct owed *b = queue_claim(f->q, f->site, bytes_of("b"), OWED_BULK, top);
     assert_path(b, "b");
-    assert_null(queue_claim(f->q, f->site, bytes_of("b"), OWED_BULK));
+    assert_null(queue_claim(f->q, f->site, bytes_of("b"), OWED_BULK, top));
     queue_done(f->q, b);
+    queue_done(f->q, top);
     assert_int_equal(queue_size(f->q, f->site), 1);
+}
+
+/* What is found on the way, or by comparing, happened before: flushes wait for it. */
+static void test_what_is_found_is_not_news(void **state)
+{
+    struct fixture *f = *state;
+    owe(f, "top", OWE_SUBTREE);
+    uint64_t mark = queue_mark(f->q);
+    struct owed *top = take(f, OWED_LIVE);
+    owe(f, "top/a", 0);
+    assert_null(queue_claim(f->q, f->site, bytes_of("top/a"), OWED_BULK, top));
+    struct owed *b = queue_claim(f->q, f->site, bytes_of("top/b"), OWED_BULK, top);
+    queue_done(f->q, top);
+    struct owed *a = take(f, OWED_LIVE);
+    assert_path(a, "top/a");
+    queue_done(f->q, a);
+    assert_true(queue_owes(f->q, f->site, mark, NULL, 0));
+    owe(f, "top/b", 0);
+    queue_backdate(f->q, f->site, bytes_of("top/b")); /* while it flies: it will again */
+    queue_done(f->q, b);
+    assert_true(queue_owes(f->q, f->site, mark, NULL, 0));
+    b = take(f, OWED_BULK);
+    assert_path(b, "top/b");
+    queue_done(f->q, b);
+    owe(f, "later", 0);
+    assert_false(queue_owes(f->q, f->site, mark, NULL, 0));
+    queue_backdate(f->q, f->site, bytes_of("later"));
+    queue_backdate(f->q, f->site, bytes_of("not there"));
+    assert_true(queue_owes(f->q, f->site, mark, NULL, 0));
 }
 
 static void test_a_lost_connection_owes_what_flew(void **state)
@@ -305,6 +337,7 @@ int main(void)
         T(test_a_chain_that_leads_back_is_no_move),
         T(test_a_move_of_what_waits_to_be_moved_in),
         T(test_claim),
+        T(test_what_is_found_is_not_news),
         T(test_a_lost_connection_owes_what_flew),
         T(test_marks),
         T(test_a_success_hurries_what_failed),
