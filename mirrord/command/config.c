@@ -16,6 +16,7 @@
 
 #define WORDPRESS_MAX_SIZE (UINT64_C(2) << 30) /* larger files are backups */
 #define NOT_SAID           UINT64_MAX
+#define RESCAN_MAX         (7 * 24 * 3600)
 
 /* Split here once, so that everybody who starts it may rely on there being a command. */
 static int check_command(const struct config_block *b, const struct config_host *h, struct err *err)
@@ -171,6 +172,10 @@ static int read_globals(struct config *c, const struct config_block *file, struc
         if (config_take_path(file, globals[i].key, globals[i].to, err))
             return -1;
     }
+    if (c->rescan && config_value(file, "rescan"))
+        return config_fail_at(file, "rescan", err, "is set in another file already");
+    if (config_take_number(file, "rescan", 1, RESCAN_MAX, &c->rescan, err))
+        return -1;
     if (c->control && strlen(c->control) >= sizeof((struct sockaddr_un *)0)->sun_path)
         return config_fail_at(file, "control", err, "is longer than a socket's path can be");
     return 0;

@@ -63,6 +63,7 @@ struct config {
     char *state_dir;
     char *control; /* path of the control socket */
     char *identity, *known_hosts;
+    unsigned rescan; /* seconds between looks through whole trees; 0: not said */
     struct config_host *hosts;
     size_t host_count;
     struct config_site *sites; /* `sites` globs already expanded for the host `self` */

@@ -143,6 +143,7 @@ static void plan_sites(struct plan *p, const struct config *c)
 static int make_plan(const struct run *r, const struct config *c, struct plan *p, struct err *err)
 {
     *p = (struct plan){.daemon = {.self = c->self}};
+    p->daemon.rescan_ms = (uint64_t)c->rescan * 1000;
     p->daemon.state_dir = r->state_dir_now ? r->state_dir_now : c->state_dir;
     p->daemon.control = r->control_now ? r->control_now : c->control;
     if (!c->self)

@@ -160,16 +160,16 @@ static void print_target(
         fprintf(out, "      type: mirrord check   (here and on %s)\n", host);
 }
 
-static void print_busy(FILE *out, const struct json *site)
+static void print_paths(FILE *out, const struct json *site, const char *key, const char *what)
 {
-    const struct json *busy = json_get(site, "busy");
+    const struct json *paths = json_get(site, key);
     const char *name = json_get_text(site, "name", "?");
-    for (size_t i = 0; i < json_count(busy) && i < 5; i++) {
-        const char *path = json_text_at(busy, i);
-        fprintf(out, "  %s: still being written: %s\n", name, PLAIN(path ? path : "?"));
+    for (size_t i = 0; i < json_count(paths) && i < 5; i++) {
+        const char *path = json_text_at(paths, i);
+        fprintf(out, "  %s: %s: %s\n", name, what, PLAIN(path ? path : "?"));
     }
-    if (json_count(busy) > 5)
-        fprintf(out, "  %s: and %zu more\n", name, json_count(busy) - 5);
+    if (json_count(paths) > 5)
+        fprintf(out, "  %s: and %zu more\n", name, json_count(paths) - 5);
 }
 
 /* What is wrong on this side. */
@@ -185,7 +185,7 @@ static void print_site(FILE *out, const struct json *site)
         fprintf(
             out, "      type: mirrord resync --force %s   (if the root is meant to be so)\n", name);
     if (number(site, "unreadable") > 0)
-        fprintf(out, "      %.0f entries cannot be read and are not mirrored\n",
+        fprintf(out, "      %.0f entries cannot be read: nothing beneath them is sent or deleted\n",
             number(site, "unreadable"));
 }
 
@@ -206,7 +206,8 @@ static void print_site_and_targets(FILE *out, const struct json *site, bool all)
     if (all || !well)
         print_site(out, site);
     print_unwatched(out, site);
-    print_busy(out, site);
+    print_paths(out, site, "busy", "still being written");
+    print_paths(out, site, "unreadable_paths", "cannot be read");
     for (size_t i = 0; i < json_count(targets); i++)
         if (all || !target_is_level(json_at(targets, i)))
             print_target(out, site, json_at(targets, i), well);

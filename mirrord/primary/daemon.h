@@ -27,6 +27,7 @@ struct daemon_plan {
     const char *state_dir;
     const char *control; /* path of the socket */
     const char *self;
+    uint64_t rescan_ms; /* scan_options.rescan_ms; counts from daemon_new on */
     const struct peer_options *peers;
     size_t peer_count;
     const struct daemon_site *sites;

@@ -189,9 +189,12 @@ static enum examine_outcome open_above(struct look *l)
 {
     struct stat st;
     l->fd = root_open_dir(l->s->site->root, path_parent(look_path(l)));
-    if (l->fd < 0)
-        return not_there(errno) ? examine_doubtful(l)
-                                : examine_unknown(l, errno, "open the directory above");
+    int failed = l->fd < 0 ? errno : 0;
+    if (failed == EACCES)
+        unreadable_note(l->s, path_parent(look_path(l)));
+    if (failed)
+        return not_there(failed) ? examine_doubtful(l)
+                                 : examine_unknown(l, failed, "open the directory above");
     if (fstat(l->fd, &st) < 0)
         return examine_unknown(l, errno, "stat of the directory above");
     return st.st_ino == l->above_inode ? EXAMINE_DONE : examine_doubtful(l);

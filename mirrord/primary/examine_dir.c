@@ -12,11 +12,20 @@
 
 enum { UNREADABLE_MS = 60000 };
 
+/* Other attributes may be a reason why it can be read no longer, or again. */
+static bool is_readable(struct look *l)
+{
+    int fd CLEANUP_FD = root_open_dir(l->s->site->root, look_path(l));
+    return fd >= 0 && !unreadable_has(l->s, look_path(l));
+}
+
 /* The known directory, maybe with other attributes. */
 static enum examine_outcome refresh(struct look *l)
 {
     bool readable =
         l->record.entry.mode == l->entry.mode && bytes_equal(l->record.entry.acl, l->entry.acl);
+    if (!examine_same(l) && readable)
+        readable = is_readable(l);
     bool owed = (l->h->flags & HINT_OWE) || !entry_meta_equal(&l->entry, &l->record.entry) ||
                 !entry_owner_equal(&l->entry, &l->record.entry);
     uint64_t number = l->record.dir;

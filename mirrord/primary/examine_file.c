@@ -183,13 +183,15 @@ static enum examine_outcome put_changed(struct look *l, bool same, bool open)
 {
     unsigned known = l->known && l->record.entry.type == ENTRY_FILE ? OWE_KNOWN : 0;
     bool content = l->h->flags & HINT_CONTENT;
-    if (same && !content) { /* owed again only: what is known stays */
+    if (same && !content && !open) { /* owed again only: what is known stays */
         examine_owe(l, known);
         return EXAMINE_DONE;
     }
     if (examine_put(l, racy_flag(l)) < 0)
         return examine_failed(l);
     examine_owe(l, known | (open ? OWE_OPEN : 0));
+    if (open) /* next time if it changed again */
+        l->h->flags &= ~(unsigned)HINT_OWE;
     return open ? EXAMINE_LATER : EXAMINE_DONE;
 }
 
@@ -250,7 +252,7 @@ enum examine_outcome examine_file(struct look *l)
         return put_ready(l, false);
     if (!still_the_one(l, fd))
         return examine_later(l, 1);
-    enum readiness ready = readiness(l, fd, !same);
+    enum readiness ready = readiness(l, fd, !same || (l->h->flags & HINT_OWE));
     if (ready == NOT_YET)
         return EXAMINE_LATER;
     if (!still_the_one(l, fd) || examine_read(l) != 0)

@@ -100,6 +100,7 @@ static void on_enter(void *ctx, uint64_t dir, struct bytes path, int fd)
     struct scan_site *s = j->site;
     struct err err;
     uint64_t before = 0;
+    unreadable_forget(s, path);
     if (!s->watch) {
         s->status.unwatched++;
         return;
@@ -177,9 +178,9 @@ static void on_unreadable(void *ctx, struct bytes path, const struct err *why)
 {
     const struct rescan_job *j = ctx;
     struct scan_site *s = j->site;
-    if (j == s->whole && s->status.unreadable++ >= UNREADABLE_TOLD)
-        return;
-    log_warn("%s: %s cannot be read: %s", s->site->name, QUOTED(path.data, path.len), why->text);
+    if (unreadable_note(s, path) && set_count(s->unreadable) <= UNREADABLE_TOLD)
+        log_warn(
+            "%s: %s cannot be read: %s", s->site->name, QUOTED(path.data, path.len), why->text);
 }
 
 static void on_skipped(void *ctx, struct bytes path, const char *why)
@@ -206,7 +207,7 @@ static void start_walk(struct scan_site *s, struct rescan_job *j)
     j->began = time(NULL);
     if (j == s->whole) {
         s->status.unwatched = 0;
-        s->status.unreadable = 0;
+        s->whole_number++;
     }
     j->walk = walk_new(s->site->root, s->site->manifest, s->site->filter, s->scan->names,
         bytes_of(j->top), &o, &hooks);
@@ -315,7 +316,7 @@ static void finish_whole(struct scan_site *s)
     s->rescan_due_ms = io_now_ms() + jittered(s->status.unwatched ? o->unwatched_ms : o->rescan_ms);
     s->status.state = SCAN_OK;
     s->status.error[0] = '\0';
-    s->publish_due_ms = 0;
+    unreadable_settle(s);
     bool first = !atomic_exchange(&s->site->scanned, true);
     tell_many(s, j);
     s->whole = NULL;

@@ -179,6 +179,7 @@ static void publish(struct scan_site *s)
     }
     s->status.watches = s->watch ? watch_count(s->watch) : 0;
     collect_busy(s, now);
+    unreadable_collect(s);
     pthread_mutex_lock(&s->scan->lock);
     s->published = s->status;
     pthread_mutex_unlock(&s->scan->lock);
@@ -340,6 +341,7 @@ static void add_site(struct scan *c, struct site *site)
     s->batch = batch_new();
     s->looks = set_new();
     s->lost = set_new();
+    s->unreadable = set_new();
     s->publish_due_ms = UINT64_MAX;
     s->rescan_due_ms = UINT64_MAX;
     TAILQ_INIT(&s->jobs);
@@ -366,6 +368,7 @@ static void remove_site(struct scan_site *s)
     links_free(s);
     set_free(s->looks);
     set_free(s->lost);
+    set_free(s->unreadable);
     batch_free(s->batch);
     outbox_free(&s->outbox);
     buf_free(&s->events);
@@ -567,7 +570,8 @@ int scan_new(
     if (!c->options.rescan_ms)
         c->options.rescan_ms = RESCAN_MS;
     if (!c->options.unwatched_ms)
-        c->options.unwatched_ms = UNWATCHED_MS;
+        c->options.unwatched_ms =
+            c->options.rescan_ms < UNWATCHED_MS ? c->options.rescan_ms : UNWATCHED_MS;
     c->names = names_new(NULL);
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->removed, NULL);

@@ -24,7 +24,8 @@ struct scan_sink {
 
 struct scan_options {
     uint64_t rescan_ms;    /* between periodic rescans, jittered; 0: an hour */
-    uint64_t unwatched_ms; /* the same for what cannot be watched; 0: a minute */
+    uint64_t unwatched_ms; /* the same for what cannot be watched; 0: a minute, or rescan_ms if that
+                              is less */
 };
 
 int scan_new(
@@ -47,6 +48,8 @@ struct scan_status {
     uint64_t watches, unwatched, unreadable;
     size_t busy_count;                       /* files that never hold still, at least this many */
     char busy[SCAN_BUSY_MAX][SCAN_PATH_MAX]; /* escaped */
+    size_t unreadable_count;                 /* of those that are named here */
+    char unreadable_paths[SCAN_BUSY_MAX][SCAN_PATH_MAX];
 };
 
 /* False: not a site of this scanner. */

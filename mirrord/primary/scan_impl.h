@@ -80,6 +80,8 @@ struct scan_site {
     struct scan_answers answers;
     struct links *links; /* NULL: none were needed yet */
     struct set *lost;    /* paths of directories deleted lately, oldest first */
+    struct set *unreadable; /* paths; value: the number of the whole walk that met them last */
+    unsigned whole_number;  /* of the whole walk that runs or ran last */
     struct set *looks;   /* how often peers found a path busy lately */
     LIST_HEAD(, scan_flush) flushes;
     struct scan_status status; /* the scanner's own; published under the scan's lock */
@@ -145,6 +147,14 @@ bool rescan_whole(struct scan_site *s);           /* a step of the whole; true: 
 bool rescan_is_wanted(const struct scan_site *s); /* of anything but by the clock */
 void rescan_drop(struct scan_site *s);            /* forgets all walks */
 void rescan_sweep(struct scan_site *s);           /* drops watches of directories that have left */
+
+/* unreadable.c: paths that cannot be read. */
+bool unreadable_note(struct scan_site *s, struct bytes path); /* true: it is news */
+void unreadable_forget(struct scan_site *s, struct bytes path);
+bool unreadable_has(const struct scan_site *s, struct bytes path);
+void unreadable_settle(
+    struct scan_site *s); /* a whole walk is through: what it did not meet goes */
+void unreadable_collect(struct scan_site *s); /* names them in the status */
 
 /* answers.c: what peers and the prover report. Posted from their threads. */
 void answers_run(struct scan_site *s);

@@ -8,7 +8,7 @@
  *     "sites_level": how many, "sites": of how many}],
  *  "sites": [{"name", "root", "state": "ok"|"scanning"|"failed"|"held", "error", "error_time",
  *     "entries", "bytes", "watches", "unwatched", "unreadable",
- *     "busy": [paths of files that do not hold still],
+ *     "busy": [paths of files that do not hold still], "unreadable_paths": [some of them],
  *     "secondaries": [{"name", "state": "waiting"|"comparing"|"pushing"|"level"|"held"|"failed",
  *        "owed_paths", "owed_bytes", "behind_ms", "failing", "error", "error_path",
  *        "error_time"}]}]}
@@ -76,6 +76,7 @@ static struct json *site_json(struct daemon *d, const struct roster_site *s)
 {
     struct scan_status *scan CLEANUP_FREE = mem_alloc(sizeof *scan);
     struct json *j = json_object(), *busy = json_array(), *targets = json_array();
+    struct json *unreadable = json_array();
     bool failed = !s->site && s->error[0];
     scan->state = failed ? SCAN_FAILED : SCAN_SCANNING;
     if (s->site)
@@ -93,6 +94,9 @@ static struct json *site_json(struct daemon *d, const struct roster_site *s)
     for (size_t i = 0; i < scan->busy_count; i++)
         json_append_text(busy, scan->busy[i]);
     json_set_json(j, "busy", busy);
+    for (size_t i = 0; i < scan->unreadable_count; i++)
+        json_append_text(unreadable, scan->unreadable_paths[i]);
+    json_set_json(j, "unreadable_paths", unreadable);
     for (size_t i = 0; i < s->target_count; i++)
         json_append_json(targets, target_json(s, &s->targets[i]));
     json_set_json(j, "secondaries", targets);

@@ -64,7 +64,7 @@ def scratch_dir():
     for base in ("/dev/shm", os.environ.get("TMPDIR"), "/tmp"):
         if base and os.access(base, os.W_OK):
             st = os.statvfs(base)
-            if st.f_bavail * st.f_frsize > 2 << 30:
+            if st.f_bavail * st.f_frsize > 2 << 30 and (not st.f_files or st.f_favail > 200_000):
                 return tempfile.mkdtemp(prefix="mirrord-e2e-", dir=base)
     raise Skip("no place with 2 GiB for files")
 
@@ -391,8 +391,9 @@ class Env:
                        f'user = "{USER}" remote-command = "{self.far_end(h)}" {extra_host} }}')
         return write_text(self.path(name), "\n".join(out) + "\n" + text)
 
-    def daemon(self, config, name="web1", ready=True, environ=None):
-        d = Daemon(self, config, name, environ or {})
+    def daemon(self, config, name="web1", ready=True, environ=None, wrap=()):
+        """`wrap` is what runs it: a command that ends in an exec of its arguments."""
+        d = Daemon(self, config, name, environ or {}, wrap)
         self.daemons.append(d)
         if ready:
             d.wait_ready()
@@ -443,11 +444,11 @@ class Env:
 class Daemon:
     """`mirrord run`, in the background."""
 
-    def __init__(self, env, config, name, environ):
+    def __init__(self, env, config, name, environ, wrap=()):
         self.env, self.config, self.name = env, config, name
         self.log = env.path(f"daemon{len(env.daemons)}.log")
         with open(self.log, "ab") as log:
-            self.process = env.spawn([MIRRORD, "run", "-v", "-c", config, "--as", name],
+            self.process = env.spawn([*wrap, MIRRORD, "run", "-v", "-c", config, "--as", name],
                                      stdout=log, stderr=log, environ=environ)
 
     def text(self):

@@ -93,6 +93,7 @@ static void test_everything(void **state)
         "state-dir = \"/var/lib/m//\"\n"
         "control = /run/m/control\n"
         "identity = '/etc/m/id'  // another\n"
+        "rescan = 600\n"
         "known-hosts = \"/etc/m/known\"\n"
         "host web1 { address = \"10.0.0.1\" }\n"
         "host web2 { address = \"::1\" user = root port = 2222 identity = \"/id2\"\n"
@@ -109,6 +110,7 @@ static void test_everything(void **state)
         "web2");
     assert_string_equal(c->state_dir, "/var/lib/m");
     assert_string_equal(c->control, "/run/m/control");
+    assert_int_equal(c->rescan, 600);
     assert_string_equal(c->identity, "/etc/m/id");
     assert_string_equal(c->known_hosts, "/etc/m/known");
     assert_string_equal(c->self, "web2");
@@ -123,14 +125,14 @@ static void test_everything(void **state)
     assert_int_equal(h->compress, COMPRESS_ZSTD);
     assert_int_equal(h->bwlimit, 1536 * 1024);
     assert_int_equal(h->keepalive, 3);
-    assert_int_equal(h->line, 7);
+    assert_int_equal(h->line, 8);
     const struct config_site *s = config_site(c, "example.com");
     assert_string_equal(s->root, "/srv/www/example.com");
     assert_string_equal(config_root_at(s, "web1"), "/srv/www/example.com");
     assert_string_equal(config_root_at(s, "web2"), "/data/example");
     assert_true(config_site_has_host(s, "web1"));
     assert_false(config_site_has_host(s, "web3"));
-    assert_int_equal(s->line, 11);
+    assert_int_equal(s->line, 12);
     assert_false(s->owner);
     assert_true(s->special_bits);
     assert_true(s->fsync_batch);
