@@ -94,11 +94,13 @@ static void end(struct batch *b, int result, uint16_t reason, const struct err *
     batch_forget(b, tools);
 }
 
-/* True when the batch is not finished with yet. */
+/* True when the batch is not finished with yet. What comes behind a COMMIT finds it done, but for
+ * units. */
 static bool go_on(struct batch *b, unsigned budget_ms)
 {
     struct err why;
-    int more = commit_step(b->commit, io_now_us() + (uint64_t)budget_ms * 1000, &why);
+    uint64_t deadline = b->whole ? io_now_us() + (uint64_t)budget_ms * 1000 : UINT64_MAX;
+    int more = commit_step(b->commit, deadline, &why);
     if (more < 1)
         end(b, more, REASON_INTERNAL, &why);
     return more == 1;
