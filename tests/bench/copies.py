@@ -15,6 +15,7 @@ class Level(Scenario):
     files, quick_files, per_directory, size_max = 100_000, 2000, 100, 16384
 
     def setup(self):
+        self.lab.need_inodes(3 * self.size(self.files, self.quick_files))
         self.paths = Grove(self.src).small_files(self.size(self.files, self.quick_files), self.per_directory,
                                              self.size_max)
         self.make_tools()

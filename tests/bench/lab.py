@@ -12,18 +12,24 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 
+import harness  # noqa: E402 (the path comes first)
 from harness import MIRRORD, USER, Env, Sshd, children, processes, wait_for  # noqa: E402
-from proxy import Proxy  # noqa: E402
+from relay import Relay  # noqa: E402
 
 TICK = os.sysconf("SC_CLK_TCK")
 SAMPLE_SECONDS = 0.005
 GCM = "Ciphers aes128-gcm@openssh.com"
 PR_SET_CHILD_SUBREAPER = 36
+
+
+class Skip(Exception):
+    """The machine lacks what the scenario needs."""
 
 
 class Failed(Exception):
@@ -113,9 +119,23 @@ class Watch(threading.Thread):
         self.join()
 
 
+def mount_tmpfs():
+    """A tmpfs of its own, where that is allowed: a million files three times over would leave nobody else
+    an inode of the machine's. None where it is not."""
+    path = tempfile.mkdtemp(prefix="mirrord-bench-", dir="/dev/shm")
+    how = ["mount", "-t", "tmpfs", "-o", "size=90%,nr_inodes=0,mode=700", "mirrord-bench", path]
+    if subprocess.run(how, stderr=subprocess.DEVNULL, check=False).returncode == 0:
+        return path
+    os.rmdir(path)
+    return None
+
+
 class Lab:
     def __init__(self, quick=False):
         self.quick = quick
+        self.mount = mount_tmpfs()
+        if self.mount:
+            harness.scratch_dir = lambda: tempfile.mkdtemp(prefix="lab-", dir=self.mount)
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # a far end may outlive its connection
         self.env = Env(sshd=False)
         bare = f"SetEnv HOME={self.env.path('home')}"  # what a login shell reads there is not measured
@@ -127,6 +147,14 @@ class Lab:
         for p in self.proxies:
             p.close()
         self.env.close()
+        if self.mount:
+            subprocess.run(["umount", "-l", self.mount], check=True)
+            os.rmdir(self.mount)
+
+    def need_inodes(self, count):
+        st = os.statvfs(self.env.dir)
+        if st.f_files and st.f_favail < count * 2:
+            raise Skip(f"needs {count} inodes on a tmpfs of its own")
 
     def path(self, *names):
         return self.env.path(*names)
@@ -140,7 +168,7 @@ class Lab:
 
     def proxy(self, server, **how):
         """A proxy whose port is known to all tools as this server's."""
-        p = Proxy((server.address, server.port), **how)
+        p = Relay((server.address, server.port), **how)
         with open(server.host_key + ".pub") as f:
             kind, key = f.read().split()[:2]
         with open(self.env.known_hosts, "a") as f:

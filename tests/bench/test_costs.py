@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from grove import Grove  # noqa: E402 (the paths come first)
 from harness import MIRRORD, SANITIZED, Skip, case, check, main, read_text  # noqa: E402
-from proxy import Proxy  # noqa: E402
+from relay import Relay  # noqa: E402
 from trees import check_same  # noqa: E402
 
 FILES = 1000
@@ -25,7 +25,7 @@ class Costs:
     def __init__(self, env, per_directory=100):
         self.env, self.src, self.dest = env, env.path("src"), env.path("dest")
         self.paths = Grove(self.src).small_files(FILES, per_directory)
-        self.proxy = Proxy((env.sshd.address, env.sshd.port))
+        self.proxy = Relay((env.sshd.address, env.sshd.port))
         with open(f"{env.sshd.host_key}.pub") as f:
             kind, key = f.read().split()[:2]
         with open(env.known_hosts, "a") as f:

@@ -16,7 +16,7 @@ QUEUE_SECONDS = 0.04  # of the rate: what waits in the router before the sender 
 F_SETPIPE_SZ = 1031
 
 
-class Proxy:
+class Relay:
     """Listens on self.port and connects to `to`. `delay` is one way, in seconds; `rate` in bytes a
     second each way. self.up and self.down count what came from the client and from the server."""
 
