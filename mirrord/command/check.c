@@ -55,6 +55,18 @@ static void print_rules(const struct config_site *s)
     }
 }
 
+static void print_units(const struct config_site *s)
+{
+    const char *text;
+    for (size_t i = 0; (text = unit_rules_unit(s->units, i)); i++)
+        printf("  unit %s\n", QUOTED(text, strlen(text)));
+    for (size_t i = 0; (text = unit_rules_bracket(s->units, i)); i++)
+        printf("  bracket %s\n", QUOTED(text, strlen(text)));
+    if (unit_rules_unit(s->units, 0))
+        printf("  units are switched when quiet for %u ms, after %g s in any case\n",
+            unit_rules_settle(s->units), unit_rules_settle_max(s->units) / 1000.0);
+}
+
 static int print_effective(const struct config *c, const char *name, struct err *err)
 {
     const struct config_site *s = config_site(c, name);
@@ -70,6 +82,7 @@ static int print_effective(const struct config *c, const char *name, struct err 
         s->max_delete_percent, s->max_delete_count);
     if (s->max_size)
         printf("  files over %llu bytes are left alone\n", (unsigned long long)s->max_size);
+    print_units(s);
     printf("  rules, the last that matches wins (all else is mirrored):\n");
     print_rules(s);
     return 0;

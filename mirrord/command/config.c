@@ -90,6 +90,40 @@ static int take_fsync(const struct config_block *b, struct config_site *s, struc
     return 0;
 }
 
+/* A list of units or brackets, which replaces the one before it; {none} has none. */
+static int take_list(const struct config_block *b, const char *key, struct unit_rules *r,
+    int (*add)(struct unit_rules *, const char *, struct err *), struct err *err)
+{
+    const struct config_value *v = config_value(b, key);
+    bool none = v && v->count == 1 && strcmp(v->texts[0], "none") == 0;
+    for (size_t i = 0; v && !none && i < v->count; i++) {
+        struct err why;
+        if (add(r, v->texts[i], &why))
+            return config_fail_at(b, key, err, "%s", why.text);
+    }
+    return 0;
+}
+
+static int take_units(const struct config_block *b, struct config_site *s, struct err *err)
+{
+    unsigned settle = unit_rules_settle(s->units), most = unit_rules_settle_max(s->units);
+    if (config_value(b, "unit")) {
+        unit_rules_clear(s->units);
+        s->units_said = true;
+    }
+    if (config_value(b, "bracket")) {
+        unit_rules_clear_brackets(s->units);
+        s->brackets_said = true;
+    }
+    if (take_list(b, "unit", s->units, unit_rules_add, err) ||
+        take_list(b, "bracket", s->units, unit_rules_add_bracket, err) ||
+        config_take_duration(b, "settle", &settle, err) ||
+        config_take_duration(b, "settle-max", &most, err))
+        return -1;
+    unit_rules_set_times(s->units, settle, most);
+    return 0;
+}
+
 /* The settings that `defaults` and sites share; what is not set stays, patterns are added. */
 static int take_settings(const struct config_block *b, struct config_site *s, struct err *err)
 {
@@ -97,7 +131,7 @@ static int take_settings(const struct config_block *b, struct config_site *s, st
         config_take_bool(b, "special-bits", &s->special_bits, err) || take_fsync(b, s, err) ||
         config_take_percent(b, "max-delete", &s->max_delete_percent, err) ||
         config_take_number(b, "max-delete-count", 0, UINT_MAX, &s->max_delete_count, err) ||
-        config_take_size(b, "max-size", &s->max_size, err) ||
+        config_take_size(b, "max-size", &s->max_size, err) || take_units(b, s, err) ||
         take_patterns(b, "exclude", false, s->filter, err) ||
         take_patterns(b, "include", true, s->filter, err))
         return -1;
@@ -131,6 +165,7 @@ static void set_site_defaults(const struct config_block *b, struct config_site *
     s->line = b->line;
     s->preset = mem_copy_string("none");
     s->filter = filter_new();
+    s->units = unit_rules_new();
     s->owner = true;
     s->max_delete_percent = 20;
     s->max_delete_count = 200;
@@ -154,6 +189,10 @@ static int read_site(const struct config_block *b, const struct config_block *de
         return config_fail_at(b, "", err, "it has no primary: say which host is written to");
     if (s->max_size == NOT_SAID)
         s->max_size = strcmp(s->preset, "wordpress") == 0 ? WORDPRESS_MAX_SIZE : 0;
+    if (!s->units_said)
+        unit_rules_add_preset(s->units, s->preset);
+    if (!s->brackets_said)
+        unit_rules_add_preset_brackets(s->units, s->preset);
     if (filter_add_preset(s->filter, s->preset, &why))
         return config_fail_at(b, "exclude", err, "%s", why.text);
     return 0;

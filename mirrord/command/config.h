@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "link/conn.h"
 #include "tree/filter.h"
+#include "tree/unit_rules.h"
 
 #define CONFIG_DEFAULT_PATH "/etc/mirrord/mirrord.conf"
 
@@ -48,6 +49,8 @@ struct config_site {
     size_t at_count;
     char *preset;                /* its name: "none" or "wordpress" */
     struct filter *filter;       /* preset, exclude, include, in this order */
+    struct unit_rules *units;    /* with their brackets and times */
+    bool units_said, brackets_said; /* the preset's do not count */
     bool owner;                  /* mirror owner and group; default true */
     bool fsync_batch;            /* each batch survives a power loss; default false */
     bool special_bits;           /* keep setuid and setgid of files; default false */
@@ -104,5 +107,8 @@ char *config_clean_path(const char *path);
 
 /* "10", "500K", "20M", "1.5G" bytes (per second); "20%" is the caller's. 0 or -1. */
 int config_parse_size(const char *text, uint64_t *out, struct err *err);
+
+/* "100ms", "1.5s", "10m", "2h": milliseconds, at most a week. 0 or -1. */
+int config_parse_duration(const char *text, unsigned *out_ms, struct err *err);
 
 #endif

@@ -46,6 +46,7 @@ static struct config_site instance(const struct config_site *block, const char *
     }
     s.preset = mem_copy_string(block->preset);
     s.filter = filter_copy(block->filter);
+    s.units = unit_rules_copy(block->units);
     s.file = mem_copy_string(block->file);
     return s;
 }

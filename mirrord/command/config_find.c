@@ -5,6 +5,8 @@
 #include "base/mem.h"
 #include "command/config_impl.h"
 
+enum { DURATION_MAX_MS = 7 * 24 * 3600 * 1000 };
+
 const struct config_host *config_host(const struct config *c, const char *name)
 {
     for (size_t i = 0; i < c->host_count; i++)
@@ -83,6 +85,25 @@ int config_parse_size(const char *text, uint64_t *out, struct err *err)
     return 0;
 }
 
+int config_parse_duration(const char *text, unsigned *out_ms, struct err *err)
+{
+    static const struct {
+        const char *name;
+        double ms;
+    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60e3}, {"h", 3600e3}};
+    char *end = NULL;
+    bool number = text[0] >= '0' && text[0] <= '9' && !strpbrk(text, "xXpPeE");
+    double v = number ? strtod(text, &end) : -1;
+    for (size_t i = 0; v >= 0 && i < sizeof units / sizeof *units; i++) {
+        double ms = v * units[i].ms;
+        if (strcmp(end, units[i].name) != 0 || ms > DURATION_MAX_MS)
+            continue;
+        *out_ms = (unsigned)ms;
+        return 0;
+    }
+    return err_set(err, ERR_USAGE, "'%s' is not a time such as 100ms, 1.5s or 10m", text);
+}
+
 static void free_host(struct config_host *h)
 {
     free(h->name);
@@ -109,6 +130,7 @@ static void free_site(struct config_site *s)
     free(s->at);
     free(s->preset);
     filter_free(s->filter);
+    unit_rules_free(s->units);
     free(s->file);
 }
 

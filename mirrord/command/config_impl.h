@@ -46,6 +46,8 @@ int config_take_number(const struct config_block *b, const char *key, unsigned m
 int config_take_percent(
     const struct config_block *b, const char *key, unsigned *out, struct err *err);
 int config_take_size(const struct config_block *b, const char *key, uint64_t *out, struct err *err);
+int config_take_duration(
+    const struct config_block *b, const char *key, unsigned *out_ms, struct err *err);
 int config_take_text(const struct config_block *b, const char *key, char **out, struct err *err);
 int config_take_path(const struct config_block *b, const char *key, char **out, struct err *err);
 int config_take_root(const struct config_block *b, const char *key, char **out, struct err *err);

@@ -106,6 +106,16 @@ int config_take_size(const struct config_block *b, const char *key, uint64_t *ou
     return 0;
 }
 
+int config_take_duration(
+    const struct config_block *b, const char *key, unsigned *out_ms, struct err *err)
+{
+    struct err why;
+    const char *value = text_of(b, key);
+    if (value && config_parse_duration(value, out_ms, &why))
+        return config_fail_at(b, key, err, "%s", why.text);
+    return 0;
+}
+
 int config_take_text(const struct config_block *b, const char *key, char **out, struct err *err)
 {
     const char *value = text_of(b, key);

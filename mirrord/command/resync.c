@@ -18,6 +18,7 @@
 
 struct request {
     struct filter *filter; /* --exclude and --include, in order */
+    struct unit_rules *units; /* of --preset */
     const char *config, *as, *control;
     unsigned port;
     const char *identity, *known_hosts, *remote_command, *state_dir, *preset;
@@ -282,6 +283,8 @@ static int without_configuration(struct request *r, struct err *err)
         return -1;
     }
     struct site_options site = site_options_of(r, r->filter);
+    unit_rules_add_preset(r->units, r->preset);
+    site.units = r->units;
     site.root = r->operands[0];
     const struct resync_target target = {.name = host,
         .link = {.transport = r->transport,
@@ -323,6 +326,7 @@ static void push_to_host(struct request *r, const struct config *c, const struct
     struct site_options site = site_options_of(r, s->filter);
     site.name = s->name;
     site.root = config_root_at(s, c->self);
+    site.units = s->units;
     site.owner = s->owner;
     site.special_bits = s->special_bits;
     site.fsync_batch = s->fsync_batch;
@@ -478,6 +482,7 @@ int command_resync(int argc, char **argv)
 {
     struct request r = {.config = CONFIG_DEFAULT_PATH,
         .filter = filter_new(),
+        .units = unit_rules_new(),
         .compress = -1,
         .max_delete_percent = UINT_MAX};
     struct err err = {0};
@@ -494,6 +499,7 @@ int command_resync(int argc, char **argv)
             err = r.worst;
     }
     filter_free(r.filter);
+    unit_rules_free(r.units);
     free(r.state_dir_now);
     return options_report(argv[0], &err);
 }

@@ -81,6 +81,25 @@ static int plan_peers(struct plan *p, const struct config *c, struct err *err)
     return 0;
 }
 
+/* Takes the text and gives it back with one more line. */
+static char *with_line(char *text, const char *line)
+{
+    char *longer = mem_format("%s%s\n", text, line);
+    free(text);
+    return longer;
+}
+
+static char *with_units(char *text, const struct unit_rules *r)
+{
+    char *times CLEANUP_FREE = mem_format("%u %u", unit_rules_settle(r), unit_rules_settle_max(r));
+    for (size_t i = 0; unit_rules_unit(r, i); i++)
+        text = with_line(text, unit_rules_unit(r, i));
+    text = with_line(text, times);
+    for (size_t i = 0; unit_rules_bracket(r, i); i++)
+        text = with_line(text, unit_rules_bracket(r, i));
+    return text;
+}
+
 /* Over everything that matters for the site: equal means that a reload leaves it alone. */
 static uint64_t site_identity(const struct daemon_site *s)
 {
@@ -89,11 +108,9 @@ static uint64_t site_identity(const struct daemon_site *s)
     char *text CLEANUP_FREE = mem_format("%s\n%s\n%s\n%d %d %u %u %llu\n", o->name, o->root,
         o->state_dir, o->owner, o->special_bits | o->fsync_batch << 1, o->max_delete_percent,
         o->max_delete_count, (unsigned long long)o->max_size);
-    for (size_t i = 0; i < s->target_count; i++) {
-        char *longer = mem_format("%s%s\n", text, s->targets[i].peer);
-        free(text);
-        text = longer;
-    }
+    for (size_t i = 0; i < s->target_count; i++)
+        text = with_line(text, s->targets[i].peer);
+    text = with_units(text, o->units);
     filter_digest(o->filter, &filter);
     char *whole CLEANUP_FREE = mem_alloc(strlen(text) + sizeof filter);
     memcpy(whole, text, strlen(text));
@@ -112,6 +129,7 @@ static void plan_site(struct plan *p, const struct config *c, const struct confi
                                   .root = config_root_at(s, c->self),
                                   .state_dir = p->daemon.state_dir,
                                   .filter = s->filter,
+                                  .units = s->units,
                                   .owner = s->owner,
                                   .special_bits = s->special_bits,
                                   .fsync_batch = s->fsync_batch,

@@ -225,6 +225,7 @@ static struct roster_site *copy_site(const struct daemon_site *from)
     s->options.root = mem_copy_string(from->options.root);
     s->options.state_dir = mem_copy_string(from->options.state_dir);
     s->options.filter = s->filter;
+    s->options.units = unit_rules_copy(from->options.units);
     s->target_count = from->target_count;
     s->targets = mem_array(from->target_count, sizeof *s->targets);
     for (size_t i = 0; i < from->target_count; i++) {
@@ -245,6 +246,7 @@ static void free_site(struct roster_site *s)
     free((char *)s->options.root);
     free((char *)s->options.state_dir);
     filter_free(s->filter);
+    unit_rules_free((struct unit_rules *)s->options.units);
     free(s);
 }
 

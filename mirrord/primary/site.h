@@ -14,6 +14,7 @@
 #include "tree/mark.h"
 #include "tree/root.h"
 #include "tree/state.h"
+#include "tree/unit_rules.h"
 
 struct site;
 
@@ -22,6 +23,7 @@ struct site_options {
     const char *root;      /* path */
     const char *state_dir; /* of this host */
     const struct filter *filter;
+    const struct unit_rules *units; /* NULL: none */
     bool owner, special_bits;
     bool fsync_batch;  /* OPEN_FSYNC */
     bool checksum;     /* distrust validators at both ends */

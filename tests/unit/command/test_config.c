@@ -254,6 +254,11 @@ static void test_bad_values(void **state)
                               "goes to max-delete-count)"},
         {"max-delete-count = 5%", "max-delete-count: '5%' is not a number from 0 to 4294967295"},
         {"max-size = -1", "max-size: '-1' is not a size such as 500K, 20M or 1.5G"},
+        {"settle = 5", "settle: '5' is not a time such as 100ms, 1.5s or 10m"},
+        {"settle-max = 1d", "settle-max: '1d' is not a time such as 100ms, 1.5s or 10m"},
+        {"settle = 0x1ms", "settle: '0x1ms' is not a time such as 100ms, 1.5s or 10m"},
+        {"unit = {\"../x\"}", "unit: \"../x\" is not a path beneath the root"},
+        {"bracket = {\"/\"}", "bracket: \"/\" is not a path beneath the root"},
         {"preset = joomla", "preset: there is no preset \"joomla\" (there are wordpress and none)"},
         {"exclude = {\"\"}", "exclude: \"\" is no pattern"},
     };
@@ -330,6 +335,31 @@ static void test_overlap_only_on_one_host(void **state)
     assert_int_equal(config_load(path, NULL, &c, &err), -1);
     assert_non_null(strstr(err.text, ":5: site b: its root /x/b on web2 overlaps /x of site a ("));
     free(path);
+}
+
+static void test_units(void **state)
+{
+    struct config *c = load(*state,
+        "host web1 {}\nhost web2 {}\n"
+        "defaults { preset = wordpress settle = 1.5s settle-max = 10m }\n"
+        "site a { root = /a hosts = {web1, web2} primary = web1 }\n"
+        "site b { root = /b hosts = {web1, web2} primary = web1 unit = {\"x/*\", \"y + z\"}\n"
+        "  bracket = {none} settle = 100ms settle-max = 2h }\n"
+        "site c { root = /c hosts = {web1, web2} primary = web1 unit = {none} preset = none }\n",
+        "web1");
+    const struct unit_rules *a = c->sites[0].units, *b = c->sites[1].units;
+    assert_string_equal(unit_rules_unit(a, 0), "wp-content/plugins/*");
+    assert_string_equal(unit_rules_bracket(a, 0), ".maintenance");
+    assert_int_equal(unit_rules_settle(a), 1500);
+    assert_int_equal(unit_rules_settle_max(a), 600000);
+    assert_string_equal(unit_rules_unit(b, 1), "y + z");
+    assert_null(unit_rules_unit(b, 2));
+    assert_null(unit_rules_bracket(b, 0));
+    assert_int_equal(unit_rules_settle(b), 100);
+    assert_int_equal(unit_rules_settle_max(b), 7200000);
+    assert_null(unit_rules_unit(c->sites[2].units, 0));
+    assert_null(unit_rules_bracket(c->sites[2].units, 0));
+    config_free(c);
 }
 
 static void test_includes(void **state)
@@ -554,6 +584,7 @@ int main(void)
         WITH_DIR(test_rules_between_hosts_and_sites),
         WITH_DIR(test_overlapping_roots),
         WITH_DIR(test_overlap_only_on_one_host),
+        WITH_DIR(test_units),
         WITH_DIR(test_includes),
         WITH_DIR(test_mistakes_of_includes),
         WITH_DIR(test_glob),
