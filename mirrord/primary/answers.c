@@ -85,8 +85,10 @@ static int take_digest(struct scan_site *s, struct manifest_txn *t, const struct
     r->entry.has_digest = true;
     r->entry.digest = a->digest;
     r->flags = (r->flags & ~(unsigned)RECORD_RACY) | (racy ? RECORD_RACY : 0);
-    if (differs)
+    if (differs) {
+        unrest_stir(s->site->unrest, a->path, false, io_now_ms());
         outbox_owe(&s->outbox, a->path, OWE_KNOWN);
+    }
     return manifest_put(t, key.dir, key.name, r, err);
 }
 

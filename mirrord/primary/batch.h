@@ -26,6 +26,7 @@ enum hint_flags {
 };
 
 enum { HINT_CONTENT = HINT_CREATE | HINT_MODIFY | HINT_CLOSE }; /* these void validators */
+enum { HINT_EVENTS = HINT_CONTENT | HINT_META | HINT_MOVED | HINT_GONE | HINT_LEFT };
 
 struct hint_key {
     uint64_t dir;
@@ -37,6 +38,7 @@ struct hint {
     unsigned flags;
     uint64_t seq;                         /* when it entered the batch: rising */
     uint64_t first_ms, last_ms;           /* first and latest hint */
+    uint64_t stirred_ms;                  /* last_ms when its unit was told */
     uint64_t due_ms;                      /* for reading; batch_postpone changes it */
     uint64_t next_push_ms, push_every_ms; /* of a file that is held open: 0 before the first look */
     unsigned tries;                       /* looks that found it not ready */

@@ -84,6 +84,7 @@ int examine_put(struct look *l, unsigned record_flags)
                       : manifest_put_root(l->t, &r, &l->err);
     if (done == 0)
         l->record = r;
+    l->put = true;
     return done;
 }
 
@@ -97,7 +98,10 @@ static void hurry_parent(struct look *l)
 
 void examine_owe(struct look *l, unsigned owe_flags)
 {
-    outbox_owe(&l->s->outbox, look_path(l), owe_flags);
+    bool dir = l->was_dir || l->entry.type == ENTRY_DIR;
+    bool alone = unrest_is_hot(l->s->site->unrest, look_path(l));
+    outbox_owe(
+        &l->s->outbox, look_path(l), owe_flags | (dir ? OWE_DIR : 0) | (alone ? OWE_ALONE : 0));
     hurry_parent(l);
 }
 
@@ -119,6 +123,7 @@ enum examine_outcome examine_gone(struct look *l)
         l->root_checked = true;
         if (manifest_delete(l->t, l->dir, l->name, &l->err) < 0)
             return examine_failed(l);
+        l->put = true;
         if (is_dir)
             examine_lost(l);
         else
@@ -250,7 +255,36 @@ static int locate(struct look *l)
     }
     found = manifest_lookup(l->t, look_path(l), &l->record, &l->dir, &l->err);
     l->known = found > 0;
+    l->was_dir = l->known && l->record.entry.type == ENTRY_DIR;
+    l->entry = (struct entry){0};
+    l->put = false;
     return found < 0 ? -1 : 1;
+}
+
+/* Its unit is told that something happened in it, or may have: as long as what is there cannot be
+ * told, any news of it counts. */
+static void stir_unit(struct look *l, enum examine_outcome outcome)
+{
+    struct unrest *unrest = l->s->site->unrest;
+    bool news = (l->h->flags & HINT_EVENTS) && l->h->last_ms != l->h->stirred_ms &&
+                (l->known || outcome == EXAMINE_LATER);
+    if (!news && !l->put)
+        return;
+    l->h->stirred_ms = l->h->last_ms;
+    if (l->put)
+        unrest_note_change(unrest, look_path(l), l->now, l->s->settle.open);
+    unrest_stir(unrest, look_path(l), l->was_dir || l->entry.type == ENTRY_DIR, l->h->last_ms);
+}
+
+/* The look of one that keeps changing waits for its turn. */
+static bool too_hot(struct look *l)
+{
+    uint64_t pause = unrest_is_hot(l->s->site->unrest, look_path(l))
+                         ? unrest_hot_pause(l->s->site->unrest, look_path(l), l->now)
+                         : 0;
+    if (pause)
+        examine_later(l, pause);
+    return pause > 0;
 }
 
 static enum examine_outcome examine_one(struct look *l)
@@ -262,12 +296,15 @@ static enum examine_outcome examine_one(struct look *l)
         return EXAMINE_DONE;
     if (l->path_len == 0)
         return examine_root(l);
+    if (too_hot(l))
+        return EXAMINE_LATER;
     enum examine_outcome outcome = open_above(l);
     if (outcome == EXAMINE_DONE)
         outcome = look_at(l);
     if (l->fd >= 0)
         close(l->fd);
     l->fd = -1;
+    stir_unit(l, outcome);
     return outcome;
 }
 

@@ -65,6 +65,9 @@ static bool hold_empty(const struct look *l)
 {
     struct timespec now;
     bool was_empty = l->known && l->record.entry.type == ENTRY_FILE && l->record.entry.size == 0;
+    struct bytes key; /* the unit waits in its own way */
+    if (unit_rules_match(l->s->site->options.units, look_path(l), false, &key))
+        return false;
     clock_gettime(CLOCK_REALTIME, &now);
     return l->st.st_size == 0 && !was_empty && l->now < l->h->first_ms + EMPTY_MS &&
            now.tv_sec - l->st.st_ctim.tv_sec <= EMPTY_MS / 1000;

@@ -31,6 +31,8 @@ struct look {
     size_t path_len;
     char path[PATH_TOTAL_MAX + 1];
     bool root_checked; /* in this run */
+    bool was_dir;      /* the manifest had a directory here */
+    bool put;          /* what the manifest has here has changed */
 };
 
 static inline struct bytes look_path(const struct look *l)

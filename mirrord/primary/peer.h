@@ -42,13 +42,17 @@ enum owe_flags {
     OWE_BULK = 1 << 1,    /* behind live changes */
     OWE_KNOWN = 1 << 2,   /* the manifest had this file before: a delta may pay */
     OWE_OPEN = 1 << 3,    /* send it although it has a writer (a log held open) */
+    OWE_DIR = 1 << 4,     /* it is, or was, a directory; OWE_SUBTREE says so too */
+    OWE_ALONE = 1 << 5,   /* this path, although it lies in a unit */
 };
 
-/* This path may differ at the peer: its newest state (or its absence) is sent. Any thread. */
+/* This path may differ at the peer: its newest state (or its absence) is sent; where it lies in a
+ * unit, the unit is owed. Any thread. */
 void peer_owe(struct peer *p, struct site *s, struct bytes path, unsigned flags);
 
 /* `from` was renamed to `to` (already so in the manifest): moved there too, its content not sent
- * again. Everything owed beneath `from` is owed beneath `to`. */
+ * again. Everything owed beneath `from` is owed beneath `to`. Nothing is moved into, out of, or
+ * within units, nor with units in it: both names are owed. */
 void peer_move(struct peer *p, struct site *s, struct bytes from, struct bytes to);
 
 /* The site may have changed anywhere (the scan says what): compare manifests again. */

@@ -61,6 +61,7 @@ struct queue_site *queue_add_site(struct queue *q, struct site *s)
     qs->items = set_new();
     TAILQ_INIT(&qs->waiting[OWED_LIVE]);
     TAILQ_INIT(&qs->waiting[OWED_BULK]);
+    TAILQ_INIT(&qs->waiting[OWED_UNIT]);
     TAILQ_INIT(&qs->delayed);
     TAILQ_INIT(&qs->flying);
     pthread_mutex_lock(&q->lock);
@@ -80,7 +81,7 @@ static struct owed_list *list_of(struct owed *o)
 static void leave(struct owed *o)
 {
     TAILQ_REMOVE(list_of(o), o, order);
-    if (o->place != OWED_FLYING)
+    if (o->place != OWED_FLYING || o->class == OWED_UNIT)
         return;
     o->home->flying_count--;
     if (o->kind == OWED_MOVE)
@@ -112,6 +113,11 @@ void queue_remove_site(struct queue *q, struct queue_site *qs)
     free(qs);
 }
 
+struct bytes queue_path(const struct owed *o)
+{
+    return (struct bytes){o->item->key, o->item->len};
+}
+
 /* A new item, in no list yet. */
 static struct owed *make(struct queue *q, struct queue_site *qs, struct set_item *item)
 {
@@ -130,15 +136,38 @@ static void wait_in_line(struct owed *o)
     TAILQ_INSERT_TAIL(&o->home->waiting[o->class], o, order);
 }
 
+/* The unit in which the path lies, as far as it is to go with it; else the path itself. */
+static struct bytes unit_or_path(
+    const struct queue_site *qs, struct bytes path, unsigned flags, bool *unit)
+{
+    const struct site_options *o = qs->site ? &qs->site->options : NULL;
+    struct bytes key;
+    bool is_dir = flags & (OWE_DIR | OWE_SUBTREE);
+    *unit = o && o->units && !o->dry_run && !(flags & OWE_ALONE) &&
+            unit_rules_match(o->units, path, is_dir, &key);
+    if (*unit)
+        unrest_owed(qs->site->unrest, key);
+    return *unit ? key : path;
+}
+
+static bool holds_units(const struct queue_site *qs, struct bytes path)
+{
+    const struct site_options *o = qs->site ? &qs->site->options : NULL;
+    struct bytes key;
+    return o && o->units && !o->dry_run &&
+           (unit_rules_match(o->units, path, true, &key) || unit_rules_above(o->units, path));
+}
+
 static char *copy_or_null(struct bytes b)
 {
     return b.len ? mem_copy_bytes(b.data, b.len) : NULL;
 }
 
 /* News about something that is owed already. */
-static void refresh(struct queue *q, struct owed *o, unsigned flags, enum owed_kind kind)
+static void refresh(struct queue *q, struct owed *o, unsigned flags, enum owed_kind kind, bool unit)
 {
     o->subtree |= flags & OWE_SUBTREE;
+    o->alone |= flags & OWE_ALONE;
     o->known |= flags & OWE_KNOWN;
     o->open |= flags & OWE_OPEN;
     if (o->place == OWED_FLYING) {
@@ -146,10 +175,20 @@ static void refresh(struct queue *q, struct owed *o, unsigned flags, enum owed_k
             o->again_seq = ++q->seq;
         o->again_kind = o->again && o->again_kind != kind ? OWED_ANY : kind;
         o->again = true;
+        o->again_unit |= unit;
         return;
     }
     if (o->kind != OWED_MOVE)
         o->kind = kind;
+    if (unit || o->class == OWED_UNIT) {
+        bool in_line = o->class == OWED_UNIT && o->place == OWED_WAITING;
+        if (!in_line)
+            leave(o);
+        o->class = OWED_UNIT;
+        if (!in_line)
+            wait_in_line(o);
+        return;
+    }
     bool hurry = !(flags & OWE_BULK) && (o->class == OWED_BULK || o->place == OWED_DELAYED);
     if (!hurry)
         return;
@@ -162,15 +201,18 @@ static void refresh(struct queue *q, struct owed *o, unsigned flags, enum owed_k
 static struct owed *owe(struct queue *q, struct queue_site *qs, struct bytes path, unsigned flags,
     enum owed_kind kind, bool *fresh)
 {
+    bool unit;
+    path = unit_or_path(qs, path, flags, &unit);
     struct set_item *item = set_add(qs->items, path.data, path.len);
     *fresh = !item->value;
     if (item->value) {
-        refresh(q, item->value, flags, kind);
+        refresh(q, item->value, flags, unit ? OWED_ANY : kind, unit);
         return item->value;
     }
     struct owed *o = make(q, qs, item);
-    o->class = flags & OWE_BULK ? OWED_BULK : OWED_LIVE;
-    o->kind = kind;
+    o->class = unit ? OWED_UNIT : flags & OWE_BULK ? OWED_BULK : OWED_LIVE;
+    o->kind = unit ? OWED_ANY : kind;
+    o->alone = flags & OWE_ALONE;
     o->subtree = flags & OWE_SUBTREE;
     o->known = flags & OWE_KNOWN;
     o->open = flags & OWE_OPEN;
@@ -184,7 +226,9 @@ void queue_owe(struct queue *q, struct queue_site *qs, struct bytes path, unsign
     bool fresh;
     pthread_mutex_lock(&q->lock);
     struct owed *o = owe(q, qs, path, flags, kind, &fresh);
-    if (fresh) {
+    if (o->class == OWED_UNIT) {
+        o->bytes += fresh || kind != OWED_ANY ? bytes : 0;
+    } else if (fresh) {
         o->bytes = bytes;
         o->files = files;
         o->source = copy_or_null(source);
@@ -256,8 +300,23 @@ static void rename_owed(struct queue *q, struct queue_site *qs, struct bytes fro
     }
 }
 
+/* A rename that has to do with units is no move: they are switched, each by itself. */
+static void owe_both(struct queue *q, struct queue_site *qs, struct bytes from, struct bytes to)
+{
+    bool fresh;
+    pthread_mutex_lock(&q->lock);
+    owe(q, qs, from, OWE_SUBTREE, OWED_ANY, &fresh);
+    owe(q, qs, to, OWE_SUBTREE, OWED_ANY, &fresh)->check = true;
+    pthread_mutex_unlock(&q->lock);
+    q->wake(q->ctx);
+}
+
 void queue_move(struct queue *q, struct queue_site *qs, struct bytes from, struct bytes to)
 {
+    if (holds_units(qs, from) || holds_units(qs, to)) {
+        owe_both(q, qs, from, to);
+        return;
+    }
     pthread_mutex_lock(&q->lock);
     struct set_item *item = set_add(qs->items, to.data, to.len);
     struct owed *o = item->value;
@@ -298,10 +357,21 @@ static bool clear_to_fly(const struct owed *o)
     return !qs->moving && (o->kind != OWED_MOVE || qs->flying_count == 0);
 }
 
+static struct owed *first_at_rest(struct queue_site *qs)
+{
+    struct owed *o;
+    TAILQ_FOREACH (o, &qs->waiting[OWED_UNIT], order)
+        if (unrest_at_rest(qs->site->unrest, queue_path(o)))
+            return o;
+    return NULL;
+}
+
 /* A move in line holds back what stands behind it, in the bulk class too. */
 static struct owed *first(struct queue_site *qs, enum owed_class class)
 {
     struct owed *o = TAILQ_FIRST(&qs->waiting[class]);
+    if (class == OWED_UNIT)
+        return first_at_rest(qs);
     if (!o || !clear_to_fly(o))
         return NULL;
     const struct owed *live = TAILQ_FIRST(&qs->waiting[OWED_LIVE]);
@@ -313,9 +383,9 @@ static void fly(struct owed *o)
     leave(o);
     o->place = OWED_FLYING;
     TAILQ_INSERT_TAIL(&o->home->flying, o, order);
-    o->home->flying_count++;
+    o->home->flying_count += o->class != OWED_UNIT;
     o->home->moving |= o->kind == OWED_MOVE;
-    o->again = false;
+    o->again = o->again_unit = false;
 }
 
 struct owed *queue_take(struct queue *q, struct queue_site *qs, enum owed_class class)
@@ -354,11 +424,6 @@ struct owed *queue_claim(struct queue *q, struct queue_site *qs, struct bytes pa
     return o;
 }
 
-struct bytes queue_path(const struct owed *o)
-{
-    return (struct bytes){o->item->key, o->item->len};
-}
-
 void queue_done(struct queue *q, struct owed *o)
 {
     pthread_mutex_lock(&q->lock);
@@ -369,6 +434,8 @@ void queue_done(struct queue *q, struct owed *o)
         free(o->source);
         o->source = NULL;
         o->whole = o->open = o->check = false;
+        o->class = o->again_unit ? OWED_UNIT : o->class == OWED_UNIT ? OWED_BULK : o->class;
+        o->alone &= !o->again_unit;
         o->tries = 0;
         free(o->error);
         o->error = NULL;
@@ -523,10 +590,12 @@ uint64_t queue_mark(struct queue *q)
     return seq;
 }
 
-static bool concerns(struct bytes path, const struct bytes *paths, size_t count)
+static bool concerns(const struct owed *o, const struct bytes *paths, size_t count)
 {
+    struct bytes path = queue_path(o);
     for (size_t i = 0; i < count; i++)
-        if (path_beneath(path, paths[i]) || path_beneath(paths[i], path))
+        if (o->class == OWED_UNIT ? unit_rules_touches(o->home->site->options.units, path, paths[i])
+                                  : path_beneath(path, paths[i]) || path_beneath(paths[i], path))
             return true;
     return count == 0;
 }
@@ -538,7 +607,7 @@ bool queue_owes(struct queue *q, struct queue_site *qs, uint64_t mark, const str
     pthread_mutex_lock(&q->lock);
     for (struct set_item *i = set_first(qs->items); i && !owes; i = i->next) {
         const struct owed *o = i->value;
-        owes = o->seq <= mark && concerns((struct bytes){i->key, i->len}, paths, path_count);
+        owes = o->seq <= mark && concerns(o, paths, path_count);
     }
     pthread_mutex_unlock(&q->lock);
     return owes;

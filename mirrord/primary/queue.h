@@ -10,7 +10,7 @@
 
 #include "primary/site.h"
 
-enum owed_class { OWED_LIVE, OWED_BULK, OWED_CLASSES };
+enum owed_class { OWED_LIVE, OWED_BULK, OWED_UNIT, OWED_CLASSES };
 
 /* What a comparison found out, for counts and for choosing how to send. */
 enum owed_kind {
@@ -36,7 +36,9 @@ struct owed {
     bool open;          /* send it although it has a writer */
     bool check;         /* compare the directory when it is there: it may hold what is not here */
     bool whole;         /* send the content, whatever it may have */
+    bool alone;         /* with all beneath it path by path, units or not */
     bool again;         /* owed again while it was flying */
+    bool again_unit;    /* as a unit then */
     unsigned tries;     /* failures so far */
     uint64_t seq;       /* peer_mark's number */
     uint64_t again_seq; /* the one of what came while it was flying */
@@ -46,6 +48,11 @@ struct owed {
     uint64_t files; /* DELETE: how many go with it, where known */
     char *source;   /* MOVE: from; CREATE: a path there with the same content; or NULL */
     char *error;    /* of the last failure; NULL: none */
+
+    /* Of a path that goes with its unit, and so is not the queue's: */
+    struct unit_push *unit;
+    bool has_theirs; /* the secondary's content is as long, and has this digest */
+    struct digest theirs;
 };
 
 struct queue;
@@ -59,7 +66,8 @@ struct queue_site *queue_add_site(struct queue *q, struct site *s);
 void queue_remove_site(struct queue *q, struct queue_site *qs); /* drops what was owed */
 
 /* Adds or refreshes. Path, kind and flags (enum owe_flags) as told; an item that is there keeps its
- * place in the order. source may be NULL. */
+ * place in the order. source may be NULL. Where the path lies in a unit, that is owed, once, under
+ * its key. */
 void queue_owe(struct queue *q, struct queue_site *qs, struct bytes path, unsigned flags,
     enum owed_kind kind, struct bytes source, uint64_t bytes, uint64_t files);
 
@@ -71,7 +79,7 @@ void queue_backdate(struct queue *q, struct queue_site *qs, struct bytes path);
 void queue_move(struct queue *q, struct queue_site *qs, struct bytes from, struct bytes to);
 
 /* Takes the next due thing of this class, or NULL. A move is given only when nothing of the site
- * flies, and nothing else of the site while a move flies. */
+ * but units flies, and nothing but units while a move flies. A unit is given when it is at rest. */
 struct owed *queue_take(struct queue *q, struct queue_site *qs, enum owed_class class);
 
 /* Is there anything to take? */

@@ -147,7 +147,9 @@ static void owe_changed(
     else if (after->entry.type == ENTRY_FILE && is_recent(after))
         outbox_hint(&s->outbox, path, HINT_OWE);
     else
-        outbox_owe(&s->outbox, path, before && before->entry.type == ENTRY_FILE ? OWE_KNOWN : 0);
+        outbox_owe(&s->outbox, path,
+            (before && before->entry.type == ENTRY_FILE ? OWE_KNOWN : 0) |
+                (after->entry.type == ENTRY_DIR ? OWE_DIR : 0));
 }
 
 static void on_changed(
@@ -169,6 +171,8 @@ static void on_changed(
         j->compare |= set_find(s->lost, path.data, path.len) != NULL;
     if (j->initial || !differs(before, after))
         return;
+    unrest_stir(
+        s->site->unrest, path, was_dir || (after && after->entry.type == ENTRY_DIR), io_now_ms());
     j->many = ++j->changed > MANY;
     if (!j->many)
         owe_changed(s, path, before, after);

@@ -88,6 +88,7 @@ void scan_post_flush(struct scan *c, struct scan_flush *f)
 
 void scan_add(struct scan *c, struct site *s)
 {
+    unrest_watch(s->unrest, wake, c);
     s->hooks = (struct site_hooks){.seen = on_seen, .look = on_look, .ctx = c};
     post(c, &(struct scan_message){.kind = MESSAGE_ADD, .site = s});
 }
@@ -210,6 +211,7 @@ void scan_hold(struct scan_site *s, enum scan_state state, const char *fmt, ...)
     rescan_drop(s);
     links_free(s);
     barrier_fail_all(s, text);
+    unrest_stir_all(s->site->unrest, io_now_ms());
     want_publish(s, 0);
     publish(s);
     s->scan->sink.changed(s->scan->sink.ctx, s->site);
@@ -267,6 +269,14 @@ static void send_hints(struct scan_site *s)
     manifest_abort(t);
 }
 
+static void send_move(struct scan_site *s, const struct outbox_item *o)
+{
+    uint64_t now = io_now_ms();
+    unrest_stir(s->site->unrest, o->path, true, now);
+    unrest_stir(s->site->unrest, o->to, true, now);
+    s->scan->sink.move(s->scan->sink.ctx, s->site, o->path, o->to);
+}
+
 void scan_send(struct scan_site *s)
 {
     const struct scan_sink *sink = &s->scan->sink;
@@ -277,7 +287,7 @@ void scan_send(struct scan_site *s)
         if (o->kind == OUTBOX_OWE)
             sink->owe(sink->ctx, s->site, o->path, o->flags);
         else if (o->kind == OUTBOX_MOVE)
-            sink->move(sink->ctx, s->site, o->path, o->to);
+            send_move(s, o);
     }
     send_hints(s);
     outbox_clear(&s->outbox);
@@ -361,6 +371,7 @@ static void remove_site(struct scan_site *s)
     TAILQ_REMOVE(&c->sites, s, order);
     pthread_mutex_unlock(&c->lock);
     barrier_fail_all(s, "the site is no longer mirrored from here");
+    unrest_unwatch(s->site->unrest);
     rescan_drop(s);
     reader_remove(c->reader, s->source);
     watch_free(s->watch);
@@ -469,6 +480,8 @@ static void work_on(struct scan_site *s)
     if (scan_is_up(s))
         work_by_the_clock(s, now);
     barrier_check(s);
+    if (scan_is_up(s))
+        settle_run(s);
     publish(s);
 }
 
@@ -490,6 +503,8 @@ static uint64_t next_due(const struct scan_site *s, uint64_t now)
         due = s->sweep_due_ms;
     if (links_due(s) < due)
         due = links_due(s);
+    if (settle_due(s) < due)
+        due = settle_due(s);
     if (s->root_due_ms < due)
         due = s->root_due_ms;
     return !s->whole && s->rescan_due_ms < due ? s->rescan_due_ms : due;

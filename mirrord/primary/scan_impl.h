@@ -1,8 +1,8 @@
 /*
  * What the parts of the scanner share: scan.c (thread, mailbox, order of work), intake.c (events
  * become hints), examine.c (a hint becomes the manifest's truth), rename.c (moves), rescan.c
- * (walks), prove.c (reading again), answers.c (what readers report), barrier.c (flush). All of it
- * runs on the scanner's thread except where said otherwise.
+ * (walks), prove.c (reading again), answers.c (what readers report), barrier.c (flush), settle.c
+ * (units). All of it runs on the scanner's thread except where said otherwise.
  */
 #ifndef PRIMARY_SCAN_IMPL_H
 #define PRIMARY_SCAN_IMPL_H
@@ -56,6 +56,13 @@ struct scan_answer {
 };
 STAILQ_HEAD(scan_answers, scan_answer);
 
+struct settle {         /* what brackets the site's units, while one waits for rest */
+    uint64_t due_ms;    /* when to look; 0: nothing waits */
+    bool open;          /* one stood when last looked at */
+    uint64_t closed_ms; /* when they were seen to go; 0: never */
+    char bracket[UNREST_TEXT];
+};
+
 struct scan_site {
     TAILQ_ENTRY(scan_site) order;
     struct scan *scan;
@@ -79,6 +86,7 @@ struct scan_site {
     bool periodic; /* the whole walk is by the clock: nobody waits for it */
     struct scan_answers answers;
     struct links *links; /* NULL: none were needed yet */
+    struct settle settle;
     struct set *lost;    /* paths of directories deleted lately, oldest first */
     struct set *unreadable; /* paths; value: the number of the whole walk that met them last */
     unsigned whole_number;  /* of the whole walk that runs or ran last */
@@ -155,6 +163,10 @@ bool unreadable_has(const struct scan_site *s, struct bytes path);
 void unreadable_settle(
     struct scan_site *s); /* a whole walk is through: what it did not meet goes */
 void unreadable_collect(struct scan_site *s); /* names them in the status */
+
+/* settle.c: which units have come to rest. */
+void settle_run(struct scan_site *s);
+uint64_t settle_due(const struct scan_site *s); /* UINT64_MAX: none waits */
 
 /* answers.c: what peers and the prover report. Posted from their threads. */
 void answers_run(struct scan_site *s);

@@ -62,6 +62,7 @@ int site_open(const struct site_options *o, struct site **out, struct err *err)
     s->options.state_dir = mem_copy_string(o->state_dir);
     s->options.filter = s->filter;
     s->options.units = unit_rules_copy(o->units);
+    s->unrest = unrest_new(s->options.units);
     int r = open_parts(s, o, err);
     if (r != 0) {
         site_unref(s);
@@ -86,6 +87,7 @@ void site_unref(struct site *s)
     state_close(s->state);
     root_close(s->root);
     filter_free(s->filter);
+    unrest_free(s->unrest);
     unit_rules_free((struct unit_rules *)s->options.units);
     free((char *)s->options.root);
     free((char *)s->options.state_dir);

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "base/err.h"
+#include "primary/unrest.h"
 #include "tree/filter.h"
 #include "tree/manifest.h"
 #include "tree/mark.h"
@@ -59,6 +60,7 @@ struct site {
     struct manifest *manifest;
     struct mark mark; /* of this root's state, as it was written last */
     bool lost;  /* the manifest was lost with the power: what is not known here is not equal */
+    struct unrest *unrest;
     bool fresh; /* the manifest was new at opening */
     struct site_hooks hooks;
     atomic_bool scanned; /* the manifest has been equal to the disk once: it may be compared */

@@ -122,8 +122,8 @@ static int add_part(struct rule *u, struct bytes text, struct err *err)
 {
     struct bytes rest = trimmed(text);
     if (!path_valid(rest) || rest.len == 0)
-        return err_set(err, ERR_USAGE, "\"%s\" is not a path beneath the root",
-            QUOTED(text.data, text.len));
+        return err_set(
+            err, ERR_USAGE, "\"%s\" is not a path beneath the root", QUOTED(text.data, text.len));
     u->parts = mem_resize(u->parts, u->count + 1, sizeof *u->parts);
     struct part *p = &u->parts[u->count++];
     *p = (struct part){0};
@@ -196,8 +196,8 @@ int unit_rules_add_bracket(struct unit_rules *r, const char *text, struct err *e
     if (r->bracket_count == UNIT_RULES_MAX)
         return err_set(err, ERR_USAGE, "more than %d brackets", UNIT_RULES_MAX);
     if (path.len == 0 || !path_valid(path))
-        return err_set(err, ERR_USAGE, "\"%s\" is not a path beneath the root",
-            QUOTED(text, strlen(text)));
+        return err_set(
+            err, ERR_USAGE, "\"%s\" is not a path beneath the root", QUOTED(text, strlen(text)));
     r->brackets[r->bracket_count++] =
         mem_format("%.*s%s", (int)path.len, (const char *)path.data, dir ? "/" : "");
     return 0;

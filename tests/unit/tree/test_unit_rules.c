@@ -108,8 +108,8 @@ static void test_refused(void **state)
 {
     struct unit_rules *r = unit_rules_new();
     struct err err;
-    const char *const bad[] = {"", "/", "a/../b", "a//b", "a/**", "a/x + b/y", "a + b/c",
-        "a/*/x + a/*/y", ".mirrord-x"};
+    const char *const bad[] = {
+        "", "/", "a/../b", "a//b", "a/**", "a/x + b/y", "a + b/c", "a/*/x + a/*/y", ".mirrord-x"};
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(unit_rules_add(r, bad[i], &err), -1);
