@@ -11,6 +11,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/set.h"
 #include "primary/seen.h"
 
 enum { WALK_STEP_MS = 50, SEEN_STORE = 1024, PROGRESS_MS = 200 };
@@ -149,6 +150,73 @@ static void on_seen(void *ctx, struct site *s, struct bytes path, const struct r
     seen_add(j->seen, path, r);
     if (seen_count(j->seen) >= SEEN_STORE)
         store_seen(j);
+}
+
+/* A unit that was sent is walked once more, since nobody watches the tree: the manifest has by then
+ * what changed meanwhile, and the unit is sent anew. */
+struct second_look {
+    struct site *site;
+    struct names *names;
+    struct set *tops; /* paths still to be walked, the first of them by `walk` */
+    struct walk *walk;
+    bool changed;
+    struct err err;
+};
+
+static void second_look_changed(
+    void *ctx, struct bytes path, const struct record *before, const struct record *after)
+{
+    struct second_look *l = ctx;
+    (void)path, (void)before, (void)after;
+    l->changed = true;
+}
+
+static void second_look_part(void *ctx, uint64_t dir, struct bytes path, const struct record *r)
+{
+    struct second_look *l = ctx;
+    (void)dir, (void)r;
+    set_add(l->tops, path.data, path.len);
+}
+
+static void *second_look(void *ctx, struct site *s, struct bytes unit)
+{
+    struct second_look *l = mem_alloc(sizeof *l);
+    (void)ctx;
+    l->site = s;
+    l->names = names_new(NULL);
+    l->tops = set_new();
+    site_unit_parts(s, unit, second_look_part, l, &l->err);
+    return l;
+}
+
+static void second_look_free(void *check)
+{
+    struct second_look *l = check;
+    walk_free(l->walk);
+    names_free(l->names);
+    set_free(l->tops);
+    free(l);
+}
+
+static int second_look_step(void *check, struct err *err)
+{
+    struct second_look *l = check;
+    struct set_item *top = set_first(l->tops);
+    const struct walk_options options = {.keep_special = l->site->options.special_bits};
+    const struct walk_hooks hooks = {.changed = second_look_changed, .ctx = l};
+    if (!top && !l->err.code)
+        return l->changed ? SITE_CHANGED : SITE_UNCHANGED;
+    if (top && !l->walk)
+        l->walk = walk_new(l->site->root, l->site->manifest, l->site->filter, l->names,
+            (struct bytes){top->key, top->len}, &options, &hooks);
+    int r = top ? walk_step(l->walk, WALK_STEP_MS, &l->err) : -1;
+    if (r < 0)
+        *err = l->err;
+    if (r != WALK_DONE)
+        return r < 0 ? SITE_FAILED : SITE_CHECKING;
+    walk_free(TAKE_PTR(l->walk));
+    set_remove(l->tops, top);
+    return SITE_CHECKING;
 }
 
 static void on_changed(void *ctx)
@@ -325,6 +393,9 @@ int resync_job_run(const struct resync_job *o, struct resync_result *out, struct
     if (site_open(&o->site, &j.site, err) != 0)
         return -1;
     j.site->hooks.seen = on_seen;
+    j.site->hooks.check = second_look;
+    j.site->hooks.checked = second_look_step;
+    j.site->hooks.check_free = second_look_free;
     j.site->hooks.ctx = &j;
     j.seen = seen_new(j.site);
     int r = connect_and_push(&j, err);

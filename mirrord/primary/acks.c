@@ -51,7 +51,7 @@ static void note_failure(struct push_batch *b, const struct msg_failure *f)
     }
 }
 
-static void committed(struct push *p, struct push_batch *b, struct atom *a)
+void acks_tell(struct push *p, struct push_batch *b, struct atom *a)
 {
     struct site *site = b->ps->site;
     struct bytes path = queue_path(a->owed);
@@ -64,6 +64,12 @@ static void committed(struct push *p, struct push_batch *b, struct atom *a)
         p->o->hooks.item(p->o->hooks.ctx, b->ps, a->what, path, bytes_of(a->owed->source));
     log_debug("%s: %s: committed %s, %llu bytes", p->o->name, site->name,
         QUOTED(path.data, path.len), (unsigned long long)a->owed->bytes);
+}
+
+static void committed(struct push *p, struct push_batch *b, struct atom *a)
+{
+    struct bytes path = queue_path(a->owed);
+    acks_tell(p, b, a);
     if (a->owed->check && a->record.entry.type == ENTRY_DIR && a->owed->kind != OWED_MOVE)
         compare_start(p, b->ps, path, NULL);
     if (a->owed->kind == OWED_MOVE) {
@@ -171,6 +177,11 @@ int acks_take(struct push *p, const struct msg_ack *m, struct err *err)
     TAILQ_REMOVE(&p->sent, b, order);
     b->lane->sent_count--;
     b->lane->sent_bytes -= b->bytes;
+    if (b->unit) {
+        unit_push_acked(p, b, m->flags);
+        lanes_drop_batch(b);
+        return 0;
+    }
     struct atom *a;
     TAILQ_FOREACH (a, &b->atoms, order) {
         if (a->reason == REASON_NONE)

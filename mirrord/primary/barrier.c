@@ -21,6 +21,7 @@ void barrier_unref(struct scan_flush *f)
     for (size_t i = 0; i < f->path_count; i++)
         free((void *)f->paths[i].data);
     free(f->paths);
+    free((void *)f->unit.data);
     site_unref(f->site);
     free(f);
 }
@@ -77,6 +78,11 @@ static void pass(struct scan_site *s, struct scan_flush *f)
 {
     uint64_t now = io_now_ms();
     f->state = BARRIER_PASSED;
+    if (f->unit.len) { /* nobody is in a hurry: what is not ready yet stays so */
+        settle_look_through(s, f->unit);
+        f->mark = batch_mark(s->batch);
+        return;
+    }
     f->mark = batch_mark(s->batch);
     for (struct hint *h = batch_each(s->batch, NULL); h; h = batch_each(s->batch, h)) {
         if (!h->writer && !h->tries)
@@ -126,6 +132,10 @@ void barrier_cookie(struct scan_site *s, struct bytes name)
 
 static bool concerns(const struct scan_flush *f, struct bytes path)
 {
+    struct bytes key;
+    if (f->unit.len)
+        return unit_rules_match(f->site->options.units, path, true, &key) &&
+               bytes_equal(key, f->unit) && !unrest_is_hot(f->site->unrest, path);
     for (size_t i = 0; i < f->path_count; i++)
         if (path_beneath(path, f->paths[i]) || path_beneath(f->paths[i], path))
             return true;
@@ -138,7 +148,7 @@ static bool holds_up(struct scan_site *s, struct scan_flush *f, const struct hin
     bool open = h->writer && now - h->first_ms >= WRITER_MS;
     char path[PATH_TOTAL_MAX + 1];
     size_t len;
-    if (!open && f->path_count == 0)
+    if (!open && f->path_count == 0 && !f->unit.len)
         return true;
     if (!scan_hint_path(s, h, path, &len) || !concerns(f, (struct bytes){path, len}))
         return false;
@@ -154,7 +164,8 @@ static void check(struct scan_site *s, struct scan_flush *f)
         set_out(s, f);
     if (f->state != BARRIER_PASSED)
         return;
-    if (rescan_is_wanted(s) || links_is_wanted(s) || !STAILQ_EMPTY(&s->answers)) {
+    bool more = links_is_wanted(s) || !STAILQ_EMPTY(&s->answers);
+    if (rescan_is_wanted(s) || (more && !f->unit.len)) {
         f->mark = batch_mark(s->batch); /* what they find belongs to it */
         return;
     }
@@ -185,14 +196,20 @@ bool barrier_is_wanted(const struct scan_site *s)
 
 /* --- any thread --- */
 
-struct scan_flush *scan_flush_new(
-    struct scan *c, struct site *s, const struct bytes *paths, size_t path_count, unsigned flags)
+static struct scan_flush *flush_new(struct scan *c, struct site *s, unsigned flags)
 {
     struct scan_flush *f = mem_alloc(sizeof *f);
     f->scan = c;
     f->site = site_ref(s);
     f->flags = flags;
     atomic_init(&f->refs, 2);
+    return f;
+}
+
+struct scan_flush *scan_flush_new(
+    struct scan *c, struct site *s, const struct bytes *paths, size_t path_count, unsigned flags)
+{
+    struct scan_flush *f = flush_new(c, s, flags);
     f->paths = mem_array(path_count, sizeof *f->paths);
     f->path_count = path_count;
     for (size_t i = 0; i < path_count; i++)
@@ -226,4 +243,26 @@ size_t scan_flush_busy(struct scan_flush *f, char out[][SCAN_PATH_MAX], size_t m
     memcpy(out, f->busy, count * SCAN_PATH_MAX);
     pthread_mutex_unlock(&f->scan->lock);
     return count;
+}
+
+void *barrier_check_unit(void *ctx, struct site *s, struct bytes unit)
+{
+    struct scan_flush *f = flush_new(ctx, s, 0);
+    f->unit = (struct bytes){mem_copy_bytes(unit.data, unit.len), unit.len};
+    scan_post_flush(ctx, f);
+    return f;
+}
+
+/* What was found has raised the unit's generation: whoever asked compares that. */
+int barrier_unit_checked(void *check, struct err *err)
+{
+    int result = scan_flush_poll(check, err);
+    return result == SCAN_FLUSH_DONE     ? SITE_UNCHANGED
+           : result == SCAN_FLUSH_FAILED ? SITE_FAILED
+                                         : SITE_CHECKING;
+}
+
+void barrier_unit_free(void *check)
+{
+    scan_flush_free(check);
 }

@@ -28,25 +28,14 @@ struct request { /* a LIST without its last LISTING */
     uint8_t *differ; /* which of them differ; NULL: not told yet */
 };
 
-struct difference {
-    struct bytes path; /* owned */
-    enum owed_kind kind;
-    bool subtree;
-    bool taken; /* its content is used by a move, or it is one */
-    uint8_t type;
-    uint64_t bytes, entries, files;
-    bool has_digest;
-    struct digest digest; /* of a file */
-    struct msg_sums sums; /* of a directory */
-    char *source;
-};
-
 struct compare {
     struct push_site *ps;
     TAILQ_HEAD(, request) requests;
     unsigned asked;
     struct difference *found;
     size_t count, room;
+    const struct owed *unit; /* the differences of this unit alone, for whoever asked */
+    bool lacking;            /* the directory it is in is not there */
     bool whole;   /* the site, not a subtree: to be judged */
     bool foreign; /* first contact with a root that holds something */
     uint64_t remote_entries;
@@ -131,10 +120,25 @@ static void describe(struct difference *d, const struct entry *e, const struct m
         d->sums = *sums;
 }
 
+/* Of a unit: not what is beside it. */
+static bool is_meant(const struct compare *c, const char *dir, struct bytes name)
+{
+    const struct unit_rules *rules = c->ps->site->options.units;
+    struct bytes key;
+    if (!c->unit)
+        return true;
+    char *path CLEANUP_FREE =
+        dir[0] ? mem_format("%s/%.*s", dir, (int)name.len, (const char *)name.data)
+               : mem_copy_bytes(name.data, name.len);
+    return unit_rules_match(rules, bytes_of(path), true, &key) &&
+           bytes_equal(key, queue_path(c->unit)) &&
+           !unrest_is_hot(c->ps->site->unrest, bytes_of(path));
+}
+
 static void only_here(struct compare *c, const char *dir, struct bytes name, const struct record *r,
     const struct msg_sums *sums)
 {
-    if (dir[0] || name.len)
+    if ((dir[0] || name.len) && is_meant(c, dir, name))
         describe(add(c, dir, name, OWED_CREATE), &r->entry, sums);
 }
 
@@ -147,7 +151,7 @@ static void example(char **at, const char *dir, struct bytes name)
 
 static void only_there(struct compare *c, const char *dir, const struct msg_item *i)
 {
-    if (c->ps->site->options.no_delete)
+    if (c->ps->site->options.no_delete || !is_meant(c, dir, i->name))
         return;
     struct difference *d = add(c, dir, i->name, OWED_DELETE);
     describe(d, &i->entry, &i->sums);
@@ -185,9 +189,15 @@ static void on_both(struct compare *c, const char *dir, const struct msg_item *t
 {
     bool dirs = ours->entry.type == ENTRY_DIR && theirs->entry.type == ENTRY_DIR;
     enum owed_kind kind = difference_of(c->ps, &ours->entry, &theirs->entry);
+    if ((kind != OWED_ANY || dirs) && !is_meant(c, dir, theirs->name))
+        return;
     if (kind != OWED_ANY) {
         struct difference *d = add(c, dir, theirs->name, kind);
         describe(d, &ours->entry, sums);
+        d->has_theirs = theirs->entry.type == ENTRY_FILE && theirs->entry.has_digest &&
+                        theirs->entry.size == ours->entry.size;
+        d->theirs = theirs->entry.digest;
+        d->was_dir = theirs->entry.type == ENTRY_DIR;
         if (dirs) { /* the directory alone; what is in it is listed */
             d->subtree = false;
             d->entries = 1;
@@ -432,7 +442,8 @@ static int judge_deletions(const struct compare *c, struct err *err)
 static void owe(struct push *p, struct compare *c, const struct difference *d)
 {
     struct push_site *ps = c->ps;
-    unsigned flags = OWE_BULK | (d->subtree ? OWE_SUBTREE : 0);
+    unsigned flags =
+        OWE_BULK | (d->subtree ? OWE_SUBTREE : 0) | (d->type == ENTRY_DIR ? OWE_DIR : 0);
     if (d->taken)
         return;
     ps->counts.owed += d->entries;
@@ -579,6 +590,36 @@ bool compare_step(struct push *p, struct push_site *ps)
         finish(p, c);
         return true;
     }
+    return compare_ask(p, c);
+}
+
+struct compare *compare_unit(struct push_site *ps, const struct owed *unit)
+{
+    struct compare *c = mem_alloc(sizeof *c);
+    c->ps = ps;
+    c->unit = unit;
+    TAILQ_INIT(&c->requests);
+    request_add(c, unit_rules_parent(ps->site->options.units, queue_path(unit)));
+    return c;
+}
+
+bool compare_is_over(const struct compare *c)
+{
+    return TAILQ_EMPTY(&c->requests);
+}
+
+bool compare_lacks_parent(const struct compare *c)
+{
+    return c->lacking;
+}
+
+const struct difference *compare_found(const struct compare *c, size_t i)
+{
+    return i < c->count ? &c->found[i] : NULL;
+}
+
+bool compare_ask(struct push *p, struct compare *c)
+{
     if (c->asked >= REQUESTS_MAX)
         return false;
     struct request *r;
@@ -606,19 +647,28 @@ static bool take_differ(struct request *r, const struct msg_listing *m)
     return true;
 }
 
+static struct request *find_in(struct compare *c, uint32_t number)
+{
+    struct request *r;
+    if (c)
+        TAILQ_FOREACH (r, &c->requests, order)
+            if (r->number == number)
+                return r;
+    return NULL;
+}
+
 static struct request *find(struct push *p, uint32_t number, struct compare **c)
 {
     struct push_site *ps;
     struct request *r;
-    TAILQ_FOREACH (ps, p->o->sites, order) {
-        if (!ps->compare)
-            continue;
-        TAILQ_FOREACH (r, &ps->compare->requests, order)
-            if (r->number == number) {
-                *c = ps->compare;
-                return r;
-            }
-    }
+    TAILQ_FOREACH (ps, p->o->sites, order)
+        if ((r = find_in(ps->compare, number))) {
+            *c = ps->compare;
+            return r;
+        }
+    for (struct unit_push *u = NULL; (u = unit_push_each(p, u, c));)
+        if ((r = find_in(*c, number)))
+            return r;
     return NULL;
 }
 
@@ -634,7 +684,8 @@ int compare_listing(struct push *p, const struct msg_listing *m, struct err *err
         return -1;
     if (!m->last)
         return 0;
-    if (m->missing && r->path[0]) {
+    c->lacking |= c->unit && m->missing;
+    if (m->missing && r->path[0] && !c->unit) {
         queue_owe(p->o->queue, c->ps->owed, bytes_of(r->path), OWE_BULK | OWE_SUBTREE, OWED_CREATE,
             (struct bytes){0}, 0, 0);
         queue_backdate(p->o->queue, c->ps->owed, bytes_of(r->path));

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "primary/peer.h"
 #include "primary/push_impl.h"
 
 struct level {
@@ -15,7 +16,8 @@ struct level {
 struct expander {
     struct expander *next;
     struct push_site *ps;
-    struct owed *top;
+    struct owed *top; /* NULL: only listed */
+    size_t top_len;   /* its path, before the first step */
     struct level *stack;
     size_t depth, room;
     char path[PATH_TOTAL_MAX + PATH_NAME_MAX + 2];
@@ -38,7 +40,7 @@ struct expander *expander_start(struct push_site *ps, struct owed *top)
     e->ps = ps;
     e->top = top;
     memcpy(e->path, path.data, path.len);
-    e->path[path.len] = '\0';
+    e->top_len = path.len;
     e->next = ps->expander;
     ps->expander = e;
     return e;
@@ -97,7 +99,7 @@ static int start(struct expander *e, struct manifest_txn *t, struct err *err)
 {
     struct record r;
     uint64_t parent;
-    struct bytes top = queue_path(e->top);
+    struct bytes top = {e->path, e->top_len};
     e->started = true;
     int found = manifest_lookup(t, top, &r, &parent, err);
     if (found == 1 && r.entry.type == ENTRY_DIR)
@@ -143,6 +145,49 @@ static int next_path(struct expander *e, struct manifest_txn *t, size_t *len, st
     return 0;
 }
 
+/* What lies in a unit goes with it, and nothing beneath it is listed here. */
+static bool leave_to_unit(struct push *p, struct expander *e, struct bytes path, bool is_dir)
+{
+    const struct site_options *o = &e->ps->site->options;
+    struct bytes key;
+    if (e->top->alone || o->dry_run || !unit_rules_match(o->units, path, is_dir, &key))
+        return false;
+    if (is_dir)
+        e->depth--;
+    queue_owe(p->o->queue, e->ps->owed, path, OWE_BULK | (is_dir ? OWE_DIR : 0), OWED_CREATE,
+        (struct bytes){0}, 0, 0);
+    return true;
+}
+
+struct expander *expander_list(struct push_site *ps, struct bytes top)
+{
+    struct expander *e = mem_alloc(sizeof *e);
+    e->ps = ps;
+    memcpy(e->path, top.data, top.len);
+    e->top_len = top.len;
+    return e;
+}
+
+int expander_each(struct expander *e, struct bytes *path, struct err *err)
+{
+    struct manifest_txn *t;
+    size_t len = 0;
+    if (manifest_begin(e->ps->site->manifest, false, &t, err) < 0)
+        return -1;
+    int r = next_path(e, t, &len, err);
+    manifest_abort(t);
+    *path = (struct bytes){e->path, len};
+    return r;
+}
+
+void expander_list_free(struct expander *e)
+{
+    if (!e)
+        return;
+    free(e->stack);
+    free(e);
+}
+
 static struct owed *claim_next(struct push *p, struct expander *e, struct err *err)
 {
     for (;;) {
@@ -156,6 +201,9 @@ static struct owed *claim_next(struct push *p, struct expander *e, struct err *e
             e->listed = r == 0;
             return NULL;
         }
+        bool is_dir = e->depth > 0 && e->stack[e->depth - 1].path_len == len;
+        if (leave_to_unit(p, e, (struct bytes){e->path, len}, is_dir))
+            continue;
         struct owed *o =
             queue_claim(p->o->queue, e->ps->owed, (struct bytes){e->path, len}, OWED_BULK, e->top);
         if (o)

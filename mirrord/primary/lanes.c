@@ -1,7 +1,8 @@
-/* Batches on their way out, in three lanes: small live changes, live files too large to travel in
- * their entry, bulk. A lane fills one batch as long as there is something to take, and commits it
- * as soon as there is not and its transfers are through: batching by load, not by timer. What goes
- * into a batch is send.c's, what becomes of it acks.c's. */
+/* Batches on their way out, in four lanes: small live changes, live files too large to travel in
+ * their entry, units (unit_push.c makes their batches), bulk. A lane fills one batch as long as
+ * there is something to take, and commits it as soon as there is not and its transfers are through:
+ * batching by load, not by timer. What goes into a batch is send.c's, what becomes of it acks.c's.
+ */
 #include <string.h>
 
 #include "base/io.h"
@@ -23,6 +24,7 @@ void lanes_init(struct push *p)
         TAILQ_INIT(&p->lanes[i].pending);
     }
     TAILQ_INIT(&p->sent);
+    TAILQ_INIT(&p->units);
 }
 
 static struct push_batch *batch_new(struct push *p, struct lane *lane, struct push_site *ps)
@@ -75,6 +77,7 @@ void lanes_free(struct push *p)
         TAILQ_REMOVE(&p->sent, b, order);
         lanes_drop_batch(b);
     }
+    unit_push_free_all(p, NULL);
 }
 
 struct atom *lanes_atom(struct push *p, struct push_batch *b, struct owed *o)
@@ -109,7 +112,7 @@ struct push_batch *lanes_batch(struct push *p, struct lane *lane, struct push_si
     return lane->filling;
 }
 
-static bool has_credit(const struct lane *lane)
+bool lanes_has_credit(const struct lane *lane)
 {
     return lane->sent_count < PUSH_CREDIT_BATCHES && lane->sent_bytes < PUSH_CREDIT_BYTES &&
            lane->transfers < TRANSFERS_MAX;
@@ -158,11 +161,11 @@ static bool take_pending(struct push *p, struct lane *lane)
 static bool fill(struct push *p, int number)
 {
     struct lane *lane = &p->lanes[number];
-    if (!has_credit(lane) || (lane->filling && is_full(lane->filling)))
+    if (!lanes_has_credit(lane) || (lane->filling && is_full(lane->filling)))
         return false;
     if (take_pending(p, lane))
         return true;
-    if (number == LANE_LARGE)
+    if (number == LANE_LARGE || number == LANE_UNIT)
         return false;
     enum owed_class class = number == LANE_LIVE ? OWED_LIVE : OWED_BULK;
     struct push_site *ps;
@@ -187,7 +190,7 @@ static void transfer_over(struct push *p, struct atom *a)
     lane->transfers--;
     b->transfers--;
     stream_free(TAKE_PTR(a->stream));
-    if (b->transfers == 0 && b != lane->filling)
+    if (b->transfers == 0 && b != lane->filling && !b->unit)
         lanes_commit(p, b);
 }
 
@@ -198,7 +201,9 @@ static void transfer_failed(struct push *p, struct atom *a, struct err *err)
     struct owed *o = a->owed;
     transfer_over(p, a); /* may commit the batch, which keeps the atom */
     lanes_drop_atom(a);
-    if (err->code)
+    if (o->unit)
+        unit_push_spoiled(o->unit, err);
+    else if (err->code)
         send_unreadable(p, ps, o, err);
     else
         send_busy(p, ps, o);
@@ -270,6 +275,8 @@ bool lanes_step(struct push *p)
             return false;
         if (step_transfers(p, lane) || fill(p, i) || close_filling(p, lane))
             return true;
+        if (i == LANE_UNIT && unit_push_step(p))
+            return true;
     }
     return false;
 }
@@ -290,7 +297,7 @@ bool lanes_idle(const struct push *p)
     for (int i = 0; i < LANES; i++)
         if (!TAILQ_EMPTY(&p->lanes[i].open) || !TAILQ_EMPTY(&p->lanes[i].pending))
             return false;
-    return TAILQ_EMPTY(&p->sent);
+    return TAILQ_EMPTY(&p->sent) && TAILQ_EMPTY(&p->units);
 }
 
 struct atom *lanes_find_atom(struct push *p, uint32_t number)
@@ -303,24 +310,33 @@ struct atom *lanes_find_atom(struct push *p, uint32_t number)
     return NULL;
 }
 
+static void forget(struct push_batch_list *list, struct push_batch *b)
+{
+    struct lane *lane = b->lane;
+    struct atom *a;
+    TAILQ_FOREACH (a, &b->atoms, order)
+        if (a->stream) {
+            TAILQ_REMOVE(&lane->sending, a, sending);
+            lane->transfers--;
+        }
+    if (lane->filling == b)
+        lane->filling = NULL;
+    TAILQ_REMOVE(list, b, order);
+    lanes_drop_batch(b);
+}
+
+void lanes_forget(struct push_batch *b)
+{
+    forget(&b->lane->open, b);
+}
+
 static void forget_batches(struct push_batch_list *list, struct push_site *ps)
 {
     struct push_batch *b, *next;
     for (b = TAILQ_FIRST(list); b; b = next) {
         next = TAILQ_NEXT(b, order);
-        if (b->ps != ps)
-            continue;
-        struct lane *lane = b->lane;
-        struct atom *a;
-        TAILQ_FOREACH (a, &b->atoms, order)
-            if (a->stream) {
-                TAILQ_REMOVE(&lane->sending, a, sending);
-                lane->transfers--;
-            }
-        if (lane->filling == b)
-            lane->filling = NULL;
-        TAILQ_REMOVE(list, b, order);
-        lanes_drop_batch(b);
+        if (b->ps == ps)
+            forget(list, b);
     }
 }
 
@@ -345,5 +361,6 @@ void lanes_drop_site(struct push *p, struct push_site *ps)
             b->lane->sent_bytes -= b->bytes;
         }
     forget_batches(&p->sent, ps);
+    unit_push_free_all(p, ps);
     queue_land(p->o->queue, ps->owed);
 }

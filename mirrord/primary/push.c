@@ -20,6 +20,7 @@ enum {
     POLL_ONCE_MS = 200, /* for the progress line */
     HELD_MS = 60000,    /* a site held for safety is looked at again after this */
     BYE_MS = 10000,
+    CHECK_MS = 2, /* between looks whether a unit has been looked through */
     ZSTD_LEVEL = 1,
 };
 
@@ -209,6 +210,10 @@ static bool expects_answer(const struct push *p)
     TAILQ_FOREACH (ps, p->o->sites, order)
         if (ps->compare)
             return true;
+    struct compare *c;
+    for (struct unit_push *u = NULL; (u = unit_push_each((struct push *)p, u, &c));)
+        if (c)
+            return true;
     return false;
 }
 
@@ -246,6 +251,8 @@ static int poll_timeout(struct push *p)
         most = (int)p->o->keepalive_ms / 2;
     if (p->o->bwlimit && p->tokens <= 0)
         most = 10;
+    if (unit_push_waits(p))
+        most = CHECK_MS;
     return due >= 0 && due < most ? due : most;
 }
 

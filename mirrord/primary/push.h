@@ -45,6 +45,7 @@ struct push_site {
     bool said_owner;
     bool unjudged;         /* first contact with a root that holds something: nothing goes yet */
     atomic_bool comparing; /* some of it: what differs is not all owed yet */
+    atomic_bool piecemeal; /* its units are renamed file by file there */
     atomic_bool again;     /* compare once more after this comparison */
     uint64_t retry_ms;     /* PUSH_FAILED: when to open again */
     unsigned failures;

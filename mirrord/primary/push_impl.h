@@ -1,6 +1,7 @@
 /* What the parts of a push share: push.c (the loop), inbox.c (what comes in), push_site.c (a site),
  * lanes.c (batches going out), send.c (one path), acks.c (what became of it), stream.c (one
- * file's content), compare.c (two manifests), expand.c (a subtree path by path). Private to them.
+ * file's content), unit_push.c (a unit), compare.c (two manifests), expand.c (a subtree path by
+ * path). Private to them.
  */
 #ifndef PRIMARY_PUSH_IMPL_H
 #define PRIMARY_PUSH_IMPL_H
@@ -22,7 +23,7 @@ enum {
 };
 
 /* The lanes, first served first. */
-enum { LANE_LIVE, LANE_LARGE, LANE_BULK, LANES };
+enum { LANE_LIVE, LANE_LARGE, LANE_UNIT, LANE_BULK, LANES };
 
 struct atom { /* one path of a batch on its way */
     TAILQ_ENTRY(atom) order;
@@ -46,6 +47,7 @@ struct push_batch {
     uint32_t number;
     struct push_site *ps;
     struct lane *lane;
+    struct unit_push *unit; /* NULL: each of its atoms stands for itself */
     struct atom_list atoms;
     unsigned count;
     unsigned transfers; /* under way */
@@ -80,6 +82,7 @@ struct push {
     struct names *names;
     struct zip *zip;
     struct lane lanes[LANES];
+    TAILQ_HEAD(, unit_push) units;
     struct push_batch_list sent; /* committed, not acknowledged */
     uint32_t next_site, next_batch, next_atom, next_request;
     bool greeted;
@@ -130,17 +133,25 @@ void lanes_drop_atom(struct atom *a);
 void lanes_drop_batch(struct push_batch *b); /* in no list any more; its atoms too */
 void lanes_commit(struct push *p, struct push_batch *b);
 void lanes_probe(struct push *p); /* now and then: is what failed possible again? */
+void lanes_forget(struct push_batch *b); /* an open one: dropped, with its transfers */
+bool lanes_has_credit(const struct lane *lane);
 
 /* send.c */
 enum { LATER_MS = 1000, LATER_MAX = 60000 }; /* pauses of what could not be done, growing */
 /* Puts the newest state of a path, taken from the queue, into the lane's batch, or hands it to
  * another lane, or back to the queue. */
 void send_owed(struct push *p, struct lane *lane, struct push_site *ps, struct owed *o);
+/* One path of a unit into its batch. SOURCE_OK; SOURCE_BUSY: it is not any more what was compared;
+ * -1: it cannot be read. */
+int send_part(struct push *p, struct push_batch *b, struct owed *o, struct err *err);
+bool send_root_in_place(struct push_site *ps);                        /* else the site is held */
 bool send_is_recorded(struct push_site *ps, struct bytes path);       /* the manifest has it */
 void send_busy(struct push *p, struct push_site *ps, struct owed *o); /* it is being written */
 void send_unreadable(struct push *p, struct push_site *ps, struct owed *o, struct err *err);
 
 /* acks.c */
+/* What is told about an atom that is there now. */
+void acks_tell(struct push *p, struct push_batch *b, struct atom *a);
 void acks_count(struct push_site *ps, enum push_event what, uint8_t type, const struct owed *o);
 int acks_take(struct push *p, const struct msg_ack *m, struct err *err);
 
@@ -163,6 +174,30 @@ int compare_listing(struct push *p, const struct msg_listing *m, struct err *err
 bool compare_step(struct push *p, struct push_site *ps); /* asks for more, or false */
 void compare_free(struct compare *c);
 
+struct difference {
+    struct bytes path; /* owned */
+    enum owed_kind kind;
+    bool subtree;
+    bool taken; /* its content is used by a move, or it is one */
+    uint8_t type;
+    bool was_dir; /* a directory there */
+    uint64_t bytes, entries, files;
+    bool has_digest;
+    struct digest digest; /* of a file */
+    struct msg_sums sums; /* of a directory */
+    char *source;
+    bool has_theirs; /* a file that is as long there, with this digest */
+    struct digest theirs;
+};
+
+/* The same for one unit (borrowed), whose differences are the asker's: compare_ask as long as it is
+ * not over. What it found is there until it is freed, directories before what is in them. */
+struct compare *compare_unit(struct push_site *ps, const struct owed *unit);
+bool compare_ask(struct push *p, struct compare *c); /* asks for more, or false */
+bool compare_is_over(const struct compare *c);
+bool compare_lacks_parent(const struct compare *c); /* the directory above it is not there yet */
+const struct difference *compare_found(const struct compare *c, size_t i); /* NULL at the end */
+
 /* expand.c: the expanders of a site are a list, the newest first */
 /* Everything beneath the directory that `top` names, parents first. */
 struct expander *expander_start(struct push_site *ps, struct owed *top);
@@ -172,5 +207,24 @@ struct owed *expander_next(struct push *p, struct push_site *ps, struct err *err
  * comes second, this or the end of its listing, gives `top` back to the queue. */
 void expander_answer(struct push *p, struct expander *e, bool ok, const char *why);
 void expander_free_all(struct push_site *ps);
+
+/* A list of its own of everything beneath a directory: 1 with the path (until the next call), 0 at
+ * the end, -1. */
+struct expander *expander_list(struct push_site *ps, struct bytes top);
+int expander_each(struct expander *e, struct bytes *path, struct err *err);
+void expander_list_free(struct expander *e); /* NULL is fine */
+
+/* unit_push.c */
+bool unit_push_step(struct push *p); /* of all units: puts something out, or false */
+void unit_push_spoiled(
+    struct unit_push *u, const struct err *err); /* one path of it changed, or
+                                                   (with a code) cannot be read */
+void unit_push_acked(struct push *p, struct push_batch *b, uint8_t flags);
+void unit_push_free_all(struct push *p, const struct push_site *ps); /* NULL: of all sites */
+bool unit_push_waits(const struct push *p); /* for whoever looks through what was sent */
+
+/* Those under way, in order: NULL first, NULL at the end; *compare may be NULL. */
+struct unit_push *unit_push_each(
+    struct push *p, const struct unit_push *before, struct compare **compare);
 
 #endif

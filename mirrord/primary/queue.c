@@ -436,6 +436,7 @@ void queue_done(struct queue *q, struct owed *o)
         o->whole = o->open = o->check = false;
         o->class = o->again_unit ? OWED_UNIT : o->class == OWED_UNIT ? OWED_BULK : o->class;
         o->alone &= !o->again_unit;
+        o->bytes = 0;
         o->tries = 0;
         free(o->error);
         o->error = NULL;

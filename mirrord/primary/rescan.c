@@ -80,6 +80,9 @@ void rescan_subtree(struct scan_site *s, uint64_t dir, bool fresh)
 
 void rescan_note_lost(struct scan_site *s, struct bytes path)
 {
+    struct bytes key;
+    if (unit_rules_match(s->site->options.units, path, true, &key))
+        return; /* a unit is always compared */
     struct set_item *item = set_add(s->lost, path.data, path.len);
     set_requeue(s->lost, item);
     if (set_count(s->lost) > LOST_MAX)
@@ -240,7 +243,9 @@ static void tell_many(struct scan_site *s, struct rescan_job *j)
 {
     if (!j->many && !j->compare)
         return;
-    if (j->fresh && !j->compare)
+    struct bytes key;
+    bool unit = unit_rules_match(s->site->options.units, bytes_of(j->top), true, &key);
+    if (unit || (j->fresh && !j->compare))
         s->scan->sink.owe(s->scan->sink.ctx, s->site, bytes_of(j->top), OWE_SUBTREE);
     else
         s->scan->sink.compare(s->scan->sink.ctx, s->site);

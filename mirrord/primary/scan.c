@@ -89,7 +89,12 @@ void scan_post_flush(struct scan *c, struct scan_flush *f)
 void scan_add(struct scan *c, struct site *s)
 {
     unrest_watch(s->unrest, wake, c);
-    s->hooks = (struct site_hooks){.seen = on_seen, .look = on_look, .ctx = c};
+    s->hooks = (struct site_hooks){.seen = on_seen,
+        .look = on_look,
+        .check = barrier_check_unit,
+        .checked = barrier_unit_checked,
+        .check_free = barrier_unit_free,
+        .ctx = c};
     post(c, &(struct scan_message){.kind = MESSAGE_ADD, .site = s});
 }
 

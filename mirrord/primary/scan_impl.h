@@ -167,6 +167,8 @@ void unreadable_collect(struct scan_site *s); /* names them in the status */
 /* settle.c: which units have come to rest. */
 void settle_run(struct scan_site *s);
 uint64_t settle_due(const struct scan_site *s); /* UINT64_MAX: none waits */
+/* All of the unit is walked; files that are parts of one are hinted at. */
+void settle_look_through(struct scan_site *s, struct bytes unit);
 
 /* answers.c: what peers and the prover report. Posted from their threads. */
 void answers_run(struct scan_site *s);
@@ -193,6 +195,7 @@ struct scan_flush {
     unsigned flags;
     struct bytes *paths;
     size_t path_count;
+    struct bytes unit;        /* not a flush, but a unit to be looked through; len 0: a flush */
     enum barrier_state state; /* the scanner's, as the two below */
     char name[40];            /* of its cookie */
     uint64_t mark;            /* hints up to this one are waited for */
@@ -209,6 +212,11 @@ void barrier_fail_all(struct scan_site *s, const char *why);
 void barrier_fail(struct scan_flush *f, const char *why);
 void barrier_unref(struct scan_flush *f);
 bool barrier_is_wanted(const struct scan_site *s); /* something is waited for */
+
+/* The site's hooks `check`, `checked` and `check_free`: ctx is the scan. */
+void *barrier_check_unit(void *ctx, struct site *s, struct bytes unit);
+int barrier_unit_checked(void *check, struct err *err);
+void barrier_unit_free(void *check);
 
 /* scan.c: hands a flush to the scanner's thread. */
 void scan_post_flush(struct scan *c, struct scan_flush *f);

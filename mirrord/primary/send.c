@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "primary/push_impl.h"
 #include "tree/delta.h"
+#include "tree/digest.h"
 
 enum {
     BUSY_DELAY_MS = 20, /* a file that is being written is tried again after this, growing */
@@ -176,10 +177,12 @@ static bool send_known(struct push *p, struct push_batch *b, struct owed *o, str
 {
     bool copy = o->kind == OWED_CREATE && o->source;
     struct record r = {.validators = validators_of(&s->st)};
-    if (o->whole || (!copy && o->kind != OWED_META))
+    if (o->whole || (!copy && !o->has_theirs && o->kind != OWED_META))
         return false;
     if (!known_digest(b->ps, queue_path(o), s, &r.entry.digest) &&
         !read_digest(p, b->ps, queue_path(o), s, &r))
+        return false;
+    if (o->has_theirs && !digest_equal(&r.entry.digest, &o->theirs))
         return false;
     struct atom *a = lanes_atom(p, b, o);
     a->what = copy ? PUSH_MOVED : PUSH_UPDATED;
@@ -240,12 +243,12 @@ static void send_transfer(
     b->transfers++;
 }
 
-/* A regular file. The batch is made when there is something to put into it. */
-static void send_file(struct push *p, struct push_batch *b, struct owed *o, struct sight *s)
+/* A regular file's content. SOURCE_OK, SOURCE_BUSY, SOURCE_GONE, -1. */
+static int send_content(
+    struct push *p, struct push_batch *b, struct owed *o, struct sight *s, struct err *err)
 {
     struct source *src = NULL;
-    struct err err;
-    int r = source_open(b->ps->site->root, queue_path(o), o->open, &src, &err);
+    int r = source_open(b->ps->site->root, queue_path(o), o->open, &src, err);
     if (r == SOURCE_OK) {
         struct validators seen = validators_of(&s->st), opened = validators_of(source_stat(src));
         if (!validators_equal(&seen, &opened))
@@ -253,9 +256,16 @@ static void send_file(struct push *p, struct push_batch *b, struct owed *o, stru
         else if (s->entry.size > PUSH_INLINE_MAX)
             send_transfer(p, b, o, s, TAKE_PTR(src));
         else
-            r = send_inline(p, b, o, s, src, &err);
+            r = send_inline(p, b, o, s, src, err);
     }
     source_free(src);
+    return r;
+}
+
+static void send_file(struct push *p, struct push_batch *b, struct owed *o, struct sight *s)
+{
+    struct err err;
+    int r = send_content(p, b, o, s, &err);
     if (r < 0)
         send_unreadable(p, b->ps, o, &err);
     else if (r != SOURCE_OK)
@@ -379,7 +389,7 @@ static bool nameless(const struct push_site *ps, const struct sight *s, struct e
 }
 
 /* A root that was moved away is not what its path says any more, though it is still open. */
-static bool in_place(struct push_site *ps)
+bool send_root_in_place(struct push_site *ps)
 {
     if (root_in_place(ps->site->root))
         return true;
@@ -393,10 +403,48 @@ static bool in_place(struct push_site *ps)
     return false;
 }
 
+static int send_part_gone(struct push *p, struct push_batch *b, struct owed *o, struct err *err)
+{
+    if (!root_in_place(b->ps->site->root))
+        return err_set(err, ERR_REFUSED, "the root is no longer the directory it was");
+    send_delete(p, b, o);
+    return SOURCE_OK;
+}
+
+static int send_part_there(
+    struct push *p, struct push_batch *b, struct owed *o, struct sight *s, struct err *err)
+{
+    bool file = s->entry.type == ENTRY_FILE;
+    if (nameless(b->ps, s, err))
+        return -1;
+    if (too_large(b->ps, s))
+        return SOURCE_OK;
+    o->bytes = s->entry.size;
+    if (file)
+        return send_known(p, b, o, s) ? SOURCE_OK : send_content(p, b, o, s, err);
+    send_plain(p, b, o, s);
+    return SOURCE_OK;
+}
+
+int send_part(struct push *p, struct push_batch *b, struct owed *o, struct err *err)
+{
+    struct sight s;
+    size_t before = p->out.len;
+    bool gone = o->kind == OWED_DELETE;
+    int r = look(p, b->ps, queue_path(o), &s, err);
+    if (r < 0)
+        return -1;
+    if (r != (gone ? SIGHT_GONE : SIGHT_THERE))
+        return SOURCE_BUSY;
+    r = gone ? send_part_gone(p, b, o, err) : send_part_there(p, b, o, &s, err);
+    b->bytes += p->out.len - before;
+    return r == SOURCE_OK || r < 0 ? r : SOURCE_BUSY;
+}
+
 /* Sends the newest state of one path. */
 void send_owed(struct push *p, struct lane *lane, struct push_site *ps, struct owed *o)
 {
-    if (!lane->filling && !in_place(ps)) { /* looked at once a batch */
+    if (!lane->filling && !send_root_in_place(ps)) { /* looked at once a batch */
         queue_retry(p->o->queue, o, LATER_MS, LATER_MAX, NULL);
         return;
     }

@@ -15,19 +15,18 @@
 #include "primary/scan_impl.h"
 
 enum {
-    MOVING_S = 10,    /* a bracket directory in which nothing moved for so long was left behind */
-    LOOK_DIRS = 512,  /* of a bracket are looked at */
+    MOVING_S = 10,   /* a bracket directory in which nothing moved for so long was left behind */
+    LOOK_DIRS = 512, /* of a bracket are looked at */
     LOOK_DEPTH = 8,
     HINTS_MAX = 4096, /* looked at; more than these: none rests before they are through */
 };
 
 enum bracket { BRACKET_GONE, BRACKET_STALE, BRACKET_OPEN };
 
+/* Whatever is made or deleted in a directory renews its mtime. */
 static bool is_recent(const struct stat *st, const struct timespec *now, int64_t seconds)
 {
-    int64_t newest = st->st_mtim.tv_sec > st->st_ctim.tv_sec ? st->st_mtim.tv_sec
-                                                             : st->st_ctim.tv_sec;
-    return now->tv_sec - newest <= seconds;
+    return now->tv_sec - st->st_mtim.tv_sec <= seconds;
 }
 
 /* --- a bracket that is a directory --- */
@@ -59,9 +58,9 @@ static void look_in(struct bracket_look *b, int fd, unsigned depth)
         if (is_dot(e->d_name))
             continue;
         b->any = true;
-        int below = depth < LOOK_DEPTH ? openat(fd, e->d_name,
-                                             O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-                                       : -1;
+        int below = depth < LOOK_DEPTH
+                        ? openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+                        : -1;
         b->dirs += below >= 0;
         if (below >= 0)
             look_in(b, below, depth + 1);
@@ -174,4 +173,23 @@ void settle_run(struct scan_site *s)
 uint64_t settle_due(const struct scan_site *s)
 {
     return s->settle.due_ms ? s->settle.due_ms : UINT64_MAX;
+}
+
+/* --- a unit that was sent --- */
+
+static void look_through_part(void *ctx, uint64_t dir, struct bytes path, const struct record *r)
+{
+    struct scan_site *s = ctx;
+    uint64_t now = io_now_ms();
+    if (r && r->entry.type == ENTRY_DIR)
+        rescan_subtree(s, r->dir, false);
+    else
+        batch_add(s->batch, (struct hint_key){dir, path_name(path)}, HINT_LOOK, now, now);
+}
+
+void settle_look_through(struct scan_site *s, struct bytes unit)
+{
+    struct err err;
+    if (site_unit_parts(s->site, unit, look_through_part, s, &err) < 0)
+        log_warn("%s: %s", s->site->name, err.text);
 }

@@ -94,3 +94,50 @@ void site_unref(struct site *s)
     free(s->name);
     free(s);
 }
+
+typedef void part_fn(void *ctx, uint64_t dir, struct bytes path, const struct record *r);
+
+static int each_part(struct site *s, struct manifest_txn *t, struct bytes unit, part_fn *part,
+    void *ctx, struct err *err)
+{
+    char path[PATH_TOTAL_MAX + PATH_NAME_MAX + 2];
+    struct bytes parent = unit_rules_parent(s->options.units, unit), name = {0}, key;
+    struct record r = {0};
+    uint64_t above, dir = MANIFEST_ROOT;
+    size_t at = parent.len ? parent.len + 1 : 0;
+    int found = manifest_lookup(t, parent, &r, &above, err);
+    if (parent.len)
+        dir = r.dir;
+    memcpy(path, parent.data, parent.len);
+    path[parent.len] = '/';
+    while (found > 0 && (found = manifest_next(t, dir, name, &name, &r, err)) > 0) {
+        memcpy(path + at, name.data, name.len);
+        struct bytes whole = {path, at + name.len};
+        if (unit_rules_match(s->options.units, whole, true, &key) && bytes_equal(key, unit))
+            part(ctx, dir, whole, &r);
+    }
+    return found < 0 ? -1 : 0;
+}
+
+static int the_directory(
+    struct manifest_txn *t, struct bytes unit, part_fn *part, void *ctx, struct err *err)
+{
+    struct record r;
+    uint64_t above = 0;
+    int found = manifest_lookup(t, unit, &r, &above, err);
+    if (found >= 0 && above)
+        part(ctx, above, unit, found > 0 ? &r : NULL);
+    return found < 0 ? -1 : 0;
+}
+
+int site_unit_parts(struct site *s, struct bytes unit, part_fn *part, void *ctx, struct err *err)
+{
+    struct manifest_txn *t;
+    struct bytes key;
+    if (manifest_begin(s->manifest, false, &t, err) < 0)
+        return -1;
+    bool one = unit_rules_match(s->options.units, unit, true, &key) && bytes_equal(key, unit);
+    int r = one ? the_directory(t, unit, part, ctx, err) : each_part(s, t, unit, part, ctx, err);
+    manifest_abort(t);
+    return r;
+}

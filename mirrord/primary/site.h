@@ -43,8 +43,15 @@ struct site_hooks {
     /* This path (still) has a writer, changed while it was read, or is not what the manifest says:
      * look again, and owe it again when it is ready. */
     void (*look)(void *ctx, struct site *s, struct bytes path);
+    /* Looks through a unit: whatever happened in it before this call is taken in, and the disk is
+     * held against the manifest once more. NULL: nobody looks. */
+    void *(*check)(void *ctx, struct site *s, struct bytes unit);
+    int (*checked)(void *check, struct err *err); /* enum site_checked; FAILED with err */
+    void (*check_free)(void *check);
     void *ctx;
 };
+
+enum site_checked { SITE_CHECKING = 0, SITE_UNCHANGED = 1, SITE_CHANGED = 2, SITE_FAILED = -1 };
 
 /* Opens root, state (with its lock) and manifest. Positive STATE_LOCKED as state_open. */
 int site_open(const struct site_options *o, struct site **out, struct err *err);
@@ -66,5 +73,12 @@ struct site {
     atomic_bool scanned; /* the manifest has been equal to the disk once: it may be compared */
     atomic_uint refs;
 };
+
+/* Calls `part` for each entry that the manifest has of the unit: its directory, which is told of
+ * even where it is not there (r NULL), or its parts. `dir` is the number of the directory above. In
+ * a read transaction. 0 or -1. */
+int site_unit_parts(struct site *s, struct bytes unit,
+    void (*part)(void *ctx, uint64_t dir, struct bytes path, const struct record *r), void *ctx,
+    struct err *err);
 
 #endif

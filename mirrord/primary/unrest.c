@@ -31,7 +31,7 @@ struct unit {
     char why[UNREST_TEXT];
 };
 
-struct change { /* a path in a unit */
+struct change {        /* a path in a unit */
     uint64_t since_ms; /* the unit's first_ms when it was counted first */
     uint64_t last_ms, next_ms, every_ms;
     unsigned count;
@@ -268,7 +268,7 @@ uint64_t unrest_hot_pause(struct unrest *u, struct bytes path, uint64_t now_ms)
     if (c && c->next_ms > now_ms) {
         pause = c->next_ms - now_ms;
     } else if (c) {
-        c->every_ms = !c->every_ms                  ? HOT_MIN_MS
+        c->every_ms = !c->every_ms                   ? HOT_MIN_MS
                       : c->every_ms * 2 < HOT_MAX_MS ? c->every_ms * 2
                                                      : HOT_MAX_MS;
         c->next_ms = now_ms + c->every_ms;
@@ -307,8 +307,9 @@ static uint64_t rest_ms(const struct unrest *u, struct unit *unit, const struct 
     if (closed && quiet > UNREST_QUICK_MS)
         quiet = UNREST_QUICK_MS;
     if (unit->held == u->settling || v->busy)
-        snprintf(unit->why, sizeof unit->why, "until what changed in it has been looked at, and is "
-                                              "not open for writing");
+        snprintf(unit->why, sizeof unit->why,
+            "until what changed in it has been looked at, and is "
+            "not open for writing");
     else if (v->bracket && !closed)
         snprintf(unit->why, sizeof unit->why, "bracket %s", v->bracket);
     else {
@@ -318,7 +319,8 @@ static uint64_t rest_ms(const struct unrest *u, struct unit *unit, const struct 
     return UINT64_MAX;
 }
 
-static void come_to_rest(struct unrest *u, struct unit *unit, const struct unrest_view *v, bool force)
+static void come_to_rest(
+    struct unrest *u, struct unit *unit, const struct unrest_view *v, bool force)
 {
     unit->rests = true;
     unit->forced = force;
@@ -347,7 +349,8 @@ bool unrest_settle(
             any = true;
             continue;
         }
-        uint64_t due = rest == UINT64_MAX || rest > v->now_ms + POLL_MS ? v->now_ms + POLL_MS : rest;
+        uint64_t due =
+            rest == UINT64_MAX || rest > v->now_ms + POLL_MS ? v->now_ms + POLL_MS : rest;
         if (due < *due_ms)
             *due_ms = due;
     }

@@ -68,7 +68,7 @@ bool unrest_settle(
 
 enum { UNREST_TEXT = 256, UNREST_SHOWN = 20 };
 
-struct unrest_wait { /* one that does not rest yet */
+struct unrest_wait {                          /* one that does not rest yet */
     char unit[UNREST_TEXT], why[UNREST_TEXT]; /* escaped */
 };
 

@@ -1,0 +1,173 @@
+/* What has to be sent of a unit; see unit_plan.h. */
+#include "primary/unit_plan.h"
+
+#include <string.h>
+
+#include "base/io.h"
+#include "base/mem.h"
+#include "primary/peer.h"
+
+enum { STEP_US = 2000 };
+
+struct unit_plan {
+    struct push_site *ps;
+    struct unit_push *unit;
+    struct bytes key, parent;
+    struct set *paths; /* value: struct owed */
+    struct set *tops;
+    size_t at;               /* in what was found */
+    struct expander *list;   /* what is beneath the one taken last */
+    size_t changes;          /* besides times of directories */
+    bool dir_changes;        /* one of them makes or deletes a directory */
+    bool replaced;           /* a top becomes a directory, or is one no longer */
+    struct set_item *next;
+    bool deletions;
+};
+
+struct unit_plan *unit_plan_new(struct push_site *ps, struct unit_push *unit, struct bytes key)
+{
+    struct unit_plan *l = mem_alloc(sizeof *l);
+    l->ps = ps;
+    l->unit = unit;
+    l->key = key;
+    l->parent = unit_rules_parent(ps->site->options.units, key);
+    l->paths = set_new();
+    l->tops = set_new();
+    return l;
+}
+
+void unit_plan_free(struct unit_plan *l)
+{
+    if (!l)
+        return;
+    for (struct set_item *i = set_first(l->paths); i; i = i->next)
+        free(i->value);
+    set_free(l->paths);
+    set_free(l->tops);
+    expander_list_free(l->list);
+    free(l);
+}
+
+static struct owed *add(struct unit_plan *l, struct bytes path, enum owed_kind kind)
+{
+    struct set_item *item = set_add(l->paths, path.data, path.len);
+    struct owed *o = item->value ? item->value : mem_alloc(sizeof *o);
+    item->value = o;
+    o->item = item;
+    o->unit = l->unit;
+    o->kind = kind;
+    return o;
+}
+
+/* The part of the path that lies in the unit's parent. */
+static struct bytes top_of(const struct unit_plan *l, struct bytes path)
+{
+    size_t at = l->parent.len ? l->parent.len + 1 : 0;
+    const char *text = path.data;
+    const char *slash = memchr(text + at, '/', path.len - at);
+    return slash ? (struct bytes){text, (size_t)(slash - text)} : path;
+}
+
+static void count(struct unit_plan *l, const struct difference *d)
+{
+    struct bytes top = top_of(l, d->path);
+    bool dir = d->type == ENTRY_DIR, is_top = top.len == d->path.len;
+    if (dir && d->kind == OWED_META)
+        return;
+    l->changes++;
+    l->dir_changes |= dir || (d->kind == OWED_UPDATE && d->was_dir);
+    l->replaced |= is_top && d->kind == OWED_UPDATE && dir != d->was_dir;
+    if (dir || !is_top)
+        set_add(l->tops, top.data, top.len);
+}
+
+static void take(struct unit_plan *l, const struct difference *d)
+{
+    struct owed *o = add(l, d->path, d->kind);
+    o->known = d->kind == OWED_UPDATE;
+    o->bytes = d->type == ENTRY_DIR ? 0 : d->bytes;
+    o->files = d->files;
+    o->has_theirs = d->has_theirs && d->type == ENTRY_FILE;
+    o->theirs = d->theirs;
+    count(l, d);
+    if (d->subtree && d->kind != OWED_DELETE)
+        l->list = expander_list(l->ps, d->path);
+}
+
+/* What is beneath a directory that is not there yet. */
+static int take_listed(struct unit_plan *l, struct err *err)
+{
+    struct bytes path;
+    int r = expander_each(l->list, &path, err);
+    if (r > 0 && !unrest_is_hot(l->ps->site->unrest, path))
+        add(l, path, OWED_CREATE);
+    if (r == 0) {
+        expander_list_free(l->list);
+        l->list = NULL;
+    }
+    return r;
+}
+
+int unit_plan_step(struct unit_plan *l, const struct compare *found, struct err *err)
+{
+    uint64_t end = io_now_us() + STEP_US;
+    const struct difference *d;
+    while (io_now_us() < end && set_count(l->paths) <= MSG_UNIT_ATOMS_MAX) {
+        if (l->list) {
+            if (take_listed(l, err) < 0)
+                return -1;
+        } else if ((d = compare_found(found, l->at))) {
+            l->at++;
+            take(l, d);
+        } else {
+            l->next = set_first(l->paths);
+            return 0;
+        }
+    }
+    return set_count(l->paths) <= MSG_UNIT_ATOMS_MAX;
+}
+
+enum unit_way unit_plan_way(const struct unit_plan *l)
+{
+    /* The UNITs are atoms, too. */
+    size_t atoms = set_count(l->paths) + set_count(l->tops);
+    bool simple = l->changes <= 1 && !l->dir_changes;
+    if (set_count(l->paths) == 0)
+        return UNIT_NOTHING;
+    if (atoms > MSG_UNIT_ATOMS_MAX || l->replaced)
+        return UNIT_BY_PATH;
+    if ((simple || set_count(l->tops) == 0) && atoms <= MSG_ATOMS_MAX)
+        return UNIT_ATOMS;
+    return set_count(l->tops) > 0 ? UNIT_SWITCH : UNIT_BY_PATH;
+}
+
+struct set_item *unit_plan_tops(const struct unit_plan *l)
+{
+    return set_first(l->tops);
+}
+
+struct owed *unit_plan_next(struct unit_plan *l)
+{
+    for (;;) {
+        if (!l->next && l->deletions)
+            return NULL;
+        if (!l->next) {
+            l->deletions = true;
+            l->next = set_first(l->paths);
+            continue;
+        }
+        struct owed *o = l->next->value;
+        l->next = l->next->next;
+        if ((o->kind == OWED_DELETE) == l->deletions)
+            return o;
+    }
+}
+
+void unit_plan_owe(struct push *p, struct unit_plan *l, const struct compare *found)
+{
+    const struct difference *d;
+    for (size_t i = 0; (d = compare_found(found, i)); i++)
+        queue_owe(p->o->queue, l->ps->owed, d->path,
+            OWE_ALONE | OWE_BULK | (d->subtree ? OWE_SUBTREE : 0), d->kind, (struct bytes){0},
+            d->bytes, d->files);
+}

@@ -1,0 +1,38 @@
+/*
+ * What has to be sent of one unit: the differences that a comparison found, each subtree spelled
+ * out path by path, and how they are to become visible. Private to the push.
+ */
+#ifndef PRIMARY_UNIT_PLAN_H
+#define PRIMARY_UNIT_PLAN_H
+
+#include "base/set.h"
+#include "primary/push_impl.h"
+
+enum unit_way {
+    UNIT_NOTHING, /* it is level */
+    UNIT_ATOMS,   /* one entry at most, besides times of directories: a rename makes it visible */
+    UNIT_SWITCH,  /* the directories in `tops` are switched */
+    UNIT_BY_PATH, /* it cannot be: what differs is owed path by path */
+};
+
+struct unit_plan;
+
+/* Owed things made for it name `unit`, and live as long as the plan. */
+struct unit_plan *unit_plan_new(struct push_site *ps, struct unit_push *unit, struct bytes key);
+void unit_plan_free(struct unit_plan *l); /* NULL is fine */
+
+/* Takes in a part of what was found: 1 when there is more, 0 when that was all, -1. */
+int unit_plan_step(struct unit_plan *l, const struct compare *found, struct err *err);
+
+enum unit_way unit_plan_way(const struct unit_plan *l); /* after the last step */
+
+/* UNIT_SWITCH: items whose keys are the directories to be switched. */
+struct set_item *unit_plan_tops(const struct unit_plan *l);
+
+/* The next path to send, deletions last; NULL at the end. */
+struct owed *unit_plan_next(struct unit_plan *l);
+
+/* UNIT_BY_PATH: owes all of it outside of the unit. */
+void unit_plan_owe(struct push *p, struct unit_plan *l, const struct compare *found);
+
+#endif

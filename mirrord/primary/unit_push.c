@@ -1,0 +1,410 @@
+/*
+ * A unit on its way to one secondary, in two phases (RULES 4): it is compared, what differs is sent
+ * into one batch, then it is looked through once more, and only if nothing in it has changed since
+ * the comparison began is the batch committed; else it is dropped, and the unit owed anew. Up to
+ * UNITS_OPEN at a time, each a frame in turn, behind live changes.
+ */
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "primary/peer.h"
+#include "primary/unit_plan.h"
+
+enum {
+    UNITS_OPEN = 4,
+    CHANGED_MS = 20, /* pauses of one that changed meanwhile */
+    CHANGED_MAX_MS = 2000,
+    SOON_MS = 50, /* its directory has to be there first */
+    SOON_TRIES = 5,
+    ONCE_TRIES = 12, /* once: then it is reported */
+};
+
+enum unit_state { UNIT_COMPARING, UNIT_PLANNING, UNIT_SENDING, UNIT_CHECKING, UNIT_COMMITTED };
+
+struct unit_push {
+    TAILQ_ENTRY(unit_push) order;
+    struct push_site *ps;
+    struct owed *owed; /* flies */
+    enum unit_state state;
+    uint64_t generation; /* when the comparison began */
+    bool forced;         /* it never rests: what can be sent is */
+    bool spoiled;        /* it is not any more what was compared */
+    struct err err;      /* it cannot be read */
+    struct compare *compare;
+    struct unit_plan *plan;
+    struct push_batch *batch;
+    void *check;
+};
+
+static void unit_free(struct push *p, struct unit_push *u)
+{
+    TAILQ_REMOVE(&p->units, u, order);
+    compare_free(u->compare);
+    unit_plan_free(u->plan);
+    if (u->check)
+        u->ps->site->hooks.check_free(u->check);
+    free(u);
+}
+
+void unit_push_free_all(struct push *p, const struct push_site *ps)
+{
+    struct unit_push *u, *next;
+    for (u = TAILQ_FIRST(&p->units); u; u = next) {
+        next = TAILQ_NEXT(u, order);
+        if (!ps || u->ps == ps)
+            unit_free(p, u);
+    }
+}
+
+struct unit_push *unit_push_each(
+    struct push *p, const struct unit_push *before, struct compare **compare)
+{
+    struct unit_push *u = before ? TAILQ_NEXT(before, order) : TAILQ_FIRST(&p->units);
+    if (u && compare)
+        *compare = u->compare;
+    return u;
+}
+
+bool unit_push_waits(const struct push *p)
+{
+    const struct unit_push *u;
+    TAILQ_FOREACH (u, &p->units, order)
+        if (u->state == UNIT_CHECKING && u->check)
+            return true;
+    return false;
+}
+
+void unit_push_spoiled(struct unit_push *u, const struct err *err)
+{
+    u->spoiled = true;
+    if (err->code && !u->err.code)
+        u->err = *err;
+}
+
+/* What was sent of it is forgotten there; the queue has it again after this. */
+static void drop(struct push *p, struct unit_push *u)
+{
+    if (u->batch) {
+        msg_put_drop(&p->out, &(struct msg_drop){.batch = u->batch->number});
+        lanes_forget(u->batch);
+    }
+    unit_free(p, u);
+}
+
+static void give_up(struct push *p, struct push_site *ps, struct owed *o, const char *why)
+{
+    p->o->hooks.failed(p->o->hooks.ctx, ps, queue_path(o), why);
+    queue_done(p->o->queue, o);
+}
+
+/* Owed again when it rests again. */
+static void start_over(struct push *p, struct unit_push *u)
+{
+    struct push_site *ps = u->ps;
+    struct owed *o = u->owed;
+    log_debug("%s: %s: %s changed while it was being sent: dropped", p->o->name, ps->site->name,
+        QUOTED(queue_path(o).data, queue_path(o).len));
+    drop(p, u);
+    if (p->o->once && o->tries >= ONCE_TRIES)
+        give_up(p, ps, o, "it was changing all the time: run resync again when it is at rest");
+    else
+        queue_retry(p->o->queue, o, CHANGED_MS, CHANGED_MAX_MS, NULL);
+}
+
+/* Something in it cannot be read, or was refused: all of it waits. */
+static void failed(struct push *p, struct push_site *ps, struct owed *o, const struct err *err)
+{
+    struct bytes path = queue_path(o);
+    if (!o->error)
+        log_warn("%s: %s: %s: %s", p->o->name, ps->site->name, QUOTED(path.data, path.len),
+            err->text);
+    push_site_error(ps, err, path);
+    if (p->o->once)
+        give_up(p, ps, o, err->text);
+    else
+        queue_retry(p->o->queue, o, LATER_MS, LATER_MAX, err->text);
+}
+
+static void fail(struct push *p, struct unit_push *u, const struct err *why)
+{
+    struct push_site *ps = u->ps;
+    struct owed *o = u->owed;
+    struct err err = *why;
+    drop(p, u);
+    failed(p, ps, o, &err);
+}
+
+static void done(struct push *p, struct unit_push *u)
+{
+    struct owed *o = u->owed;
+    drop(p, u);
+    queue_done(p->o->queue, o);
+}
+
+/* The directory above is owed as well, and mostly on its way already. */
+static void await_parent(struct push *p, struct push_site *ps, struct owed *o)
+{
+    struct bytes parent = unit_rules_parent(ps->site->options.units, queue_path(o));
+    queue_owe(p->o->queue, ps->owed, parent, OWE_DIR, OWED_ANY, (struct bytes){0}, 0, 0);
+    queue_retry(p->o->queue, o, SOON_MS, LATER_MAX, NULL);
+}
+
+/* --- the states: true when something was done --- */
+
+static bool step_comparing(struct push *p, struct unit_push *u)
+{
+    struct push_site *ps = u->ps;
+    struct owed *o = u->owed;
+    if (!compare_is_over(u->compare))
+        return compare_ask(p, u->compare);
+    if (compare_lacks_parent(u->compare)) {
+        drop(p, u);
+        await_parent(p, ps, o);
+        return true;
+    }
+    u->plan = unit_plan_new(ps, u, queue_path(o));
+    u->state = UNIT_PLANNING;
+    return true;
+}
+
+static void begin_batch(struct push *p, struct unit_push *u, bool whole)
+{
+    u->batch = lanes_batch(p, &p->lanes[LANE_UNIT], u->ps, true);
+    u->batch->unit = u;
+    u->state = UNIT_SENDING;
+    for (struct set_item *i = whole ? unit_plan_tops(u->plan) : NULL; i; i = i->next) {
+        struct atom *a = lanes_atom(p, u->batch, u->owed);
+        a->what = PUSH_SKIPPED;
+        msg_put_unit(&p->out, &(struct msg_unit){.batch = u->batch->number,
+                                  .atom = a->number,
+                                  .path = {i->key, i->len}});
+    }
+}
+
+static void send_by_path(struct push *p, struct unit_push *u)
+{
+    struct bytes path = queue_path(u->owed);
+    log_info("%s: %s: %s cannot be switched as a whole (too many changes, or a file became a "
+             "directory): it is sent path by path",
+        p->o->name, u->ps->site->name, QUOTED(path.data, path.len));
+    unit_plan_owe(p, u->plan, u->compare);
+}
+
+static bool step_planning(struct push *p, struct unit_push *u)
+{
+    struct err err;
+    int r = unit_plan_step(u->plan, u->compare, &err);
+    if (r < 0)
+        fail(p, u, &err);
+    if (r != 0)
+        return true;
+    enum unit_way way = unit_plan_way(u->plan);
+    if (way == UNIT_BY_PATH)
+        send_by_path(p, u);
+    if (way == UNIT_BY_PATH || way == UNIT_NOTHING) {
+        done(p, u);
+        return true;
+    }
+    compare_free(TAKE_PTR(u->compare));
+    begin_batch(p, u, way == UNIT_SWITCH);
+    return true;
+}
+
+static void look_through(struct unit_push *u)
+{
+    const struct site_hooks *hooks = &u->ps->site->hooks;
+    if (hooks->check)
+        u->check = hooks->check(hooks->ctx, u->ps->site, queue_path(u->owed));
+    u->state = UNIT_CHECKING;
+}
+
+static void send_next(struct push *p, struct unit_push *u, struct owed *o)
+{
+    struct err err;
+    err_clear(&err);
+    o->whole = u->owed->whole;
+    int r = send_part(p, u->batch, o, &err);
+    if (r < 0) {
+        err_prefix(&err, "read %s", QUOTED(queue_path(o).data, queue_path(o).len));
+        unit_push_spoiled(u, &err);
+    } else if (r != SOURCE_OK) {
+        unit_push_spoiled(u, &err);
+    }
+}
+
+static bool step_sending(struct push *p, struct unit_push *u)
+{
+    if (u->err.code) {
+        fail(p, u, &u->err);
+        return true;
+    }
+    if (u->spoiled && !u->forced) { /* looked through all the same, so that it is known why */
+        look_through(u);
+        return true;
+    }
+    if (!lanes_has_credit(&p->lanes[LANE_UNIT]))
+        return false;
+    struct owed *o = unit_plan_next(u->plan);
+    if (o)
+        send_next(p, u, o);
+    else if (u->batch->transfers > 0)
+        return false;
+    else
+        look_through(u);
+    return true;
+}
+
+/* Has something happened in it since the comparison began? */
+static bool is_stale(struct unit_push *u)
+{
+    bool forced;
+    uint64_t now = unrest_generation(u->ps->site->unrest, queue_path(u->owed), &forced);
+    return !u->forced && now != u->generation;
+}
+
+static void commit(struct push *p, struct unit_push *u)
+{
+    if (TAILQ_EMPTY(&u->batch->atoms)) {
+        done(p, u);
+        return;
+    }
+    u->state = UNIT_COMMITTED;
+    lanes_commit(p, u->batch);
+}
+
+static bool step_checking(struct push *p, struct unit_push *u)
+{
+    struct err err;
+    int r = u->check ? u->ps->site->hooks.checked(u->check, &err) : SITE_UNCHANGED;
+    if (r == SITE_CHECKING)
+        return false;
+    if (r == SITE_FAILED)
+        fail(p, u, &err);
+    else if (!u->forced && (r == SITE_CHANGED || u->spoiled || is_stale(u)))
+        start_over(p, u);
+    else
+        commit(p, u);
+    return true;
+}
+
+static bool step(struct push *p, struct unit_push *u)
+{
+    if (u->state == UNIT_COMMITTED)
+        return false;
+    if (is_stale(u)) {
+        start_over(p, u);
+        return true;
+    }
+    switch (u->state) {
+    case UNIT_COMPARING: return step_comparing(p, u);
+    case UNIT_PLANNING: return step_planning(p, u);
+    case UNIT_SENDING: return step_sending(p, u);
+    case UNIT_CHECKING: return step_checking(p, u);
+    case UNIT_COMMITTED: break;
+    }
+    return false;
+}
+
+/* --- taking and giving back --- */
+
+static void take(struct push *p, struct push_site *ps, struct owed *o)
+{
+    struct unit_push *u = mem_alloc(sizeof *u);
+    u->ps = ps;
+    u->owed = o;
+    u->generation = unrest_generation(ps->site->unrest, queue_path(o), &u->forced);
+    u->compare = compare_unit(ps, o);
+    TAILQ_INSERT_TAIL(&p->units, u, order);
+}
+
+static bool take_next(struct push *p)
+{
+    const struct unit_push *u;
+    struct push_site *ps;
+    unsigned open = 0;
+    TAILQ_FOREACH (u, &p->units, order)
+        open += u->state != UNIT_COMMITTED;
+    if (open >= UNITS_OPEN || !lanes_has_credit(&p->lanes[LANE_UNIT]))
+        return false;
+    TAILQ_FOREACH (ps, p->o->sites, order) {
+        struct owed *o =
+            ps->state == PUSH_OPEN ? queue_take(p->o->queue, ps->owed, OWED_UNIT) : NULL;
+        if (!o)
+            continue;
+        if (send_root_in_place(ps))
+            take(p, ps, o);
+        else
+            queue_retry(p->o->queue, o, LATER_MS, LATER_MAX, NULL);
+        return true;
+    }
+    return false;
+}
+
+bool unit_push_step(struct push *p)
+{
+    struct unit_push *u;
+    TAILQ_FOREACH (u, &p->units, order)
+        if (step(p, u))
+            return true; /* it may be gone */
+    return take_next(p);
+}
+
+/* --- the answer --- */
+
+static void note_piecemeal(struct push *p, struct push_site *ps)
+{
+    if (atomic_exchange(&ps->piecemeal, true))
+        return;
+    log_warn("%s: %s: units are renamed file by file there: its filesystem cannot exchange "
+             "directories, or a unit holds what is not mirrored",
+        p->o->name, ps->site->name);
+}
+
+static const struct atom *first_failure(const struct push_batch *b)
+{
+    const struct atom *a;
+    TAILQ_FOREACH (a, &b->atoms, order)
+        if (a->reason != REASON_NONE)
+            return a;
+    return NULL;
+}
+
+static void refused(struct push *p, struct push_site *ps, struct owed *o, const struct atom *a)
+{
+    struct err why;
+    struct bytes path = queue_path(a->owed);
+    if (a->reason == REASON_NEED_CONTENT && o->tries < SOON_TRIES) {
+        o->whole = true;
+        queue_retry(p->o->queue, o, 0, LATER_MAX, NULL);
+        return;
+    }
+    if (a->reason == REASON_NO_PARENT && o->tries < SOON_TRIES) {
+        await_parent(p, ps, o);
+        return;
+    }
+    err_set(&why, ERR_PARTIAL, "%s: %s", QUOTED(path.data, path.len),
+        QUOTED(a->text, strlen(a->text)));
+    failed(p, ps, o, &why);
+}
+
+void unit_push_acked(struct push *p, struct push_batch *b, uint8_t flags)
+{
+    struct unit_push *u = b->unit;
+    struct owed *o = u->owed;
+    const struct atom *wrong = first_failure(b);
+    struct atom *a;
+    if (flags & ACK_PIECEMEAL)
+        note_piecemeal(p, b->ps);
+    if (wrong) {
+        refused(p, b->ps, o, wrong);
+    } else {
+        TAILQ_FOREACH (a, &b->atoms, order)
+            if (a->what != PUSH_SKIPPED)
+                acks_tell(p, b, a);
+        log_debug("%s: %s: switched %s", p->o->name, b->ps->site->name,
+            QUOTED(queue_path(o).data, queue_path(o).len));
+        queue_done(p->o->queue, o);
+    }
+    unit_free(p, u);
+}
