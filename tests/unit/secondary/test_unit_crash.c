@@ -150,7 +150,7 @@ static bool killed_at(int n, const struct msg_sums *want, bool foreign, unsigned
     atomic_store(&faults->countdown, 0);
     bool begun = assert_one_version(&p, "plugins/x");
     assert_one_version(&p, "plugins/y");
-    if (n % 2)
+    if (n % 4 == 1 || n % 4 == 2)
         assert_int_equal(receive_recover(p.state, p.root, &err), 0);
     peer_open(&p);
     bool new = there(&p, "plugins/y/added");
@@ -181,8 +181,8 @@ static void killed(bool foreign)
     unsigned finished = 0;
     int n = 1;
     while (killed_at(n, &want, foreign, &finished))
-        n++;
-    print_message("killed at %d points, %u of them behind the journal\n", n - 1, finished);
+        n += foreign ? 2 : 1; /* every second one is enough where there are many */
+    print_message("killed at points up to %d, %u times behind the journal\n", n - 1, finished);
     assert_true(n > 60);
     assert_true(finished > 15);
 }
