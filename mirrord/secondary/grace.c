@@ -14,8 +14,10 @@
 #include "base/mem.h"
 #include "secondary/foreign.h"
 
-#define PATH_FILE     "path"
-#define SWITCHED_FILE "switched" /* the same, from shortly before the exchange on */
+#define PATH_FILE "path"
+
+/* From shortly before the exchange on: behind it the inode of what is to be live. */
+#define SWITCHED "switched-"
 
 static int write_path(int dirfd, struct bytes path, struct err *err)
 {
@@ -60,24 +62,23 @@ void grace_keep(struct stage *s, const char *name, struct bytes unit, unsigned s
         log_warn("rename %s in the stage: %s", name, strerror(errno));
 }
 
-static int rename_note(struct stage *s, const char *name, const char *from, const char *to)
+static int open_holder(struct stage *s, const char *name)
 {
-    int dir CLEANUP_FD =
-        openat(root_fd(s->root), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return dir < 0 ? -1 : renameat(dir, from, dir, to);
+    return openat(root_fd(s->root), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
 void grace_discard(struct stage *s, const char *name, struct bytes unit)
 {
-    if (set_find(s->held, name, strlen(name)))
-        return;
-    rename_note(s, name, SWITCHED_FILE, PATH_FILE);
-    hold(s, name, unit, 0);
+    if (!set_find(s->held, name, strlen(name)))
+        hold(s, name, unit, 0);
 }
 
-void grace_switching(struct stage *s, const char *name)
+void grace_switching(struct stage *s, const char *name, uint64_t inode)
 {
-    if (rename_note(s, name, PATH_FILE, SWITCHED_FILE) < 0 && errno != ENOENT)
+    char note[STAGE_NAME_MAX];
+    int dir CLEANUP_FD = open_holder(s, name);
+    snprintf(note, sizeof note, SWITCHED "%" PRIx64, inode);
+    if (dir >= 0 && renameat(dir, PATH_FILE, dir, note) < 0 && errno != ENOENT)
         log_warn("rename the note of %s in the stage: %s", name, strerror(errno));
 }
 
@@ -91,43 +92,59 @@ static bool read_due(const char *name, uint64_t *due)
     return end > name + 1 && *end == '-';
 }
 
-/* Where the unit belongs; the caller frees .data. *switched: it may be one that was live. */
-static struct bytes read_note(int dir, bool *switched)
+/* The note's name and, behind an exchange that may have happened, the inode that it was about. */
+static bool find_note(int holder, char name[PATH_NAME_MAX + 1], bool *switched, uint64_t *inode)
 {
-    char *path = NULL;
-    size_t len = 0;
-    struct err why;
-    *switched = io_slurp(dir, PATH_FILE, PATH_TOTAL_MAX, &path, &len, &why) != 0;
-    if (*switched && io_slurp(dir, SWITCHED_FILE, PATH_TOTAL_MAX, &path, &len, &why) != 0)
-        return (struct bytes){0};
-    return (struct bytes){path, path_valid((struct bytes){path, len}) ? len : 0};
+    int fd = openat(holder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    const struct dirent *e;
+    bool found = false;
+    if (fd >= 0 && !dir)
+        close(fd);
+    while (dir && !found && (e = readdir(dir)) != NULL) {
+        *switched = strncmp(e->d_name, SWITCHED, strlen(SWITCHED)) == 0;
+        found = *switched || strcmp(e->d_name, PATH_FILE) == 0;
+        if (found)
+            snprintf(name, PATH_NAME_MAX + 1, "%s", e->d_name);
+    }
+    if (dir)
+        closedir(dir);
+    *inode = found && *switched ? strtoull(name + strlen(SWITCHED), NULL, 16) : 0;
+    return found;
 }
 
-/* The journal that should have told what is foreign in it was lost: all of it may be. */
-static void set_aside(struct stage *s, int dir, struct bytes path)
+/* The journal that should have told what is foreign in it was lost: what is not the unit that was
+ * built here may have been live. */
+static void set_aside(struct stage *s, int dir, struct bytes path, uint64_t built)
 {
+    const char *content = &GRACE_CONTENT[1];
     struct stat st;
     struct err why;
-    if (fstatat(dir, &GRACE_CONTENT[1], &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-        foreign_keep(s, dir, &GRACE_CONTENT[1], path, &why) < 0)
+    if (fstatat(dir, content, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino != built &&
+        foreign_keep(s, dir, content, path, &why) < 0)
         log_error("%s: %s", QUOTED(path.data, path.len), why.text);
 }
 
 static void load_one(struct stage *s, const char *name, uint64_t due)
 {
-    int dir CLEANUP_FD =
-        openat(root_fd(s->root), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    char note[PATH_NAME_MAX + 1];
+    char *text CLEANUP_FREE = NULL;
+    size_t len = 0;
+    bool switched;
+    uint64_t built;
+    struct err why;
+    int dir CLEANUP_FD = open_holder(s, name);
     if (dir < 0)
         return;
-    bool switched;
-    struct bytes path = read_note(dir, &switched);
-    if (path.len && switched && due == 0)
-        set_aside(s, dir, path);
-    if (path.len)
-        hold(s, name, path, due);
-    else
+    if (!find_note(dir, note, &switched, &built) ||
+        io_slurp(dir, note, PATH_TOTAL_MAX, &text, &len, &why) != 0 || len == 0 ||
+        !path_valid((struct bytes){text, len})) {
         stage_bury(s, root_fd(s->root), name);
-    free((void *)path.data);
+        return;
+    }
+    if (switched && due == 0)
+        set_aside(s, dir, (struct bytes){text, len}, built);
+    hold(s, name, (struct bytes){text, len}, due);
 }
 
 void grace_load(struct stage *s)

@@ -2,7 +2,7 @@
  * Units in the stage: the one that is being built, and those that were replaced and stay for a
  * while for readers that have them open. Each lies in a directory of its own,
  *
- *   u<time>-<session>-<n>/path      where it belongs beneath the root; or "switched"
+ *   u<time>-<session>-<n>/path      where it belongs beneath the root; or "switched-<inode>"
  *   u<time>-<session>-<n>/content   the unit
  *
  * whose name says when it may go: unix time, in hexadecimal; 0 for what never was replaced. A unit
@@ -23,9 +23,9 @@ struct grace_unit {
 /* A new directory for a unit; its content is the caller's to make. -1 with err: nothing is left. */
 int grace_make(struct stage *s, struct bytes unit, char name[STAGE_NAME_MAX], struct err *err);
 
-/* It is about to be live, and what is live to be here: should nobody come to look through that, it
- * is set aside as a whole when it is loaded. */
-void grace_switching(struct stage *s, const char *name);
+/* What is here (this inode; 0: nothing yet) is about to be live, and what is live to be here:
+ * should nobody come to look through that, it is set aside as a whole when it is loaded. */
+void grace_switching(struct stage *s, const char *name, uint64_t inode);
 
 /* What is in the directory of this name is not wanted any more, from `seconds` from now on. */
 void grace_keep(struct stage *s, const char *name, struct bytes unit, unsigned seconds);

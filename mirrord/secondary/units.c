@@ -195,7 +195,8 @@ static void prepare(struct commit *c)
             install_entry(c, c->sorted[i]);
     for (size_t i = 0; i < c->n && is_unit(c->steps[i]); i++) {
         char *name CLEANUP_FREE = holder_of(c->steps[i]);
-        grace_switching(c->r->stage, name);
+        const struct step *u = c->steps[i];
+        grace_switching(c->r->stage, name, u->kind == STEP_UNIT ? u->inode : 0);
     }
 }
 
