@@ -26,7 +26,7 @@ enum hint_flags {
 };
 
 enum { HINT_CONTENT = HINT_CREATE | HINT_MODIFY | HINT_CLOSE }; /* these void validators */
-enum { HINT_EVENTS = HINT_CONTENT | HINT_META | HINT_MOVED | HINT_GONE | HINT_LEFT };
+enum { HINT_EVENTS = HINT_CONTENT | HINT_MOVED | HINT_GONE | HINT_LEFT };
 
 struct hint_key {
     uint64_t dir;

@@ -261,13 +261,13 @@ static int locate(struct look *l)
     return found < 0 ? -1 : 1;
 }
 
-/* Its unit is told that something happened in it, or may have: as long as what is there cannot be
- * told, any news of it counts. */
+/* Its unit is told that something has changed in it, or that something happened of which it cannot
+ * be said yet what it was. */
 static void stir_unit(struct look *l, enum examine_outcome outcome)
 {
     struct unrest *unrest = l->s->site->unrest;
-    bool news = (l->h->flags & HINT_EVENTS) && l->h->last_ms != l->h->stirred_ms &&
-                (l->known || outcome == EXAMINE_LATER);
+    bool news = outcome == EXAMINE_LATER && (l->h->flags & HINT_EVENTS) &&
+                l->h->last_ms != l->h->stirred_ms;
     if (!news && !l->put)
         return;
     l->h->stirred_ms = l->h->last_ms;

@@ -112,6 +112,7 @@ static enum examine_outcome check_content(struct look *l)
     l->entry.digest = r.entry.digest;
     if (examine_put(l, r.flags) < 0)
         return examine_failed(l);
+    l->put = !equal;
     if (!equal || (l->h->flags & HINT_OWE))
         examine_owe(l, OWE_KNOWN);
     if (!(r.flags & RECORD_RACY))

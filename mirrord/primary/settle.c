@@ -119,7 +119,7 @@ static bool hold_hints(struct scan_site *s)
     for (struct hint *h = batch_each(s->batch, NULL); h; h = batch_each(s->batch, h)) {
         if (++n > HINTS_MAX)
             return false;
-        bool only_read = !(h->flags & (HINT_EVENTS | HINT_OWE));
+        bool only_read = !(h->flags & (HINT_EVENTS | HINT_META | HINT_OWE));
         if (!only_read && scan_hint_path(s, h, path, &len))
             unrest_hold(s->site->unrest, (struct bytes){path, len});
     }

@@ -15,11 +15,11 @@ struct unit_plan {
     struct bytes key, parent;
     struct set *paths; /* value: struct owed */
     struct set *tops;
-    size_t at;               /* in what was found */
-    struct expander *list;   /* what is beneath the one taken last */
-    size_t changes;          /* besides times of directories */
-    bool dir_changes;        /* one of them makes or deletes a directory */
-    bool replaced;           /* a top becomes a directory, or is one no longer */
+    size_t at;             /* in what was found */
+    struct expander *list; /* what is beneath the one taken last */
+    size_t changes;        /* besides times of directories */
+    bool dir_changes;      /* one of them makes or deletes a directory */
+    bool replaced;         /* a top becomes a directory, or is one no longer */
     struct set_item *next;
     bool deletions;
 };

@@ -117,8 +117,8 @@ static void failed(struct push *p, struct push_site *ps, struct owed *o, const s
 {
     struct bytes path = queue_path(o);
     if (!o->error)
-        log_warn("%s: %s: %s: %s", p->o->name, ps->site->name, QUOTED(path.data, path.len),
-            err->text);
+        log_warn(
+            "%s: %s: %s: %s", p->o->name, ps->site->name, QUOTED(path.data, path.len), err->text);
     push_site_error(ps, err, path);
     if (p->o->once)
         give_up(p, ps, o, err->text);
@@ -176,9 +176,9 @@ static void begin_batch(struct push *p, struct unit_push *u, bool whole)
     for (struct set_item *i = whole ? unit_plan_tops(u->plan) : NULL; i; i = i->next) {
         struct atom *a = lanes_atom(p, u->batch, u->owed);
         a->what = PUSH_SKIPPED;
-        msg_put_unit(&p->out, &(struct msg_unit){.batch = u->batch->number,
-                                  .atom = a->number,
-                                  .path = {i->key, i->len}});
+        msg_put_unit(
+            &p->out, &(struct msg_unit){
+                         .batch = u->batch->number, .atom = a->number, .path = {i->key, i->len}});
     }
 }
 
@@ -383,8 +383,8 @@ static void refused(struct push *p, struct push_site *ps, struct owed *o, const 
         await_parent(p, ps, o);
         return;
     }
-    err_set(&why, ERR_PARTIAL, "%s: %s", QUOTED(path.data, path.len),
-        QUOTED(a->text, strlen(a->text)));
+    err_set(
+        &why, ERR_PARTIAL, "%s: %s", QUOTED(path.data, path.len), QUOTED(a->text, strlen(a->text)));
     failed(p, ps, o, &why);
 }
 
