@@ -172,6 +172,26 @@ static void print_paths(FILE *out, const struct json *site, const char *key, con
         fprintf(out, "  %s: and %zu more\n", name, json_count(paths) - 5);
 }
 
+static void print_units(FILE *out, const struct json *site)
+{
+    const struct json *units = json_get(site, "units");
+    const char *name = json_get_text(site, "name", "?");
+    for (size_t i = 0; i < json_count(units) && i < 5; i++) {
+        const struct json *unit = json_at(units, i);
+        fprintf(out, "  %s: the unit %s waits: %s\n", name, PLAIN(json_get_text(unit, "unit", "?")),
+            PLAIN(json_get_text(unit, "waits", "?")));
+    }
+    if (json_count(units) > 5)
+        fprintf(out, "  %s: and %zu more\n", name, json_count(units) - 5);
+}
+
+static void print_piecemeal(FILE *out, const struct json *site, const struct json *target)
+{
+    if (json_get_bool(target, "piecemeal", false))
+        fprintf(out, "  units of %s are renamed file by file on %s\n",
+            json_get_text(site, "name", "?"), json_get_text(target, "name", "?"));
+}
+
 /* What is wrong on this side. */
 static void print_site(FILE *out, const struct json *site)
 {
@@ -208,9 +228,12 @@ static void print_site_and_targets(FILE *out, const struct json *site, bool all)
     print_unwatched(out, site);
     print_paths(out, site, "busy", "still being written");
     print_paths(out, site, "unreadable_paths", "cannot be read");
-    for (size_t i = 0; i < json_count(targets); i++)
+    print_units(out, site);
+    for (size_t i = 0; i < json_count(targets); i++) {
         if (all || !target_is_level(json_at(targets, i)))
             print_target(out, site, json_at(targets, i), well);
+        print_piecemeal(out, site, json_at(targets, i));
+    }
 }
 
 void status_text_print(FILE *out, const struct json *status, bool all)

@@ -156,6 +156,7 @@ static bool leave_to_unit(struct push *p, struct expander *e, struct bytes path,
         e->depth--;
     queue_owe(p->o->queue, e->ps->owed, path, OWE_BULK | (is_dir ? OWE_DIR : 0), OWED_CREATE,
         (struct bytes){0}, 0, 0);
+    queue_backdate(p->o->queue, e->ps->owed, path);
     return true;
 }
 

@@ -247,6 +247,14 @@ static void begin_reaching(
     }
 }
 
+/* A unit that does not rest is what it waits for, most of the time. */
+static void say_unit(struct flush_target *t, const struct site *site)
+{
+    struct unrest_wait wait;
+    if (unrest_waiting(site->unrest, &wait, 1) > 0)
+        snprintf(t->why, sizeof t->why, "the unit %s waits: %s", wait.unit, wait.why);
+}
+
 static void say(struct flush_target *t, const struct peer_site_status *at)
 {
     static const char *const words[] = {
@@ -271,6 +279,8 @@ static void judge(
     peer_status(p, &peer);
     peer_site_status(p, site, &at);
     say(t, &at);
+    if (at.state == PEER_SITE_PUSHING && !at.error[0])
+        say_unit(t, site);
     t->state = TARGET_WAITS;
     if (peer.state != PEER_UP) {
         snprintf(t->why, sizeof t->why, "it is down%s%s", peer.error[0] ? ": " : "", peer.error);

@@ -443,7 +443,8 @@ bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_sta
         *out = (struct peer_site_status){.owed_paths = c.paths,
             .owed_bytes = c.bytes,
             .behind_ms = c.oldest_ms,
-            .failing = c.failing};
+            .failing = c.failing,
+            .piecemeal = m->ps->piecemeal};
         describe_state(p, m, &c, out);
         pthread_mutex_lock(&m->ps->lock);
         if (m->ps->error.code && (c.failing || out->state >= PEER_SITE_HELD)) {

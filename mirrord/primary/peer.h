@@ -91,6 +91,7 @@ struct peer_site_status {
     char error[512];                 /* the last one of this site; empty: none */
     char error_path[256];            /* escaped; empty: not about a path */
     int64_t error_time;
+    bool piecemeal; /* its units are renamed file by file there */
 };
 
 void peer_status(struct peer *p, struct peer_status *out);

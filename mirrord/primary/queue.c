@@ -248,8 +248,12 @@ static void age(struct owed *o, uint64_t seq)
 
 void queue_backdate(struct queue *q, struct queue_site *qs, struct bytes path)
 {
+    bool unit;
     pthread_mutex_lock(&q->lock);
     struct set_item *item = set_find(qs->items, path.data, path.len);
+    struct bytes key = item ? path : unit_or_path(qs, path, OWE_DIR, &unit);
+    if (!item)
+        item = set_find(qs->items, key.data, key.len);
     if (item)
         age(item->value, 0);
     pthread_mutex_unlock(&q->lock);

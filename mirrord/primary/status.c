@@ -8,10 +8,11 @@
  *     "sites_level": how many, "sites": of how many}],
  *  "sites": [{"name", "root", "state": "ok"|"scanning"|"failed"|"held", "error", "error_time",
  *     "entries", "bytes", "watches", "unwatched", "unreadable",
+ *     "units": [{"unit": text, "waits": why}, those that wait to be at rest],
  *     "busy": [paths of files that do not hold still], "unreadable_paths": [some of them],
  *     "secondaries": [{"name", "state": "waiting"|"comparing"|"pushing"|"level"|"held"|"failed",
  *        "owed_paths", "owed_bytes", "behind_ms", "failing", "error", "error_path",
- *        "error_time"}]}]}
+ *        "error_time", "piecemeal": its units are renamed file by file}]}]}
  *
  * Texts are empty and numbers 0 where there is nothing to say.
  */
@@ -69,7 +70,22 @@ static struct json *target_json(const struct roster_site *s, const struct roster
     json_set_text(j, "error", at.error);
     json_set_text(j, "error_path", at.error_path);
     json_set_number(j, "error_time", (double)at.error_time);
+    json_set_bool(j, "piecemeal", at.piecemeal);
     return j;
+}
+
+static struct json *units_json(const struct site *site)
+{
+    struct unrest_wait *waits CLEANUP_FREE = mem_array(UNREST_SHOWN, sizeof *waits);
+    struct json *units = json_array();
+    size_t count = site ? unrest_waiting(site->unrest, waits, UNREST_SHOWN) : 0;
+    for (size_t i = 0; i < count; i++) {
+        struct json *j = json_object();
+        json_set_text(j, "unit", waits[i].unit);
+        json_set_text(j, "waits", waits[i].why);
+        json_append_json(units, j);
+    }
+    return units;
 }
 
 static struct json *site_json(struct daemon *d, const struct roster_site *s)
@@ -94,6 +110,7 @@ static struct json *site_json(struct daemon *d, const struct roster_site *s)
     for (size_t i = 0; i < scan->busy_count; i++)
         json_append_text(busy, scan->busy[i]);
     json_set_json(j, "busy", busy);
+    json_set_json(j, "units", units_json(s->site));
     for (size_t i = 0; i < scan->unreadable_count; i++)
         json_append_text(unreadable, scan->unreadable_paths[i]);
     json_set_json(j, "unreadable_paths", unreadable);

@@ -308,12 +308,11 @@ static uint64_t rest_ms(const struct unrest *u, struct unit *unit, const struct 
         quiet = UNREST_QUICK_MS;
     if (unit->held == u->settling || v->busy)
         snprintf(unit->why, sizeof unit->why,
-            "until what changed in it has been looked at, and is "
-            "not open for writing");
+            "something in it is being written, or has still to be looked at");
     else if (v->bracket && !closed)
-        snprintf(unit->why, sizeof unit->why, "bracket %s", v->bracket);
+        snprintf(unit->why, sizeof unit->why, "the bracket %s stands", v->bracket);
     else {
-        snprintf(unit->why, sizeof unit->why, "until it has been quiet for %u ms", quiet);
+        snprintf(unit->why, sizeof unit->why, "it has not been quiet for %u ms", quiet);
         return unit->last_ms + quiet;
     }
     return UINT64_MAX;

@@ -131,6 +131,18 @@ static void test_control_bytes(void **state)
     free(text);
 }
 
+static void test_units(void **state)
+{
+    (void)state;
+    char *out = print("{\"sites\":[{\"name\":\"s\",\"units\":[{\"unit\":\"a/b\","
+                      "\"waits\":\"the bracket x stands\"}],"
+                      "\"secondaries\":[{\"name\":\"web2\",\"piecemeal\":true}]}]}",
+        false);
+    assert_non_null(strstr(out, "s: the unit a/b waits: the bracket x stands\n"));
+    assert_non_null(strstr(out, "units of s are renamed file by file on web2\n"));
+    free(out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -139,6 +151,7 @@ int main(void)
         cmocka_unit_test(test_nothing_there),
         cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_control_bytes),
+        cmocka_unit_test(test_units),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
