@@ -166,7 +166,10 @@ void settle_run(struct scan_site *s)
         .closed_ms = t->closed_ms,
         .busy = !hold_walks(s) || !hold_hints(s),
     };
-    if (unrest_settle(s->site->unrest, &view, s->site->name, &t->due_ms))
+    bool rested = unrest_settle(s->site->unrest, &view, s->site->name, &t->due_ms);
+    if (t->due_ms == UINT64_MAX)
+        t->due_ms = 0;
+    if (rested)
         s->scan->sink.changed(s->scan->sink.ctx, s->site);
 }
 

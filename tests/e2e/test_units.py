@@ -1,174 +1,18 @@
-"""Units: updates of plugins in every shape WordPress gives them, each with its version in every
-file, while readers on the secondary look for mixtures. UNITS_UPDATES and UNITS_FILES make the proof
-longer (200 and 2000)."""
+"""Never torn: updates of units while readers on the secondary look for mixtures, with the receiver
+killed, over a slow link, and of a unit of several parts."""
 
 import os
 import random
-import shutil
+import signal
 import threading
 import time
 
-from harness import SLOW, Env, case, check, check_equal, main, send, wait_for
+from harness import case, check, check_equal, main, send, wait_for
 from pair import Pair
-from trees import check_same, inodes, put, remove, set_mtime
+from trees import check_same, put
+from updates import (OPTIONS, PLUGIN, SHAPES, UPDATES, Reader, arrives_whole, start, version_at,
+                     write_version)
 
-UPDATES = int(os.environ.get("UNITS_UPDATES", "10"))
-FILES = int(os.environ.get("UNITS_FILES", "300"))
-OPTIONS = "preset = wordpress settle = 1s"
-PLUGIN = "wp-content/plugins/shop"
-
-
-# A plugin in versions ----------------------------------------------------------------------------
-
-def names(files):
-    return [f"part{i % 12}/sub{i % 5}/file{i}.php" if i % 7 else f"file{i}.php"
-            for i in range(files)]
-
-
-def write_version(top, version, files=FILES, data=None):
-    for name in names(files):
-        put(f"{top}/{name}", b"%d\n" % version + (data or b"<?php // the same in all versions\n"))
-
-
-def version_at(path, dir_fd=None):
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=dir_fd)
-    try:
-        return int(os.read(fd, 64).split(b"\n")[0])
-    finally:
-        os.close(fd)
-
-
-# Updates, as in WORDPRESS.md 1 and 3 -------------------------------------------------------------
-
-def unzipped(src, version, files):
-    package = f"{src}/wp-content/upgrade/shop.{version}/shop"
-    write_version(package, version, files)
-    return package
-
-
-def end_upgrade(src, version):
-    remove(f"{src}/wp-content/upgrade/shop.{version}")
-
-
-def delete_and_copy(src, version, files=FILES):
-    """Up to 6.1."""
-    package = unzipped(src, version, files)
-    shutil.rmtree(f"{src}/{PLUGIN}")
-    shutil.copytree(package, f"{src}/{PLUGIN}")
-    end_upgrade(src, version)
-
-
-def delete_and_rename(src, version, files=FILES):
-    """6.2."""
-    package = unzipped(src, version, files)
-    shutil.rmtree(f"{src}/{PLUGIN}")
-    os.rename(package, f"{src}/{PLUGIN}")
-    end_upgrade(src, version)
-
-
-def set_aside(src):
-    backup = f"{src}/wp-content/upgrade-temp-backup/plugins/shop"
-    os.makedirs(os.path.dirname(backup), exist_ok=True)
-    os.rename(f"{src}/{PLUGIN}", backup)
-    time.sleep(0.2)
-    return backup
-
-
-def two_renames(src, version, files=FILES):
-    """6.3 and later: absent for a moment, and the backup deleted when all is done."""
-    package = unzipped(src, version, files)
-    backup = set_aside(src)
-    os.rename(package, f"{src}/{PLUGIN}")
-    time.sleep(0.2)
-    end_upgrade(src, version)
-    shutil.rmtree(backup)
-
-
-def rename_that_fails(src, version, files=FILES):
-    """The same, where the second rename becomes a copy."""
-    package = unzipped(src, version, files)
-    backup = set_aside(src)
-    shutil.copytree(package, f"{src}/{PLUGIN}")
-    end_upgrade(src, version)
-    shutil.rmtree(backup)
-
-
-def roll_back(src, version, files=FILES):
-    """The same, where the update fails: then a later one succeeds."""
-    package = unzipped(src, version, files)
-    os.rename(set_aside(src), f"{src}/{PLUGIN}")
-    time.sleep(0.05)
-    shutil.rmtree(f"{src}/{PLUGIN}")
-    os.rename(package, f"{src}/{PLUGIN}")
-    end_upgrade(src, version)
-
-
-def unzip_over(src, version, files=FILES):
-    write_version(f"{src}/{PLUGIN}", version, files)
-
-
-SHAPES = [delete_and_copy, delete_and_rename, two_renames, rename_that_fails, roll_back, unzip_over]
-
-
-# Readers -----------------------------------------------------------------------------------------
-
-class Reader(threading.Thread):
-    """Reads all of a unit again and again, by one descriptor or by path."""
-
-    def __init__(self, top, files=FILES, by_path=False):
-        super().__init__(daemon=True)
-        self.top, self.files, self.by_path = top, names(files), by_path
-        self.passes, self.trouble = 0, []
-        self.delivered = 0  # updates that have arrived, as the test tells
-        self.over = threading.Event()
-        self.start()
-
-    def one_pass(self):
-        before = self.delivered
-        if self.by_path:
-            seen = [version_at(f"{self.top}/{n}") for n in self.files]
-        else:
-            fd = os.open(self.top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                seen = [version_at(n, fd) for n in self.files]
-            finally:
-                os.close(fd)
-        switches = sum(a != b for a, b in zip(seen, seen[1:]))
-        allowed = self.delivered - before + 1 if self.by_path else 0
-        if switches > allowed or seen != sorted(seen):
-            self.trouble.append(f"a mixture: {sorted(set(seen))}, {switches} switches")
-
-    def run(self):
-        while not self.over.is_set():
-            try:
-                self.one_pass()
-            except OSError as e:
-                self.trouble.append(str(e))
-            self.passes += 1
-
-    def end(self):
-        wait_for(lambda: self.passes > 0, "a pass")
-        self.over.set()
-        self.join()
-        check(not self.trouble, f"{len(self.trouble)} of {self.passes} passes (by "
-              f"{'path' if self.by_path else 'descriptor'}):", *self.trouble[:5])
-
-
-def start(env, files=FILES, options=OPTIONS, **more):
-    p = Pair(env, 1, options,
-             lambda src: (write_version(f"{src}/{PLUGIN}", 0, files),
-                          put(f"{src}/wp-content/uploads/x.jpg", b"x")), **more)
-    check_equal(version_at(f"{p.dests[0]}/{PLUGIN}/file0.php"), 0)
-    return p
-
-
-def arrives_whole(p, version, files=FILES):
-    p.daemon.flush(seconds=8)
-    check_equal(version_at(f"{p.dests[0]}/{PLUGIN}/{names(files)[-1]}"), version,
-                f"after the flush\n{p.daemon.text()[-3000:]}")
-
-
-# Cases -------------------------------------------------------------------------------------------
 
 @case
 def test_updates_of_all_shapes(env):
@@ -183,6 +27,80 @@ def test_updates_of_all_shapes(env):
     for r in readers:
         r.end()
     check_same(p.src, p.dests[0], leave_out=lambda path: b"/upgrade" in path)
+    p.daemon.stop()
+
+
+@case
+def test_receiver_killed_during_updates(env):
+    p = start(env)
+    reader = Reader(f"{p.dests[0]}/{PLUGIN}")
+    dice = random.Random(7)
+    for version in range(1, 5):
+        SHAPES[version % len(SHAPES)](p.src, version)
+        for _ in range(2):
+            time.sleep(dice.random() * 0.3)
+            for pid in env.sshd.receivers():
+                send(pid, signal.SIGKILL)
+        p.daemon.flush("--all")
+        check_equal(version_at(f"{p.dests[0]}/{PLUGIN}/file0.php"), version)
+    reader.end()
+    p.daemon.stop()
+
+
+@case
+def test_an_update_while_another_is_sent(env):
+    """Over a slow link: what was sent of the first is dropped."""
+    data = os.urandom(4000)
+    p = start(env, extra_host='bwlimit = "400K"')
+    reader = Reader(f"{p.dests[0]}/{PLUGIN}")
+    top = f"{p.src}/{PLUGIN}"
+    write_version(top, 1, data=data)
+    wait_for(lambda: staged(p), "the first is on its way", 30)
+    write_version(top, 2, data=data[::-1])
+    put(f"{p.src}/wp-content/uploads/live.jpg", b"meanwhile")
+    wait_for(lambda: os.path.exists(f"{p.dests[0]}/wp-content/uploads/live.jpg"), "the upload", 10)
+    arrives_whole(p, 2, seconds=60)
+    reader.end()
+    check("changed while it was being sent" in p.daemon.text(), "nothing was dropped")
+    p.daemon.stop()
+
+
+def staged(p):
+    """Is something of a unit in the stage?"""
+    stages = [d for d in os.listdir(p.env.dir) if d.startswith(".mirrord-")]
+    return sum(len(files) for d in stages for _, _, files in os.walk(p.env.path(d))) > 20
+
+
+@case
+def test_core_is_one_unit(env):
+    def fill(src, version=0):
+        write_version(f"{src}/wp-admin", version, 60)
+        write_version(f"{src}/wp-includes", version, 60)
+        for name in ("index.php", "wp-login.php", "wp-load.php"):
+            put(f"{src}/{name}", b"%d\n" % version)
+    p = Pair(env, 1, OPTIONS, fill)
+    far = p.dests[0]
+    trouble = []
+    over = threading.Event()
+
+    def watch():
+        while not over.is_set():
+            top = version_at(f"{far}/index.php")
+            rest = [version_at(f"{far}/{d}/{n}") for d in ("wp-includes", "wp-admin")
+                    for n in ("file0.php", "file56.php")]
+            if min(rest) < top:
+                trouble.append((top, rest))
+    readers = [Reader(f"{far}/{d}", 60) for d in ("wp-admin", "wp-includes")]
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for version in range(1, 4):
+        fill(p.src, version)
+        p.flushed()
+    over.set()
+    watcher.join()
+    for r in readers:
+        r.end()
+    check(not trouble, "the top was switched before the rest:", *trouble[:3])
     p.daemon.stop()
 
 

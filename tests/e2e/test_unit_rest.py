@@ -1,0 +1,174 @@
+"""When a unit is sent and how: rest, brackets, hot paths, deletion, what needs no switch, what is not
+sent at all, and the one-shot."""
+
+import os
+import shutil
+import threading
+import time
+
+from harness import case, check, check_equal, main, wait_for
+from trees import check_same, inodes, put, remove, set_mtime
+from updates import PLUGIN, Reader, arrives_whole, names, start, version_at, write_version
+
+
+@case
+def test_deleted_and_installed_again(env):
+    p = start(env)
+    reader = Reader(f"{p.dests[0]}/{PLUGIN}")
+    shutil.rmtree(f"{p.src}/{PLUGIN}")
+    time.sleep(0.3)
+    write_version(f"{p.src}/{PLUGIN}", 1)
+    arrives_whole(p, 1)
+    reader.end()
+    shutil.rmtree(f"{p.src}/{PLUGIN}")
+    p.flushed()
+    p.daemon.stop()
+
+
+@case
+def test_bracket(env):
+    """A unit waits for .maintenance, says so, and goes as soon as that is gone."""
+    p = start(env, options="preset = wordpress settle = 400ms")
+    put(f"{p.src}/.maintenance", b"<?php $upgrading = 0; ?>")
+    write_version(f"{p.src}/{PLUGIN}", 1)
+    r = p.daemon.ask("flush", "--timeout", "2", code=4)
+    check("shop" in r.out and ".maintenance" in r.out, r)
+    check_equal(version_at(f"{p.dests[0]}/{PLUGIN}/file0.php"), 0)
+    units = p.daemon.status()["sites"][0]["units"]
+    check_equal([u["unit"] for u in units], [PLUGIN])
+    check(".maintenance" in units[0]["waits"], units)
+    put(f"{p.src}/wp-content/uploads/y.jpg", b"goes all the same")
+    wait_for(lambda: os.path.exists(f"{p.dests[0]}/wp-content/uploads/y.jpg"), "the upload")
+    remove(f"{p.src}/.maintenance")
+    p.flushed()
+    p.daemon.stop()
+
+
+@case
+def test_bracket_that_was_left_behind(env):
+    """By an install that failed: nothing moves in it, so it holds nobody up. A .maintenance is
+    obeyed no longer than settle-max."""
+    p = start(env, options="preset = wordpress settle = 400ms settle-max = 20s")
+    put(f"{p.src}/wp-content/upgrade/failed/plugin/x.php", b"x")
+    put(f"{p.src}/.maintenance", b"<?php")
+    long_ago = (time.time_ns() // 10**9 - 3600) * 10**9
+    for name in ("wp-content/upgrade/failed/plugin", "wp-content/upgrade/failed",
+                 "wp-content/upgrade", ".maintenance"):
+        set_mtime(f"{p.src}/{name}", long_ago)
+    write_version(f"{p.src}/{PLUGIN}", 1)
+    p.daemon.flush(seconds=10)
+    check_equal(version_at(f"{p.dests[0]}/{PLUGIN}/file0.php"), 1)
+    check("come to rest" not in p.daemon.text(), "it was forced")
+    p.daemon.stop()
+
+
+@case
+def test_never_at_rest(env):
+    """Several files that never keep still: it is sent after settle-max, and said."""
+    p = start(env, 20, options="preset = wordpress settle = 500ms settle-max = 2s")
+    over = threading.Event()
+
+    def churn():
+        n = 0
+        while not over.wait(0.02):
+            n += 1
+            put(f"{p.src}/{PLUGIN}/file{n % 20 // 7 * 7}.php", b"%d\n" % n)
+            put(f"{p.src}/{PLUGIN}/new{n % 9}", b"%d" % n)
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        wait_for(lambda: version_at(f"{p.dests[0]}/{PLUGIN}/file0.php") > 0, "it is sent", 20)
+        check("has not come to rest" in p.daemon.text(), "it does not say so")
+    finally:
+        over.set()
+        thread.join()
+    p.flushed()
+    p.daemon.stop()
+
+
+@case
+def test_hot_path(env):
+    """A log in a plugin does not keep the plugin back for ever, and arrives itself."""
+    p = start(env, 20, options="preset = wordpress settle = 700ms")
+    over = threading.Event()
+
+    def log():
+        while not over.wait(0.1):
+            with open(f"{p.src}/{PLUGIN}/debug.log", "ab") as f:
+                f.write(b"a line\n")
+    thread = threading.Thread(target=log)
+    thread.start()
+    try:
+        wait_for(lambda: os.path.exists(f"{p.dests[0]}/{PLUGIN}/debug.log"), "the log", 20)
+        write_version(f"{p.src}/{PLUGIN}", 1, 20)
+        wait_for(lambda: version_at(f"{p.dests[0]}/{PLUGIN}/file0.php") == 1, "the update", 20)
+    finally:
+        over.set()
+        thread.join()
+    p.flushed()
+    p.daemon.stop()
+
+
+@case
+def test_what_needs_no_switch(env):
+    """One file, and files beside units: renamed into place, the directory stays the same."""
+    p = start(env)
+    before = inodes(p.dests[0])[PLUGIN.encode()]
+    put(f"{p.src}/{PLUGIN}/file7.php", b"5\nedited")
+    put(f"{p.src}/wp-content/plugins/hello.php", b"no unit")
+    p.flushed()
+    check_equal(inodes(p.dests[0])[PLUGIN.encode()], before, "the directory")
+    os.unlink(f"{p.src}/{PLUGIN}/file7.php")
+    p.flushed()
+    check_equal(inodes(p.dests[0])[PLUGIN.encode()], before, "the directory")
+    p.daemon.stop()
+
+
+@case
+def test_unchanged_content_is_not_sent(env):
+    """New inodes and times everywhere, one file changed: links there, and next to no bytes."""
+    data = os.urandom(20000)
+    p = start(env, 40)
+    top = f"{p.src}/{PLUGIN}"
+    write_version(top, 1, 40, data)
+    p.flushed()
+    files = inodes(p.dests[0])
+    sent = p.daemon.status()["secondaries"][0]["bytes_sent"]
+    shutil.copytree(top, f"{p.src}/wp-content/upgrade/shop")
+    shutil.rmtree(top)
+    os.rename(f"{p.src}/wp-content/upgrade/shop", top)
+    for name in names(40):
+        os.utime(f"{top}/{name}")
+    put(f"{top}/file0.php", b"2\n")
+    p.daemon.flush()
+    check_same(p.src, p.dests[0], leave_out=lambda path: b"/upgrade" in path)
+    sent = p.daemon.status()["secondaries"][0]["bytes_sent"] - sent
+    check(sent < 100000, f"{sent} bytes were sent")
+    after = inodes(p.dests[0])
+    same = [n for n in names(40) if files[f"{PLUGIN}/{n}".encode()] ==
+            after[f"{PLUGIN}/{n}".encode()]]
+    check_equal(len(same), 39, "files that are the same inode")
+    p.daemon.stop()
+
+
+@case
+def test_one_shot(env):
+    src, dest = env.path("src"), env.path("dest")
+    write_version(f"{src}/{PLUGIN}", 0)
+    put(f"{src}/wp-admin/x.php", b"0")
+    put(f"{src}/index.php", b"0")
+    env.resync(src, dest, "--preset", "wordpress")
+    check_same(src, dest)
+    reader = Reader(f"{dest}/{PLUGIN}")
+    for version in range(1, 4):
+        write_version(f"{src}/{PLUGIN}", version)
+        put(f"{src}/wp-admin/y{version}.php", b"1")
+        env.resync(src, dest, "--preset", "wordpress")
+        check_same(src, dest)
+    reader.end()
+    out = env.resync(src, dest, "--preset", "wordpress", "-n", "--itemize").out
+    check("0 created, 0 updated" in out, out)
+
+
+if __name__ == "__main__":
+    main()
