@@ -222,11 +222,11 @@ static void forget_old_changes(struct unrest *u, uint64_t now)
 
 static void count_change(struct unit *unit, struct change *c, uint64_t now, bool bracketed)
 {
-    if (c->since_ms != unit->first_ms || bracketed) {
-        c->since_ms = unit->first_ms;
+    bool anew = c->since_ms != unit->first_ms;
+    if (anew || bracketed)
         c->count = 0;
-        unit->changed++;
-    }
+    unit->changed += anew;
+    c->since_ms = unit->first_ms;
     if (now - c->last_ms < HOT_APART_MS)
         return;
     c->last_ms = now;

@@ -14,6 +14,7 @@ struct fixture {
     struct queue *q;
     struct queue_site *site;
     unsigned wakes;
+    struct site *with_units;
 };
 
 static void wake(void *ctx)
@@ -321,6 +322,124 @@ static void test_the_smallest_that_failed_is_tried(void **state)
     assert_null(take(f, OWED_LIVE));
 }
 
+/* A site of which the queue needs to know its units only. */
+static int setup_units(void **state)
+{
+    static struct site site;
+    struct unit_rules *rules = unit_rules_new();
+    struct err err;
+    assert_int_equal(unit_rules_add(rules, "plugins/*", &err), 0);
+    assert_int_equal(unit_rules_add(rules, "admin + *.php", &err), 0);
+    site = (struct site){.options.units = rules, .unrest = unrest_new(rules)};
+    setup(state);
+    struct fixture *f = *state;
+    f->site = queue_add_site(f->q, &site);
+    f->with_units = &site;
+    return 0;
+}
+
+static int teardown_units(void **state)
+{
+    struct fixture *f = *state;
+    struct site *site = f->with_units;
+    teardown(state);
+    unrest_free(site->unrest);
+    unit_rules_free((struct unit_rules *)site->options.units);
+    return 0;
+}
+
+static void test_unit_is_owed_once(void **state)
+{
+    struct fixture *f = *state;
+    owe(f, "plugins/shop/a", 0);
+    owe(f, "plugins/shop/b", OWE_BULK);
+    owe(f, "plugins/shop", OWE_SUBTREE);
+    owe(f, "plugins/hello.php", 0);
+    owe(f, "admin/x", 0);
+    owe(f, "index.php", 0);
+    assert_int_equal(queue_size(f->q, f->site), 3);
+    struct owed *shop = take(f, OWED_UNIT), *core = take(f, OWED_UNIT);
+    assert_path(shop, "plugins/shop");
+    assert_path(core, "admin + *.php");
+    assert_null(take(f, OWED_UNIT));
+    assert_path(take(f, OWED_LIVE), "plugins/hello.php");
+    assert_null(take(f, OWED_BULK));
+    owe(f, "plugins/shop/c", 0);
+    queue_done(f->q, shop);
+    assert_path(take(f, OWED_UNIT), "plugins/shop");
+}
+
+static void test_path_alone(void **state)
+{
+    struct fixture *f = *state;
+    owe(f, "plugins/shop/a", 0);
+    owe(f, "plugins/shop/log", OWE_ALONE);
+    assert_path(take(f, OWED_LIVE), "plugins/shop/log");
+    struct owed *shop = take(f, OWED_UNIT);
+    owe(f, "plugins/shop", OWE_ALONE | OWE_SUBTREE | OWE_BULK); /* it cannot be switched */
+    queue_done(f->q, shop);
+    assert_null(take(f, OWED_UNIT));
+    shop = take(f, OWED_BULK);
+    assert_path(shop, "plugins/shop");
+    assert_true(shop->alone);
+}
+
+static void nothing(void *ctx)
+{
+    (void)ctx;
+}
+
+static void test_unit_waits_for_rest(void **state)
+{
+    struct fixture *f = *state;
+    struct site *site = f->with_units;
+    struct unrest_view view = {.now_ms = UINT64_MAX / 2};
+    uint64_t due;
+    unrest_watch(site->unrest, nothing, NULL);
+    owe(f, "plugins/shop/a", 0);
+    owe(f, "uploads/x", 0);
+    assert_false(queue_ready(f->q, f->site, OWED_UNIT));
+    assert_path(take(f, OWED_LIVE), "uploads/x");
+    assert_true(unrest_settle(site->unrest, &view, "site", &due));
+    assert_path(take(f, OWED_UNIT), "plugins/shop");
+}
+
+/* What a unit has to do with is not moved, and a unit on its way is in no move's way. */
+static void test_units_and_moves(void **state)
+{
+    struct fixture *f = *state;
+    queue_move(f->q, f->site, bytes_of("plugins/shop"), bytes_of("old/shop"));
+    struct owed *shop = take(f, OWED_UNIT);
+    assert_path(shop, "plugins/shop");
+    struct owed *old = take(f, OWED_LIVE);
+    assert_path(old, "old/shop");
+    assert_true(old->kind == OWED_ANY && old->subtree && old->check);
+    queue_done(f->q, old);
+    queue_move(f->q, f->site, bytes_of("a"), bytes_of("b"));
+    struct owed *move = take(f, OWED_LIVE);
+    assert_true(move && move->kind == OWED_MOVE);
+    queue_done(f->q, move);
+    queue_move(f->q, f->site, bytes_of("plugins"), bytes_of("c"));
+    assert_path(take(f, OWED_LIVE), "plugins");
+    assert_path(take(f, OWED_LIVE), "c");
+}
+
+static void test_flush_of_units(void **state)
+{
+    struct fixture *f = *state;
+    owe(f, "admin/x", 0);
+    uint64_t mark = queue_mark(f->q);
+    const struct bytes in = bytes_of("index.php"), beside = bytes_of("uploads");
+    assert_true(queue_owes(f->q, f->site, mark, &in, 1));
+    assert_false(queue_owes(f->q, f->site, mark, &beside, 1));
+    owe(f, "plugins/shop/a", 0);
+    assert_false(queue_owes(f->q, f->site, mark, (const struct bytes[]){bytes_of("plugins")}, 1));
+    queue_backdate(f->q, f->site, bytes_of("plugins/shop/a"));
+    assert_true(queue_owes(f->q, f->site, mark, (const struct bytes[]){bytes_of("plugins")}, 1));
+}
+
+#define WITH_UNITS(test) cmocka_unit_test_setup_teardown(test, setup_units, teardown_units)
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -342,6 +461,11 @@ int main(void)
         T(test_marks),
         T(test_a_success_hurries_what_failed),
         T(test_the_smallest_that_failed_is_tried),
+        WITH_UNITS(test_unit_is_owed_once),
+        WITH_UNITS(test_path_alone),
+        WITH_UNITS(test_unit_waits_for_rest),
+        WITH_UNITS(test_units_and_moves),
+        WITH_UNITS(test_flush_of_units),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
