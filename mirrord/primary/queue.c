@@ -163,6 +163,30 @@ static char *copy_or_null(struct bytes b)
     return b.len ? mem_copy_bytes(b.data, b.len) : NULL;
 }
 
+/* It flies, and is owed again afterwards. */
+static void note_again(struct queue *q, struct owed *o, enum owed_kind kind, bool check)
+{
+    if (!o->again)
+        o->again_seq = ++q->seq;
+    o->again_kind = o->again && o->again_kind != kind ? OWED_ANY : kind;
+    o->again_check |= check;
+    o->again = true;
+}
+
+/* It is given back without being done: what came meanwhile is of what is owed still. */
+static void merge_again(struct owed *o)
+{
+    o->check |= o->again_check;
+    if (o->again && o->kind != OWED_MOVE && o->kind != o->again_kind)
+        o->kind = OWED_ANY;
+}
+
+/* The secondary has something beneath it that is not here. */
+static bool holds_more(unsigned flags, enum owed_kind kind)
+{
+    return kind == OWED_DELETE && (flags & OWE_SUBTREE);
+}
+
 /* News about something that is owed already. */
 static void refresh(struct queue *q, struct owed *o, unsigned flags, enum owed_kind kind, bool unit)
 {
@@ -171,13 +195,11 @@ static void refresh(struct queue *q, struct owed *o, unsigned flags, enum owed_k
     o->known |= flags & OWE_KNOWN;
     o->open |= flags & OWE_OPEN;
     if (o->place == OWED_FLYING) {
-        if (!o->again)
-            o->again_seq = ++q->seq;
-        o->again_kind = o->again && o->again_kind != kind ? OWED_ANY : kind;
-        o->again = true;
+        note_again(q, o, kind, holds_more(flags, kind));
         o->again_unit |= unit;
         return;
     }
+    o->check |= holds_more(flags, kind);
     if (o->kind != OWED_MOVE)
         o->kind = kind;
     if (unit || o->class == OWED_UNIT) {
@@ -216,6 +238,7 @@ static struct owed *owe(struct queue *q, struct queue_site *qs, struct bytes pat
     o->subtree = flags & OWE_SUBTREE;
     o->known = flags & OWE_KNOWN;
     o->open = flags & OWE_OPEN;
+    o->check = holds_more(flags, kind);
     wait_in_line(o);
     return o;
 }
@@ -270,6 +293,21 @@ static void give_up_move(struct queue *q, struct owed *o)
     o->subtree = o->check = true;
 }
 
+/* What is owed as `o` is owed as `n`, which was there before or not. */
+static void pass_on(struct queue *q, const struct owed *o, struct owed *n)
+{
+    uint64_t *seq = &n->seq;
+    n->subtree |= o->subtree;
+    if (n->place == OWED_FLYING) {
+        note_again(q, n, OWED_ANY, o->check);
+        seq = &n->again_seq;
+    } else {
+        n->check |= o->check;
+    }
+    if (o->seq < *seq)
+        *seq = o->seq; /* a flush that waits for the one waits for the other */
+}
+
 /* Everything waiting at or beneath `from` is owed at its new name instead, and `from` no more. */
 static void rename_owed(struct queue *q, struct queue_site *qs, struct bytes from, struct bytes to)
 {
@@ -286,7 +324,6 @@ static void rename_owed(struct queue *q, struct queue_site *qs, struct bytes fro
         if (!there->value) {
             struct owed *n = make(q, qs, there);
             n->class = o->class;
-            n->seq = o->seq;
             n->since_ms = o->since_ms;
             wait_in_line(n);
         }
@@ -298,8 +335,7 @@ static void rename_owed(struct queue *q, struct queue_site *qs, struct bytes fro
         } else if (o->kind == OWED_MOVE) {
             give_up_move(q, o);
         }
-        n->subtree |= o->subtree;
-        n->check |= o->check;
+        pass_on(q, o, n);
         drop(o);
     }
 }
@@ -326,13 +362,11 @@ void queue_move(struct queue *q, struct queue_site *qs, struct bytes from, struc
     struct owed *o = item->value;
     if (o && (o->place == OWED_FLYING || o->kind == OWED_MOVE)) {
         /* Two moves to one name in a row: the state of all three names says it as well. */
-        if (o->place == OWED_FLYING && !o->again)
-            o->again_seq = ++q->seq;
-        if (o->place == OWED_FLYING) {
-            o->again = true;
-            o->again_kind = OWED_ANY;
-        }
-        o->subtree = o->check = true;
+        o->subtree = true;
+        if (o->place == OWED_FLYING)
+            note_again(q, o, OWED_ANY, true);
+        else
+            o->check = true;
         pthread_mutex_unlock(&q->lock);
         queue_owe(q, qs, from, OWE_SUBTREE, OWED_ANY, (struct bytes){0}, 0, 0);
         q->wake(q->ctx);
@@ -389,7 +423,7 @@ static void fly(struct owed *o)
     TAILQ_INSERT_TAIL(&o->home->flying, o, order);
     o->home->flying_count += o->class != OWED_UNIT;
     o->home->moving |= o->kind == OWED_MOVE;
-    o->again = o->again_unit = false;
+    o->again = o->again_check = o->again_unit = false;
 }
 
 struct owed *queue_take(struct queue *q, struct queue_site *qs, enum owed_class class)
@@ -437,7 +471,8 @@ void queue_done(struct queue *q, struct owed *o)
         o->kind = o->again_kind;
         free(o->source);
         o->source = NULL;
-        o->whole = o->open = o->check = false;
+        o->whole = o->open = false;
+        o->check = o->again_check;
         o->class = o->again_unit ? OWED_UNIT : o->class == OWED_UNIT ? OWED_BULK : o->class;
         o->alone &= !o->again_unit;
         o->bytes = 0;
@@ -465,6 +500,7 @@ void queue_retry(
 {
     pthread_mutex_lock(&q->lock);
     leave(o);
+    merge_again(o);
     bool hopeless = o->whole || o->tries >= MOVE_TRIES;
     if (o->kind == OWED_MOVE && hopeless) { /* say by content what is where */
         give_up_move(q, o);
@@ -489,6 +525,7 @@ void queue_land(struct queue *q, struct queue_site *qs)
     while (!TAILQ_EMPTY(&qs->flying)) {
         struct owed *o = TAILQ_FIRST(&qs->flying);
         leave(o);
+        merge_again(o);
         if (o->kind == OWED_MOVE)
             give_up_move(q, o);
         wait_in_line(o);

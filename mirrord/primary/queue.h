@@ -39,6 +39,7 @@ struct owed {
     bool alone;         /* with all beneath it path by path, units or not */
     bool again;         /* owed again while it was flying */
     bool again_unit;    /* as a unit then */
+    bool again_check;   /* and then to be compared */
     unsigned tries;     /* failures so far */
     uint64_t seq;       /* peer_mark's number */
     uint64_t again_seq; /* the one of what came while it was flying */
@@ -67,7 +68,8 @@ void queue_remove_site(struct queue *q, struct queue_site *qs); /* drops what wa
 
 /* Adds or refreshes. Path, kind and flags (enum owe_flags) as told; an item that is there keeps its
  * place in the order. source may be NULL. Where the path lies in a unit, that is owed, once, under
- * its key. */
+ * its key. What is to be deleted there as a subtree and is a directory here when its turn comes
+ * (made meanwhile) is compared then. */
 void queue_owe(struct queue *q, struct queue_site *qs, struct bytes path, unsigned flags,
     enum owed_kind kind, struct bytes source, uint64_t bytes, uint64_t files);
 

@@ -178,7 +178,6 @@ static void test_a_chain_of_moves_is_one(void **state)
     assert_int_equal(queue_size(f->q, f->site), 0);
 }
 
-/* The target of a move that waits is renamed itself: the first source must not be forgotten. */
 /* Names that lead in a circle are no move: what is there decides. */
 static void test_a_chain_that_leads_back_is_no_move(void **state)
 {
@@ -198,6 +197,7 @@ static void test_a_chain_that_leads_back_is_no_move(void **state)
     }
 }
 
+/* The target of a move that waits is renamed itself: the first source must not be forgotten. */
 static void test_a_move_of_what_waits_to_be_moved_in(void **state)
 {
     struct fixture *f = *state;
@@ -211,6 +211,69 @@ static void test_a_move_of_what_waits_to_be_moved_in(void **state)
         queue_done(f->q, o);
     }
     assert_int_equal(queue_size(f->q, f->site), 0);
+}
+
+static void doomed(struct fixture *f, const char *path)
+{
+    queue_owe(f->q, f->site, bytes_of(path), OWE_BULK | OWE_SUBTREE, OWED_DELETE, (struct bytes){0},
+        0, 0);
+}
+
+/* A directory that has to go there, while one of its name is made here: the old one's content must
+ * not survive in it, whenever it is owed anew. */
+static void test_a_doomed_directory_is_compared_if_it_is_there_again(void **state)
+{
+    struct fixture *f = *state;
+    doomed(f, "a");
+    owe(f, "a", 0);
+    assert_true(take(f, OWED_LIVE)->check);
+    owe(f, "b", 0);
+    doomed(f, "b");
+    assert_true(take(f, OWED_LIVE)->check);
+    owe(f, "c", 0);
+    struct owed *c = take(f, OWED_LIVE);
+    doomed(f, "c");
+    assert_false(c->check);
+    queue_done(f->q, c);
+    assert_ptr_equal(take(f, OWED_LIVE), c);
+    assert_true(c->check);
+    queue_done(f->q, c);
+    queue_owe(f->q, f->site, bytes_of("d"), 0, OWED_DELETE, (struct bytes){0}, 0, 0);
+    assert_false(take(f, OWED_LIVE)->check); /* a file */
+}
+
+static void test_what_came_while_it_flew_outlives_a_failure(void **state)
+{
+    struct fixture *f = *state;
+    queue_owe(f->q, f->site, bytes_of("a"), 0, OWED_META, (struct bytes){0}, 0, 0);
+    struct owed *a = take(f, OWED_LIVE);
+    doomed(f, "a");
+    queue_retry(f->q, a, 0, 0, NULL);
+    assert_ptr_equal(take(f, OWED_LIVE), a);
+    assert_true(a->check);
+    assert_int_equal(a->kind, OWED_ANY);
+    queue_move(f->q, f->site, bytes_of("b"), bytes_of("a"));
+    assert_true(a->again_check);
+    queue_land(f->q, f->site);
+    assert_true(a->check && a->subtree);
+}
+
+/* Its new name flies just then: it is owed again behind that. */
+static void test_what_waits_is_renamed_to_what_flies(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t mark;
+    owe(f, "to/x", 0);
+    struct owed *x = take(f, OWED_LIVE);
+    owe(f, "from/x", 0);
+    mark = queue_mark(f->q);
+    queue_move(f->q, f->site, bytes_of("from"), bytes_of("to"));
+    queue_done(f->q, x);
+    assert_true(queue_owes(f->q, f->site, mark, NULL, 0));
+    struct owed *move = take(f, OWED_LIVE);
+    assert_int_equal(move->kind, OWED_MOVE);
+    queue_done(f->q, move);
+    assert_path(take(f, OWED_LIVE), "to/x");
 }
 
 static void test_claim(void **state)
@@ -455,6 +518,9 @@ int main(void)
         T(test_a_chain_of_moves_is_one),
         T(test_a_chain_that_leads_back_is_no_move),
         T(test_a_move_of_what_waits_to_be_moved_in),
+        T(test_a_doomed_directory_is_compared_if_it_is_there_again),
+        T(test_what_came_while_it_flew_outlives_a_failure),
+        T(test_what_waits_is_renamed_to_what_flies),
         T(test_claim),
         T(test_what_is_found_is_not_news),
         T(test_a_lost_connection_owes_what_flew),
