@@ -74,13 +74,14 @@ static void look_again(struct scan_site *s, struct bytes path, struct hint_key k
 static int take_digest(struct scan_site *s, struct manifest_txn *t, const struct scan_answer *a,
     struct hint_key key, struct record *r, struct err *err)
 {
-    bool differs = r->entry.has_digest && !digest_equal(&r->entry.digest, &a->digest);
+    bool known = r->entry.has_digest && !digest_is_doubt(&r->entry.digest);
+    bool differs = known && !digest_equal(&r->entry.digest, &a->digest);
     bool racy = a->flags & RECORD_RACY;
     if (racy) {
         uint64_t now = io_now_ms();
         batch_add(s->batch, key, HINT_PROVE, now, now + PROVE_MS);
     }
-    if (r->entry.has_digest && !differs && (racy || !(r->flags & RECORD_RACY)))
+    if (known && !differs && (racy || !(r->flags & RECORD_RACY)))
         return 0; /* nothing new */
     r->entry.has_digest = true;
     r->entry.digest = a->digest;

@@ -129,6 +129,29 @@ static unsigned racy_flag(const struct look *l)
     return validators_racy(&v, &now) ? RECORD_RACY : 0;
 }
 
+static bool same_time_and_size(const struct entry *a, const struct entry *b)
+{
+    return a->type == ENTRY_FILE && b->type == ENTRY_FILE && a->size == b->size &&
+           a->mtime == b->mtime && a->mtime_nsec == b->mtime_nsec;
+}
+
+static bool in_doubt(const struct entry *e)
+{
+    return e->has_digest && digest_is_doubt(&e->digest);
+}
+
+/* Time and size may well be what a secondary has already; then only the content can tell that it
+ * is behind. No digest would mean that they are believed. So the record equals nobody's until the
+ * content was read, even if this process ends before that. */
+static unsigned doubt_content(struct look *l)
+{
+    if (!l->known || l->record.entry.type != ENTRY_FILE)
+        return 0;
+    l->entry.has_digest = true;
+    l->entry.digest = (struct digest){0};
+    return RECORD_RACY;
+}
+
 /* A large file that was renamed to here and not written since: moved in the manifest, with what is
  * known of its content. 1, 0 it is not that, -1. */
 static int follow_rename(struct look *l)
@@ -145,9 +168,7 @@ static int follow_rename(struct look *l)
     int found = manifest_get(l->t, h->from.dir, h->from.name, &r, &l->err);
     if (found <= 0)
         return found;
-    if (r.entry.type != ENTRY_FILE || r.validators.inode != l->st.st_ino ||
-        r.entry.size != l->entry.size || r.entry.mtime != l->entry.mtime ||
-        r.entry.mtime_nsec != l->entry.mtime_nsec)
+    if (r.validators.inode != l->st.st_ino || !same_time_and_size(&r.entry, &l->entry))
         return 0;
     found = manifest_dir_path(l->t, h->from.dir, from, &len, &l->err);
     if (found <= 0 || len + 1 + h->from.name.len > PATH_TOTAL_MAX)
@@ -160,14 +181,15 @@ static int follow_rename(struct look *l)
     if (root_stat(l->s->site->root, (struct bytes){from, len}, &st) == 0)
         return 0; /* something is there: two names of one file, or a new one */
     bool proven = r.entry.has_digest && !(r.flags & RECORD_RACY);
+    bool doubt = in_doubt(&r.entry);
     struct digest digest = r.entry.digest;
     if (manifest_move(l->t, h->from.dir, h->from.name, l->dir, l->name, &l->err) <= 0)
         return -1;
     outbox_move(&l->s->outbox, (struct bytes){from, len}, look_path(l));
     found = manifest_get(l->t, l->dir, l->name, &l->record, &l->err);
     l->known = found > 0;
-    l->entry.has_digest = proven;
-    if (proven)
+    l->entry.has_digest = proven || doubt;
+    if (l->entry.has_digest)
         l->entry.digest = digest;
     return found;
 }
@@ -176,7 +198,7 @@ static enum examine_outcome put_moved(struct look *l)
 {
     bool meta = entry_meta_equal(&l->entry, &l->record.entry) &&
                 entry_owner_equal(&l->entry, &l->record.entry);
-    if (examine_put(l, racy_flag(l)) < 0)
+    if (examine_put(l, racy_flag(l) | (in_doubt(&l->entry) ? RECORD_RACY : 0)) < 0)
         return examine_failed(l);
     if (!meta || (l->h->flags & HINT_OWE))
         examine_owe(l, OWE_KNOWN);
@@ -191,7 +213,7 @@ static enum examine_outcome put_changed(struct look *l, bool same, bool open)
         examine_owe(l, known);
         return EXAMINE_DONE;
     }
-    if (examine_put(l, racy_flag(l)) < 0)
+    if (examine_put(l, racy_flag(l) | doubt_content(l)) < 0)
         return examine_failed(l);
     examine_owe(l, known | (open ? OWE_OPEN : 0));
     if (open) /* next time if it changed again */
@@ -203,7 +225,7 @@ static enum examine_outcome put_changed(struct look *l, bool same, bool open)
 static bool settled(struct look *l, enum examine_outcome *outcome)
 {
     unsigned flags = l->h->flags;
-    bool digest = l->known && l->record.entry.has_digest;
+    bool digest = l->known && l->record.entry.has_digest && !in_doubt(&l->record.entry);
     bool racy = l->record.flags & RECORD_RACY;
     *outcome = EXAMINE_DONE;
     if (!(flags & (HINT_CONTENT | HINT_OWE))) {

@@ -197,3 +197,8 @@ bool digest_equal(const struct digest *a, const struct digest *b)
 {
     return memcmp(a->b, b->b, sizeof a->b) == 0;
 }
+
+bool digest_is_doubt(const struct digest *d)
+{
+    return digest_equal(d, &(struct digest){0});
+}

@@ -41,4 +41,7 @@ void digest_add(struct digest *sum, const struct digest *d);
 void digest_subtract(struct digest *sum, const struct digest *d);
 bool digest_equal(const struct digest *a, const struct digest *b);
 
+/* All zeros, which is no content's: known to be unlike what anybody has, and still to be read. */
+bool digest_is_doubt(const struct digest *d);
+
 #endif

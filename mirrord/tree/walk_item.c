@@ -185,7 +185,9 @@ static void end_reading(struct walk *w, struct walk_item *item, const struct dig
         e->digest = *d;
         item->after.flags &= ~(uint32_t)RECORD_RACY;
         item->after.flags |= racy ? RECORD_RACY : 0;
-    } else {
+    } else { /* what was in doubt stays so */
+        const struct entry *was = &item->before.entry;
+        e->has_digest = item->has_before && was->has_digest && digest_is_doubt(&was->digest);
         memset(&e->digest, 0, sizeof e->digest);
         item->after.flags |= RECORD_RACY;
     }

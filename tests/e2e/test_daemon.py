@@ -327,6 +327,25 @@ def test_killed_and_started_again(env):
 
 
 @case
+def test_killed_while_it_owes_what_only_content_tells(env):
+    """Files edited in place that keep size and time, not sent when the daemon is killed."""
+    p = Pair(env, fill=fill)
+    p.flushed()
+    env.sshd.stop()
+    for name in ("f0", "large"):
+        st = os.stat(f"{p.src}/{name}")
+        with open(f"{p.src}/{name}", "r+b") as f:
+            f.write(b"edited")
+        set_mtime(f"{p.src}/{name}", st.st_mtime_ns)
+    wait_for(lambda: all(f"{name} is owed" in p.daemon.text() for name in ("f0", "large")), "owed")
+    p.daemon.stop(code=-signal.SIGKILL, number=signal.SIGKILL)
+    env.sshd.restart()
+    p.restart()
+    p.flushed("--all")
+    p.daemon.stop()
+
+
+@case
 def test_sigterm_in_the_middle(env):
     p = Pair(env)
     for i in range(300):
