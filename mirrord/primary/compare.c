@@ -29,6 +29,7 @@ struct request { /* a LIST without its last LISTING */
 };
 
 struct compare {
+    struct queue *queue; /* that remembers what is done meanwhile; NULL: of a unit, nothing is */
     struct push_site *ps;
     TAILQ_HEAD(, request) requests;
     unsigned asked;
@@ -64,6 +65,8 @@ void compare_free(struct compare *c)
 {
     if (!c)
         return;
+    if (c->queue)
+        queue_remember(c->queue, c->ps->owed, false);
     while (!TAILQ_EMPTY(&c->requests))
         request_free(c, TAILQ_FIRST(&c->requests));
     for (size_t i = 0; i < c->count; i++) {
@@ -444,7 +447,8 @@ static void owe(struct push *p, struct compare *c, const struct difference *d)
     struct push_site *ps = c->ps;
     unsigned flags =
         OWE_BULK | (d->subtree ? OWE_SUBTREE : 0) | (d->type == ENTRY_DIR ? OWE_DIR : 0);
-    if (d->taken)
+    if (d->taken ||
+        (!d->subtree && d->kind != OWED_MOVE && queue_sent(c->queue, ps->owed, d->path)))
         return;
     ps->counts.owed += d->entries;
     ps->counts.owed_bytes += d->kind == OWED_DELETE ? 0 : d->bytes;
@@ -525,6 +529,8 @@ void compare_start(
     }
     struct compare *c = mem_alloc(sizeof *c);
     c->ps = ps;
+    c->queue = p->o->queue;
+    queue_remember(c->queue, ps->owed, true);
     TAILQ_INIT(&c->requests);
     ps->compare = c;
     ps->comparing = true;

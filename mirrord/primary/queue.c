@@ -20,7 +20,8 @@ struct queue_site {
     struct owed_list delayed;
     struct owed_list flying;
     size_t flying_count;
-    bool moving; /* a move flies */
+    bool moving;      /* a move flies */
+    struct set *done; /* paths, while they are remembered; else NULL */
 };
 
 struct queue {
@@ -110,6 +111,7 @@ void queue_remove_site(struct queue *q, struct queue_site *qs)
     pthread_mutex_unlock(&q->lock);
     clear(qs);
     set_free(qs->items);
+    set_free(qs->done);
     free(qs);
 }
 
@@ -462,9 +464,36 @@ struct owed *queue_claim(struct queue *q, struct queue_site *qs, struct bytes pa
     return o;
 }
 
+/* Sent as it is, with its content. */
+static bool is_whole_state(const struct owed *o)
+{
+    return o->kind != OWED_META && o->kind != OWED_MOVE && !o->subtree;
+}
+
+void queue_remember(struct queue *q, struct queue_site *qs, bool on)
+{
+    pthread_mutex_lock(&q->lock);
+    set_free(qs->done);
+    qs->done = on ? set_new() : NULL;
+    pthread_mutex_unlock(&q->lock);
+}
+
+bool queue_sent(struct queue *q, struct queue_site *qs, struct bytes path)
+{
+    pthread_mutex_lock(&q->lock);
+    struct set_item *item = set_find(qs->items, path.data, path.len);
+    struct owed *o = item ? item->value : NULL;
+    bool sent = o ? o->place == OWED_FLYING && is_whole_state(o)
+                  : qs->done && set_find(qs->done, path.data, path.len);
+    pthread_mutex_unlock(&q->lock);
+    return sent;
+}
+
 void queue_done(struct queue *q, struct owed *o)
 {
     pthread_mutex_lock(&q->lock);
+    if (o->home->done && is_whole_state(o))
+        set_add(o->home->done, o->item->key, o->item->len);
     if (o->again) {
         leave(o);
         o->seq = o->again_seq;

@@ -77,6 +77,13 @@ void queue_owe(struct queue *q, struct queue_site *qs, struct bytes path, unsign
  * for it, also one that began earlier. */
 void queue_backdate(struct queue *q, struct queue_site *qs, struct bytes path);
 
+/* While manifests are compared, live changes are sent: what a comparison finds may be old news by
+ * its end. From `on` to off, paths that are done are remembered. */
+void queue_remember(struct queue *q, struct queue_site *qs, bool on);
+
+/* Was the newest state of this path sent since, or is it on its way? */
+bool queue_sent(struct queue *q, struct queue_site *qs, struct bytes path);
+
 /* A rename: what is owed at or beneath `from` becomes owed beneath `to`, behind the move. */
 void queue_move(struct queue *q, struct queue_site *qs, struct bytes from, struct bytes to);
 

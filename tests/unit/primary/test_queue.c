@@ -320,6 +320,28 @@ static void test_what_is_found_is_not_news(void **state)
     assert_true(queue_owes(f->q, f->site, mark, NULL, 0));
 }
 
+static void test_what_was_sent_meanwhile(void **state)
+{
+    struct fixture *f = *state;
+    owe(f, "before", 0);
+    queue_done(f->q, take(f, OWED_LIVE));
+    queue_remember(f->q, f->site, true);
+    owe(f, "a", 0);
+    owe(f, "meta", 0);
+    assert_false(queue_sent(f->q, f->site, bytes_of("a"))); /* it waits: what is found is added */
+    struct owed *a = take(f, OWED_LIVE), *meta = take(f, OWED_LIVE);
+    meta->kind = OWED_META;
+    assert_true(queue_sent(f->q, f->site, bytes_of("a")));
+    assert_false(queue_sent(f->q, f->site, bytes_of("meta")));
+    queue_done(f->q, a);
+    queue_done(f->q, meta);
+    assert_true(queue_sent(f->q, f->site, bytes_of("a")));
+    assert_false(queue_sent(f->q, f->site, bytes_of("meta")));
+    assert_false(queue_sent(f->q, f->site, bytes_of("before")));
+    queue_remember(f->q, f->site, false);
+    assert_false(queue_sent(f->q, f->site, bytes_of("a")));
+}
+
 static void test_a_lost_connection_owes_what_flew(void **state)
 {
     struct fixture *f = *state;
@@ -523,6 +545,7 @@ int main(void)
         T(test_what_waits_is_renamed_to_what_flies),
         T(test_claim),
         T(test_what_is_found_is_not_news),
+        T(test_what_was_sent_meanwhile),
         T(test_a_lost_connection_owes_what_flew),
         T(test_marks),
         T(test_a_success_hurries_what_failed),
