@@ -8,7 +8,7 @@ import socket
 import stat
 import subprocess
 
-from harness import (ROOT, Env, Sshd, case, check, check_equal, main, read_text, wait_for,
+from harness import (ROOT, Env, Sshd, case, check, check_equal, main, read_text, send, wait_for,
                      write_text)
 from pair import Pair, site_text
 from trees import WordPress, check_same, inodes, put, remove, set_mtime, snapshot
@@ -459,7 +459,7 @@ def test_receivers_that_are_killed(env):
         for j in range(20):
             put(f"{p.src}/r{i}/f{j}", os.urandom(30000))
         for pid in env.sshd.receivers():
-            os.kill(pid, signal.SIGKILL)
+            send(pid, signal.SIGKILL)
     p.arrives(seconds=90)
     p.daemon.stop()
 
