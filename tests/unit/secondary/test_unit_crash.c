@@ -223,6 +223,45 @@ static void power_is_lost(void **state)
     peer_end(p);
 }
 
+/* The same where the journal survives (fsync = batch), and once a file that was staged with it is
+ * damaged. */
+static void power_is_lost_with_fsync(void **state)
+{
+    struct peer *p = *state;
+    p->open_flags = OPEN_FSYNC;
+    for (int damaged = 0; damaged < 2; damaged++) {
+        peer_open(p);
+        send_site(p, false);
+        send_update(p);
+        strcpy(faults->name, "x");
+        atomic_store(&faults->at_switch, 1);
+        assert_false(comes_through(p, false));
+        faults_clear();
+        assert_old(p, "plugins/x");
+        if (damaged) {
+            char command[512];
+            snprintf(command, sizeof command,
+                "printf zzzz > $(find %s/.mirrord-*/u0-*/content -maxdepth 1 -name added)",
+                p->fence);
+            assert_int_equal(system(command), 0);
+        }
+        atomic_store(&faults->rebooted, 1);
+        peer_open(p);
+        (damaged ? assert_old : assert_new)(p, "plugins/x");
+        let_unwanted_go(p);
+        /* Nothing is lost: what was committed is still known as that. */
+        send_update(p);
+        commit_with(p, 0);
+        assert_new(p, "plugins/x");
+        assert_int_equal(foreign_count(p, NULL), 0);
+        peer_batch(p);
+        peer_delete(p, "plugins");
+        peer_commit_all(p);
+        peer_end(p);
+        faults_clear();
+    }
+}
+
 /* The journal is lost with the power, after the exchange: what was there is set aside unseen. */
 static void the_journal_is_lost(void **state)
 {
@@ -289,6 +328,7 @@ int main(void)
         cmocka_unit_test(killed_switches_are_old_or_new),
         cmocka_unit_test(what_is_foreign_survives_any_kill),
         T(power_is_lost),
+        T(power_is_lost_with_fsync),
         T(the_journal_is_lost),
         T(large_units_are_killed),
     };
