@@ -12,7 +12,7 @@ import os
 import random
 import shutil
 
-from harness import MIRRORD, case, check, main, read_text, write_text
+from harness import MIRRORD, case, check, main, read_text, wait_for, write_text
 from trees import differences, put, set_mtime, snapshot
 
 POINTS = os.environ.get("CRASH_POINTS")
@@ -86,6 +86,7 @@ class Sweep:
         hosts = "".join(f'host {h} {{ transport = child remote-command = "{env.path("remote-" + h)}" }}\n'
                         for h in ("web1", "web2"))
         self.config = write_text(env.path("mirrord.conf"), f"""state-dir = "{env.state}"
+            control = "{env.path("control")}"
             {hosts} site "s" {{ root = "{self.src}" primary = web1 hosts = {{web1, web2}}
             max-delete = "100%" at web2 {{ root = "{self.dest}" }} }}\n""")
         self.counts = collections.Counter()
@@ -97,13 +98,15 @@ class Sweep:
         fill(self.src, self.trees[self.late], self.late)
         self.after = snapshot(self.src)
 
-    def run(self, end=None, fault=None, listed=False, boot=None, code=None):
-        """A resync; `fault` happens at this end."""
+    def environments(self, end, fault, listed, boot=None):
+        """The near end's; the far end's is written into the script that starts it. There the fault
+        happens in one session only."""
         near, far = {}, "unset MIRRORD_FAULT MIRRORD_FAULT_LIST MIRRORD_BOOT_ID\n"
         if fault and end == "near":
             near["MIRRORD_FAULT"] = fault
         elif fault:
-            far += f"export MIRRORD_FAULT='{fault}'\n"
+            once = write_text(self.env.path("once"), "")
+            far += f"if rm '{once}' 2>/dev/null; then export MIRRORD_FAULT='{fault}'; fi\n"
         if listed:
             near["MIRRORD_FAULT_LIST"] = self.list["near"]
             far += f"export MIRRORD_FAULT_LIST='{self.list['far']}'\n"
@@ -112,14 +115,16 @@ class Sweep:
             far += f"export MIRRORD_BOOT_ID='{boot}'\n"
         far += f"exec '{MIRRORD}' \"$@\" --state-dir '{self.env.path('state-web2')}'"
         self.env.far_end("web2", far)
+        return near
+
+    def run(self, end=None, fault=None, listed=False, boot=None, code=None):
+        """A resync; `fault` happens at this end."""
+        near = self.environments(end, fault, listed, boot)
         return self.env.mirrord("resync", "-c", self.config, "--as", "web1", "s", code=code,
                                 environ=near, timeout=60)
 
-    def points(self):
-        """What a turn passes: [(end, name, how often)]."""
-        self.turn()
-        self.run(listed=True, code=0)
-        self.is_level()
+    def listed(self):
+        """What was passed since the lists were read last: [(end, name, how often)]."""
         out = []
         for end, path in self.list.items():
             passed = collections.Counter(read_text(path).split("\n"))
@@ -128,6 +133,13 @@ class Sweep:
             out += [(end, name, n) for name, n in sorted(passed.items())]
             os.unlink(path)
         return out
+
+    def points(self):
+        """What a turn passes."""
+        self.turn()
+        self.run(listed=True, code=0)
+        self.is_level()
+        return self.listed()
 
     def torn(self):
         """Files that are neither as they were nor as they are to be."""
@@ -228,9 +240,7 @@ def test_first_contact_is_killed(env):
 
     s.run(listed=True, code=0)
     s.is_level()
-    points = [(end, f"{name}:{n}") for end, path in s.list.items()
-              for name, often in collections.Counter(read_text(path).split()).items()
-              for n in sorted({1, often})]
+    points = [(end, fault) for p in s.listed() for end, _, fault in kills(*p)]
     chosen = choose(points, 30)
     for end, fault in chosen:
         fresh()
@@ -239,6 +249,65 @@ def test_first_contact_is_killed(env):
         found = differences(snapshot(s.src), snapshot(s.dest))
         check(again.code == 0 and not found, f"{end} {fault}: {was}\n{again}", *found)
     print(f"# seed {SEED}: {len(points)} kills at first contact, {len(chosen)} made")
+
+
+def change_live(src, turn):
+    """What happens to a tree while the daemon watches: back and forth, with each turn."""
+    here, there = ("moved", "elsewhere/moved") if turn % 2 else ("elsewhere/moved", "moved")
+    os.makedirs(f"{src}/elsewhere", exist_ok=True)
+    if os.path.isdir(f"{src}/{here}"):
+        os.rename(f"{src}/{here}", f"{src}/{there}")
+    put(f"{src}/changed/1", b"turn %d" % turn)
+    put(f"{src}/upload.new", blob(turn, 90_000))
+    os.rename(f"{src}/upload.new", f"{src}/upload")
+    put(f"{src}/{there}/2", b"changed after the move %d" % turn)
+    with open(f"{src}/delta", "r+b") as f:
+        f.seek(1000)
+        f.write(b"turn %d" % turn)
+    os.chmod(f"{src}/mode", 0o640 + turn % 2)
+    shutil.rmtree(f"{src}/whole-{turn - 1}", ignore_errors=True)
+    for i in range(4):
+        put(f"{src}/whole-{turn}/deep/{i}", b"turn %d" % turn)
+    type_of = f"{src}/type"
+    if turn % 2:
+        shutil.rmtree(type_of, ignore_errors=True)
+        put(type_of, b"a file")
+    else:
+        os.unlink(type_of)
+        put(f"{type_of}/in", b"in a directory")
+
+
+def live(s, turn, end=None, fault=None, listed=False):
+    """The daemon sees the changes of a turn; then, with what was killed started again, the trees
+    become equal. True when the daemon was killed."""
+    # A kill leaves its socket behind; whether this one is ready its log tells.
+    daemon = s.env.daemon(s.config, ready=False, environ=s.environments(end, fault, listed))
+    wait_for(lambda: daemon.is_ready() or daemon.process.poll() is not None, "the daemon is ready")
+    change_live(s.src, turn)
+    r = s.env.mirrord("flush", "-c", s.config, "--timeout", "30", "--all", code=None)
+    killed = daemon.process.poll() is not None
+    if killed:
+        daemon = s.env.daemon(s.config, environ=s.environments(None, None, False))
+        r = s.env.mirrord("flush", "-c", s.config, "--timeout", "30", "--all", code=None)
+    found = differences(snapshot(s.src), snapshot(s.dest))
+    check(r.code == 0 and not found, f"{end} {fault}: {r}\n{daemon.text()[-3000:]}", *found)
+    daemon.stop()
+    return killed
+
+
+@case(sshd=False)
+def test_live_changes_while_something_is_killed(env):
+    s = Sweep(env)
+    fill(s.src, s.trees[0], 0)
+    live(s, 1)
+    live(s, 2, listed=True)
+    points = [(end, fault) for p in s.listed() for end, _, fault in kills(*p)]
+    chosen = choose(points, 12)
+    daemons = sum(live(s, 3 + i, *point) for i, point in enumerate(chosen))
+    left = s.left_over()
+    check(not left, f"left over: {left}")
+    print(f"# seed {SEED}: {len(points)} kills while changes are live, {len(chosen)} made, "
+          f"{daemons} of the daemon")
 
 
 def lose_power(state):
