@@ -11,6 +11,7 @@ import collections
 import os
 import random
 import shutil
+import signal
 
 from harness import MIRRORD, case, check, main, read_text, wait_for, write_text
 from trees import differences, put, set_mtime, snapshot
@@ -286,12 +287,17 @@ def live(s, turn, end=None, fault=None, listed=False):
     change_live(s.src, turn)
     r = s.env.mirrord("flush", "-c", s.config, "--timeout", "30", "--all", code=None)
     killed = daemon.process.poll() is not None
+    if not killed:
+        daemon.stop(code=None)
+        killed = end == "near" and daemon.process.returncode == -signal.SIGKILL
+        check(killed or (daemon.process.returncode == 0 and r.code == 0), f"{end} {fault}: "
+              f"{daemon.process.returncode}\n{r}\n{daemon.text()[-3000:]}")
     if killed:
         daemon = s.env.daemon(s.config, environ=s.environments(None, None, False))
-        r = s.env.mirrord("flush", "-c", s.config, "--timeout", "30", "--all", code=None)
+        r = s.env.mirrord("flush", "-c", s.config, "--timeout", "30", "--all", code=0)
+        daemon.stop()
     found = differences(snapshot(s.src), snapshot(s.dest))
-    check(r.code == 0 and not found, f"{end} {fault}: {r}\n{daemon.text()[-3000:]}", *found)
-    daemon.stop()
+    check(not found, f"{end} {fault}: {r}\n{daemon.text()[-3000:]}", *found)
     return killed
 
 

@@ -161,6 +161,37 @@ class Writer(threading.Thread):
                 time.sleep(0.02)
 
 
+class Reader(threading.Thread):
+    """Reads the secondaries' files all the time. What is opened there is whole and stays as it is:
+    its size is what was read, and reading it again gives the same."""
+
+    def __init__(self, dests, until):
+        super().__init__()
+        self.dests, self.until, self.reads, self.torn = dests, until, 0, []
+
+    def run(self):
+        while time.monotonic() < self.until:
+            for dest in self.dests:
+                for top, _, files in os.walk(dest):
+                    for name in files:
+                        try:
+                            self.look(os.path.join(top, name))
+                        except OSError:
+                            pass  # it is gone, or no file any more
+            time.sleep(0.05)
+
+    def look(self, path):
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            size = os.fstat(fd).st_size
+            first, second = os.pread(fd, size + 1, 0), os.pread(fd, size + 1, 0)
+            self.reads += 1
+            if len(first) != size or first != second:
+                self.torn.append(f"{path}: {size} bytes, read {len(first)} and {len(second)}")
+        finally:
+            os.close(fd)
+
+
 class Killer(threading.Thread):
     """Kills one thing after another until the writers end, then brings all of it back."""
 
@@ -215,11 +246,14 @@ def run(env, kill):
     seconds = SECONDS if not SANITIZED else max(SECONDS, 20)
     until = time.monotonic() + seconds
     writers = [Writer(pair.src, outside, i, until) for i in range(WRITERS)]
-    threads = writers + ([Killer(pair, until)] if kill else [])
+    reader = Reader(pair.dests, until)
+    threads = writers + [reader] + ([Killer(pair, until)] if kill else [])
     for t in threads:
         t.start()
     for t in threads:
         t.join()
+    print(f"# torn reads: {len(reader.torn)} of {reader.reads}")
+    check(not reader.torn, "torn:", *reader.torn[:5])
     check(all(w.done > 10 for w in writers), f"operations done: {[w.done for w in writers]}")
     if kill:
         check(not threads[-1].error, threads[-1].error)
