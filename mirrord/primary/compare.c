@@ -179,12 +179,12 @@ static enum owed_kind difference_of(
         return meta ? OWED_ANY : OWED_META;
     bool known = ours->has_digest && theirs->has_digest;
     bool same_time = ours->mtime == theirs->mtime && ours->mtime_nsec == theirs->mtime_nsec;
-    /* After a power loss at this end the far one may have lost content under an unchanged time;
-     * what it has is known there, and what it should have is known only by reading. */
-    bool doubtful = ps->site->lost && !ours->has_digest && theirs->has_digest;
-    if (!entry_content_equal(ours, theirs) || (!known && (!same_time || doubtful)))
+    if (!entry_content_equal(ours, theirs) || (!known && !same_time))
         return OWED_UPDATE;
-    return meta ? OWED_ANY : OWED_META;
+    /* After a power loss at this end the far one may have lost content under an unchanged time.
+     * What it has is known there, what it should have only by reading: then the digest is sent. */
+    bool doubtful = ps->site->lost && !ours->has_digest && theirs->has_digest;
+    return meta && !doubtful ? OWED_ANY : OWED_META;
 }
 
 static void on_both(struct compare *c, const char *dir, const struct msg_item *theirs,
