@@ -47,6 +47,11 @@ def trees():
     a["becomes-link"], b["becomes-link"] = b"a file", ("same/0",)
     a["link-becomes-file"], b["link-becomes-file"] = ("same/1",), b"a file"
     a["link"], b["link"] = ("old target",), ("new target",)
+    for i in range(8):
+        a[f"units/changed/{i}"], b[f"units/changed/{i}"] = b"1.%d" % i, b"2.%d" % i
+        a[f"units/goes/{i}"], b[f"units/comes/{i}"] = b"1.%d" % i, b"2.%d" % i
+        a[f"units/changed/same/{i}"] = b[f"units/changed/same/{i}"] = b"same %d" % i
+    a["units/changed/dropped"], b["units/changed/added"] = b"1", b"2"
     a["empty-goes"], b["empty-comes"] = None, None
     a["mode"] = b["mode"] = b"only the mode changes"
     return a, b
@@ -90,7 +95,7 @@ class Sweep:
         self.config = write_text(env.path("mirrord.conf"), f"""state-dir = "{env.state}"
             control = "{env.path("control")}"
             {hosts} site "s" {{ root = "{self.src}" primary = web1 hosts = {{web1, web2}}
-            max-delete = "100%" at web2 {{ root = "{self.dest}" }} }}\n""")
+            unit = {{"units/*"}} settle = 100ms max-delete = "100%" at web2 {{ root = "{self.dest}" }} }}\n""")
         self.counts = collections.Counter()
 
     def turn(self):
@@ -153,6 +158,19 @@ class Sweep:
             versions = [t[path] for t in (self.before, self.after) if path in t]
             if not any(v["type"] == "file" and v["content"] == is_now["content"] for v in versions):
                 out.append(f"{path!r}: {is_now}")
+        return out + self.torn_units(now)
+
+    def torn_units(self, now):
+        """Units of which some is as it was and some as it is to be. Metadata on shared inodes is
+        set after the switch, so only names and contents count."""
+        def unit_of(tree, unit):
+            return {p: (e["type"], e.get("content")) for p, e in tree.items()
+                    if p == unit or p.startswith(unit + b"/")}
+        out = []
+        for unit in {b"/".join(p.split(b"/")[:2]) for p in now if p.startswith(b"units/")}:
+            got = unit_of(now, unit)
+            if got not in (unit_of(self.before, unit), unit_of(self.after, unit)):
+                out.append(f"the unit {unit!r} is a mixture: {got}")
         return out
 
     def is_level(self):
