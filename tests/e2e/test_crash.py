@@ -190,6 +190,11 @@ class Sweep:
                 out += [read_text(os.path.join(aside, n, "path")) for n in os.listdir(aside)]
         return out
 
+    def empty_trash(self):
+        """What cannot be done away with as usual may be set aside: it is kept, not lost."""
+        for name in os.listdir(self.env.path("far")):
+            shutil.rmtree(self.env.path("far", name, "trash/foreign"), ignore_errors=True)
+
     def crash(self, end, name, fault):
         self.turn()
         was = self.run(end, fault)
@@ -199,6 +204,8 @@ class Sweep:
         found = differences(self.after, snapshot(self.dest))
         check(again.code == 0 and not found, f"{end} {fault} (exit {was.code}): then exit "
               f"{again.code}\n{was.err}\n{again.err}", *found)
+        if "=" in fault:
+            self.empty_trash()
         left = self.left_over()
         check(not left, f"{end} {fault}: left over: {left}\n{was.err}\n{again.err}")
         self.counts["killed" if "=" not in fault else "failed"] += 1
