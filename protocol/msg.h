@@ -18,6 +18,7 @@ enum {
     MSG_VERSION_OLDEST = 1,      /* oldest version spoken */
     MSG_TEXT_MAX = 1024,         /* error texts and software names */
     MSG_SITE_NAME_MAX = 255,     /* bytes */
+    MSG_HOST_MAX = 255,          /* what a host of the configuration is called */
     MSG_ROOT_MAX = 4096,         /* an absolute path on the far end */
     MSG_SITES_MAX = 16384,       /* sites of one session */
     MSG_RULES_MAX = 512,         /* filter rules of a site */
@@ -58,6 +59,8 @@ enum msg_type {
     MSG_CLOSE = 26,
     MSG_UNIT = 27,
     MSG_DROP = 28,
+    MSG_LEVEL = 29,
+    MSG_CLAIM = 30,
 
     MSG_OPENED = 48, /* secondary to primary */
     MSG_LISTING = 49,
@@ -65,6 +68,7 @@ enum msg_type {
     MSG_ACK = 51,
     MSG_PROGRESS = 52,
     MSG_SITE_ERROR = 53,
+    MSG_CLAIMED = 54,
 };
 
 /* Reasons in ERROR, SITE_ERROR and ACK. Numbers never change their meaning. */
@@ -126,9 +130,12 @@ struct msg_open {
     struct bytes name; /* the site's name; empty for a one-shot resync */
     struct bytes root; /* absolute path asked for; empty: what the far end's configuration says */
     uint64_t epoch;    /* counter */
-    struct digest epoch_id; /* the primary that raised it */
-    uint32_t flags;         /* msg_open_flags */
-    uint16_t rule_count;    /* the filter, in order */
+    struct digest epoch_id;     /* the primary that raised it */
+    uint64_t opening;           /* rises with each OPEN of this root by this primary */
+    uint32_t flags;             /* msg_open_flags */
+    uint8_t max_delete_percent; /* more deletions than this and the count are held */
+    uint32_t max_delete_count;
+    uint16_t rule_count; /* the filter, in order */
     struct msg_rule rules[MSG_RULES_MAX];
 };
 
@@ -157,11 +164,13 @@ struct msg_sums {
 
 struct msg_opened {
     uint32_t site;
-    uint8_t state;        /* msg_root_state */
-    uint32_t caps;        /* msg_caps */
-    struct entry root;    /* the root directory itself */
-    struct msg_sums sums; /* beneath the root */
-    uint64_t free_bytes;  /* of the root's filesystem */
+    uint8_t state;         /* msg_root_state */
+    uint32_t caps;         /* msg_caps */
+    struct entry root;     /* the root directory itself */
+    struct msg_sums sums;  /* beneath the root */
+    uint64_t free_bytes;   /* of the root's filesystem */
+    uint64_t deleted;      /* entries, within the last ten minutes */
+    uint64_t deleted_from; /* of so many, that were there before */
 };
 
 struct msg_close {
@@ -173,6 +182,31 @@ struct msg_site_error { /* the site is closed; the session goes on */
     uint16_t reason;
     uint32_t errno_value;
     struct bytes text;
+    uint64_t epoch; /* REASON_FENCED: the one that is stored here; else zeros */
+    struct digest epoch_id;
+    struct bytes primary; /* the host that it belongs to, for people */
+};
+
+struct msg_level { /* all that the secondary has is what the primary has */
+    uint32_t site;
+};
+
+struct msg_claim { /* an epoch was raised, or (take) this host is to raise it */
+    uint32_t request;
+    struct bytes name; /* of the site, not empty */
+    uint64_t epoch;
+    struct digest epoch_id;
+    uint8_t take;
+    struct bytes primary; /* the host that the epoch belongs to */
+};
+
+struct msg_claimed {
+    uint32_t request;
+    uint16_t reason; /* REASON_NONE: it counts here now */
+    uint64_t epoch;  /* the one that is stored here by now */
+    struct digest epoch_id;
+    struct bytes primary;
+    struct bytes text; /* of the refusal */
 };
 
 struct msg_progress { /* work that takes over a second: walks, reading content, signatures */
@@ -320,6 +354,9 @@ void msg_put_open(struct wire_writer *w, const struct msg_open *m);
 void msg_put_opened(struct wire_writer *w, const struct msg_opened *m);
 void msg_put_close(struct wire_writer *w, const struct msg_close *m);
 void msg_put_site_error(struct wire_writer *w, const struct msg_site_error *m);
+void msg_put_level(struct wire_writer *w, const struct msg_level *m);
+void msg_put_claim(struct wire_writer *w, const struct msg_claim *m);
+void msg_put_claimed(struct wire_writer *w, const struct msg_claimed *m);
 void msg_put_progress(struct wire_writer *w, const struct msg_progress *m);
 void msg_put_list(struct wire_writer *w, const struct msg_list *m);
 void msg_put_listing(struct wire_writer *w, const struct msg_listing *m);
@@ -349,6 +386,9 @@ bool msg_get_open(struct bytes payload, struct msg_open *out);
 bool msg_get_opened(struct bytes payload, struct msg_opened *out);
 bool msg_get_close(struct bytes payload, struct msg_close *out);
 bool msg_get_site_error(struct bytes payload, struct msg_site_error *out);
+bool msg_get_level(struct bytes payload, struct msg_level *out);
+bool msg_get_claim(struct bytes payload, struct msg_claim *out);
+bool msg_get_claimed(struct bytes payload, struct msg_claimed *out);
 bool msg_get_progress(struct bytes payload, struct msg_progress *out);
 bool msg_get_list(struct bytes payload, struct msg_list *out);
 bool msg_get_listing(struct bytes payload, struct msg_listing *out);

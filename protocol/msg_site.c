@@ -15,7 +15,10 @@ void msg_put_open(struct wire_writer *w, const struct msg_open *m)
     wire_short(w, m->root);
     wire_u64(w, m->epoch);
     field_put_digest(w, &m->epoch_id);
+    wire_u64(w, m->opening);
     wire_u32(w, m->flags);
+    wire_u8(w, m->max_delete_percent);
+    wire_u32(w, m->max_delete_count);
     wire_u16(w, m->rule_count);
     for (size_t i = 0; i < m->rule_count; i++) {
         wire_u8(w, m->rules[i].include);
@@ -63,10 +66,14 @@ bool msg_get_open(struct bytes payload, struct msg_open *out)
     out->root = field_get_text(&r, MSG_ROOT_MAX);
     out->epoch = wire_get_u64(&r);
     field_get_digest(&r, &out->epoch_id);
+    out->opening = wire_get_u64(&r);
     out->flags = wire_get_u32(&r);
+    out->max_delete_percent = wire_get_u8(&r);
+    out->max_delete_count = wire_get_u32(&r);
     out->rule_count = wire_get_u16(&r);
     field_require(&r, msg_site_name_valid(out->name) && msg_root_valid(out->root));
     field_require(&r, (out->flags & ~(uint32_t)OPEN_FLAGS_ALL) == 0);
+    field_require(&r, out->max_delete_percent <= 100);
     field_require(&r, out->rule_count <= MSG_RULES_MAX);
     for (size_t i = 0; !r.bad && i < out->rule_count; i++)
         msg_get_rule(&r, &out->rules[i]);
@@ -104,6 +111,8 @@ void msg_put_opened(struct wire_writer *w, const struct msg_opened *m)
     entry_encode(w, &m->root);
     msg_put_sums(w, &m->sums);
     wire_u64(w, m->free_bytes);
+    wire_u64(w, m->deleted);
+    wire_u64(w, m->deleted_from);
     frame_end(w, start);
 }
 
@@ -124,6 +133,8 @@ bool msg_get_opened(struct bytes payload, struct msg_opened *out)
     entry_decode(&r, &out->root);
     msg_get_sums(&r, &out->sums);
     out->free_bytes = wire_get_u64(&r);
+    out->deleted = wire_get_u64(&r);
+    out->deleted_from = wire_get_u64(&r);
     field_require(&r, msg_opened_fits(out));
     return wire_done(&r);
 }
@@ -149,6 +160,9 @@ void msg_put_site_error(struct wire_writer *w, const struct msg_site_error *m)
     wire_u16(w, m->reason);
     wire_u32(w, m->errno_value);
     wire_short(w, m->text);
+    wire_u64(w, m->epoch);
+    field_put_digest(w, &m->epoch_id);
+    wire_short(w, m->primary);
     frame_end(w, start);
 }
 
@@ -159,6 +173,23 @@ bool msg_get_site_error(struct bytes payload, struct msg_site_error *out)
     out->reason = field_get_reason(&r);
     out->errno_value = wire_get_u32(&r);
     out->text = field_get_text(&r, MSG_TEXT_MAX);
+    out->epoch = wire_get_u64(&r);
+    field_get_digest(&r, &out->epoch_id);
+    out->primary = field_get_text(&r, MSG_HOST_MAX);
+    return wire_done(&r);
+}
+
+void msg_put_level(struct wire_writer *w, const struct msg_level *m)
+{
+    size_t start = frame_begin(w, MSG_LEVEL);
+    wire_u32(w, m->site);
+    frame_end(w, start);
+}
+
+bool msg_get_level(struct bytes payload, struct msg_level *out)
+{
+    struct wire_reader r = wire_reader_of(payload.data, payload.len);
+    out->site = wire_get_u32(&r);
     return wire_done(&r);
 }
 

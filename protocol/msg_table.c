@@ -25,12 +25,15 @@ static const struct msg_name_row msg_types[] = {
     {MSG_CLOSE, "CLOSE"},
     {MSG_UNIT, "UNIT"},
     {MSG_DROP, "DROP"},
+    {MSG_LEVEL, "LEVEL"},
+    {MSG_CLAIM, "CLAIM"},
     {MSG_OPENED, "OPENED"},
     {MSG_LISTING, "LISTING"},
     {MSG_SIGNATURE, "SIGNATURE"},
     {MSG_ACK, "ACK"},
     {MSG_PROGRESS, "PROGRESS"},
     {MSG_SITE_ERROR, "SITE_ERROR"},
+    {MSG_CLAIMED, "CLAIMED"},
 };
 
 static const struct msg_name_row msg_reasons[] = {

@@ -195,6 +195,7 @@ static struct site_options site_options_of(const struct request *r, const struct
         .checksum = r->checksum,
         .adopt = r->adopt,
         .force = r->force,
+        .accept_root = r->force,
         .dry_run = r->dry_run,
         .no_delete = r->no_delete,
         .max_delete_percent = r->max_delete_percent,
@@ -331,6 +332,7 @@ static void push_to_host(struct request *r, const struct config *c, const struct
     site.special_bits = s->special_bits;
     site.fsync_batch = s->fsync_batch;
     site.max_size = s->max_size;
+    site.keep_root = true;
     if (r->max_delete_percent == UINT_MAX) {
         site.max_delete_percent = s->max_delete_percent;
         site.max_delete_count = s->max_delete_count;
@@ -400,6 +402,7 @@ static int level_by_daemon(struct request *r, const char *path, struct err *err)
     for (int i = 1; i < r->operand_count; i++)
         json_append_text(hosts, r->operands[i]);
     json_set_json(request, "hosts", hosts);
+    json_set_bool(request, "force", r->force);
     if (ask(path, request, &reply, err) < 0)
         return -1;
     json_free(reply);
@@ -408,8 +411,10 @@ static int level_by_daemon(struct request *r, const char *path, struct err *err)
     json_set_number(request, "timeout_ms", DAY_MS);
     if (ask(path, request, &reply, err) < 0)
         return -1;
-    bool level = json_get_bool(reply, "level", false);
+    bool level = json_get_bool(reply, "level", false), held = json_get_bool(reply, "held", false);
     json_free(reply);
+    if (held)
+        return err_set(err, ERR_REFUSED, "held for safety: see mirrord status");
     if (!level)
         return err_set(err, ERR_BEHIND, "not all secondaries are level: see mirrord status");
     if (r->verbosity >= 0)

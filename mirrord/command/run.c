@@ -135,7 +135,8 @@ static void plan_site(struct plan *p, const struct config *c, const struct confi
                                   .fsync_batch = s->fsync_batch,
                                   .max_delete_percent = s->max_delete_percent,
                                   .max_delete_count = s->max_delete_count,
-                                  .max_size = s->max_size},
+                                  .max_size = s->max_size,
+                                  .keep_root = true},
         .targets = targets};
     for (char **h = s->hosts; *h; h++)
         if (strcmp(*h, c->self) != 0)

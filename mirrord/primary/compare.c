@@ -39,7 +39,7 @@ struct compare {
     bool lacking;            /* the directory it is in is not there */
     bool whole;   /* the site, not a subtree: to be judged */
     bool foreign; /* first contact with a root that holds something */
-    uint64_t remote_entries;
+    uint64_t remote_entries, local_entries;
     uint64_t doomed, newer, older;
     char *namesake; /* an entry of the far root named as our root is (rsync's habit) */
     char *doomed_example, *newer_example;
@@ -430,11 +430,24 @@ static int judge_first_contact(const struct compare *c, struct err *err)
 static int judge_deletions(const struct compare *c, struct err *err)
 {
     const struct site_options *o = &c->ps->site->options;
-    if (o->force || (c->foreign && o->adopt) || o->max_delete_percent >= 100)
+    struct deletions_limit limit = site_limit(c->ps->site);
+    if (o->force || c->ps->force || (c->foreign && o->adopt) || limit.percent >= 100 || !c->doomed)
         return 0;
-    uint64_t limit = c->remote_entries * o->max_delete_percent / 100;
-    if (c->doomed <= o->max_delete_count || c->doomed <= limit)
+    if (c->local_entries == 0)
+        return err_set(err, ERR_REFUSED,
+            "the root is empty, and all %llu entries there would be deleted. Nothing was changed; "
+            "if that is right, use --force",
+            (unsigned long long)c->remote_entries);
+    if (!deletions_too_many(&limit, c->doomed + c->ps->deleted, c->ps->deleted_from))
         return 0;
+    if (c->ps->deleted)
+        return err_set(err, ERR_REFUSED,
+            "%llu entries would be deleted, after %llu within the last minutes, of %llu: more than "
+            "max-delete allows (%u %% and %u), for example %s. Nothing was changed; if that is "
+            "right, use --force",
+            (unsigned long long)c->doomed, (unsigned long long)c->ps->deleted,
+            (unsigned long long)c->ps->deleted_from, o->max_delete_percent, o->max_delete_count,
+            QUOTED(c->doomed_example, strlen(c->doomed_example)));
     return err_set(err, ERR_REFUSED,
         "%llu of %llu entries would be deleted, more than max-delete allows (%u %% and %u), for "
         "example %s. Nothing was changed; if that is right, use --force",
@@ -504,6 +517,7 @@ static int start_whole(
         r = manifest_lookup(t, (struct bytes){0}, &root, &parent, err);
     if (r == 1) {
         ps->counts.examined = ours.entries;
+        c->local_entries = ours.entries;
         if (difference_of(ps, &root.entry, &m->root) != OWED_ANY)
             queue_owe(p->o->queue, ps->owed, (struct bytes){0}, OWE_BULK, OWED_META,
                 (struct bytes){0}, 0, 0);

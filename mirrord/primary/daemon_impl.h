@@ -13,6 +13,8 @@
 #include "primary/daemon.h"
 #include "primary/scan.h"
 
+struct set;
+
 struct roster_peer {
     TAILQ_ENTRY(roster_peer) order;
     char *name;
@@ -37,7 +39,10 @@ struct roster_site {
     struct site *site;        /* NULL: not open */
     char error[ERR_TEXT_MAX]; /* why not; empty: not tried yet */
     int64_t error_time;
+    bool refused; /* held: the root is not what it was */
     uint64_t open_due_ms;
+    uint64_t back_due_ms; /* when to look whether its root is back */
+    struct set *force;    /* names of hosts whose holds are overruled when it is open; or NULL */
 };
 
 /* A site that is no longer in the plan, until its last user has let go of it. */
@@ -70,6 +75,9 @@ void roster_free(struct daemon *d); /* stops all peers, closes all sites */
 struct roster_site *roster_find(struct daemon *d, const char *name);   /* or NULL */
 struct roster_site *roster_of(struct daemon *d, const struct site *s); /* or NULL */
 extern const struct scan_sink roster_sink;                             /* ctx: the daemon */
+
+/* The operator overrules all holds of the site at these hosts (names; none: all). */
+void roster_force(struct daemon *d, struct roster_site *s, const struct json *hosts);
 
 /* Has everything been brought level, as far as it can be reached? */
 bool roster_is_ready(struct daemon *d);

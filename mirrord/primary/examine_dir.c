@@ -81,6 +81,8 @@ enum examine_outcome examine_dir(struct look *l)
 {
     struct stat st;
     bool was_dir = l->known && l->record.entry.type == ENTRY_DIR;
+    if (mounts_has(l->s->site->mounts, look_path(l)))
+        return EXAMINE_DONE; /* a volume, or the place of one that is not mounted */
     if (was_dir && l->record.validators.inode == l->st.st_ino)
         return refresh(l);
     int fd CLEANUP_FD = root_open_dir(l->s->site->root, look_path(l));

@@ -19,12 +19,13 @@ enum {
     PATHS_MAX = 1024,
 };
 
-enum stage { STAGE_SCAN, STAGE_REACH, STAGE_PROVE, STAGE_REACH_AGAIN, STAGE_OVER };
+enum stage { STAGE_OPEN, STAGE_SCAN, STAGE_REACH, STAGE_PROVE, STAGE_REACH_AGAIN, STAGE_OVER };
 
 struct flush_target {
     char *name;
     uint64_t mark;
     enum { TARGET_WAITS, TARGET_HAS_IT, TARGET_AWAY, TARGET_REFUSES } state;
+    bool held; /* it refuses for safety */
     char why[ERR_TEXT_MAX];
     char path[256];
 };
@@ -37,6 +38,7 @@ struct flush_site {
     struct flush_target *targets;
     size_t target_count;
     char why[ERR_TEXT_MAX]; /* it cannot be flushed; else empty */
+    bool held;              /* for safety */
     char busy[SCAN_BUSY_MAX][SCAN_PATH_MAX];
     size_t busy_count;
 };
@@ -94,6 +96,23 @@ void flush_free(struct daemon *d)
         wait_free(d, TAILQ_FIRST(&d->waits));
 }
 
+/* Once it is open; where it cannot be opened, that is it. */
+static void begin_scan(
+    struct daemon *d, const struct flush_wait *w, const struct roster_site *s, struct flush_site *f)
+{
+    f->held = s->refused;
+    if (!s->site && s->error[0]) {
+        snprintf(f->why, sizeof f->why, "%s", s->error);
+        f->stage = STAGE_OVER;
+    }
+    if (!s->site)
+        return;
+    f->site = site_ref(s->site);
+    f->stage = STAGE_SCAN;
+    f->scan = scan_flush_new(
+        d->scan, s->site, w->paths, w->path_count, w->resync ? SCAN_FLUSH_RESCAN : 0);
+}
+
 static void begin_site(
     struct daemon *d, struct flush_wait *w, const struct roster_site *s, struct flush_site *f)
 {
@@ -102,14 +121,7 @@ static void begin_site(
     f->targets = mem_array(s->target_count, sizeof *f->targets);
     for (size_t i = 0; i < s->target_count; i++)
         f->targets[i].name = mem_copy_string(s->targets[i].name);
-    if (!s->site) {
-        snprintf(f->why, sizeof f->why, "%s", s->error[0] ? s->error : "it is not open yet");
-        f->stage = STAGE_OVER;
-        return;
-    }
-    f->site = site_ref(s->site);
-    f->scan = scan_flush_new(
-        d->scan, s->site, w->paths, w->path_count, w->resync ? SCAN_FLUSH_RESCAN : 0);
+    begin_scan(d, w, s, f);
 }
 
 static int take_paths(struct flush_wait *w, const struct json *request, struct err *err)
@@ -200,6 +212,15 @@ static struct json *copy_texts(const struct json *array)
     return copy;
 }
 
+static void force_sites(struct daemon *d, const struct flush_wait *w)
+{
+    for (size_t i = 0; i < w->site_count; i++) {
+        struct roster_site *s = roster_find(d, w->sites[i].name);
+        if (s)
+            roster_force(d, s, w->hosts);
+    }
+}
+
 void resync_request(struct daemon *d, struct control_client *client, const struct json *request)
 {
     struct err err;
@@ -211,6 +232,8 @@ void resync_request(struct daemon *d, struct control_client *client, const struc
         return;
     }
     w->hosts = copy_texts(json_get(request, "hosts"));
+    if (json_get_bool(request, "force", false))
+        force_sites(d, w);
     struct json *reply = json_object();
     json_set_bool(reply, "started", true);
     control_reply(client, reply);
@@ -289,6 +312,7 @@ static void judge(
             t->state = TARGET_AWAY;
     } else if (at.state == PEER_SITE_HELD || at.state == PEER_SITE_FAILED) {
         t->state = TARGET_REFUSES;
+        t->held = at.state == PEER_SITE_HELD;
     }
 }
 
@@ -335,7 +359,9 @@ static bool scan_is_done(struct flush_site *f)
 
 static void step_site(struct daemon *d, const struct flush_wait *w, struct flush_site *f)
 {
-    struct roster_site *s = f->site ? roster_of(d, f->site) : NULL;
+    struct roster_site *s = f->site ? roster_of(d, f->site) : roster_find(d, f->name);
+    if (f->stage == STAGE_OPEN && s)
+        begin_scan(d, w, s, f);
     if (f->stage != STAGE_OVER && !s) {
         snprintf(f->why, sizeof f->why, "it is no longer mirrored from here");
         f->stage = STAGE_OVER;
@@ -376,8 +402,9 @@ static bool add_site(const struct flush_wait *w, const struct flush_site *f, str
         add_waiting(waiting, "", f->name, NULL, f->why);
         return false;
     }
-    if (f->stage == STAGE_SCAN || f->stage == STAGE_PROVE) {
-        add_waiting(waiting, "", f->name, NULL, "still being looked through");
+    if (f->stage == STAGE_OPEN || f->stage == STAGE_SCAN || f->stage == STAGE_PROVE) {
+        add_waiting(waiting, "", f->name, NULL,
+            f->stage == STAGE_OPEN ? "it is not open yet" : "still being looked through");
         return false;
     }
     for (size_t i = 0; i < f->target_count; i++) {
@@ -390,14 +417,25 @@ static bool add_site(const struct flush_wait *w, const struct flush_site *f, str
     return level;
 }
 
+static bool is_held(const struct flush_site *f)
+{
+    bool held = f->held;
+    for (size_t i = 0; i < f->target_count; i++)
+        held |= f->targets[i].state == TARGET_REFUSES && f->targets[i].held;
+    return held;
+}
+
 static void finish(struct daemon *d, struct flush_wait *w)
 {
     struct json *reply = json_object(), *waiting = json_array();
     struct control_client *client = w->client;
-    bool level = true;
-    for (size_t i = 0; i < w->site_count; i++)
+    bool level = true, held = false;
+    for (size_t i = 0; i < w->site_count; i++) {
         level &= add_site(w, &w->sites[i], waiting);
+        held |= is_held(&w->sites[i]);
+    }
     json_set_bool(reply, "level", level);
+    json_set_bool(reply, "held", held);
     json_set_json(reply, "waiting", waiting);
     wait_free(d, w);
     if (client)

@@ -12,6 +12,7 @@ enum {
     READ_SIZE = 128 * 1024,
     REOPEN_MIN_MS = 5000, /* a site that the far end could not open is tried again, growing */
     REOPEN_MAX_MS = 20000,
+    REOPEN_CHEAP_MS = 3000, /* the root is not what it should be, which is soon seen */
 };
 
 static void changed(struct push *p)
@@ -100,6 +101,9 @@ static void opened(
     ps->caps = m->caps;
     ps->free_bytes = m->free_bytes;
     ps->no_room = false;
+    ps->deleted = m->deleted;
+    ps->deleted_from = m->deleted_from;
+    ps->told_level = ps->incomplete = false;
     ps->failures = 0;
     push_site_forget_error(ps);
     if (ps->site->options.owner && !(m->caps & CAP_SET_OWNER) && !ps->said_owner) {
@@ -136,8 +140,8 @@ static int on_site_error(struct push *p, struct bytes payload, struct err *err)
     struct push_site *ps = site_by_number(p, m.site);
     if (!ps || m.site == 0)
         return 0;
-    if (ps->state == PUSH_OPENING)
-        p->opening--;
+    bool opening = ps->state == PUSH_OPENING;
+    p->opening -= opening;
     push_site_reset(p, ps);
     (void)err;
     struct err why;
@@ -146,9 +150,12 @@ static int on_site_error(struct push *p, struct bytes payload, struct err *err)
         log_warn("%s: %s: %s", p->o->name, ps->site->name, why.text);
     push_site_error(ps, &why, (struct bytes){0});
     uint64_t pause = (uint64_t)REOPEN_MIN_MS << (ps->failures < 4 ? ps->failures : 4);
+    if (opening && (m.reason == REASON_HELD || m.reason == REASON_NO_ROOT))
+        pause = REOPEN_CHEAP_MS;
     ps->retry_ms = io_now_ms() + (pause < REOPEN_MAX_MS ? pause : REOPEN_MAX_MS);
     ps->failures++;
-    ps->state = PUSH_FAILED;
+    ps->look_ms = 0;
+    ps->state = m.reason == REASON_HELD ? PUSH_HELD : PUSH_FAILED;
     changed(p);
     return 0;
 }

@@ -22,6 +22,7 @@ struct membership { /* a site of this peer */
     bool listed;          /* in the list that the push works on */
     bool leaving;
     bool compare; /* asked for */
+    bool force;   /* likewise */
 };
 
 struct peer {
@@ -207,6 +208,11 @@ static void on_sites(void *ctx, struct push_site_list *list)
         m->ps->leaving = m->leaving;
         m->ps->again |= m->compare;
         m->compare = false;
+        if (m->force) {
+            m->ps->force = m->ps->forgive = m->ps->again = true;
+            m->ps->retry_ms = 1; /* at once */
+        }
+        m->force = false;
     }
     if (p->conn)
         conn_counts(p->conn, &p->status.bytes_sent, &p->status.bytes_received);
@@ -396,6 +402,16 @@ void peer_compare(struct peer *p, struct site *s)
     struct membership *m = find(p, s);
     if (m)
         m->compare = true;
+    pthread_mutex_unlock(&p->lock);
+    peer_wake(p);
+}
+
+void peer_force(struct peer *p, struct site *s)
+{
+    pthread_mutex_lock(&p->lock);
+    struct membership *m = find(p, s);
+    if (m)
+        m->force = m->compare = true;
     pthread_mutex_unlock(&p->lock);
     peer_wake(p);
 }

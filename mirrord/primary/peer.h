@@ -58,6 +58,9 @@ void peer_move(struct peer *p, struct site *s, struct bytes from, struct bytes t
 /* The site may have changed anywhere (the scan says what): compare manifests again. */
 void peer_compare(struct peer *p, struct site *s);
 
+/* The operator overrules holds of this site: it is opened anew, until it is level. */
+void peer_force(struct peer *p, struct site *s);
+
 /* A number that grows with everything owed; what was owed so far has a smaller or equal one. */
 uint64_t peer_mark(struct peer *p);
 

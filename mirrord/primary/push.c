@@ -19,6 +19,7 @@ enum {
     POLL_MAX_MS = 5000,
     POLL_ONCE_MS = 200, /* for the progress line */
     HELD_MS = 60000,    /* a site held for safety is looked at again after this */
+    HELD_LOOK_MS = 2000,
     BYE_MS = 10000,
     CHECK_MS = 2, /* between looks whether a unit has been looked through */
     ZSTD_LEVEL = 1,
@@ -46,8 +47,10 @@ static void put_open(struct push *p, struct push_site *ps)
     m->root = bytes_of(ps->remote_root);
     m->flags = (so->owner ? OPEN_OWNER : 0) | (so->checksum ? OPEN_CHECKSUM : 0) |
                (so->adopt ? OPEN_ADOPT : 0) | (so->dry_run ? OPEN_DRY_RUN : 0) |
-               (so->force ? OPEN_FORCE : 0) | (so->special_bits ? OPEN_SPECIAL_BITS : 0) |
-               (so->fsync_batch ? OPEN_FSYNC : 0);
+               (so->force || ps->force ? OPEN_FORCE : 0) |
+               (so->special_bits ? OPEN_SPECIAL_BITS : 0) | (so->fsync_batch ? OPEN_FSYNC : 0);
+    m->max_delete_percent = (uint8_t)so->max_delete_percent;
+    m->max_delete_count = so->max_delete_count;
     m->rule_count = (uint16_t)filter_count(ps->site->filter);
     for (unsigned i = 0; i < m->rule_count; i++)
         filter_rule(ps->site->filter, i, &m->rules[i]);
@@ -150,6 +153,52 @@ static void part_from(struct push *p, struct push_site *ps)
     p->o->hooks.left(p->o->hooks.ctx, ps);
 }
 
+static uint64_t count_entries(const struct site *s)
+{
+    struct manifest_txn *t;
+    struct msg_sums sums = {0};
+    if (manifest_begin(s->manifest, false, &t, NULL) < 0)
+        return 0;
+    manifest_sums(t, MANIFEST_ROOT, &sums, NULL);
+    manifest_abort(t);
+    return sums.entries;
+}
+
+/* A site held for safety is looked at again after a while, and soon when the tree has changed: what
+ * was missing may be back. */
+static bool tend_held(struct push *p, struct push_site *ps, uint64_t now)
+{
+    if (p->o->once)
+        return false;
+    if (!ps->look_ms) {
+        ps->held_entries = count_entries(ps->site);
+        ps->retry_ms = ps->retry_ms ? ps->retry_ms : now + HELD_MS;
+        ps->look_ms = now + HELD_LOOK_MS;
+    }
+    if (now < ps->look_ms)
+        return false;
+    ps->look_ms = now + HELD_LOOK_MS;
+    return count_entries(ps->site) != ps->held_entries;
+}
+
+/* Everything is there: once for each opening the far end is told. */
+static void tell_level(struct push *p, struct push_site *ps)
+{
+    struct queue_counts c;
+    if (ps->told_level || ps->state != PUSH_OPEN || ps->compare || ps->comparing || ps->expander ||
+        ps->again || ps->incomplete || ps->site->options.dry_run || ps->site->options.no_delete)
+        return;
+    queue_count(p->o->queue, ps->owed, &c);
+    if (c.paths > 0)
+        return;
+    msg_put_level(&p->out, &(struct msg_level){.site = ps->number});
+    ps->told_level = true;
+    ps->force = false;
+    if (ps->forgive)
+        loss_forgive(&ps->site->loss);
+    ps->forgive = false;
+}
+
 /* Opens what is to be opened (again), closes what goes. */
 static void tend_sites(struct push *p)
 {
@@ -172,16 +221,17 @@ static void tend_sites(struct push *p)
         }
         if (ps->state == PUSH_HELD || ps->state == PUSH_FAILED)
             again |= !p->o->once && ps->retry_ms && now >= ps->retry_ms;
-        if (ps->state == PUSH_HELD && !ps->retry_ms)
-            ps->retry_ms = now + HELD_MS;
+        if (ps->state == PUSH_HELD)
+            again |= tend_held(p, ps, now);
         if (again) {
             ps->state = PUSH_CLOSED; /* before it counts as done */
             ps->again = false;
-            ps->retry_ms = 0;
+            ps->retry_ms = ps->look_ms = 0;
             close_site(p, ps);
         }
         if (ps->state == PUSH_CLOSED)
             put_open(p, ps);
+        tell_level(p, ps);
     }
 }
 
@@ -241,12 +291,21 @@ static int watchdog(struct push *p, struct err *err)
     return 0;
 }
 
+static bool any_held(const struct push *p)
+{
+    const struct push_site *ps;
+    TAILQ_FOREACH (ps, p->o->sites, order)
+        if (ps->state == PUSH_HELD)
+            return true;
+    return false;
+}
+
 static int poll_timeout(struct push *p)
 {
     if (p->more && waiting(p) < out_limit(p))
         return 0; /* what was made has left: make more */
     int due = queue_next_due(p->o->queue);
-    int most = p->o->once ? POLL_ONCE_MS : POLL_MAX_MS;
+    int most = p->o->once ? POLL_ONCE_MS : any_held(p) ? HELD_LOOK_MS : POLL_MAX_MS;
     if (p->o->keepalive_ms / 2 < (unsigned)most)
         most = (int)p->o->keepalive_ms / 2;
     if (p->o->bwlimit && p->tokens <= 0)

@@ -43,11 +43,18 @@ struct push_site {
     uint32_t caps;
     bool leaving;
     bool said_owner;
+    bool force;            /* the operator overrules holds, until it is level */
+    bool forgive;          /* and what was lost here is no matter any more */
     bool unjudged;         /* first contact with a root that holds something: nothing goes yet */
     atomic_bool comparing; /* some of it: what differs is not all owed yet */
     atomic_bool piecemeal; /* its units are renamed file by file there */
     atomic_bool again;     /* compare once more after this comparison */
-    uint64_t retry_ms;     /* PUSH_FAILED: when to open again */
+    uint64_t retry_ms;     /* HELD, FAILED: when to open again */
+    uint64_t look_ms;      /* HELD: when to look whether the tree is another */
+    uint64_t held_entries; /* HELD: how many there were here */
+    uint64_t deleted, deleted_from; /* as OPENED said */
+    bool incomplete;                /* something could not be mirrored: never level */
+    bool told_level;                /* LEVEL was sent for this opening */
     unsigned failures;
     uint64_t free_bytes; /* of its disk, as last reported */
     unsigned told;       /* paths that could not be stored and were logged */
@@ -95,8 +102,8 @@ struct push_options {
     const char *name; /* of the secondary, for messages */
     const char *host; /* what this host calls itself */
     struct digest host_id;
-    int compress;     /* -1 auto, 0 none, 1 zstd */
-    uint64_t bwlimit; /* bytes per second; 0 none */
+    int compress;          /* -1 auto, 0 none, 1 zstd */
+    uint64_t bwlimit;      /* bytes per second; 0 none */
     unsigned keepalive_ms; /* PING after so long; four times as long without an answer: lost */
     const atomic_bool *stop;
     int wake_fd; /* an eventfd that other threads write when there is something new; or -1 */

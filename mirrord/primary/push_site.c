@@ -12,6 +12,7 @@ void push_site_error(struct push_site *ps, const struct err *why, struct bytes p
     ps->error = *why;
     ps->error_time = time(NULL);
     ps->error_path[0] = '\0';
+    ps->incomplete |= path.len > 0;
     if (path.len)
         log_name(ps->error_path, sizeof ps->error_path, path.data, path.len);
     pthread_mutex_unlock(&ps->lock);

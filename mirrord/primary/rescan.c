@@ -203,6 +203,7 @@ static void start_walk(struct scan_site *s, struct rescan_job *j)
     struct walk_options o = {
         .checksum = j->initial && s->site->options.checksum,
         .keep_special = s->site->options.special_bits,
+        .mounts = s->site->mounts,
     };
     struct walk_hooks hooks = {
         .enter = on_enter,
@@ -320,6 +321,9 @@ static void finish_whole(struct scan_site *s)
         (unsigned long long)c->entries, (unsigned long long)j->changed);
     if (j->initial || !s->periodic)
         tell_unwatched(s);
+    struct err why;
+    if (mounts_store(s->site->mounts, state_fd(s->site->state), &why) < 0)
+        log_warn("%s: %s", s->site->name, why.text);
     j->compare |= s->compare;
     s->compare = false;
     s->rescan_due_ms = io_now_ms() + jittered(s->status.unwatched ? o->unwatched_ms : o->rescan_ms);

@@ -9,10 +9,12 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/set.h"
 #include "primary/daemon_impl.h"
 
 enum {
     OPEN_AGAIN_MS = 10000,
+    HELD_AGAIN_MS = 3000,
     LEAVING_MS = 20, /* between looks whether a site has been let go of */
     NOTHING_MS = 60000,
 };
@@ -247,26 +249,51 @@ static void free_site(struct roster_site *s)
     free((char *)s->options.state_dir);
     filter_free(s->filter);
     unit_rules_free((struct unit_rules *)s->options.units);
+    set_free(s->force);
     free(s);
 }
 
 /* Peers may still be sending from it: it is kept until they are through. */
+static void close_site(struct daemon *d, struct roster_site *s)
+{
+    struct roster_leaving *l = mem_alloc(sizeof *l);
+    struct site *site = s->site;
+    pthread_mutex_lock(&d->lock);
+    s->site = NULL;
+    pthread_mutex_unlock(&d->lock);
+    for (size_t i = 0; i < s->target_count; i++) {
+        if (s->targets[i].peer)
+            peer_remove_site(s->targets[i].peer->peer, site);
+        pthread_mutex_lock(&d->lock);
+        s->targets[i].peer = NULL;
+        pthread_mutex_unlock(&d->lock);
+    }
+    scan_remove(d->scan, site);
+    l->site = site;
+    TAILQ_INSERT_TAIL(&d->leaving, l, order);
+}
+
 static void remove_site(struct daemon *d, struct roster_site *s)
 {
     pthread_mutex_lock(&d->lock);
     TAILQ_REMOVE(&d->sites, s, order);
     pthread_mutex_unlock(&d->lock);
     if (s->site) {
-        struct roster_leaving *l = mem_alloc(sizeof *l);
-        for (size_t i = 0; i < s->target_count; i++)
-            if (s->targets[i].peer)
-                peer_remove_site(s->targets[i].peer->peer, s->site);
-        scan_remove(d->scan, s->site);
+        close_site(d, s);
         log_info("%s: no longer mirrored from here", s->options.name);
-        l->site = s->site;
-        TAILQ_INSERT_TAIL(&d->leaving, l, order);
     }
     free_site(s);
+}
+
+/* Closed and opened again as soon as its users have let go of it. */
+static void reopen_site(struct daemon *d, struct roster_site *s, bool accept_root)
+{
+    if (s->site)
+        close_site(d, s);
+    s->options.accept_root = accept_root;
+    s->error[0] = '\0';
+    s->refused = false;
+    s->open_due_ms = 0;
 }
 
 static const struct daemon_site *planned_site(
@@ -297,6 +324,8 @@ static void attach_peers(struct daemon *d, struct roster_site *s)
         if (!p || !s->site)
             continue;
         peer_add_site(p->peer, s->site, t->remote_root);
+        if (s->force && (set_count(s->force) == 0 || set_find(s->force, t->name, strlen(t->name))))
+            peer_force(p->peer, s->site);
         pthread_mutex_lock(&d->lock);
         t->peer = p;
         pthread_mutex_unlock(&d->lock);
@@ -358,15 +387,58 @@ static void open_site(struct daemon *d, struct roster_site *s)
             log_error("%s: %s", s->options.name, err.text);
         memcpy(s->error, err.text, sizeof s->error);
         s->error_time = time(NULL);
-        s->open_due_ms = io_now_ms() + OPEN_AGAIN_MS;
+        s->refused = err.code == ERR_REFUSED;
+        s->open_due_ms = io_now_ms() + (s->refused ? HELD_AGAIN_MS : OPEN_AGAIN_MS);
         return;
     }
     s->error[0] = '\0';
+    s->refused = s->options.accept_root = false;
     pthread_mutex_lock(&d->lock);
     s->site = site;
     pthread_mutex_unlock(&d->lock);
     scan_add(d->scan, site);
     attach_peers(d, s);
+    set_free(s->force);
+    s->force = NULL;
+}
+
+/* A held site whose volume has been mounted again is another directory to the kernel. */
+static void look_for_root(struct daemon *d, struct roster_site *s, uint64_t now)
+{
+    struct scan_status *scan CLEANUP_FREE = NULL;
+    if (now < s->back_due_ms)
+        return;
+    s->back_due_ms = now + HELD_AGAIN_MS;
+    scan = mem_alloc(sizeof *scan);
+    if (scan_status(d->scan, s->site, scan) && scan->state == SCAN_HELD &&
+        site_root_is_back(s->site))
+        reopen_site(d, s, false);
+}
+
+static bool is_named(const struct json *hosts, const char *name)
+{
+    for (size_t i = 0; i < json_count(hosts); i++)
+        if (strcmp(json_text_at(hosts, i), name) == 0)
+            return true;
+    return json_count(hosts) == 0;
+}
+
+void roster_force(struct daemon *d, struct roster_site *s, const struct json *hosts)
+{
+    struct scan_status *scan CLEANUP_FREE = mem_alloc(sizeof *scan);
+    bool well = s->site && scan_status(d->scan, s->site, scan) && scan->state != SCAN_HELD &&
+                scan->unreadable == 0;
+    log_warn("%s: the operator overrules what holds it", s->options.name);
+    for (size_t i = 0; well && i < s->target_count; i++)
+        if (s->targets[i].peer && is_named(hosts, s->targets[i].name))
+            peer_force(s->targets[i].peer->peer, s->site);
+    if (well)
+        return;
+    set_free(s->force);
+    s->force = set_new();
+    for (size_t i = 0; i < json_count(hosts); i++)
+        set_add(s->force, json_text_at(hosts, i), strlen(json_text_at(hosts, i)));
+    reopen_site(d, s, true);
 }
 
 static void let_go(struct daemon *d)
@@ -385,10 +457,12 @@ static void let_go(struct daemon *d)
 unsigned roster_tick(struct daemon *d)
 {
     struct roster_site *s;
-    unsigned wait = NOTHING_MS;
+    unsigned wait = TAILQ_EMPTY(&d->sites) ? NOTHING_MS : HELD_AGAIN_MS;
     let_go(d);
     uint64_t now = io_now_ms();
     TAILQ_FOREACH (s, &d->sites, order) {
+        if (s->site)
+            look_for_root(d, s, now);
         if (s->site)
             continue;
         if (is_leaving(d, s)) {

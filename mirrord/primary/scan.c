@@ -180,6 +180,8 @@ static void publish(struct scan_site *s)
         if (manifest_sums(t, MANIFEST_ROOT, &sums, NULL) == 0) {
             s->status.entries = sums.entries;
             s->status.bytes = sums.bytes;
+            if (scan_is_up(s))
+                loss_look(&s->site->loss, sums.entries);
         }
         manifest_abort(t);
     }

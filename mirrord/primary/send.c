@@ -60,6 +60,7 @@ void send_busy(struct push *p, struct push_site *ps, struct owed *o)
     if (p->o->once && o->tries >= BUSY_TRIES) {
         p->o->hooks.failed(p->o->hooks.ctx, ps, queue_path(o),
             "it was being written all the time: run resync again when its writer is done");
+        ps->incomplete = true;
         queue_done(p->o->queue, o);
         return;
     }
@@ -281,6 +282,21 @@ static struct lane *lane_for(struct push *p, struct lane *found, const struct si
     return &p->lanes[s->entry.size > PUSH_LIVE_MAX ? LANE_BULK : LANE_LARGE];
 }
 
+/* The daemon sums deletions; a one-shot has judged them all at once. */
+static bool loss_is_fine(struct push *p, struct push_site *ps, struct owed *o)
+{
+    struct err err;
+    struct deletions_limit limit = site_limit(ps->site);
+    if (loss_check(&ps->site->loss, ps->site->manifest, &limit, &err) == 0)
+        return true;
+    log_error("%s: %s: held: %s", p->o->name, ps->site->name, err.text);
+    push_site_error(ps, &err, (struct bytes){0});
+    queue_retry(p->o->queue, o, LATER_MS, LATER_MAX, NULL);
+    ps->state = PUSH_HELD;
+    ps->look_ms = ps->retry_ms = 0;
+    return false;
+}
+
 /* A deletion is believed only while the root is the directory that was opened. */
 static bool may_delete(struct push *p, struct push_site *ps, struct owed *o)
 {
@@ -288,9 +304,9 @@ static bool may_delete(struct push *p, struct push_site *ps, struct owed *o)
         queue_done(p->o->queue, o);
         return false;
     }
-    if (root_in_place(ps->site->root))
-        return true;
     struct err err;
+    if (root_in_place(ps->site->root))
+        return p->o->once || ps->force || loss_is_fine(p, ps, o);
     err_set(&err, ERR_REFUSED,
         "the root %s is no longer the directory it was: nothing is deleted until it is back",
         root_path(ps->site->root));
@@ -400,6 +416,7 @@ bool send_root_in_place(struct push_site *ps)
         root_path(ps->site->root));
     push_site_error(ps, &err, (struct bytes){0});
     ps->state = PUSH_HELD;
+    ps->look_ms = ps->retry_ms = 0;
     return false;
 }
 

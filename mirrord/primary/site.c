@@ -4,8 +4,13 @@
 
 #include <string.h>
 
+#include <errno.h>
+#include <fcntl.h>
+
+#include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "tree/rootid.h"
 
 enum { LOCK_WAIT_MS = 3000 };
 
@@ -36,16 +41,49 @@ static void close_mark(struct site *s)
         log_warn("%s: %s", state_path(s->state), why.text);
 }
 
+/* The first opening says which directory it is. */
+static int keep_root(struct site *s, const struct site_options *o, struct err *err)
+{
+    struct rootid now, before;
+    if (rootid_of(root_fd(s->root), &now, err) < 0)
+        return -1;
+    int kept = rootid_read(state_fd(s->state), &before, err);
+    if (kept < 0 || (kept == 1 && rootid_equal(&now, &before)))
+        return kept < 0 ? -1 : 0;
+    if (kept == 1 && !o->accept_root)
+        return err_set(err, ERR_REFUSED,
+            "%s is another directory than the one that was mirrored before: it was replaced, or "
+            "its volume is not mounted. Nothing is sent or deleted; if it is meant to be so, use "
+            "--force",
+            root_path(s->root));
+    return o->dry_run ? 0 : rootid_write(state_fd(s->state), &now, err);
+}
+
+static int open_root(struct site *s, const struct site_options *o, struct err *err)
+{
+    struct stat st;
+    if (root_open(o->root, &s->root, err) == 0)
+        return 0;
+    if (o->keep_root && lstat(o->root, &st) < 0 && errno == ENOENT)
+        err->code = ERR_REFUSED;
+    return -1;
+}
+
 static int open_parts(struct site *s, const struct site_options *o, struct err *err)
 {
     struct digest owner = {0}, filter;
-    if (root_open(o->root, &s->root, err) < 0)
+    if (open_root(s, o, err) < 0)
         return -1;
     int r = state_open(o->state_dir, root_path(s->root), &owner, LOCK_WAIT_MS, &s->state, err);
     if (r != 0)
         return r;
+    if (o->keep_root && keep_root(s, o, err) < 0)
+        return -1;
     if (open_mark(s, err) < 0)
         return -1;
+    s->mounts = mounts_load(state_fd(s->state));
+    if (o->accept_root)
+        mounts_forget_all(s->mounts);
     filter_digest(s->filter, &filter);
     return manifest_open(state_manifest_dir(s->state), &filter, &s->manifest, &s->fresh, err);
 }
@@ -54,6 +92,7 @@ int site_open(const struct site_options *o, struct site **out, struct err *err)
 {
     struct site *s = mem_alloc(sizeof *s);
     atomic_init(&s->refs, 1);
+    loss_init(&s->loss);
     s->name = mem_copy_string(o->name);
     s->filter = filter_copy(o->filter);
     s->options = *o;
@@ -72,6 +111,20 @@ int site_open(const struct site_options *o, struct site **out, struct err *err)
     return 0;
 }
 
+bool site_root_is_back(const struct site *s)
+{
+    struct rootid now, before;
+    struct err ignored;
+    int fd CLEANUP_FD = open(s->options.root, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return fd >= 0 && !root_in_place(s->root) && rootid_of(fd, &now, &ignored) == 0 &&
+           rootid_read(state_fd(s->state), &before, &ignored) == 1 && rootid_equal(&now, &before);
+}
+
+struct deletions_limit site_limit(const struct site *s)
+{
+    return (struct deletions_limit){s->options.max_delete_percent, s->options.max_delete_count};
+}
+
 struct site *site_ref(struct site *s)
 {
     atomic_fetch_add(&s->refs, 1);
@@ -83,6 +136,8 @@ void site_unref(struct site *s)
     if (!s || atomic_fetch_sub(&s->refs, 1) != 1)
         return;
     close_mark(s);
+    mounts_free(s->mounts);
+    loss_free(&s->loss);
     manifest_close(s->manifest);
     state_close(s->state);
     root_close(s->root);

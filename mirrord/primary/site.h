@@ -9,10 +9,12 @@
 #include <stdatomic.h>
 
 #include "base/err.h"
+#include "primary/loss.h"
 #include "primary/unrest.h"
 #include "tree/filter.h"
 #include "tree/manifest.h"
 #include "tree/mark.h"
+#include "tree/mounts.h"
 #include "tree/root.h"
 #include "tree/state.h"
 #include "tree/unit_rules.h"
@@ -31,7 +33,9 @@ struct site_options {
     bool adopt, force; /* OPEN_ADOPT, OPEN_FORCE */
     bool dry_run;
     bool no_delete;
-    unsigned max_delete_percent, max_delete_count; /* a comparison that would delete more is held */
+    unsigned max_delete_percent, max_delete_count; /* more deletions within ten minutes are held */
+    bool keep_root;    /* the root must be the directory that it was when it was first opened */
+    bool accept_root;  /* but for now: from this opening on it is the one that counts */
     uint64_t max_size; /* larger files are left alone at both ends; 0: no limit */
 };
 
@@ -53,8 +57,13 @@ struct site_hooks {
 
 enum site_checked { SITE_CHECKING = 0, SITE_UNCHANGED = 1, SITE_CHANGED = 2, SITE_FAILED = -1 };
 
-/* Opens root, state (with its lock) and manifest. Positive STATE_LOCKED as state_open. */
+/* Opens root, state (with its lock) and manifest. Positive STATE_LOCKED as state_open. ERR_REFUSED
+ * when (keep_root) the root is missing or another one than before. */
 int site_open(const struct site_options *o, struct site **out, struct err *err);
+/* Does the directory that was mirrored before stand at the root's path again, though it is not the
+ * one that is held open (its volume was mounted anew)? */
+bool site_root_is_back(const struct site *s);
+struct deletions_limit site_limit(const struct site *s);
 struct site *site_ref(struct site *s);
 void site_unref(struct site *s);
 
@@ -70,6 +79,8 @@ struct site {
     struct unrest *unrest;
     bool fresh; /* the manifest was new at opening */
     struct site_hooks hooks;
+    struct mounts *mounts; /* inside the root; the scanner's */
+    struct loss loss;
     atomic_bool scanned; /* the manifest has been equal to the disk once: it may be compared */
     atomic_uint refs;
 };

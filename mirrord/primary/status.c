@@ -94,7 +94,7 @@ static struct json *site_json(struct daemon *d, const struct roster_site *s)
     struct json *j = json_object(), *busy = json_array(), *targets = json_array();
     struct json *unreadable = json_array();
     bool failed = !s->site && s->error[0];
-    scan->state = failed ? SCAN_FAILED : SCAN_SCANNING;
+    scan->state = !failed ? SCAN_SCANNING : s->refused ? SCAN_HELD : SCAN_FAILED;
     if (s->site)
         scan_status(d->scan, s->site, scan);
     json_set_text(j, "name", s->options.name);

@@ -17,7 +17,9 @@ struct marker {
     char stage[PATH_NAME_MAX + 1]; /* the name of its stage directory */
 };
 
-/* 1 found, 0 none (or a copied one), -1. */
+enum { MARKER_OTHER = 2 };
+
+/* 1 found; MARKER_OTHER: the one that was marked is another directory; 0 none, -1. */
 int marker_read(int root_fd, int state_fd, struct marker *out, struct err *err);
 
 /* Writes it, with a new id where it has none yet. */

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/io.h"
 #include "base/log.h"
@@ -112,10 +114,28 @@ static void find_stage(struct replica *r)
         r->marker.stage[0] = '\0';
 }
 
+/* A volume that is not mounted would be filled beneath its mount point; a directory that somebody
+ * put in the root's place may be anything. */
+static int refuse_other_root(struct replica *r, struct err *err)
+{
+    if (r->flags & (OPEN_FORCE | OPEN_ADOPT | OPEN_DRY_RUN))
+        return 0;
+    const char *what = r->root_state == ROOT_CREATED ? "was removed"
+                       : is_empty(r->root)           ? "is another, empty directory now"
+                                                     : "is another directory now";
+    r->refused = true;
+    if (r->root_state == ROOT_CREATED)
+        rmdir(r->path);
+    return err_set(err, ERR_REFUSED,
+        "the root %s, which was filled from here before, %s: is its volume not mounted? Nothing is "
+        "changed; if it is meant to be so, use --force",
+        r->path, what);
+}
+
 static int read_marker(struct replica *r, struct err *err)
 {
     int found = marker_read(root_fd(r->root), state_fd(r->locked), &r->marker, err);
-    if (found < 0)
+    if (found < 0 || (found == MARKER_OTHER && refuse_other_root(r, err) < 0))
         return -1;
     r->marked = found == 1;
     if (!r->root_state)
@@ -141,6 +161,12 @@ static void read_caps(struct replica *r)
 int opening_manifest(struct replica *r, const struct digest *filter, struct err *err)
 {
     read_caps(r);
+    r->mounts = mounts_load(state_fd(r->locked));
+    deletions_load(&r->deletions, state_fd(r->locked));
+    if (r->flags & OPEN_FORCE) {
+        mounts_forget_all(r->mounts);
+        r->deletions = (struct deletions){0};
+    }
     if (read_marker(r, err) < 0 || checkpoint_open(r, err) < 0 ||
         former_open_manifest(r, filter, err) < 0 || checkpoint_begin(r, err) < 0)
         return -1;
@@ -167,6 +193,7 @@ static void start_walk(struct replica *r)
         .keep_accepted = true,
         .ahead = WALK_AHEAD,
         .since = checkpoint_since(r),
+        .mounts = r->mounts,
     };
     struct walk_hooks hooks = {.skipped = walk_skipped, .unreadable = walk_unreadable, .ctx = r};
     r->walk = walk_new(
@@ -187,6 +214,7 @@ static int describe(
     if (found < 0 || manifest_sums(*t, MANIFEST_ROOT, &m->sums, err) < 0)
         return -1;
     m->root = root.entry;
+    m->deleted = deletions_sum(&r->deletions, time(NULL), m->sums.entries, &m->deleted_from);
     return 0;
 }
 
@@ -266,6 +294,8 @@ static void walk_on(struct job *job, unsigned budget_ms)
         return;
     walk_free(r->walk);
     r->walk = NULL;
+    if (!(r->flags & OPEN_DRY_RUN) && mounts_store(r->mounts, state_fd(r->locked), &why) < 0)
+        log_warn("%s: %s", r->path, why.text);
     if (!r->former) {
         finish(r);
         return;
@@ -292,7 +322,7 @@ static void lock_and_read(struct job *job, unsigned budget_ms)
     }
     filter_digest(r->filter, &filter);
     if (opening_manifest(r, &filter, &why) < 0) {
-        replica_fail(r, REASON_IO, &why);
+        replica_fail(r, r->refused ? REASON_HELD : REASON_IO, &why);
         return;
     }
     start_walk(r);

@@ -16,6 +16,7 @@
 #include "secondary/opening.h"
 #include "secondary/reap.h"
 #include "secondary/retire.h"
+#include "secondary/settle.h"
 
 enum { PROGRESS_EVERY_MS = 500 };
 
@@ -54,6 +55,7 @@ int replica_open(struct tools *tools, const struct msg_open *m, struct err *err)
     r->tools = tools;
     r->site = m->site;
     r->flags = m->flags;
+    r->limit = (struct deletions_limit){m->max_delete_percent, m->max_delete_count};
     uint16_t reason = REASON_MALFORMED;
     struct err why;
     err_clear(&why);
@@ -79,6 +81,8 @@ static void release(struct replica *r)
     retire_free(TAKE_PTR(r->retire));
     walk_free(r->walk);
     inherit_free(r->inherit);
+    mounts_free(TAKE_PTR(r->mounts));
+    settle_free(TAKE_PTR(r->settle));
     manifest_close(r->former);
     manifest_close(r->manifest);
     stage_close(r->stage);
@@ -114,8 +118,10 @@ void replica_fail(struct replica *r, uint16_t reason, const struct err *why)
     char text[MSG_TEXT_MAX + 1];
     size_t len = strnlen(why->text, MSG_TEXT_MAX);
     memcpy(text, why->text, len);
-    msg_put_site_error(&r->tools->out.writer,
-        &(struct msg_site_error){r->site, reason, (uint32_t)why->sys, {text, len}});
+    msg_put_site_error(&r->tools->out.writer, &(struct msg_site_error){.site = r->site,
+                                                  .reason = reason,
+                                                  .errno_value = (uint32_t)why->sys,
+                                                  .text = {text, len}});
     outbox_put(&r->tools->out);
     batch_orphan(r);
     release(r);

@@ -12,8 +12,10 @@
 #include "secondary/meta.h"
 #include "secondary/stage.h"
 #include "secondary/tools.h"
+#include "tree/deletions.h"
 #include "tree/filter.h"
 #include "tree/manifest.h"
+#include "tree/mounts.h"
 #include "tree/state.h"
 #include "tree/walk.h"
 
@@ -31,6 +33,7 @@ struct replica {
     struct manifest *manifest;
     struct marker marker;
     bool marked;           /* the marker is on the root */
+    bool refused;          /* the root is not the one that it was */
     struct stage *stage;   /* NULL: not needed so far */
     bool root_touched;     /* the root's own times changed by what mirrord did */
     struct bytes mirrored; /* a directory last seen not to be excluded; owned */
@@ -45,6 +48,10 @@ struct replica {
     struct retire *retire;
     struct checkpoint *checkpoint;
     struct job job;        /* opening, then removing what is dead */
+    struct settle *settle; /* while it runs */
+    struct mounts *mounts; /* inside the root */
+    struct deletions deletions;
+    struct deletions_limit limit;
 };
 
 /* Starts opening. -1 with err only when the session must end. */

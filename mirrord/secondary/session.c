@@ -27,6 +27,7 @@
 #include "secondary/reap.h"
 #include "secondary/replica.h"
 #include "secondary/retire.h"
+#include "secondary/settle.h"
 #include "secondary/tools.h"
 #include "secondary/turn.h"
 #include "tree/state.h"
@@ -162,6 +163,22 @@ static int on_list(struct session *s, struct bytes payload, struct err *err)
     return 0;
 }
 
+static int on_level(struct session *s, struct bytes payload, struct err *err)
+{
+    struct msg_level m;
+    if (!msg_get_level(payload, &m))
+        return malformed(s, "LEVEL", err);
+    struct replica *r = open_replica(s, m.site, err);
+    if (!r)
+        return -1;
+    if (r->flags & OPEN_DRY_RUN)
+        return err_set(err, ERR_FAILED, "LEVEL in a dry run");
+    r->flags &= ~(uint32_t)OPEN_FORCE;
+    if (r->state == REPLICA_OPEN)
+        settle_start(r);
+    return 0;
+}
+
 static int on_close(struct session *s, struct bytes payload, struct err *err)
 {
     struct msg_close m;
@@ -212,6 +229,7 @@ static const struct handler {
     {MSG_OPEN, AFTER_HELLO, on_open},
     {MSG_CLOSE, AFTER_HELLO, on_close},
     {MSG_LIST, AFTER_HELLO, on_list},
+    {MSG_LEVEL, AFTER_HELLO, on_level},
     {MSG_BEGIN, AFTER_HELLO, on_begin},
     {MSG_ENTRY, AFTER_HELLO, on_entry},
     {MSG_DATA, AFTER_HELLO, on_data},

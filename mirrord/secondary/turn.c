@@ -1,12 +1,14 @@
 /* Commits in their order, each a job that other messages come between; see turn.h. What a commit
  * does to the disk is in commit.c. */
 #include "secondary/turn.h"
+#include "secondary/gate.h"
 
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "secondary/checkpoint.h"
 #include "secondary/commit.h"
+#include "secondary/gate.h"
 #include "secondary/place.h"
 #include "secondary/swap.h"
 
@@ -69,13 +71,12 @@ static size_t collect(struct batch *b, struct step **steps)
     return n;
 }
 
-static int begin(struct batch *b, struct err *err)
+static int begin(struct batch *b, uint16_t *reason, struct err *err)
 {
     struct replica *r = b->replica;
     struct step **steps CLEANUP_FREE = mem_array(b->count + 1, sizeof *steps);
-    if (!root_in_place(r->root))
-        return err_set(
-            err, ERR_FAILED, "%s is not the directory any more that was opened", r->path);
+    if (gate_pass(b, reason, err) < 0)
+        return -1;
     b->commit = commit_new(r, steps, collect(b, steps));
     return 0;
 }
@@ -119,12 +120,13 @@ static void step(struct job *job, unsigned budget_ms)
 static bool take_turn(struct batch *b)
 {
     struct err why;
+    uint16_t reason;
     if (b->whole && batch_has_failed(b)) {
         end(b, 0, REASON_NONE, NULL);
         return true;
     }
-    if (begin(b, &why) < 0) {
-        end(b, -1, REASON_NO_ROOT, &why);
+    if (begin(b, &reason, &why) < 0) {
+        end(b, -1, reason, &why);
         return true;
     }
     if (!go_on(b, JOB_BUDGET_MS))

@@ -8,6 +8,7 @@
 
 #include "tree/filter.h"
 #include "tree/manifest.h"
+#include "tree/mounts.h"
 #include "tree/names.h"
 #include "tree/root.h"
 
@@ -49,6 +50,7 @@ struct walk_options {
     bool shallow;      /* only the directory `top`, not those beneath it (new ones are walked) */
     unsigned ahead; /* once so many directories wait, a second thread looks at those that come next;
                        0: never. Not where there is a hook `enter` */
+    struct mounts *mounts; /* where volumes are, or were, mounted: taken for unreadable; or NULL */
     bool find_moves; /* a directory renamed within its parent keeps its records; `changed` tells of
                         the old name's end and the new one's appearance, not of what is in it */
     bool keep_accepted; /* secondary: an entry whose validators match keeps the accepted entry; one

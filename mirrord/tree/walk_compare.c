@@ -32,6 +32,26 @@ static enum walk_sight stat_failed(struct walk *w, struct bytes path, int errnum
     return SIGHT_UNKNOWN;
 }
 
+static enum walk_sight is_mounted(struct walk *w, struct bytes path)
+{
+    struct err why;
+    err_set(&why, ERR_FAILED, "is a mount point");
+    if (w->o.mounts)
+        mounts_note(w->o.mounts, path);
+    walk_unreadable(w, path, &why);
+    return SIGHT_UNKNOWN;
+}
+
+/* What is beneath was not deleted: it cannot be seen. */
+static enum walk_sight was_mounted(struct walk *w, struct bytes path)
+{
+    struct err why;
+    err_set(&why, ERR_FAILED,
+        "is a mount point whose volume is not mounted (if it is meant to be so, resync --force)");
+    walk_unreadable(w, path, &why);
+    return SIGHT_UNKNOWN;
+}
+
 static bool excluded(struct walk *w, struct bytes path, bool is_dir)
 {
     if (!filter_excludes(w->filter, path, is_dir))
@@ -71,12 +91,10 @@ static enum walk_sight look(struct walk *w, size_t index, struct stat *st)
     if ((!hinted || is_dir != (n->type == DT_DIR)) && excluded(w, path, is_dir))
         return SIGHT_OUTSIDE;
     /* Files of overlayfs may show the device of a layer. */
-    if (g->is_mount || (is_dir && st->st_dev != w->device)) {
-        struct err why;
-        err_set(&why, ERR_FAILED, "is a mount point");
-        walk_unreadable(w, path, &why);
-        return SIGHT_UNKNOWN;
-    }
+    if (g->is_mount || (is_dir && st->st_dev != w->device))
+        return is_mounted(w, path);
+    if (is_dir && mounts_has(w->o.mounts, path))
+        return was_mounted(w, path);
     if (!is_dir && !S_ISREG(st->st_mode) && !S_ISLNK(st->st_mode))
         return skip(w, path, kind_of(st->st_mode));
     return SIGHT_ENTRY;

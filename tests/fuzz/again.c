@@ -19,6 +19,9 @@ AGAIN(open, open, struct msg_open, open)
 AGAIN(opened, opened, struct msg_opened, opened)
 AGAIN(close, close, struct msg_close, close)
 AGAIN(site_error, site_error, struct msg_site_error, site_error)
+AGAIN(level, level, struct msg_level, level)
+AGAIN(claim, claim, struct msg_claim, claim)
+AGAIN(claimed, claimed, struct msg_claimed, claimed)
 AGAIN(progress, progress, struct msg_progress, progress)
 AGAIN(list, list, struct msg_list, list)
 AGAIN(listing, listing, struct msg_listing, listing)
@@ -65,12 +68,15 @@ static const struct {
     {MSG_ABORT, again_abort},
     {MSG_COMMIT, again_commit},
     {MSG_CLOSE, again_close},
+    {MSG_LEVEL, again_level},
+    {MSG_CLAIM, again_claim},
     {MSG_OPENED, again_opened},
     {MSG_LISTING, again_listing},
     {MSG_SIGNATURE, again_signature},
     {MSG_ACK, again_ack},
     {MSG_PROGRESS, again_progress},
     {MSG_SITE_ERROR, again_site_error},
+    {MSG_CLAIMED, again_claimed},
 };
 
 bool again_message(uint8_t type, struct bytes payload, struct wire_writer *w)

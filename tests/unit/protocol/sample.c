@@ -97,7 +97,10 @@ struct msg_open sample_open(void)
         .root = bytes_of("/srv/www/example.com"),
         .epoch = 8,
         .epoch_id = sample_digest(2),
+        .opening = 9,
         .flags = OPEN_OWNER | OPEN_SPECIAL_BITS,
+        .max_delete_percent = 20,
+        .max_delete_count = 200,
         .rule_count = 2,
         .rules = {{0, bytes_of("wp-content/cache/")}, {1, bytes_of("*.keep")}}};
 }
@@ -120,7 +123,9 @@ static void sample_opened(struct wire_writer *w)
         .caps = CAPS_ALL,
         .root = sample_dir(),
         .sums = sample_sums(),
-        .free_bytes = 1ull << 33};
+        .free_bytes = 1ull << 33,
+        .deleted = 31,
+        .deleted_from = 5000};
     msg_put_opened(w, &m);
 }
 
@@ -136,8 +141,47 @@ static void sample_close(struct wire_writer *w)
 
 static void sample_site_error(struct wire_writer *w)
 {
-    struct msg_site_error m = {6, REASON_NO_ROOT, 2, bytes_of("/srv/www: not there")};
+    struct msg_site_error m = {
+        .site = 6, .reason = REASON_NO_ROOT, .errno_value = 2, .text = bytes_of("/srv/www: gone")};
     msg_put_site_error(w, &m);
+}
+
+static void sample_fenced(struct wire_writer *w)
+{
+    struct msg_site_error m = {.site = 6,
+        .reason = REASON_FENCED,
+        .text = bytes_of("promoted"),
+        .epoch = 9,
+        .epoch_id = sample_digest(3),
+        .primary = bytes_of("web2")};
+    msg_put_site_error(w, &m);
+}
+
+static void sample_level(struct wire_writer *w)
+{
+    msg_put_level(w, &(struct msg_level){6});
+}
+
+static void sample_claim(struct wire_writer *w)
+{
+    struct msg_claim m = {.request = 4,
+        .name = bytes_of("example.com"),
+        .epoch = 9,
+        .epoch_id = sample_digest(3),
+        .take = 1,
+        .primary = bytes_of("web2")};
+    msg_put_claim(w, &m);
+}
+
+static void sample_claimed(struct wire_writer *w)
+{
+    struct msg_claimed m = {.request = 4,
+        .reason = REASON_FENCED,
+        .epoch = 10,
+        .epoch_id = sample_digest(4),
+        .primary = bytes_of("web3"),
+        .text = bytes_of("web3 is the primary")};
+    msg_put_claimed(w, &m);
 }
 
 static void sample_progress(struct wire_writer *w)
@@ -333,6 +377,10 @@ const struct sample samples[] = {
     {"opened-dry", MSG_OPENED, sample_opened_dry},
     {"close", MSG_CLOSE, sample_close},
     {"site-error", MSG_SITE_ERROR, sample_site_error},
+    {"fenced", MSG_SITE_ERROR, sample_fenced},
+    {"level", MSG_LEVEL, sample_level},
+    {"claim", MSG_CLAIM, sample_claim},
+    {"claimed", MSG_CLAIMED, sample_claimed},
     {"progress", MSG_PROGRESS, sample_progress},
     {"list", MSG_LIST, sample_list},
     {"list-root", MSG_LIST, sample_list_root},

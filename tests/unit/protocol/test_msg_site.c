@@ -27,6 +27,9 @@ static void test_open_comes_back(void **state)
     assert_true(out.epoch == 8);
     assert_memory_equal(out.epoch_id.b, m.epoch_id.b, 16);
     assert_int_equal(out.flags, OPEN_OWNER | OPEN_SPECIAL_BITS);
+    assert_true(out.opening == 9);
+    assert_int_equal(out.max_delete_percent, 20);
+    assert_int_equal(out.max_delete_count, 200);
     assert_int_equal(out.rule_count, 2);
     assert_int_equal(out.rules[0].include, 0);
     check_text(out.rules[0].pattern, "wp-content/cache/");
@@ -51,6 +54,11 @@ static void test_open_refuses_names_and_flags(void **state)
     m.flags = OPEN_FLAGS_ALL + 1;
     assert_false(open_passes(&m));
     m.flags = 1u << 31;
+    assert_false(open_passes(&m));
+    m.flags = 0;
+    m.max_delete_percent = 100;
+    assert_true(open_passes(&m));
+    m.max_delete_percent = 101;
     assert_false(open_passes(&m));
     struct bytes text = check_long(MSG_SITE_NAME_MAX + 1);
     m = sample_open();
@@ -146,7 +154,9 @@ static struct msg_opened opened(uint8_t root_state, struct entry root)
         .caps = CAP_SET_ACL,
         .root = root,
         .sums = sample_sums(),
-        .free_bytes = 99};
+        .free_bytes = 99,
+        .deleted = 7,
+        .deleted_from = 70};
 }
 
 static void check_sums(const struct msg_sums *s)
@@ -175,6 +185,7 @@ static void test_opened_comes_back(void **state)
     assert_int_equal(out.root.mode, 02755);
     check_sums(&out.sums);
     assert_true(out.free_bytes == 99);
+    assert_true(out.deleted == 7 && out.deleted_from == 70);
     wire_free(&w);
 }
 
@@ -214,9 +225,10 @@ static void test_close_and_progress(void **state)
     wire_free(&w);
 }
 
-static bool site_error_passes(struct msg_site_error m, struct msg_site_error *out)
+static bool site_error_passes(uint16_t reason, struct bytes text, struct msg_site_error *out)
 {
     struct wire_writer w = {0};
+    struct msg_site_error m = {.site = 7, .reason = reason, .errno_value = 13, .text = text};
     msg_put_site_error(&w, &m);
     bool valid = msg_get_site_error(check_payload(&w, MSG_SITE_ERROR), out);
     out->text.data = NULL; /* it pointed into w */
@@ -228,20 +240,36 @@ static void test_site_error(void **state)
 {
     (void)state;
     struct msg_site_error out;
-    assert_true(
-        site_error_passes((struct msg_site_error){7, REASON_LAST, 13, bytes_of("t")}, &out));
+    assert_true(site_error_passes(REASON_LAST, bytes_of("t"), &out));
     assert_int_equal(out.site, 7);
     assert_int_equal(out.reason, REASON_LAST);
     assert_int_equal(out.errno_value, 13);
     assert_int_equal(out.text.len, 1);
-    assert_false(site_error_passes((struct msg_site_error){7, REASON_NONE, 0, bytes_of("")}, &out));
-    assert_false(
-        site_error_passes((struct msg_site_error){7, REASON_LAST + 1, 0, bytes_of("")}, &out));
+    assert_false(site_error_passes(REASON_NONE, bytes_of(""), &out));
+    assert_false(site_error_passes(REASON_LAST + 1, bytes_of(""), &out));
     struct bytes text = check_long(MSG_TEXT_MAX + 1);
-    assert_false(site_error_passes((struct msg_site_error){7, REASON_IO, 5, text}, &out));
+    assert_false(site_error_passes(REASON_IO, text, &out));
     text.len--;
-    assert_true(site_error_passes((struct msg_site_error){7, REASON_IO, 5, text}, &out));
+    assert_true(site_error_passes(REASON_IO, text, &out));
     check_long_free(text);
+}
+
+static void test_fenced(void **state)
+{
+    (void)state;
+    struct wire_writer w = {0};
+    struct msg_site_error m = {.site = 7,
+        .reason = REASON_FENCED,
+        .epoch = 1ull << 40,
+        .epoch_id = sample_digest(5),
+        .primary = bytes_of("web2")};
+    struct msg_site_error out;
+    msg_put_site_error(&w, &m);
+    assert_true(msg_get_site_error(check_payload(&w, MSG_SITE_ERROR), &out));
+    assert_true(out.epoch == 1ull << 40);
+    assert_memory_equal(out.epoch_id.b, m.epoch_id.b, 16);
+    check_text(out.primary, "web2");
+    wire_free(&w);
 }
 
 static bool list_passes(struct bytes path)
@@ -433,6 +461,7 @@ int main(void)
         cmocka_unit_test(test_opened_refuses),
         cmocka_unit_test(test_close_and_progress),
         cmocka_unit_test(test_site_error),
+        cmocka_unit_test(test_fenced),
         cmocka_unit_test(test_list),
         cmocka_unit_test(test_list_buckets),
         cmocka_unit_test(test_items_come_back),

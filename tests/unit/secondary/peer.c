@@ -23,7 +23,7 @@ enum { PATIENCE_MS = 30000 };
 
 void peer_setup(struct peer *p)
 {
-    *p = (struct peer){.fd = -1, .id = 7};
+    *p = (struct peer){.fd = -1, .id = 7, .max_delete_percent = 100};
     snprintf(p->dir, sizeof p->dir, "/dev/shm/mirrord-test-XXXXXX");
     if (!mkdtemp(p->dir)) {
         const char *tmp = getenv("TMPDIR");
@@ -227,6 +227,8 @@ void peer_send_open(struct peer *p, uint32_t site, const char *root)
     m->site = site;
     m->root = bytes_of(root);
     m->flags = p->open_flags;
+    m->max_delete_percent = p->max_delete_percent;
+    m->max_delete_count = p->max_delete_count;
     if (p->exclude)
         m->rules[m->rule_count++].pattern = bytes_of(p->exclude);
     msg_put_open(&p->out, m);

@@ -32,6 +32,8 @@ struct peer {
     uint32_t batch, atom; /* numbers used last */
     uint8_t id;           /* the first byte of the primary's host id */
     uint32_t open_flags;
+    uint8_t max_delete_percent; /* 100: no limit */
+    uint32_t max_delete_count;
     bool as_nobody;      /* the receiver runs without root */
     int unit_grace;      /* seconds; as in struct receive_options */
     const char *exclude; /* a filter rule, or NULL */

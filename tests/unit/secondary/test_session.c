@@ -64,6 +64,7 @@ static void tells_foreign_from_ours(void **state)
     assert_int_equal(rename(p->root, moved), 0);
     assert_int_equal(mkdir(p->root, 0755), 0);
     write_file(p, "there", "x");
+    p->open_flags = OPEN_FORCE;
     assert_int_equal(peer_open(p).state, ROOT_FOREIGN);
     peer_end(p);
 }

@@ -1071,6 +1071,30 @@ static void test_ahead_given_up(void **state)
     close(fd);
 }
 
+/* A volume that is gone shows an empty directory: what is beneath is not taken for deleted. */
+static void test_a_volume_that_is_not_mounted(void **state)
+{
+    struct place *p = *state;
+    char *state_dir = scratch_new();
+    int dir = open(state_dir, O_RDONLY | O_DIRECTORY);
+    assert_int_equal(mkdirat(p->fd, "vol", 0755), 0);
+    assert_true(scratch_write(p->fd, "vol/f", "x"));
+    walk_top(p, "");
+    p->o.mounts = mounts_load(dir);
+    mounts_note(p->o.mounts, bytes_of("vol"));
+    assert_int_equal(unlinkat(p->fd, "vol/f", 0), 0);
+    walk_top(p, "");
+    assert_string_equal(p->heard, "!vol ");
+    walk_top(p, "vol");
+    assert_string_equal(p->heard, "!vol ");
+    mounts_forget_all(p->o.mounts);
+    walk_top(p, "");
+    assert_non_null(strstr(p->heard, "-vol/f"));
+    mounts_free(p->o.mounts);
+    close(dir);
+    scratch_free(state_dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1094,6 +1118,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_checksum, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_open_for_writing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_keep_accepted, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_volume_that_is_not_mounted, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_shallow, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_tops, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_top_beneath_what_changed, set_up, tear_down),

@@ -1,0 +1,75 @@
+/* What a site lost lately; see loss.h. Knows nothing of what is held because of it. */
+#include "primary/loss.h"
+
+#include <time.h>
+
+void loss_init(struct loss *l)
+{
+    pthread_mutex_init(&l->lock, NULL);
+}
+
+void loss_free(struct loss *l)
+{
+    pthread_mutex_destroy(&l->lock);
+}
+
+static void look(struct loss *l, uint64_t entries)
+{
+    int64_t now = time(NULL);
+    if (l->looked && entries < l->entries)
+        deletions_add(&l->deletions, now, l->entries - entries, l->entries);
+    else if (l->looked)
+        deletions_take_back(&l->deletions, now, entries - l->entries);
+    l->entries = entries;
+    l->looked = true;
+}
+
+void loss_look(struct loss *l, uint64_t entries)
+{
+    pthread_mutex_lock(&l->lock);
+    look(l, entries);
+    pthread_mutex_unlock(&l->lock);
+}
+
+static int count(struct manifest *m, uint64_t *entries, struct err *err)
+{
+    struct manifest_txn *t;
+    struct msg_sums sums;
+    if (manifest_begin(m, false, &t, err) < 0)
+        return -1;
+    int r = manifest_sums(t, MANIFEST_ROOT, &sums, err);
+    manifest_abort(t);
+    *entries = sums.entries;
+    return r;
+}
+
+int loss_check(
+    struct loss *l, struct manifest *m, const struct deletions_limit *limit, struct err *err)
+{
+    uint64_t entries, before;
+    if (count(m, &entries, err) < 0)
+        return -1;
+    pthread_mutex_lock(&l->lock);
+    look(l, entries);
+    uint64_t lost = deletions_sum(&l->deletions, time(NULL), entries, &before);
+    pthread_mutex_unlock(&l->lock);
+    if (lost && entries == 0 && limit->percent < 100)
+        return err_set(err, ERR_REFUSED,
+            "the root is empty, where %llu entries were: nothing is deleted. If that is right, "
+            "use --force",
+            (unsigned long long)before);
+    if (!deletions_too_many(limit, lost, before))
+        return 0;
+    return err_set(err, ERR_REFUSED,
+        "%llu of %llu entries were deleted here within %d minutes, more than max-delete allows "
+        "(%u %% and %llu): nothing more is deleted. If that is right, use --force",
+        (unsigned long long)lost, (unsigned long long)before, DELETIONS_MINUTES, limit->percent,
+        (unsigned long long)limit->count);
+}
+
+void loss_forgive(struct loss *l)
+{
+    pthread_mutex_lock(&l->lock);
+    l->deletions = (struct deletions){0};
+    pthread_mutex_unlock(&l->lock);
+}

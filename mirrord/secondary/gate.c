@@ -1,0 +1,129 @@
+/*
+ * The last look before a commit; see gate.h. A deletion counts for all entries that the manifest
+ * has beneath its path; what a unit's switch deletes counts as one.
+ */
+#include "secondary/gate.h"
+
+#include <time.h>
+
+#include "base/log.h"
+
+static bool is_doomed(const struct step *s)
+{
+    return s->state == STEP_WAITING &&
+           (s->kind == STEP_DELETE || (s->kind == STEP_ENTRY && s->entry.type != ENTRY_DIR));
+}
+
+/* In a unit of the batch, or beneath another of its deletions. */
+static bool is_covered(const struct set *tops, struct bytes path)
+{
+    for (struct bytes above = path_parent(path); above.len; above = path_parent(above))
+        if (set_find(tops, above.data, above.len))
+            return true;
+    return false;
+}
+
+/* The entries that go with the step. 0 or more; -1. */
+static int64_t weigh(struct manifest_txn *t, const struct step *s, struct err *err)
+{
+    struct record r;
+    uint64_t parent;
+    struct msg_sums sums = {0};
+    int found = s->path.len ? manifest_lookup(t, s->path, &r, &parent, err) : 0;
+    if (found <= 0)
+        return found;
+    bool is_dir = r.entry.type == ENTRY_DIR;
+    if (s->kind == STEP_ENTRY && !is_dir)
+        return 0;
+    if (is_dir && manifest_sums(t, r.dir, &sums, err) < 0)
+        return -1;
+    return (int64_t)sums.entries + 1;
+}
+
+static int64_t weigh_all(
+    const struct batch *b, struct manifest_txn *t, const struct set *tops, struct err *err)
+{
+    int64_t all = 0, units = 0;
+    for (size_t i = 0; i < b->count; i++) {
+        const struct step *s = &b->atoms[i]->step;
+        if (b->atoms[i]->aborted)
+            continue;
+        bool unit = set_find(tops, s->path.data, s->path.len) && b->whole;
+        units += s->kind == STEP_UNIT;
+        int64_t one = is_doomed(s) && !unit && !is_covered(tops, s->path) ? weigh(t, s, err) : 0;
+        if (one < 0)
+            return -1;
+        all += one;
+    }
+    return all + units;
+}
+
+/* Units; without any, deletions, of which those beneath another count with it. */
+static struct set *find_tops(const struct batch *b)
+{
+    struct set *tops = set_new();
+    for (size_t i = 0; i < b->count; i++) {
+        const struct step *s = &b->atoms[i]->step;
+        if (!b->atoms[i]->aborted && s->kind == (b->whole ? STEP_UNIT : STEP_DELETE))
+            set_add(tops, s->path.data, s->path.len);
+    }
+    return tops;
+}
+
+static int count(const struct batch *b, int64_t *deleted, uint64_t *now, struct err *err)
+{
+    struct manifest_txn *t;
+    struct msg_sums sums;
+    if (manifest_begin(b->replica->manifest, false, &t, err) < 0)
+        return -1;
+    int r = manifest_sums(t, MANIFEST_ROOT, &sums, err);
+    struct set *tops = find_tops(b);
+    *deleted = r < 0 ? -1 : weigh_all(b, t, tops, err);
+    *now = sums.entries;
+    set_free(tops);
+    manifest_abort(t);
+    return *deleted < 0 ? -1 : 0;
+}
+
+static bool deletes_anything(const struct batch *b)
+{
+    for (size_t i = 0; i < b->count; i++)
+        if (!b->atoms[i]->aborted && (b->whole || is_doomed(&b->atoms[i]->step)))
+            return true;
+    return false;
+}
+
+static int check_deletions(struct batch *b, uint16_t *reason, struct err *err)
+{
+    struct replica *r = b->replica;
+    int64_t deleted, seconds = time(NULL);
+    uint64_t now, before;
+    struct err why;
+    *reason = REASON_INTERNAL;
+    if (!deletes_anything(b))
+        return 0;
+    if (count(b, &deleted, &now, err) < 0)
+        return -1;
+    uint64_t sum = deletions_sum(&r->deletions, seconds, now, &before) + (uint64_t)deleted;
+    *reason = REASON_HELD;
+    if (deleted && !(r->flags & OPEN_FORCE) && deletions_too_many(&r->limit, sum, before))
+        return err_set(err, ERR_REFUSED,
+            "%llu of %llu entries would be deleted within %d minutes, more than max-delete allows "
+            "(%u %% and %llu): held. If that is right, use --force",
+            (unsigned long long)sum, (unsigned long long)before, DELETIONS_MINUTES,
+            r->limit.percent, (unsigned long long)r->limit.count);
+    deletions_add(&r->deletions, seconds, (uint64_t)deleted, now);
+    if (deleted && deletions_store(&r->deletions, state_fd(r->locked), &why) < 0)
+        log_warn("%s: %s", r->path, why.text);
+    return 0;
+}
+
+int gate_pass(struct batch *b, uint16_t *reason, struct err *err)
+{
+    struct replica *r = b->replica;
+    *reason = REASON_NO_ROOT;
+    if (!root_in_place(r->root))
+        return err_set(
+            err, ERR_FAILED, "%s is not the directory any more that was opened", r->path);
+    return check_deletions(b, reason, err);
+}

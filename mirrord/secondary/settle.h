@@ -1,0 +1,15 @@
+/*
+ * Once all that a secondary has is what its primary has (LEVEL), it counts as put there by mirrord,
+ * whoever did it: an rsync of former days, or mirrord itself while this host was the primary.
+ * Otherwise each such file would be set aside as foreign when it changes for the first time.
+ */
+#ifndef SECONDARY_SETTLE_H
+#define SECONDARY_SETTLE_H
+
+#include "secondary/replica.h"
+
+/* Goes through the manifest in steps between messages. */
+void settle_start(struct replica *r);
+void settle_free(struct settle *s); /* NULL is fine */
+
+#endif
