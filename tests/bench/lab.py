@@ -237,6 +237,7 @@ class Lab:
 class Tool:
     """One way to bring DEST level. `place` is its own directory: DEST, and what it remembers."""
     gcm = False
+    compared = "aH"  # what of the trees must be equal, as options of rsync
 
     def __init__(self, name, lab, *options):
         self.name, self.options = name, list(options)

@@ -73,7 +73,7 @@ class Scenario:
 
     def check(self, tool):
         """The trees are equal."""
-        p = subprocess.run(["rsync", f"-aHni{'c' if self.content else ''}", "--delete", f"{self.src}/",
+        p = subprocess.run(["rsync", f"-{tool.compared}ni{'c' if self.content else ''}", "--delete", f"{self.src}/",
                             f"{tool.dest}/"], capture_output=True, text=True, check=True)
         if p.stdout:
             raise Failed(f"{self.name}: {tool.name} left differences:\n{p.stdout[:2000]}")
