@@ -8,6 +8,7 @@ Usage: MIRRORD=BUILD/mirrord/mirrord bench.py [--quick] [--rounds N] [--list] [S
 import argparse
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -80,6 +81,8 @@ def main():
         for s in SCENARIOS:
             print(f"{s.name:22} {s.title}")
         return 0
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda n, _: sys.exit(128 + n))  # so that what was made is removed
     machine()
     chosen = [s for s in SCENARIOS if s.name in o.scenarios or not o.scenarios]
     good = [run(s, o) for s in chosen]
