@@ -14,13 +14,17 @@ static bool is_doomed(const struct step *s)
            (s->kind == STEP_DELETE || (s->kind == STEP_ENTRY && s->entry.type != ENTRY_DIR));
 }
 
-/* In a unit of the batch, or beneath another of its deletions. */
-static bool is_covered(const struct set *tops, struct bytes path)
+/* The unit, or the deletion, that this path lies beneath (of a unit: or is itself). */
+static struct set_item *top_of(const struct batch *b, const struct set *tops, struct bytes path)
 {
-    for (struct bytes above = path_parent(path); above.len; above = path_parent(above))
-        if (set_find(tops, above.data, above.len))
-            return true;
-    return false;
+    if (!b->whole)
+        path = path_parent(path);
+    for (; path.len; path = path_parent(path)) {
+        struct set_item *top = set_find(tops, path.data, path.len);
+        if (top)
+            return top;
+    }
+    return NULL;
 }
 
 /* The entries that go with the step. 0 or more; -1. */
@@ -40,31 +44,44 @@ static int64_t weigh(struct manifest_txn *t, const struct step *s, struct err *e
     return (int64_t)sums.entries + 1;
 }
 
+/* What the step counts for. Of what lies beneath a top only the top counts: a deletion with all
+ * that goes with it, a unit as one if anything in it is deleted. */
+static int64_t weigh_beneath(const struct batch *b, struct manifest_txn *t, const struct step *s,
+    struct set_item *top, struct err *err)
+{
+    if (top && (!b->whole || top->value))
+        return 0;
+    int64_t weight = weigh(t, s, err);
+    if (!top || weight <= 0)
+        return weight;
+    top->value = top; /* counted */
+    return 1;
+}
+
 static int64_t weigh_all(
     const struct batch *b, struct manifest_txn *t, const struct set *tops, struct err *err)
 {
-    int64_t all = 0, units = 0;
+    int64_t all = 0;
     for (size_t i = 0; i < b->count; i++) {
         const struct step *s = &b->atoms[i]->step;
-        if (b->atoms[i]->aborted)
+        if (b->atoms[i]->aborted || !is_doomed(s))
             continue;
-        bool unit = set_find(tops, s->path.data, s->path.len) && b->whole;
-        units += s->kind == STEP_UNIT;
-        int64_t one = is_doomed(s) && !unit && !is_covered(tops, s->path) ? weigh(t, s, err) : 0;
+        int64_t one = weigh_beneath(b, t, s, top_of(b, tops, s->path), err);
         if (one < 0)
             return -1;
         all += one;
     }
-    return all + units;
+    return all;
 }
 
-/* Units; without any, deletions, of which those beneath another count with it. */
+/* Units; without any, deletions. */
 static struct set *find_tops(const struct batch *b)
 {
     struct set *tops = set_new();
     for (size_t i = 0; i < b->count; i++) {
         const struct step *s = &b->atoms[i]->step;
-        if (!b->atoms[i]->aborted && s->kind == (b->whole ? STEP_UNIT : STEP_DELETE))
+        bool top = b->whole ? s->kind > STEP_MOVE : s->kind == STEP_DELETE;
+        if (!b->atoms[i]->aborted && top)
             set_add(tops, s->path.data, s->path.len);
     }
     return tops;

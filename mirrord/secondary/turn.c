@@ -1,7 +1,6 @@
 /* Commits in their order, each a job that other messages come between; see turn.h. What a commit
  * does to the disk is in commit.c. */
 #include "secondary/turn.h"
-#include "secondary/gate.h"
 
 #include "base/io.h"
 #include "base/log.h"
