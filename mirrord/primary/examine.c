@@ -112,6 +112,21 @@ void examine_lost(struct look *l)
     rescan_note_lost(l->s, look_path(l));
 }
 
+/* What goes with a unit, or in one, is no loss of the site; the unit itself counts as one entry. */
+static int excuse_unit(struct look *l)
+{
+    struct bytes key;
+    struct msg_sums sums = {0};
+    bool is_dir = l->record.entry.type == ENTRY_DIR;
+    if (!unit_rules_match(l->s->site->options.units, look_path(l), is_dir, &key))
+        return 0;
+    if (is_dir && manifest_sums(l->t, l->record.dir, &sums, &l->err) < 0)
+        return -1;
+    bool itself = bytes_equal(key, look_path(l));
+    loss_excuse(&l->s->site->loss, sums.entries + !itself);
+    return 0;
+}
+
 enum examine_outcome examine_gone(struct look *l)
 {
     bool is_dir = l->known && l->record.entry.type == ENTRY_DIR;
@@ -121,7 +136,7 @@ enum examine_outcome examine_gone(struct look *l)
         if (!l->root_checked && !root_in_place(l->s->site->root))
             return EXAMINE_HELD;
         l->root_checked = true;
-        if (manifest_delete(l->t, l->dir, l->name, &l->err) < 0)
+        if (excuse_unit(l) < 0 || manifest_delete(l->t, l->dir, l->name, &l->err) < 0)
             return examine_failed(l);
         l->put = true;
         if (is_dir)

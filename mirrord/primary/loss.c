@@ -13,11 +13,21 @@ void loss_free(struct loss *l)
     pthread_mutex_destroy(&l->lock);
 }
 
+static uint64_t without_excused(struct loss *l, uint64_t lost, int64_t now)
+{
+    if (now >= l->excused_until)
+        l->excused = 0;
+    uint64_t spared = lost < l->excused ? lost : l->excused;
+    l->excused -= spared;
+    return lost - spared;
+}
+
 static void look(struct loss *l, uint64_t entries)
 {
     int64_t now = time(NULL);
     if (l->looked && entries < l->entries)
-        deletions_add(&l->deletions, now, l->entries - entries, l->entries);
+        deletions_add(
+            &l->deletions, now, without_excused(l, l->entries - entries, now), l->entries);
     else if (l->looked)
         deletions_take_back(&l->deletions, now, entries - l->entries);
     l->entries = entries;
@@ -28,6 +38,14 @@ void loss_look(struct loss *l, uint64_t entries)
 {
     pthread_mutex_lock(&l->lock);
     look(l, entries);
+    pthread_mutex_unlock(&l->lock);
+}
+
+void loss_excuse(struct loss *l, uint64_t entries)
+{
+    pthread_mutex_lock(&l->lock);
+    l->excused += entries;
+    l->excused_until = time(NULL) + DELETIONS_MINUTES * 60;
     pthread_mutex_unlock(&l->lock);
 }
 

@@ -14,7 +14,9 @@
 struct loss {
     pthread_mutex_t lock;
     struct deletions deletions;
-    uint64_t entries; /* at the last look */
+    uint64_t entries;      /* at the last look */
+    uint64_t excused;      /* so many of the next to go do not count … */
+    int64_t excused_until; /* … until then */
     bool looked;
 };
 
@@ -23,6 +25,10 @@ void loss_free(struct loss *l);
 
 /* The manifest has so many entries now. Called whenever that may have changed. */
 void loss_look(struct loss *l, uint64_t entries);
+
+/* So many entries are about to leave the manifest, or just did, that are no loss: a unit counts as
+ * one entry, whatever was in it. */
+void loss_excuse(struct loss *l, uint64_t entries);
 
 /* Looks at the manifest. -1 with err (ERR_REFUSED) when more is gone than the limit allows, or
  * everything. */

@@ -97,6 +97,24 @@ def test_the_secondary_sums_one_shots(env):
 
 
 @case
+def test_a_plugin_counts_as_one(env):
+    """Removed or replaced, it may be most of the site: that holds nothing, and what is deleted after it
+    is not held against it either."""
+    def plugins(root):
+        for name in ("big", "other"):
+            fill(f"{root}/wp-content/plugins/{name}")
+        put(f"{root}/wp-content/uploads/x.jpg", b"x")
+    p = Pair(env, secondaries=1, fill=plugins, options="preset = wordpress settle = 300ms")
+    for name in ("big", "other"):
+        remove(f"{p.src}/wp-content/plugins/{name}")
+        p.flushed()
+    remove(f"{p.src}/wp-content/uploads/x.jpg")
+    p.flushed()
+    check_equal(states(p.daemon), ["ok", "level"])
+    p.daemon.stop()
+
+
+@case
 def test_one_site_is_held_and_another_goes_on(env):
     two, dest = env.path("two"), env.path("dest-two")
     put(f"{two}/x", b"x")
