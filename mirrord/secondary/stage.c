@@ -160,6 +160,19 @@ static void probe_clean(struct stage *s, int rfd, const char *there)
         unlinkat(rfd, there, AT_REMOVEDIR);
 }
 
+/* What a probe left in the root whose process was killed. */
+static void sweep_probes(int rfd)
+{
+    int fd = openat(rfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    const struct dirent *e;
+    while (dir && (e = readdir(dir)) != NULL)
+        if (strncmp(e->d_name, PROBE, strlen(PROBE)) == 0 && unlinkat(rfd, e->d_name, 0) < 0)
+            unlinkat(rfd, e->d_name, AT_REMOVEDIR);
+    if (dir)
+        closedir(dir);
+}
+
 int stage_probe(struct stage *s, const struct root *root, struct err *err)
 {
     int rfd = root_fd(root);
@@ -171,6 +184,7 @@ int stage_probe(struct stage *s, const struct root *root, struct err *err)
     const char *own = strrchr(root_path(s->root), '/') + 1;
     char *there CLEANUP_FREE = mem_format(PROBE "%s", own + strlen(PATH_RESERVED));
     probe_clean(s, rfd, there);
+    sweep_probes(rfd);
     int failed = probe_steps(s, rfd, there) < 0 ? errno : 0;
     probe_clean(s, rfd, there);
     if (loosened && fchmod(rfd, st.st_mode & 07777) < 0)

@@ -349,6 +349,21 @@ static void killed_while_staging(void **state)
     assert_absent(p, "f");
 }
 
+/* A receiver that is killed while it tries the stage leaves what it tried it with in the root. */
+static void what_a_probe_left_goes(void **state)
+{
+    struct peer *p = *state;
+    peer_open(p);
+    send_first(p);
+    peer_end(p);
+    write_file(p, ".mirrord-probe-0123456789abcdef", "");
+    assert_int_equal(mkdir(on_root(p, ".mirrord-probe-fedcba9876543210"), 0700), 0);
+    peer_open(p);
+    assert_absent(p, ".mirrord-probe-0123456789abcdef");
+    assert_absent(p, ".mirrord-probe-fedcba9876543210");
+    peer_end(p);
+}
+
 static void recover_has_nothing_to_do(void **state)
 {
     struct peer *p = *state;
@@ -439,6 +454,7 @@ int main(void)
         cmocka_unit_test(what_is_foreign_survives_any_kill),
         T(filesystems_that_cannot_exchange),
         T(killed_while_staging),
+        T(what_a_probe_left_goes),
         T(recover_has_nothing_to_do),
         T(readers_see_old_or_new),
     };
