@@ -295,6 +295,18 @@ static void give_up_move(struct queue *q, struct owed *o)
     o->subtree = o->check = true;
 }
 
+/* The move `last` begins where the move `first` does. What that one would have taken the place of
+ * at the name between the two is there still: owed, behind what waits. */
+static void shorten(struct owed *first, struct owed *last)
+{
+    free(last->source);
+    last->source = TAKE_PTR(first->source);
+    leave(first);
+    first->kind = OWED_ANY;
+    first->subtree = first->check = true;
+    wait_in_line(first);
+}
+
 /* What is owed as `o` is owed as `n`, which was there before or not. */
 static void pass_on(struct queue *q, const struct owed *o, struct owed *n)
 {
@@ -331,14 +343,13 @@ static void rename_owed(struct queue *q, struct queue_site *qs, struct bytes fro
         }
         struct owed *n = there->value;
         bool chain = o->kind == OWED_MOVE && n->kind == OWED_MOVE && path.len == from.len;
-        if (chain) { /* a to t, t to b: a to b */
-            free(n->source);
-            n->source = TAKE_PTR(o->source);
-        } else if (o->kind == OWED_MOVE) {
+        if (o->kind == OWED_MOVE && !chain)
             give_up_move(q, o);
-        }
         pass_on(q, o, n);
-        drop(o);
+        if (chain) /* a to t, t to b: a to b */
+            shorten(o, n);
+        else
+            drop(o);
     }
 }
 
