@@ -6,11 +6,15 @@ Directions are UP (to the sshd) and DOWN. What is set counts for connections mad
 """
 
 import collections
+import os
 import queue
 import socket
 import struct
 import threading
 import time
+
+from pair import Pair
+from trees import put
 
 UP, DOWN = "up", "down"
 
@@ -170,3 +174,37 @@ class Proxy:
     def close(self):
         self.listener.close()
         self.cut()
+
+
+# What the tests with it share --------------------------------------------------------------------
+
+def fill(src):
+    """Some of everything a session has: small files, a transfer, many directories."""
+    for i in range(150):
+        put(f"{src}/d{i % 12}/s{i % 5}/f{i}", os.urandom(100 * i))
+    put(f"{src}/medium", os.urandom(300_000))
+    put(f"{src}/large", os.urandom(1_500_000))
+    os.symlink("medium", f"{src}/link")
+
+
+def through(env, count, **options):
+    """A proxy for each secondary, and the ports for a Pair."""
+    proxies = [Proxy(env, env.sshd, **options) for _ in range(count)]
+    return proxies, {f"web{i + 2}": p.port for i, p in enumerate(proxies)}
+
+
+def close(proxies):
+    for p in proxies:
+        p.close()
+
+
+def measure(env):
+    """Bytes each way of a whole first resync, which is then forgotten."""
+    proxies, ports = through(env, 1)
+    p = Pair(env, 1, fill=fill, ports=ports)
+    total = {d: proxies[0].passed(d) for d in (UP, DOWN)}
+    p.daemon.stop()
+    close(proxies)
+    env.run("rm", "-rf", p.dests[0], env.path("state-web2"), env.state)
+    os.mkdir(env.state, 0o700)
+    return total
