@@ -41,7 +41,7 @@ def site(p):
 def test_queue_overflow(env):
     """More events than the kernel keeps: all arrives, by the same daemon in the same session, and
     what nobody touched is not sent again."""
-    count = 120_000 if LONG else 15_000
+    count = 120_000 if LONG else 7_000
 
     def fill(src):
         for i in range(400):
@@ -249,11 +249,10 @@ def test_written_through_a_mapping(env=None):
         p.restart()
         with open(f"{base}/f", "r+b") as f, mmap.mmap(f.fileno(), 0) as m:
             f.close()
-            for value in (b"b", b"c"):
-                m[:8192] = value * 8192
-                m.flush()
-                wait_for(lambda: open(f"{p.dests[0]}/f", "rb").read() == value * 8192,
-                         "what was written through the mapping is there")
+            m[:8192] = b"b" * 8192
+            m.flush()
+            wait_for(lambda: open(f"{p.dests[0]}/f", "rb").read() == b"b" * 8192,
+                     "what was written through the mapping is there")
         p.arrives()
         p.daemon.stop()
         env.settle()
