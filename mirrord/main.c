@@ -21,6 +21,9 @@ static const struct command {
     {"resync", command_resync, "make a directory on another host equal to one here, once"},
     {"status", command_status, "a line per secondary, then what is not level and why"},
     {"flush", command_flush, "wait until all that happened before is on the secondaries"},
+    {"promote", command_promote, "on a secondary: become the primary of sites"},
+    {"handover", command_handover, "on the primary: make another host the primary, as planned"},
+    {"is-primary", command_is_primary, "exit with 0 on the primary of a site; for cron lines"},
     {"check", command_check,
         "configuration, roots, limits, reachability: what is wrong, and the repair"},
     {"reload", command_reload, "make the daemon read its configuration again"},
@@ -34,7 +37,7 @@ static void print_commands(FILE *out)
 {
     fputs("usage: mirrord COMMAND [OPTIONS] [OPERANDS]\n\n", out);
     for (int i = 0; i < COMMAND_COUNT; i++)
-        fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].summary);
+        fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
     fputs("\n'mirrord help COMMAND' has its options; mirrord(8) and mirrord.conf(5) have it all.\n",
         out);
 }

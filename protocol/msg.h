@@ -131,7 +131,6 @@ struct msg_open {
     struct bytes root; /* absolute path asked for; empty: what the far end's configuration says */
     uint64_t epoch;    /* counter */
     struct digest epoch_id;     /* the primary that raised it */
-    uint64_t opening;           /* rises with each OPEN of this root by this primary */
     uint32_t flags;             /* msg_open_flags */
     uint8_t max_delete_percent; /* more deletions than this and the count are held */
     uint32_t max_delete_count;

@@ -15,7 +15,6 @@ void msg_put_open(struct wire_writer *w, const struct msg_open *m)
     wire_short(w, m->root);
     wire_u64(w, m->epoch);
     field_put_digest(w, &m->epoch_id);
-    wire_u64(w, m->opening);
     wire_u32(w, m->flags);
     wire_u8(w, m->max_delete_percent);
     wire_u32(w, m->max_delete_count);
@@ -66,7 +65,6 @@ bool msg_get_open(struct bytes payload, struct msg_open *out)
     out->root = field_get_text(&r, MSG_ROOT_MAX);
     out->epoch = wire_get_u64(&r);
     field_get_digest(&r, &out->epoch_id);
-    out->opening = wire_get_u64(&r);
     out->flags = wire_get_u32(&r);
     out->max_delete_percent = wire_get_u8(&r);
     out->max_delete_count = wire_get_u32(&r);

@@ -28,9 +28,9 @@ struct config_host {
                            */
     enum conn_transport transport;
     enum config_compress compress;
-    uint64_t bwlimit; /* bytes per second; 0: none */
+    uint64_t bwlimit;   /* bytes per second; 0: none */
     unsigned keepalive; /* seconds */
-    char *file;       /* where it is defined, for messages */
+    char *file;         /* where it is defined, for messages */
     unsigned line;
 };
 

@@ -13,6 +13,7 @@
 #include "command/options.h"
 #include "command/resync_job.h"
 #include "command/resync_report.h"
+#include "command/role.h"
 #include "command/words.h"
 #include "tree/state.h"
 
@@ -354,9 +355,12 @@ static int check_names(const struct request *r, const struct config *c, struct e
     const struct config_site *s = config_site(c, r->operands[0]);
     if (!s)
         return err_set(err, ERR_USAGE, "there is no site %s in %s", r->operands[0], c->path);
-    if (strcmp(s->primary, c->self) != 0)
-        return err_set(err, ERR_USAGE, "%s is not the primary of site %s: that is %s", c->self,
-            s->name, s->primary);
+    struct role role;
+    if (role_of(c, s, r->state_dir ? r->state_dir : c->state_dir, &role, err) < 0)
+        return -1;
+    if (!role.here)
+        return err_set(err, role.fenced ? ERR_REFUSED : ERR_USAGE,
+            "%s is not the primary of site %s: that is %s", c->self, s->name, role.primary);
     for (int i = 1; i < r->operand_count; i++)
         if (!config_site_has_host(s, r->operands[i]) || strcmp(r->operands[i], c->self) == 0)
             return err_set(
@@ -368,7 +372,9 @@ static void resync_sites(struct request *r, const struct config *c, struct err *
 {
     for (size_t i = 0; i < c->site_count && !stop; i++) {
         const struct config_site *s = &c->sites[i];
-        if (strcmp(s->primary, c->self) != 0 || !named(r->operands, r->operand_count > 0, s->name))
+        struct role role;
+        if (!config_site_has_host(s, c->self) ||
+            role_of(c, s, r->state_dir_now, &role, err) < 0 || !role.here || !named(r->operands, r->operand_count > 0, s->name))
             continue;
         for (char **h = s->hosts; *h && !stop; h++)
             if (strcmp(*h, c->self) != 0 &&

@@ -289,7 +289,7 @@ static void no_wake(void *ctx)
 /* How the site ended, once its session is over. */
 static int verdict(const struct job *j, struct err *err)
 {
-    if (j->ps->state == PUSH_HELD || j->ps->state == PUSH_FAILED) {
+    if (j->ps->state >= PUSH_HELD) {
         *err = j->ps->error;
         return -1;
     }
@@ -396,6 +396,7 @@ int resync_job_run(const struct resync_job *o, struct resync_result *out, struct
     j.site->hooks.check = second_look;
     j.site->hooks.checked = second_look_step;
     j.site->hooks.check_free = second_look_free;
+    j.site->cleared = true;
     j.site->hooks.ctx = &j;
     j.seen = seen_new(j.site);
     int r = connect_and_push(&j, err);

@@ -11,6 +11,7 @@
 #include "command/config.h"
 #include "command/far.h"
 #include "command/options.h"
+#include "command/role.h"
 #include "command/words.h"
 #include "primary/daemon.h"
 #include "tree/digest.h"
@@ -28,6 +29,8 @@ struct plan {
     char ***argvs; /* of each peer's far end */
     struct daemon_site *sites;
     struct daemon_target *targets; /* of all sites, one after the other */
+    struct daemon_idle *idle;
+    struct role *roles; /* of the configuration's sites */
 };
 
 static void plan_free(struct plan *p)
@@ -38,19 +41,27 @@ static void plan_free(struct plan *p)
     free(p->peers);
     free(p->sites);
     free(p->targets);
+    free(p->idle);
+    free(p->roles);
 }
 
-static bool pushes(const struct config *c, const struct config_site *s)
-{
-    return c->self && strcmp(s->primary, c->self) == 0;
-}
-
-static bool is_secondary(const struct config *c, const char *host)
+static bool is_secondary(const struct plan *p, const struct config *c, const char *host)
 {
     for (size_t i = 0; i < c->site_count; i++)
-        if (pushes(c, &c->sites[i]) && config_site_has_host(&c->sites[i], host))
+        if (p->roles[i].here && config_site_has_host(&c->sites[i], host))
             return true;
     return false;
+}
+
+/* Who pushes which site: read once, so that the plan is of one piece. */
+static void read_roles(struct plan *p, const struct config *c)
+{
+    struct err why;
+    p->roles = mem_array(c->site_count, sizeof *p->roles);
+    for (size_t i = 0; i < c->site_count; i++)
+        if (config_site_has_host(&c->sites[i], c->self) &&
+            role_of(c, &c->sites[i], p->daemon.state_dir, &p->roles[i], &why) < 0)
+            log_error("%s", why.text); /* it is not pushed */
 }
 
 static int plan_peer(struct plan *p, const struct config *c, const struct config_host *h,
@@ -73,7 +84,7 @@ static int plan_peers(struct plan *p, const struct config *c, struct err *err)
         return -1;
     for (size_t i = 0; i < c->host_count; i++) {
         const struct config_host *h = &c->hosts[i];
-        if (c->self && strcmp(h->name, c->self) != 0 && is_secondary(c, h->name) &&
+        if (c->self && strcmp(h->name, c->self) != 0 && is_secondary(p, c, h->name) &&
             plan_peer(p, c, h, &host_id, err))
             return -1;
     }
@@ -101,13 +112,13 @@ static char *with_units(char *text, const struct unit_rules *r)
 }
 
 /* Over everything that matters for the site: equal means that a reload leaves it alone. */
-static uint64_t site_identity(const struct daemon_site *s)
+static uint64_t site_identity(const struct daemon_site *s, const struct epoch *e)
 {
     struct digest filter, d;
     const struct site_options *o = &s->options;
-    char *text CLEANUP_FREE = mem_format("%s\n%s\n%s\n%d %d %u %u %llu\n", o->name, o->root,
+    char *text CLEANUP_FREE = mem_format("%s\n%s\n%s\n%d %d %u %u %llu %llu\n", o->name, o->root,
         o->state_dir, o->owner, o->special_bits | o->fsync_batch << 1, o->max_delete_percent,
-        o->max_delete_count, (unsigned long long)o->max_size);
+        o->max_delete_count, (unsigned long long)o->max_size, (unsigned long long)e->counter);
     for (size_t i = 0; i < s->target_count; i++)
         text = with_line(text, s->targets[i].peer);
     text = with_units(text, o->units);
@@ -141,21 +152,29 @@ static void plan_site(struct plan *p, const struct config *c, const struct confi
     for (char **h = s->hosts; *h; h++)
         if (strcmp(*h, c->self) != 0)
             targets[d->target_count++].peer = *h;
-    d->identity = site_identity(d);
+    d->identity = site_identity(d, &p->roles[s - c->sites].epoch);
 }
 
 static void plan_sites(struct plan *p, const struct config *c)
 {
     size_t next = 0;
     p->sites = mem_array(c->site_count, sizeof *p->sites);
+    p->idle = mem_array(c->site_count, sizeof *p->idle);
     p->targets = mem_array(c->site_count * c->host_count, sizeof *p->targets);
     for (size_t i = 0; i < c->site_count; i++) {
-        if (!pushes(c, &c->sites[i]))
+        if (!p->roles[i].here) {
+            if (config_site_has_host(&c->sites[i], c->self))
+                p->idle[p->daemon.idle_count++] = (struct daemon_idle){.name = c->sites[i].name,
+                    .root = config_root_at(&c->sites[i], c->self),
+                    .primary = p->roles[i].primary,
+                    .fenced = p->roles[i].fenced};
             continue;
+        }
         plan_site(p, c, &c->sites[i], p->targets + next);
         next += p->sites[p->daemon.site_count - 1].target_count;
     }
     p->daemon.sites = p->sites;
+    p->daemon.idle = p->idle;
 }
 
 /* *p is good for plan_free in any case. */
@@ -168,6 +187,7 @@ static int make_plan(const struct run *r, const struct config *c, struct plan *p
     if (!c->self)
         return err_set(
             err, ERR_USAGE, "%s does not have this host: name it there, or say --as HOST", c->path);
+    read_roles(p, c);
     if (plan_peers(p, c, err))
         return -1;
     plan_sites(p, c);

@@ -19,6 +19,8 @@ static double number(const struct json *object, const char *key)
 
 static bool site_is_well(const struct json *site)
 {
+    if (has_state(site, "secondary"))
+        return true;
     return has_state(site, "ok") && number(site, "unreadable") == 0;
 }
 
@@ -196,9 +198,18 @@ static void print_piecemeal(FILE *out, const struct json *site, const struct jso
 static void print_site(FILE *out, const struct json *site)
 {
     const char *name = json_get_text(site, "name", "?");
+    if (has_state(site, "secondary")) {
+        fprintf(out, "  %s: %s is the primary\n", name, json_get_text(site, "primary", "?"));
+        return;
+    }
     fprintf(out, "  %s here: %s, %.0f entries\n", name, json_get_text(site, "state", "?"),
         number(site, "entries"));
     print_error(out, site);
+    if (has_state(site, "fenced"))
+        fprintf(out,
+            "      %s was promoted and is the primary; nothing is sent from here\n"
+            "      type: mirrord promote %s   (to take it back)\n",
+            json_get_text(site, "primary", "?"), name);
     if (has_state(site, "failed"))
         fputs("      type: mirrord check\n", out);
     if (has_state(site, "held"))

@@ -178,7 +178,10 @@ int daemon_new(const struct daemon_plan *plan, const struct daemon_hooks *hooks,
 
 int daemon_apply(struct daemon *d, const struct daemon_plan *plan, struct err *err)
 {
-    return roster_apply(d, plan, err);
+    if (roster_apply(d, plan, err) < 0)
+        return -1;
+    roles_apply(d, plan);
+    return 0;
 }
 
 /* --- the loop --- */
@@ -225,7 +228,12 @@ static void tell_ready(struct daemon *d)
 /* Does what is due. Milliseconds until there is more. */
 static unsigned work(struct daemon *d)
 {
+    unsigned look;
+    if (roles_changed(d, &look))
+        reload(d, NULL);
     unsigned wait = roster_tick(d), flushes = flush_tick(d);
+    if (look < wait)
+        wait = look;
     if (flushes < wait)
         wait = flushes;
     if (!d->ready && roster_is_ready(d))
@@ -262,6 +270,7 @@ void daemon_free(struct daemon *d)
     flush_free(d);
     control_close(d->control);
     roster_free(d);
+    roles_free(d);
     scan_free(d->scan);
     if (d->wake_fd >= 0)
         close(d->wake_fd);

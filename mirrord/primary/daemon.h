@@ -22,6 +22,13 @@ struct daemon_site {
     uint64_t identity; /* a hash over everything above: equal means unchanged */
 };
 
+/* A site of the configuration that is not pushed from here. */
+struct daemon_idle {
+    const char *name, *root;
+    const char *primary; /* the host that is its primary */
+    bool fenced;         /* this host was, until that one was promoted */
+};
+
 /* What should be; strings are the caller's and copied where kept. */
 struct daemon_plan {
     const char *state_dir;
@@ -32,11 +39,13 @@ struct daemon_plan {
     size_t peer_count;
     const struct daemon_site *sites;
     size_t site_count;
+    const struct daemon_idle *idle;
+    size_t idle_count;
 };
 
 struct daemon_hooks {
-    /* SIGHUP or `mirrord reload`: reads the configuration again and calls daemon_apply. On failure
-     * err says file:line and the old plan stays. */
+    /* SIGHUP, `mirrord reload`, or a site's epoch is another one: reads the configuration again and
+     * calls daemon_apply. On failure err says file:line and the old plan stays. */
     int (*reload)(void *ctx, struct daemon *d, struct err *err);
     void *ctx;
 };

@@ -51,6 +51,13 @@ struct roster_leaving {
     struct site *site;
 };
 
+/* A site that this host belongs to, pushed from here or not: its epoch says. */
+struct role_site {
+    char *name, *root, *primary;
+    bool idle, fenced;
+    uint64_t stamp;
+};
+
 struct flush_wait;
 
 struct daemon {
@@ -58,6 +65,9 @@ struct daemon {
     struct daemon_hooks hooks;
     int lock_fd, signal_fd, wake_fd;
     bool stopping, ready;
+    struct role_site *roles;
+    size_t role_count;
+    uint64_t roles_due_ms;
     struct control *control;
     struct scan *scan;
     pthread_mutex_t lock; /* over the lists' shape, sites' pointers and targets */
@@ -81,6 +91,12 @@ void roster_force(struct daemon *d, struct roster_site *s, const struct json *ho
 
 /* Has everything been brought level, as far as it can be reached? */
 bool roster_is_ready(struct daemon *d);
+
+/* roles.c */
+void roles_apply(struct daemon *d, const struct daemon_plan *plan);
+void roles_free(struct daemon *d);
+/* Has an epoch been written since the plan was made? *wait: milliseconds until the next look. */
+bool roles_changed(struct daemon *d, unsigned *wait);
 
 /* status.c */
 struct json *status_json(struct daemon *d);

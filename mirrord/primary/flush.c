@@ -287,6 +287,7 @@ static void say(struct flush_target *t, const struct peer_site_status *at)
         [PEER_SITE_LEVEL] = "being sent",
         [PEER_SITE_HELD] = "held",
         [PEER_SITE_FAILED] = "cannot be opened",
+        [PEER_SITE_FENCED] = "fenced",
     };
     snprintf(
         t->why, sizeof t->why, "%s%s%s", words[at->state], at->error[0] ? ": " : "", at->error);
@@ -310,9 +311,9 @@ static void judge(
         t->path[0] = '\0';
         if (peer.reached_once && peer.down_ms >= BLIP_MS && !w->all)
             t->state = TARGET_AWAY;
-    } else if (at.state == PEER_SITE_HELD || at.state == PEER_SITE_FAILED) {
+    } else if (at.state >= PEER_SITE_HELD) {
         t->state = TARGET_REFUSES;
-        t->held = at.state == PEER_SITE_HELD;
+        t->held = at.state != PEER_SITE_FAILED;
     }
 }
 

@@ -149,6 +149,8 @@ static int on_site_error(struct push *p, struct bytes payload, struct err *err)
     if (ps->failures == 0)
         log_warn("%s: %s: %s", p->o->name, ps->site->name, why.text);
     push_site_error(ps, &why, (struct bytes){0});
+    if (m.reason == REASON_FENCED)
+        site_fence(ps->site, &m);
     uint64_t pause = (uint64_t)REOPEN_MIN_MS << (ps->failures < 4 ? ps->failures : 4);
     if (opening && (m.reason == REASON_HELD || m.reason == REASON_NO_ROOT))
         pause = REOPEN_CHEAP_MS;

@@ -125,6 +125,8 @@ static bool is_full(const struct push_batch *b)
 
 static bool pushable(const struct push_site *ps, enum owed_class class)
 {
+    if (!ps->site->cleared || ps->site->fenced)
+        return false;
     return ps->state == PUSH_OPEN ||
            (class == OWED_LIVE && ps->state == PUSH_COMPARING && !ps->unjudged);
 }

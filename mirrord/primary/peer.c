@@ -446,6 +446,7 @@ static void describe_state(const struct peer *p, const struct membership *m,
         break;
     case PUSH_HELD: s->state = PEER_SITE_HELD; break;
     case PUSH_FAILED: s->state = PEER_SITE_FAILED; break;
+    case PUSH_FENCED: s->state = PEER_SITE_FENCED; break;
     }
 }
 
@@ -462,6 +463,7 @@ bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_sta
             .failing = c.failing,
             .piecemeal = m->ps->piecemeal};
         describe_state(p, m, &c, out);
+        out->answered = p->status.state == PEER_UP && m->ps->state >= PUSH_UNSCANNED;
         pthread_mutex_lock(&m->ps->lock);
         if (m->ps->error.code && (c.failing || out->state >= PEER_SITE_HELD)) {
             snprintf(out->error, sizeof out->error, "%.*s", (int)sizeof out->error - 1,

@@ -87,7 +87,9 @@ struct peer_site_status {
         PEER_SITE_LEVEL,
         PEER_SITE_HELD,   /* refused for safety until the operator says more */
         PEER_SITE_FAILED, /* the far end cannot open it; tried again */
+        PEER_SITE_FENCED, /* another host is the primary */
     } state;
+    bool answered;                   /* it was opened there, or refused */
     uint64_t owed_paths, owed_bytes; /* bytes as far as known */
     uint64_t behind_ms;              /* age of the oldest thing owed */
     uint64_t failing;                /* paths that the peer refused or could not store */

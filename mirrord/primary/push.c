@@ -49,6 +49,8 @@ static void put_open(struct push *p, struct push_site *ps)
                (so->adopt ? OPEN_ADOPT : 0) | (so->dry_run ? OPEN_DRY_RUN : 0) |
                (so->force || ps->force ? OPEN_FORCE : 0) |
                (so->special_bits ? OPEN_SPECIAL_BITS : 0) | (so->fsync_batch ? OPEN_FSYNC : 0);
+    m->epoch = ps->site->epoch.counter;
+    m->epoch_id = ps->site->epoch.id;
     m->max_delete_percent = (uint8_t)so->max_delete_percent;
     m->max_delete_count = so->max_delete_count;
     m->rule_count = (uint16_t)filter_count(ps->site->filter);
@@ -199,6 +201,21 @@ static void tell_level(struct push *p, struct push_site *ps)
     ps->forgive = false;
 }
 
+/* Refused by one is refused by all. */
+static void fence(struct push *p, struct push_site *ps)
+{
+    struct err why;
+    if (ps->state == PUSH_FENCED)
+        return;
+    if (ps->state == PUSH_OPENING)
+        p->opening--;
+    close_site(p, ps);
+    err_set(&why, ERR_REFUSED, "%s", ps->site->fenced_why);
+    push_site_error(ps, &why, (struct bytes){0});
+    ps->state = PUSH_FENCED;
+    p->o->hooks.changed(p->o->hooks.ctx);
+}
+
 /* Opens what is to be opened (again), closes what goes. */
 static void tend_sites(struct push *p)
 {
@@ -210,6 +227,10 @@ static void tend_sites(struct push *p)
         next = TAILQ_NEXT(ps, order);
         if (ps->leaving) {
             part_from(p, ps);
+            continue;
+        }
+        if (ps->site->fenced) {
+            fence(p, ps);
             continue;
         }
         bool again = ps->again && ps->state >= PUSH_COMPARING && ps->site->scanned;
@@ -243,7 +264,7 @@ static bool all_done(struct push *p)
     if (!lanes_idle(p))
         return false;
     TAILQ_FOREACH (ps, p->o->sites, order) {
-        if (ps->state == PUSH_HELD || ps->state == PUSH_FAILED)
+        if (ps->state >= PUSH_HELD)
             continue;
         queue_count(p->o->queue, ps->owed, &c);
         if (ps->state != PUSH_OPEN || c.paths > 0 || ps->expander || ps->compare)

@@ -20,6 +20,7 @@ enum push_site_state {
     PUSH_OPEN,   /* compared: live and level but for what is owed */
     PUSH_HELD,   /* refused for safety */
     PUSH_FAILED, /* the far end could not open it */
+    PUSH_FENCED, /* another host is the primary */
 };
 
 struct push_counts {

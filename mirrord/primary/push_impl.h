@@ -94,7 +94,7 @@ struct push {
     double tokens; /* of the bandwidth limit */
     uint64_t tokens_us;
     uint64_t probe_ms; /* when to try again something that failed */
-    uint8_t *block; /* MSG_CHUNK_MAX bytes, scratch */
+    uint8_t *block;    /* MSG_CHUNK_MAX bytes, scratch */
     uint8_t *packed;
 };
 

@@ -415,6 +415,32 @@ static void look_for_root(struct daemon *d, struct roster_site *s, uint64_t now)
         reopen_site(d, s, false);
 }
 
+static bool has_answered(const struct roster_site *s, const struct roster_target *t)
+{
+    struct peer_status peer;
+    struct peer_site_status at;
+    if (!t->peer || !peer_site_status(t->peer->peer, s->site, &at))
+        return false;
+    peer_status(t->peer->peer, &peer);
+    return peer.state == PEER_UP ? at.state != PEER_SITE_WAITING || at.answered : peer.reached_once;
+}
+
+/* Before the first push all hosts that can be reached are asked whether another was promoted. */
+static void clear_site(struct roster_site *s)
+{
+    for (size_t i = 0; i < s->target_count; i++) {
+        if (s->site->fenced && s->targets[i].peer)
+            peer_wake(s->targets[i].peer->peer);
+        if (!s->site->cleared && !has_answered(s, &s->targets[i]))
+            return;
+    }
+    if (atomic_exchange(&s->site->cleared, true))
+        return;
+    for (size_t i = 0; i < s->target_count; i++)
+        if (s->targets[i].peer)
+            peer_wake(s->targets[i].peer->peer);
+}
+
 static bool is_named(const struct json *hosts, const char *name)
 {
     for (size_t i = 0; i < json_count(hosts); i++)
@@ -461,8 +487,10 @@ unsigned roster_tick(struct daemon *d)
     let_go(d);
     uint64_t now = io_now_ms();
     TAILQ_FOREACH (s, &d->sites, order) {
-        if (s->site)
+        if (s->site) {
+            clear_site(s);
             look_for_root(d, s, now);
+        }
         if (s->site)
             continue;
         if (is_leaving(d, s)) {
@@ -503,8 +531,7 @@ static bool target_is_ready(const struct roster_site *s, const struct roster_tar
     if (peer.state != PEER_UP)
         return peer.reached_once;
     return peer_site_status(t->peer->peer, s->site, &at) &&
-           (at.state == PEER_SITE_LEVEL || at.state == PEER_SITE_HELD ||
-               at.state == PEER_SITE_FAILED);
+           (at.state == PEER_SITE_LEVEL || at.state >= PEER_SITE_HELD);
 }
 
 static bool site_is_ready(struct daemon *d, const struct roster_site *s)

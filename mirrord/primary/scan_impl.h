@@ -90,7 +90,7 @@ struct scan_site {
     struct set *lost;    /* paths of directories deleted lately, oldest first */
     struct set *unreadable; /* paths; value: the number of the whole walk that met them last */
     unsigned whole_number;  /* of the whole walk that runs or ran last */
-    struct set *looks;   /* how often peers found a path busy lately */
+    struct set *looks;      /* how often peers found a path busy lately */
     LIST_HEAD(, scan_flush) flushes;
     struct scan_status status; /* the scanner's own; published under the scan's lock */
     struct scan_status published;

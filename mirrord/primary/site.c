@@ -6,10 +6,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "tree/digest.h"
 #include "tree/rootid.h"
 
 enum { LOCK_WAIT_MS = 3000 };
@@ -69,6 +71,24 @@ static int open_root(struct site *s, const struct site_options *o, struct err *e
     return -1;
 }
 
+/* The stored role stands above the configuration; a clone has another's. */
+static int check_role(struct site *s, struct err *err)
+{
+    struct digest self;
+    const struct epoch *e = &s->epoch;
+    if (e->role == ROLE_CONFIGURED)
+        return 0;
+    if (e->role != ROLE_PRIMARY)
+        return err_set(err, ERR_REFUSED, "%s is the primary of it (epoch %llu), not this host",
+            e->primary, (unsigned long long)e->counter);
+    if (state_host_id(s->options.state_dir, &self, err) < 0)
+        return -1;
+    return digest_equal(&self, &e->id) ? 0
+                                       : err_set(err, ERR_REFUSED,
+                                             "the state here is another host's: mirrord promote "
+                                             "makes this one the primary");
+}
+
 static int open_parts(struct site *s, const struct site_options *o, struct err *err)
 {
     struct digest owner = {0}, filter;
@@ -80,6 +100,8 @@ static int open_parts(struct site *s, const struct site_options *o, struct err *
     if (o->keep_root && keep_root(s, o, err) < 0)
         return -1;
     if (open_mark(s, err) < 0)
+        return -1;
+    if (epoch_read(state_fd(s->state), &s->epoch, err) < 0 || check_role(s, err) < 0)
         return -1;
     s->mounts = mounts_load(state_fd(s->state));
     if (o->accept_root)
@@ -118,6 +140,33 @@ bool site_root_is_back(const struct site *s)
     int fd CLEANUP_FD = open(s->options.root, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     return fd >= 0 && !root_in_place(s->root) && rootid_of(fd, &now, &ignored) == 0 &&
            rootid_read(state_fd(s->state), &before, &ignored) == 1 && rootid_equal(&now, &before);
+}
+
+static void keep_epoch(struct site *s, const struct msg_site_error *m)
+{
+    struct err why;
+    struct epoch now, e = {.counter = m->epoch, .id = m->epoch_id, .role = ROLE_FENCED};
+    snprintf(
+        e.primary, sizeof e.primary, "%.*s", (int)m->primary.len, (const char *)m->primary.data);
+    int dir CLEANUP_FD = state_open_dir(s->options.state_dir, root_path(s->root), true, &why);
+    int lock CLEANUP_FD = dir < 0 ? -1 : epoch_lock(dir, &why);
+    if (lock < 0 || epoch_read(dir, &now, &why) < 0 ||
+        (now.counter < e.counter && epoch_write(dir, &e, &why) < 0))
+        log_error("%s: %s", s->name, why.text);
+}
+
+void site_fence(struct site *s, const struct msg_site_error *m)
+{
+    static pthread_mutex_t once = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&once);
+    if (!s->fenced) {
+        snprintf(s->fenced_why, sizeof s->fenced_why, "%s", QUOTED(m->text.data, m->text.len));
+        log_error("%s: %s: nothing is sent from here any more", s->name, s->fenced_why);
+        if (!s->options.dry_run)
+            keep_epoch(s, m);
+        s->fenced = true;
+    }
+    pthread_mutex_unlock(&once);
 }
 
 struct deletions_limit site_limit(const struct site *s)

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "primary/loss.h"
 #include "primary/unrest.h"
+#include "tree/epoch.h"
 #include "tree/filter.h"
 #include "tree/manifest.h"
 #include "tree/mark.h"
@@ -64,6 +65,9 @@ int site_open(const struct site_options *o, struct site **out, struct err *err);
  * one that is held open (its volume was mounted anew)? */
 bool site_root_is_back(const struct site *s);
 struct deletions_limit site_limit(const struct site *s);
+/* A secondary refused the epoch: from now on nothing is sent to any, and (unless it is a split) the
+ * epoch that counts is kept. Any thread. */
+void site_fence(struct site *s, const struct msg_site_error *m);
 struct site *site_ref(struct site *s);
 void site_unref(struct site *s);
 
@@ -81,7 +85,11 @@ struct site {
     struct site_hooks hooks;
     struct mounts *mounts; /* inside the root; the scanner's */
     struct loss loss;
-    atomic_bool scanned; /* the manifest has been equal to the disk once: it may be compared */
+    struct epoch epoch;   /* as it was at opening: what is presented */
+    atomic_bool fenced;   /* another host was promoted: nothing is sent any more */
+    char fenced_why[512]; /* written once, before `fenced` */
+    atomic_bool cleared;  /* all hosts that can be reached were asked */
+    atomic_bool scanned;  /* the manifest has been equal to the disk once: it may be compared */
     atomic_uint refs;
 };
 

@@ -6,13 +6,15 @@
  *  "secondaries": [{"name", "state": "up"|"connecting"|"down", "link": text, "error": text,
  *     "error_time": seconds, "retry_ms", "bytes_sent", "bytes_received", "batches", "free_bytes",
  *     "sites_level": how many, "sites": of how many}],
- *  "sites": [{"name", "root", "state": "ok"|"scanning"|"failed"|"held", "error", "error_time",
+ *  "sites": [{"name", "root", "state": "ok"|"scanning"|"failed"|"held", or of those that are not
+ *     pushed from here "secondary"|"fenced" with "primary", "error", "error_time",
  *     "entries", "bytes", "watches", "unwatched", "unreadable",
  *     "units": [{"unit": text, "waits": why}, those that wait to be at rest],
  *     "busy": [paths of files that do not hold still], "unreadable_paths": [some of them],
- *     "secondaries": [{"name", "state": "waiting"|"comparing"|"pushing"|"level"|"held"|"failed",
- *        "owed_paths", "owed_bytes", "behind_ms", "failing", "error", "error_path",
- *        "error_time", "piecemeal": its units are renamed file by file}]}]}
+ *     "secondaries": [{"name", "state":
+ * "waiting"|"comparing"|"pushing"|"level"|"held"|"failed"|"fenced", "owed_paths", "owed_bytes",
+ * "behind_ms", "failing", "error", "error_path", "error_time", "piecemeal": its units are renamed
+ * file by file}]}]}
  *
  * Texts are empty and numbers 0 where there is nothing to say.
  */
@@ -35,6 +37,7 @@ static const char *at_state_name(const struct peer_site_status *at)
     case PEER_SITE_LEVEL: return "level";
     case PEER_SITE_HELD: return "held";
     case PEER_SITE_FAILED: return "failed";
+    case PEER_SITE_FENCED: return "fenced";
     }
     return "waiting";
 }
@@ -120,6 +123,21 @@ static struct json *site_json(struct daemon *d, const struct roster_site *s)
     return j;
 }
 
+/* Not pushed from here: who is the primary, and whether this host was it until lately. */
+static struct json *idle_json(const struct role_site *s)
+{
+    struct json *j = json_object();
+    json_set_text(j, "name", s->name);
+    json_set_name(j, "root", s->root, strlen(s->root));
+    json_set_text(j, "state", s->fenced ? "fenced" : "secondary");
+    json_set_text(j, "primary", s->primary);
+    json_set_text(j, "error", "");
+    json_set_number(j, "error_time", 0);
+    json_set_json(j, "busy", json_array());
+    json_set_json(j, "secondaries", json_array());
+    return j;
+}
+
 static void count_level(struct daemon *d, const struct roster_peer *p, struct json *j)
 {
     struct roster_site *s;
@@ -168,6 +186,9 @@ struct json *status_json(struct daemon *d)
         json_append_json(peers, peer_json(d, p));
     TAILQ_FOREACH (s, &d->sites, order)
         json_append_json(sites, site_json(d, s));
+    for (size_t i = 0; i < d->role_count; i++)
+        if (d->roles[i].idle)
+            json_append_json(sites, idle_json(&d->roles[i]));
     json_set_json(j, "secondaries", peers);
     json_set_json(j, "sites", sites);
     return j;

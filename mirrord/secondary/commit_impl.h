@@ -8,7 +8,7 @@
 #include "secondary/commit.h"
 
 enum commit_phase {
-    PHASE_STAGED,  /* is on the disk, where the site asks for that */
+    PHASE_STAGED, /* is on the disk, where the site asks for that */
     PHASE_JOURNAL,
     PHASE_STEPS,    /* all that readers see */
     PHASE_REPLACED, /* of units: what is kept */
@@ -26,11 +26,11 @@ struct commit {
     size_t n;
     size_t moves;
     enum commit_phase phase;
-    size_t at; /* in this phase */
+    size_t at;                 /* in this phase */
     struct replaced *replaced; /* of the unit at work */
     bool recovering, verify;
     bool given_up; /* a unit could not be switched: nothing was done */
-    bool mighty; /* permission bits do not stop us */
+    bool mighty;   /* permission bits do not stop us */
     struct set
         *touched; /* directories whose times (or modes) are to be set again: struct touched */
 };

@@ -76,10 +76,12 @@ static int refuse(const char *asked, const char *top, struct err *err)
         QUOTED(asked, strlen(asked)), top);
 }
 
-static int resolve(void *ctx, struct bytes name, struct bytes asked, char **root, struct err *err)
+static int resolve(void *ctx, struct bytes name, struct bytes asked, char **root, bool *primary,
+    struct err *err)
 {
     const char *top = ctx;
     (void)name;
+    *primary = false;
     if (asked.len == 0) {
         *root = mem_copy_string(top);
         return 0;

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "secondary/fencing.h"
 
 static bool is_doomed(const struct step *s)
 {
@@ -142,5 +143,8 @@ int gate_pass(struct batch *b, uint16_t *reason, struct err *err)
     if (!root_in_place(r->root))
         return err_set(
             err, ERR_FAILED, "%s is not the directory any more that was opened", r->path);
+    *reason = REASON_FENCED;
+    if (fencing_enter(r, err) < 0)
+        return -1;
     return check_deletions(b, reason, err);
 }

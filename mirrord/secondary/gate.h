@@ -1,5 +1,6 @@
 /* What must hold for a batch to be committed at all: the root is the one that was opened, and not
- * too much is deleted. */
+ * too much is deleted; and the
+ * primary's epoch counts still: no promotion comes between before fencing_leave. */
 #ifndef SECONDARY_GATE_H
 #define SECONDARY_GATE_H
 

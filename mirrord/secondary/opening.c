@@ -24,6 +24,7 @@
 #include "secondary/reap.h"
 #include "secondary/recover.h"
 #include "secondary/retire.h"
+#include "tree/rootid.h"
 
 enum { LOCK_WAIT_MS = 5000, LOCK_SLICE_MS = 50 };
 
@@ -132,12 +133,23 @@ static int refuse_other_root(struct replica *r, struct err *err)
         r->path, what);
 }
 
+/* This host was the site's primary: no marker, but no stranger's directory either. */
+static bool was_primary(const struct replica *r)
+{
+    struct rootid now, before;
+    struct err ignored;
+    return r->epoch.counter && rootid_of(root_fd(r->root), &now, &ignored) == 0 &&
+           rootid_read(state_fd(r->locked), &before, &ignored) == 1 && rootid_equal(&now, &before);
+}
+
 static int read_marker(struct replica *r, struct err *err)
 {
     int found = marker_read(root_fd(r->root), state_fd(r->locked), &r->marker, err);
     if (found < 0 || (found == MARKER_OTHER && refuse_other_root(r, err) < 0))
         return -1;
     r->marked = found == 1;
+    if (found == 0 && was_primary(r))
+        r->root_state = ROOT_OURS;
     if (!r->root_state)
         r->root_state = r->marked ? ROOT_OURS : is_empty(r->root) ? ROOT_EMPTY : ROOT_FOREIGN;
     if (r->marked && !(r->flags & OPEN_DRY_RUN))

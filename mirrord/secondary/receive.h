@@ -14,8 +14,10 @@
 /* What may be asked for, whatever the other end says. */
 struct receive_fence {
     /* Turns a site's name and the root it asked for into the local root. 0 with *root (the
-     * caller frees); -1 with err: refused, with the reason. */
-    int (*resolve)(void *ctx, struct bytes name, struct bytes asked, char **root, struct err *err);
+     * caller frees) and whether the configuration has this host as the site's primary; -1 with
+     * err: refused, with the reason. */
+    int (*resolve)(void *ctx, struct bytes name, struct bytes asked, char **root, bool *primary,
+        struct err *err);
     void *ctx;
 };
 

@@ -119,6 +119,7 @@ int receive_recover(const char *state_dir, const char *root, struct err *err)
     jobs_init(&tools.jobs);
     struct replica *r = mem_alloc(sizeof *r);
     r->tools = &tools;
+    r->epoch_dir = r->epoch_lock = -1;
     r->path = mem_copy_string(root);
     int result = recover_root(r, state_dir, err);
     replica_free(r);

@@ -6,12 +6,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "secondary/batch.h"
 #include "secondary/checkpoint.h"
+#include "secondary/fencing.h"
 #include "secondary/grace.h"
 #include "secondary/opening.h"
 #include "secondary/reap.h"
@@ -38,6 +40,7 @@ static struct replica *take_number(struct tools *tools, uint32_t site)
         return NULL;
     replica_free(old);
     struct replica *r = mem_alloc(sizeof *r);
+    r->epoch_dir = r->epoch_lock = -1;
     item->value = r;
     return r;
 }
@@ -57,16 +60,19 @@ int replica_open(struct tools *tools, const struct msg_open *m, struct err *err)
     r->flags = m->flags;
     r->limit = (struct deletions_limit){m->max_delete_percent, m->max_delete_count};
     uint16_t reason = REASON_MALFORMED;
+    bool primary_here = false;
     struct err why;
     err_clear(&why);
     int bad = read_rules(r, m, &why);
     const struct receive_fence *fence = tools->options->fence;
     if (!bad) {
         reason = REASON_PATH;
-        bad = fence->resolve(fence->ctx, m->name, m->root, &r->path, &why);
+        bad = fence->resolve(fence->ctx, m->name, m->root, &r->path, &primary_here, &why);
     }
     if (!bad)
         bad = opening_root(r, &reason, &why);
+    if (!bad && r->root)
+        bad = fencing_present(r, m, primary_here, &reason, &why);
     if (bad)
         replica_fail(r, reason, &why);
     else
@@ -78,6 +84,10 @@ static void release(struct replica *r)
 {
     checkpoint_end(r, false);
     job_stop(&r->job);
+    fencing_leave(r);
+    if (r->epoch_dir >= 0)
+        close(r->epoch_dir);
+    r->epoch_dir = -1;
     retire_free(TAKE_PTR(r->retire));
     walk_free(r->walk);
     inherit_free(r->inherit);
@@ -118,10 +128,16 @@ void replica_fail(struct replica *r, uint16_t reason, const struct err *why)
     char text[MSG_TEXT_MAX + 1];
     size_t len = strnlen(why->text, MSG_TEXT_MAX);
     memcpy(text, why->text, len);
+    bool fenced = reason == REASON_FENCED;
+    struct digest nobody = {0};
+    struct bytes primary = bytes_of(r->epoch.primary);
     msg_put_site_error(&r->tools->out.writer, &(struct msg_site_error){.site = r->site,
                                                   .reason = reason,
                                                   .errno_value = (uint32_t)why->sys,
-                                                  .text = {text, len}});
+                                                  .text = {text, len},
+                                                  .epoch = fenced ? r->epoch.counter : 0,
+                                                  .epoch_id = fenced ? r->epoch.id : nobody,
+                                                  .primary = fenced ? primary : (struct bytes){0}});
     outbox_put(&r->tools->out);
     batch_orphan(r);
     release(r);

@@ -13,6 +13,7 @@
 #include "secondary/stage.h"
 #include "secondary/tools.h"
 #include "tree/deletions.h"
+#include "tree/epoch.h"
 #include "tree/filter.h"
 #include "tree/manifest.h"
 #include "tree/mounts.h"
@@ -32,9 +33,12 @@ struct replica {
     struct state *locked;
     struct manifest *manifest;
     struct marker marker;
-    bool marked;           /* the marker is on the root */
-    bool refused;          /* the root is not the one that it was */
-    struct stage *stage;   /* NULL: not needed so far */
+    bool marked;               /* the marker is on the root */
+    bool refused;              /* the root is not the one that it was */
+    struct stage *stage;       /* NULL: not needed so far */
+    int epoch_dir, epoch_lock; /* -1: none; see fencing.h */
+    uint64_t epoch_stamp;
+    struct epoch epoch;    /* that was presented, or (fenced) that counts */
     bool root_touched;     /* the root's own times changed by what mirrord did */
     struct bytes mirrored; /* a directory last seen not to be excluded; owned */
     struct meta_rules rules;

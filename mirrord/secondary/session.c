@@ -23,6 +23,7 @@
 #include "secondary/atom.h"
 #include "secondary/batch.h"
 #include "secondary/checkpoint.h"
+#include "secondary/fencing.h"
 #include "secondary/listing.h"
 #include "secondary/reap.h"
 #include "secondary/replica.h"
@@ -80,6 +81,7 @@ static int answer_hello(
     if (state_host_id(o->state_dir, &answer.host_id, err) < 0)
         return -1;
     s->tools.peer = m->host_id;
+    s->tools.peer_host = (struct bytes){mem_copy_bytes(m->host.data, m->host.len), m->host.len};
     s->phase = AFTER_HELLO;
     msg_put_hello(&s->tools.out.writer, &answer);
     outbox_put(&s->tools.out);
@@ -179,6 +181,15 @@ static int on_level(struct session *s, struct bytes payload, struct err *err)
     return 0;
 }
 
+static int on_claim(struct session *s, struct bytes payload, struct err *err)
+{
+    struct msg_claim m;
+    if (!msg_get_claim(payload, &m))
+        return malformed(s, "CLAIM", err);
+    fencing_claim(&s->tools, &m);
+    return 0;
+}
+
 static int on_close(struct session *s, struct bytes payload, struct err *err)
 {
     struct msg_close m;
@@ -230,6 +241,7 @@ static const struct handler {
     {MSG_CLOSE, AFTER_HELLO, on_close},
     {MSG_LIST, AFTER_HELLO, on_list},
     {MSG_LEVEL, AFTER_HELLO, on_level},
+    {MSG_CLAIM, AFTER_HELLO, on_claim},
     {MSG_BEGIN, AFTER_HELLO, on_begin},
     {MSG_ENTRY, AFTER_HELLO, on_entry},
     {MSG_DATA, AFTER_HELLO, on_data},
@@ -305,6 +317,8 @@ static int wait_ms(const struct session *s, int work)
 {
     uint64_t silent = io_now_ms() - s->heard;
     int left = silent < silence_ms(s) ? (int)(silence_ms(s) - silent) : 0;
+    if (set_first(s->tools.replicas) && left > FENCING_LOOK_MS)
+        left = FENCING_LOOK_MS;
     return work >= 0 && work < left ? work : left;
 }
 
@@ -334,6 +348,7 @@ static int loop(struct session *s, struct err *err)
 {
     while (s->phase != ENDED) {
         int work = jobs_step(&s->tools.jobs);
+        fencing_look(&s->tools);
         if (outbox_flush(&s->tools.out, err) < 0) {
             s->phase = ENDED; /* the other end cannot be told */
             return -1;
@@ -423,6 +438,7 @@ static void free_session(struct session *s)
     names_free(s->tools.names);
     zip_free(s->tools.zip);
     free(s->tools.chunk);
+    free((void *)s->tools.peer_host.data);
     wire_free(&s->tools.out.writer);
     buf_free(&s->in);
     close(s->signals);

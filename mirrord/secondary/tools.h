@@ -19,10 +19,12 @@ struct tools {
     struct names *names;
     const struct mark_writer *marks; /* NULL: written directly */
     struct zip *zip;
-    uint8_t *chunk;        /* MSG_CHUNK_MAX bytes, for whoever works right now */
-    struct digest peer;    /* the primary's host id */
-    struct set *replicas;  /* sites by number: struct replica */
-    struct batch *batches; /* all that are not acknowledged */
+    uint8_t *chunk;         /* MSG_CHUNK_MAX bytes, for whoever works right now */
+    struct digest peer;     /* the primary's host id */
+    struct bytes peer_host; /* what it calls itself; owned */
+    uint64_t look_due;      /* at epochs */
+    struct set *replicas;   /* sites by number: struct replica */
+    struct batch *batches;  /* all that are not acknowledged */
     unsigned batch_count;
     uint32_t last_batch, last_atom; /* numbers rise through the session */
     uint64_t commits;               /* asked for so far */

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "secondary/checkpoint.h"
 #include "secondary/commit.h"
+#include "secondary/fencing.h"
 #include "secondary/gate.h"
 #include "secondary/place.h"
 #include "secondary/swap.h"
@@ -84,6 +85,7 @@ static int begin(struct batch *b, uint16_t *reason, struct err *err)
 static void end(struct batch *b, int result, uint16_t reason, const struct err *why)
 {
     struct tools *tools = b->replica->tools;
+    fencing_leave(b->replica);
     if (result < 0)
         replica_fail(b->replica, reason, why);
     else {
@@ -163,6 +165,8 @@ void turn_finish(struct replica *r)
 void turn_abandon(struct batch *b)
 {
     job_stop(&b->turn);
+    if (b->commit)
+        fencing_leave(b->replica);
     commit_free(TAKE_PTR(b->commit));
     swap_free(b);
 }

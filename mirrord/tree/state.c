@@ -250,6 +250,33 @@ int state_open(const char *state_dir, const char *root_path, const struct digest
     return 0;
 }
 
+/* The epoch is for all to read, the rest for nobody. */
+static int let_pass(const char *state_dir, int dir, struct err *err)
+{
+    char *roots CLEANUP_FREE = mem_format("%s/roots", state_dir);
+    if (chmod(state_dir, 0711) < 0 || chmod(roots, 0711) < 0 || fchmod(dir, 0711) < 0)
+        return err_sys(err, errno, "chmod %s", state_dir);
+    return 0;
+}
+
+int state_open_dir(const char *state_dir, const char *root_path, bool make, struct err *err)
+{
+    char *resolved CLEANUP_FREE = realpath(root_path, NULL);
+    const char *root = resolved ? resolved : root_path;
+    char *name CLEANUP_FREE = directory_name(root);
+    char *path CLEANUP_FREE = mem_format("%s/roots/%s", state_dir, name);
+    if (make && io_make_path(path, 0700, err) < 0)
+        return -1;
+    int fd CLEANUP_FD = open(path, (make ? O_RDONLY : O_PATH) | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 && !make && errno == ENOENT)
+        return STATE_NONE;
+    if (fd < 0)
+        return err_sys(err, errno, "open %s", path);
+    if (make && let_pass(state_dir, fd, err) < 0)
+        return -1;
+    return TAKE_FD(fd);
+}
+
 void state_close(struct state *s)
 {
     if (!s)

@@ -13,6 +13,8 @@
 #ifndef TREE_STATE_H
 #define TREE_STATE_H
 
+#include <stdbool.h>
+
 #include "base/err.h"
 #include "protocol/entry.h"
 
@@ -37,8 +39,14 @@ int state_open(const char *state_dir, const char *root_path, const struct digest
     unsigned wait_ms, struct state **out, struct err *err);
 void state_close(struct state *s);
 
-int state_fd(const struct state *s);                /* the directory of this root */
-const char *state_path(const struct state *s);      /* its path */
+/* The directory of this root's state, without its lock, for what has a lock of its own: a
+ * descriptor that the caller closes. STATE_NONE (`make` false) where there is none; -1 with err.
+ * What is made here others may pass through, though not list. */
+enum { STATE_NONE = -2 };
+int state_open_dir(const char *state_dir, const char *root_path, bool make, struct err *err);
+
+int state_fd(const struct state *s);           /* the directory of this root */
+const char *state_path(const struct state *s); /* its path */
 const char *state_manifest_dir(const struct state *s);
 const char *state_cookie_dir(const struct state *s);
 

@@ -97,7 +97,6 @@ struct msg_open sample_open(void)
         .root = bytes_of("/srv/www/example.com"),
         .epoch = 8,
         .epoch_id = sample_digest(2),
-        .opening = 9,
         .flags = OPEN_OWNER | OPEN_SPECIAL_BITS,
         .max_delete_percent = 20,
         .max_delete_count = 200,

@@ -27,7 +27,6 @@ static void test_open_comes_back(void **state)
     assert_true(out.epoch == 8);
     assert_memory_equal(out.epoch_id.b, m.epoch_id.b, 16);
     assert_int_equal(out.flags, OPEN_OWNER | OPEN_SPECIAL_BITS);
-    assert_true(out.opening == 9);
     assert_int_equal(out.max_delete_percent, 20);
     assert_int_equal(out.max_delete_count, 200);
     assert_int_equal(out.rule_count, 2);

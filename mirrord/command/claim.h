@@ -1,0 +1,13 @@
+/* One CLAIM to a host of the configuration: who is the primary of a site. */
+#ifndef COMMAND_CLAIM_H
+#define COMMAND_CLAIM_H
+
+#include "command/config.h"
+#include "tree/epoch.h"
+
+/* Connects, asks, and waits for the answer. 0 it counts there; 1 refused, with err; -1 the host was
+ * not reached. In the first two cases *now is what is stored there by then. */
+int claim_ask(const struct config *c, const struct config_host *h, const char *state_dir,
+    const char *site, const struct epoch *e, bool take, struct epoch *now, struct err *err);
+
+#endif

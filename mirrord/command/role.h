@@ -1,0 +1,19 @@
+/* Which host is the primary of a site: the stored epoch, above the configuration. */
+#ifndef COMMAND_ROLE_H
+#define COMMAND_ROLE_H
+
+#include "command/config.h"
+#include "tree/epoch.h"
+
+struct role {
+    bool here;   /* this host is the primary */
+    bool fenced; /* it was, and another host was promoted */
+    char primary[MSG_HOST_MAX + 1];
+    struct epoch epoch;
+};
+
+/* 0; -1 with err where the epoch cannot be read. */
+int role_of(const struct config *c, const struct config_site *s, const char *state_dir,
+    struct role *out, struct err *err);
+
+#endif

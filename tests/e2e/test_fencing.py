@@ -1,0 +1,243 @@
+"""Who is the primary: promotion, refusal of the former primary, handover, splits. Three hosts, each
+with a state, a configuration file and a daemon of its own."""
+
+import os
+import shutil
+import signal
+import threading
+
+from harness import case, check, check_equal, main, read_text, wait_for, write_text
+from trees import differences, put, snapshot
+
+HOSTS = ("web1", "web2", "web3")
+
+
+class Hosts:
+    def __init__(self, env, run=HOSTS, options=""):
+        self.env = env
+        self.roots = {h: env.path(f"root-{h}") for h in HOSTS}
+        os.mkdir(self.roots["web1"])
+        for i in range(20):
+            put(f"{self.roots['web1']}/d{i % 3}/f{i}", b"content %d" % i)
+        at = "\n".join(f'at {h} {{ root = "{self.roots[h]}" }}' for h in HOSTS)
+        site = (f'site "example.com" {{ root = "{self.roots["web1"]}" primary = web1 '
+                f'hosts = {{{", ".join(HOSTS)}}} {options}\n{at} }}\n')
+        text = read_text(env.config(site, HOSTS))
+        self.configs = {}
+        for h in HOSTS:
+            mine = text.replace(f'"{env.state}"', f'"{self.state(h)}"')
+            mine = mine.replace(f'"{env.path("control")}"', f'"{env.path("control-" + h)}"')
+            self.configs[h] = write_text(env.path(f"{h}.conf"), mine, 0o644)
+        self.daemons = {}
+        for h in run:
+            self.start(h)
+
+    def state(self, host):
+        return self.env.path(f"state-{host}")
+
+    def start(self, host):
+        self.daemons[host] = self.env.daemon(self.configs[host], host)
+
+    def ask(self, host, command, *more, code=0):
+        return self.env.mirrord(command, "-c", self.configs[host], "--as", host, *more, code=code)
+
+    def is_primary(self, host):
+        return self.ask(host, "is-primary", "example.com", code=None).code == 0
+
+    def site(self, host):
+        return next(s for s in self.daemons[host].status()["sites"] if s["name"] == "example.com")
+
+    def found(self, source, hosts):
+        wanted = snapshot(self.roots[source])
+        for h in hosts:
+            if not os.path.isdir(self.roots[h]):
+                return [f"{h}: nothing"]
+            out = differences(wanted, snapshot(self.roots[h]))
+            if out:
+                return [f"{h}:"] + out
+        return []
+
+    def arrives(self, source, hosts, seconds=30):
+        wait_for(lambda: not self.found(source, hosts),
+                 lambda: "level\n" + "\n".join(self.found(source, hosts)) +
+                 "\n--- daemon\n" + self.daemons[source].text()[-3000:], seconds)
+
+    def write(self, host, name, data=b"x"):
+        put(f"{self.roots[host]}/{name}", data)
+
+    def trash(self, host):
+        found = []
+        for top, _, names in os.walk(self.env.dir):
+            if "/trash/foreign/" in top and "path" in names:
+                found.append(read_text(f"{top}/path").strip())
+        return found
+
+
+@case
+def test_promotion_while_the_primary_runs(env):
+    h = Hosts(env)
+    h.arrives("web1", ("web2", "web3"))
+    check(h.is_primary("web1") and not h.is_primary("web2"), "web1 is the primary")
+    h.ask("web2", "promote", "example.com")
+    check(h.is_primary("web2"), "web2 is")
+    wait_for(lambda: not h.is_primary("web1"), "web1 knows")
+    wait_for(lambda: h.site("web1")["state"] in ("secondary", "fenced"), "its status says so")
+    check_equal(h.site("web1")["primary"], "web2")
+    h.write("web2", "new", b"on the new primary")
+    h.arrives("web2", ("web1", "web3"))
+    wait_for(lambda: h.site("web1")["state"] == "secondary", "it is a secondary now")
+    # What is written on the former primary is not sent, and set aside when it is in the way.
+    h.write("web1", "f-late", b"too late")
+    h.write("web1", "d0/f0", b"changed too late")
+    h.write("web2", "d0/f0", b"changed by the new primary")
+    h.arrives("web2", ("web3",))
+    wait_for(lambda: read_text(f"{h.roots['web1']}/d0/f0") == "changed by the new primary", "sent")
+    wait_for(lambda: "d0/f0" in h.trash("web1"), "set aside")
+    check(not os.path.exists(f"{h.roots['web3']}/f-late"), "nothing came of it")
+
+
+@case
+def test_a_primary_that_was_cut_off(env):
+    """It does not hear of the promotion; when it is back it is refused by all, and says so."""
+    h = Hosts(env, run=("web1",))
+    h.arrives("web1", ("web2", "web3"))
+    h.daemons["web1"].process.send_signal(signal.SIGKILL)
+    h.daemons["web1"].process.wait()
+    hidden = h.env.path("remote-web1")
+    os.rename(hidden, hidden + ".away")
+    r = h.ask("web2", "promote", "example.com")
+    r.says("web1 was not reached", "no daemon answers")
+    h.write("web1", "while-cut-off", b"unsent")
+    h.start("web1")
+    wait_for(lambda: "web2 is the primary" in h.daemons["web1"].text(), "it was told")
+    wait_for(lambda: h.site("web1")["state"] == "fenced", "fenced")
+    out = h.daemons["web1"].ask("status", code=4).out
+    check("fenced" in out and "mirrord promote example.com" in out, out)
+    h.ask("web1", "resync", "example.com", code=None)
+    for host in ("web2", "web3"):
+        check(not os.path.exists(f"{h.roots[host]}/while-cut-off"), f"{host} took nothing")
+    # The new primary levels it; what was never sent is kept.
+    os.rename(hidden + ".away", hidden)
+    h.start("web2")
+    h.arrives("web2", ("web1", "web3"))
+    wait_for(lambda: "while-cut-off" in h.trash("web1"), "set aside")
+    wait_for(lambda: h.site("web1")["state"] == "secondary", "a secondary")
+    # And back.
+    h.ask("web1", "promote", "example.com")
+    h.write("web1", "back", b"x")
+    h.arrives("web1", ("web2", "web3"))
+
+
+@case
+def test_a_one_shot_is_fenced_too(env):
+    h = Hosts(env, run=("web1",))
+    h.arrives("web1", ("web2", "web3"))
+    h.daemons["web1"].stop()
+    h.ask("web3", "promote", "example.com")
+    before = snapshot(h.roots["web2"])
+    src = env.path("other")
+    put(f"{src}/x", b"x")
+    env.resync(src, h.roots["web2"], "--adopt", "--force", remote=env.path("remote-web2"),
+               code=5).says("fenced", "web3")
+    check_equal(snapshot(h.roots["web2"]), before)
+
+
+@case
+def test_a_split_is_refused(env):
+    """Two secondaries promoted while nobody could be asked."""
+    h = Hosts(env, run=("web1",))
+    h.arrives("web1", ("web2", "web3"))
+    h.daemons["web1"].stop()
+    for host in HOSTS:
+        os.rename(env.path(f"remote-{host}"), env.path(f"remote-{host}.away"))
+    h.ask("web2", "promote", "example.com")
+    h.ask("web3", "promote", "example.com")
+    for host in HOSTS:
+        os.rename(env.path(f"remote-{host}.away"), env.path(f"remote-{host}"))
+    h.write("web2", "of-web2")
+    h.write("web3", "of-web3")
+    h.start("web2")
+    h.start("web3")
+    for host, other in (("web2", "web3"), ("web3", "web2")):
+        wait_for(lambda: "at the same time" in h.daemons[host].text(), f"{host} is refused")
+        check(not os.path.exists(f"{h.roots[other]}/of-{host}"), "nothing crossed")
+    h.ask("web3", "promote", "example.com")
+    h.arrives("web3", ("web1", "web2"))
+    check(h.is_primary("web3") and not h.is_primary("web2"), "one is the primary")
+
+
+@case
+def test_promotion_during_commits(env):
+    """Nothing of the former primary is committed after the promotion."""
+    h = Hosts(env)
+    h.arrives("web1", ("web2", "web3"))
+    stop = threading.Event()
+
+    def upload():
+        for i in range(150):
+            if stop.wait(0.02):
+                return
+            h.write("web1", f"up/{i}", b"upload %d" % i)
+    writer = threading.Thread(target=upload)
+    writer.start()
+    try:
+        wait_for(lambda: os.path.exists(f"{h.roots['web2']}/up/20"), "uploads arrive")
+        h.ask("web2", "promote", "example.com")
+        after = snapshot(h.roots["web2"])
+        wait_for(lambda: not h.is_primary("web1"), "web1 knows")
+    finally:
+        stop.set()
+        writer.join()
+    check_equal(snapshot(h.roots["web2"]), after, "web2 since its promotion")
+    h.arrives("web2", ("web3",))
+    # What was written on web1 since it was levelled is found when it is compared again.
+    h.ask("web2", "resync", "example.com")
+    h.arrives("web2", ("web1", "web3"))
+
+
+@case
+def test_handover_and_back(env):
+    h = Hosts(env)
+    h.arrives("web1", ("web2", "web3"))
+    for n, (old, new) in enumerate((("web1", "web2"), ("web2", "web1"), ("web1", "web3"))):
+        for i in range(30):
+            h.write(old, f"n{n}/f{i}", b"%d of %s" % (i, old.encode()))
+        h.ask(old, "handover", "example.com", new)
+        check(h.is_primary(new) and not h.is_primary(old), f"{new} is the primary")
+        check(not h.found(old, (new,)), f"nothing is lost: {h.found(old, (new,))}")
+        h.write(new, f"n{n}/on-{new}")
+        h.arrives(new, [x for x in HOSTS if x != new])
+        wait_for(lambda: h.site(old)["state"] == "secondary", f"{old} is a secondary")
+    check_equal(h.trash("web1"), [], "set aside")
+
+
+@case
+def test_handover_to_a_host_that_is_away(env):
+    h = Hosts(env, run=("web1",))
+    h.arrives("web1", ("web2", "web3"))
+    os.rename(env.path("remote-web2"), env.path("away"))
+    env.sshd.cut()
+    h.ask("web1", "handover", "example.com", "web2", code=4)
+    check(h.is_primary("web1"), "nothing was changed")
+    os.rename(env.path("away"), env.path("remote-web2"))
+    h.write("web1", "still-sent")
+    h.arrives("web1", ("web2", "web3"))
+
+
+@case
+def test_is_primary_without_rights(env):
+    h = Hosts(env, run=("web1",))
+    h.arrives("web1", ("web2", "web3"))
+    h.ask("web2", "promote", "example.com")
+    h.ask("web1", "is-primary", "no-such-site", code=2)
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        return
+    os.chmod(env.dir, 0o711)
+    for host, code in (("web1", 1), ("web2", 0), ("web3", 1)):
+        env.run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+                os.environ["MIRRORD"], "is-primary", "-c", h.configs[host], "--as", host,
+                "example.com", code=code)
+
+
+if __name__ == "__main__":
+    main()
