@@ -420,9 +420,16 @@ bool send_root_in_place(struct push_site *ps)
     return false;
 }
 
+/* A whole unit counts as one deletion, which the secondary sums; but a root in which nothing is
+ * left is believed by nobody. */
 static int send_part_gone(struct push *p, struct push_batch *b, struct owed *o, struct err *err)
 {
-    if (!root_in_place(b->ps->site->root))
+    struct site *site = b->ps->site;
+    struct deletions_limit limit = site_limit(site);
+    limit.count = UINT64_MAX;
+    if (!p->o->once && !b->ps->force && loss_check(&site->loss, site->manifest, &limit, err) < 0)
+        return -1;
+    if (!root_in_place(site->root))
         return err_set(err, ERR_REFUSED, "the root is no longer the directory it was");
     send_delete(p, b, o);
     return SOURCE_OK;

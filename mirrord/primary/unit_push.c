@@ -95,6 +95,7 @@ static void drop(struct push *p, struct unit_push *u)
 static void give_up(struct push *p, struct push_site *ps, struct owed *o, const char *why)
 {
     p->o->hooks.failed(p->o->hooks.ctx, ps, queue_path(o), why);
+    ps->incomplete = true;
     queue_done(p->o->queue, o);
 }
 
