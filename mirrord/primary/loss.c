@@ -32,6 +32,7 @@ static void look(struct loss *l, uint64_t entries)
         deletions_take_back(&l->deletions, now, entries - l->entries);
     l->entries = entries;
     l->looked = true;
+    l->had |= entries > 0;
 }
 
 void loss_look(struct loss *l, uint64_t entries)
@@ -70,12 +71,12 @@ int loss_check(
     pthread_mutex_lock(&l->lock);
     look(l, entries);
     uint64_t lost = deletions_sum(&l->deletions, time(NULL), entries, &before);
+    bool emptied = l->had && entries == 0;
     pthread_mutex_unlock(&l->lock);
-    if (lost && entries == 0 && limit->percent < 100)
+    if (emptied && limit->percent < 100)
         return err_set(err, ERR_REFUSED,
-            "the root is empty, where %llu entries were: nothing is deleted. If that is right, "
-            "use --force",
-            (unsigned long long)before);
+            "the root is empty, which it was not: nothing is deleted. If that is right, use "
+            "--force");
     if (!deletions_too_many(limit, lost, before))
         return 0;
     return err_set(err, ERR_REFUSED,

@@ -18,6 +18,7 @@ struct loss {
     uint64_t excused;      /* so many of the next to go do not count … */
     int64_t excused_until; /* … until then */
     bool looked;
+    bool had; /* there was something at some look */
 };
 
 void loss_init(struct loss *l);
