@@ -11,7 +11,7 @@ def total(pattern):
     return sum(int(n) for found in re.findall(pattern, text, re.M) for n in re.findall(r"\d+", found))
 
 
-operations = total(r"^# seed \d+, operations: (.*)$")
+operations = total(r"^# seed \d+, operations: (\[.*?\])")
 injected = total(r"^# killed: (.*)$")
 crashes = total(r"of these (\d+) kills") + total(r"^# seed \d+: \d+ kills [a-z ]+, (\d+) made")
 failures = total(r"and (\d+) failures were made")
