@@ -23,6 +23,7 @@
 #include "secondary/parts.h"
 #include "secondary/reap.h"
 #include "secondary/recover.h"
+#include "secondary/trash.h"
 #include "secondary/retire.h"
 #include "tree/rootid.h"
 
@@ -268,6 +269,7 @@ static void finish(struct replica *r)
     }
     r->state = REPLICA_OPEN;
     if (r->stage && !(r->flags & OPEN_DRY_RUN)) {
+        trash_sweep(r->stage);
         reap_begin(r->stage);
         replica_reap(r);
         grace_load(r->stage);
