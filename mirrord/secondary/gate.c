@@ -1,6 +1,6 @@
 /*
  * The last look before a commit; see gate.h. A deletion counts for all entries that the manifest
- * has beneath its path; what a unit's switch deletes counts as one.
+ * has beneath its path, what a unit's switch deletes as one; what came back is taken off again.
  */
 #include "secondary/gate.h"
 
@@ -111,6 +111,15 @@ static bool deletes_anything(const struct batch *b)
     return false;
 }
 
+/* What came since the last look makes up for what was deleted before it: a directory that is
+ * renamed back and forth is no loss. */
+static void take_back(struct replica *r, int64_t seconds, uint64_t now)
+{
+    if (now > r->entries_left)
+        deletions_take_back(&r->deletions, seconds, now - r->entries_left);
+    r->entries_left = now;
+}
+
 static int check_deletions(struct batch *b, uint16_t *reason, struct err *err)
 {
     struct replica *r = b->replica;
@@ -122,6 +131,7 @@ static int check_deletions(struct batch *b, uint16_t *reason, struct err *err)
         return 0;
     if (count(b, &deleted, &now, err) < 0)
         return -1;
+    take_back(r, seconds, now);
     uint64_t sum = deletions_sum(&r->deletions, seconds, now, &before) + (uint64_t)deleted;
     *reason = REASON_HELD;
     if (deleted && !(r->flags & OPEN_FORCE) && deletions_too_many(&r->limit, sum, before))
@@ -131,6 +141,7 @@ static int check_deletions(struct batch *b, uint16_t *reason, struct err *err)
             (unsigned long long)sum, (unsigned long long)before, DELETIONS_MINUTES,
             r->limit.percent, (unsigned long long)r->limit.count);
     deletions_add(&r->deletions, seconds, (uint64_t)deleted, now);
+    r->entries_left = now - ((uint64_t)deleted < now ? (uint64_t)deleted : now);
     if (deleted && deletions_store(&r->deletions, state_fd(r->locked), &why) < 0)
         log_warn("%s: %s", r->path, why.text);
     return 0;

@@ -227,6 +227,7 @@ static int describe(
     if (found < 0 || manifest_sums(*t, MANIFEST_ROOT, &m->sums, err) < 0)
         return -1;
     m->root = root.entry;
+    r->entries_left = m->sums.entries;
     m->deleted = deletions_sum(&r->deletions, time(NULL), m->sums.entries, &m->deleted_from);
     return 0;
 }

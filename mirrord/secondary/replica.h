@@ -56,6 +56,7 @@ struct replica {
     struct mounts *mounts; /* inside the root */
     struct deletions deletions;
     struct deletions_limit limit;
+    uint64_t entries_left; /* as many were to be there after what was summed last */
 };
 
 /* Starts opening. -1 with err only when the session must end. */

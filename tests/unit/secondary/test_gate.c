@@ -102,6 +102,25 @@ static void what_replaces_a_directory_counts_too(void **state)
     peer_end(p);
 }
 
+/* Deleted and put back again and again, as by renames: nothing is lost in the end. */
+static void what_comes_back_is_no_loss(void **state)
+{
+    struct peer *p = *state;
+    struct entry file = a_file("x", 1, 0644);
+    fill(p);
+    for (int turn = 0; turn < 5; turn++) {
+        delete_some(p, 0, 40);
+        peer_commit_all(p);
+        peer_batch(p);
+        for (int i = 0; i < 40; i++)
+            peer_put(p, name_of(i), &file, "x");
+        peer_commit_all(p);
+    }
+    delete_some(p, 0, 70); /* and what is lost is still seen */
+    expect_held(p);
+    peer_end(p);
+}
+
 static void a_unit_counts_as_one(void **state)
 {
     struct peer *p = *state;
@@ -242,6 +261,7 @@ int main(void)
         T(many_small_batches_are_held),
         T(a_directory_counts_with_all_in_it),
         T(what_replaces_a_directory_counts_too),
+        T(what_comes_back_is_no_loss),
         T(a_unit_counts_as_one),
         T(force_lasts_until_it_is_level),
         T(another_root_is_held),
