@@ -18,7 +18,7 @@ from harness import ROOT, SANITIZED, case, check, main, send
 from pair import Pair
 from trees import open_file, put, set_mtime
 
-SECONDS = int(os.environ.get("SECONDS_LONG", 10))
+SECONDS = int(os.environ.get("SECONDS_LONG", 9))
 SEED = int(os.environ.get("SEED", 20240229))
 WRITERS = 4
 LARGE = 1 << 20  # from here on a renamed file is moved instead of sent
