@@ -19,6 +19,7 @@ static const struct command {
 } commands[] = {
     {"run", command_run, "the daemon: watch this host's sites, keep their secondaries level"},
     {"resync", command_resync, "make a directory on another host equal to one here, once"},
+    {"verify", command_verify, "compare content at both ends; change nothing"},
     {"status", command_status, "a line per secondary, then what is not level and why"},
     {"flush", command_flush, "wait until all that happened before is on the secondaries"},
     {"promote", command_promote, "on a secondary: become the primary of sites"},

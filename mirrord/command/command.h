@@ -7,6 +7,7 @@
 
 int command_run(int argc, char **argv);
 int command_resync(int argc, char **argv);
+int command_verify(int argc, char **argv);
 int command_status(int argc, char **argv);
 int command_flush(int argc, char **argv);
 int command_promote(int argc, char **argv);

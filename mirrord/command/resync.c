@@ -18,12 +18,13 @@
 #include "tree/state.h"
 
 struct request {
-    struct filter *filter; /* --exclude and --include, in order */
+    struct filter *filter;    /* --exclude and --include, in order */
     struct unit_rules *units; /* of --preset */
     const char *config, *as, *control;
     unsigned port;
     const char *identity, *known_hosts, *remote_command, *state_dir, *preset;
     enum conn_transport transport;
+    bool verify; /* `mirrord verify`: compare content, change nothing */
     bool dry_run, itemize, no_delete, force, adopt, checksum, json, progress;
     unsigned max_delete_percent, max_delete_count;
     uint64_t bwlimit;
@@ -33,6 +34,8 @@ struct request {
     int operand_count;
 
     char *state_dir_now;
+    char *scratch; /* verify: the state of this run */
+    struct epoch epoch;
     struct digest host_id;
     char host[HOST_NAME_MAX + 1];
     struct err worst;     /* of all jobs: the one that decides the exit code */
@@ -152,7 +155,9 @@ static int parse(struct request *r, int argc, char **argv, struct err *err)
         {0},
     };
     const struct options o = {"SRC [USER@]HOST:DEST | [-c FILE] [SITE [HOST…]]",
-        "Makes DEST exactly SRC, once; or the secondaries of configured sites.", specs, -1};
+        r->verify ? "Reads content at both ends and names what differs; changes nothing."
+                  : "Makes DEST exactly SRC, once; or the secondaries of configured sites.",
+        specs, -1};
     int first = options_parse(&o, argc, argv, err);
     if (first > 0 && r->port > 65535)
         return err_set(err, ERR_USAGE, "--port: %u is more than 65535", r->port);
@@ -181,6 +186,11 @@ static void report(
         char *text CLEANUP_FREE = json_print(j, true);
         puts(text);
         json_free(j);
+    } else if (r->verify && r->verbosity >= 0 && (!err->code || err->code == ERR_BEHIND)) {
+        printf("%s%s%llu files compared by content, %llu path%s differ%s\n", name,
+            name[0] ? ": " : "", (unsigned long long)out->walk.files,
+            (unsigned long long)out->items, out->items == 1 ? "" : "s",
+            out->items == 1 ? "s" : "");
     } else if (r->verbosity >= 0 && (!err->code || err->code == ERR_PARTIAL)) {
         char *line CLEANUP_FREE = resync_report_line(name, r->dry_run, out);
         puts(line);
@@ -190,7 +200,7 @@ static void report(
 static struct site_options site_options_of(const struct request *r, const struct filter *f)
 {
     return (struct site_options){.name = "",
-        .state_dir = r->state_dir_now,
+        .state_dir = r->scratch ? r->scratch : r->state_dir_now,
         .filter = f,
         .owner = true,
         .checksum = r->checksum,
@@ -203,6 +213,14 @@ static struct site_options site_options_of(const struct request *r, const struct
         .max_delete_count = r->max_delete_count};
 }
 
+/* What a dry run would change is what differs. */
+static void judge_drift(const struct resync_result *out, struct err *err)
+{
+    if (out->items)
+        err_set(err, ERR_BEHIND, "%llu path%s", (unsigned long long)out->items,
+            out->items == 1 ? " differs" : "s differ");
+}
+
 static void run_job(struct request *r, const char *name, const struct site_options *site,
     const struct resync_target *target)
 {
@@ -213,12 +231,15 @@ static void run_job(struct request *r, const char *name, const struct site_optio
         .target = target,
         .host_id = r->host_id,
         .host = r->host,
+        .epoch = r->verify ? r->epoch : (struct epoch){0},
         .progress = terminal || r->progress ? stderr : NULL,
         .itemize = r->itemize ? (r->json ? stderr : stdout) : NULL,
         .name_skipped = r->verbosity > 0,
         .stop = &stop};
     if (resync_job_run(&job, &out, &err) == 0)
         err_clear(&err);
+    if (r->verify && !err.code)
+        judge_drift(&out, &err);
     report(r, name, &out, &err);
     if (err.code && name[0])
         err_prefix(&err, "%s", name);
@@ -267,6 +288,8 @@ static char **remote_argv(const struct request *r, const char *dest, struct err 
 static int prepare(struct request *r, const char *state_dir, struct err *err)
 {
     r->state_dir_now = state_dir ? mem_copy_string(state_dir) : state_default_dir();
+    if (r->verify && (r->scratch = state_scratch(r->state_dir_now, err)) == NULL)
+        return -1;
     if (gethostname(r->host, sizeof r->host - 1) < 0 || !r->host[0])
         strcpy(r->host, "primary");
     return state_host_id(r->state_dir_now, &r->host_id, err);
@@ -333,7 +356,7 @@ static void push_to_host(struct request *r, const struct config *c, const struct
     site.special_bits = s->special_bits;
     site.fsync_batch = s->fsync_batch;
     site.max_size = s->max_size;
-    site.keep_root = true;
+    site.keep_root = !r->verify;
     if (r->max_delete_percent == UINT_MAX) {
         site.max_delete_percent = s->max_delete_percent;
         site.max_delete_count = s->max_delete_count;
@@ -373,9 +396,10 @@ static void resync_sites(struct request *r, const struct config *c, struct err *
     for (size_t i = 0; i < c->site_count && !stop; i++) {
         const struct config_site *s = &c->sites[i];
         struct role role;
-        if (!config_site_has_host(s, c->self) ||
-            role_of(c, s, r->state_dir_now, &role, err) < 0 || !role.here || !named(r->operands, r->operand_count > 0, s->name))
+        if (!config_site_has_host(s, c->self) || role_of(c, s, r->state_dir_now, &role, err) < 0 ||
+            !role.here || !named(r->operands, r->operand_count > 0, s->name))
             continue;
+        r->epoch = role.epoch;
         for (char **h = s->hosts; *h && !stop; h++)
             if (strcmp(*h, c->self) != 0 &&
                 named(r->operands + 1, r->operand_count > 1 ? r->operand_count - 1 : 0, *h))
@@ -451,7 +475,7 @@ static int with_configuration(struct request *r, struct err *err)
                      : err_set(err, ERR_USAGE,
                            "%s does not have this host: name it there, or say --as HOST", c->path);
     if (result == 0)
-        result = ask_daemon(r, c, err);
+        result = r->verify ? 1 : ask_daemon(r, c, err);
     if (result == 1)
         result = prepare(r, r->state_dir ? r->state_dir : c->state_dir, err);
     else if (result == 0) {
@@ -489,9 +513,15 @@ static int dispatch(struct request *r, struct err *err)
     return with_configuration(r, err);
 }
 
-int command_resync(int argc, char **argv)
+static int run_command(int argc, char **argv, bool verify)
 {
     struct request r = {.config = CONFIG_DEFAULT_PATH,
+        .verify = verify,
+        .dry_run = verify,
+        .checksum = verify,
+        .itemize = verify,
+        .adopt = verify,
+        .force = verify,
         .filter = filter_new(),
         .units = unit_rules_new(),
         .compress = -1,
@@ -511,6 +541,19 @@ int command_resync(int argc, char **argv)
     }
     filter_free(r.filter);
     unit_rules_free(r.units);
+    if (r.scratch)
+        state_discard(r.scratch);
+    free(r.scratch);
     free(r.state_dir_now);
     return options_report(argv[0], &err);
+}
+
+int command_resync(int argc, char **argv)
+{
+    return run_command(argc, argv, false);
+}
+
+int command_verify(int argc, char **argv)
+{
+    return run_command(argc, argv, true);
 }

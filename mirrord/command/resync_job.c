@@ -233,6 +233,7 @@ static void on_item(
         [PUSH_MOVED] = "move"};
     struct job *j = ctx;
     (void)ps;
+    j->out->items++;
     if (!j->o->itemize)
         return;
     const char *name = path.len ? QUOTED(path.data, path.len) : ".";
@@ -397,6 +398,8 @@ int resync_job_run(const struct resync_job *o, struct resync_result *out, struct
     j.site->hooks.checked = second_look_step;
     j.site->hooks.check_free = second_look_free;
     j.site->cleared = true;
+    if (o->epoch.counter)
+        j.site->epoch = o->epoch;
     j.site->hooks.ctx = &j;
     j.seen = seen_new(j.site);
     int r = connect_and_push(&j, err);

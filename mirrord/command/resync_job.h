@@ -9,6 +9,7 @@
 
 #include "link/conn.h"
 #include "primary/push.h"
+#include "tree/epoch.h"
 #include "tree/walk.h"
 
 struct resync_target {
@@ -29,6 +30,7 @@ struct resync_error {
 struct resync_result {
     struct walk_counts walk;
     struct push_counts push;
+    uint64_t items; /* changes, as --itemize names them */
     uint64_t bytes_sent, bytes_received;
     double seconds;
     struct resync_error *errors;
@@ -41,6 +43,7 @@ struct resync_job {
     const struct resync_target *target;
     struct digest host_id;
     const char *host;
+    struct epoch epoch; /* to be presented where the state is a scratch one */
     FILE *progress;    /* a terminal, or NULL */
     FILE *itemize;     /* where each change is named, or NULL */
     bool name_skipped; /* devices, sockets and FIFOs by name */

@@ -23,8 +23,8 @@
 #include "secondary/parts.h"
 #include "secondary/reap.h"
 #include "secondary/recover.h"
-#include "secondary/trash.h"
 #include "secondary/retire.h"
+#include "secondary/trash.h"
 #include "tree/rootid.h"
 
 enum { LOCK_WAIT_MS = 5000, LOCK_SLICE_MS = 50 };
@@ -319,14 +319,27 @@ static void walk_on(struct job *job, unsigned budget_ms)
     job_start(&r->tools->jobs, job, inherit_on);
 }
 
+/* Everything is read and nothing believed or changed: beside whoever serves the root, too. */
+static bool is_verification(const struct replica *r)
+{
+    return (r->flags & OPEN_DRY_RUN) && (r->flags & OPEN_CHECKSUM);
+}
+
 static void lock_and_read(struct job *job, unsigned budget_ms)
 {
     (void)budget_ms;
     struct replica *r = of_job(job);
     struct digest filter;
     struct err why;
-    int locked = state_open(
-        r->tools->options->state_dir, root_path(r->root), &r->tools->peer, 0, &r->locked, &why);
+    const char *dir = r->tools->options->state_dir;
+    if (is_verification(r)) {
+        dir = r->scratch = state_scratch(dir, &why);
+        if (!dir) {
+            replica_fail(r, REASON_IO, &why);
+            return;
+        }
+    }
+    int locked = state_open(dir, root_path(r->root), &r->tools->peer, 0, &r->locked, &why);
     if (locked == STATE_LOCKED && io_now_ms() < r->lock_until) {
         job->not_before = io_now_ms() + LOCK_SLICE_MS;
         return;

@@ -98,6 +98,9 @@ static void release(struct replica *r)
     stage_close(r->stage);
     root_close(r->root);
     state_close(r->locked);
+    if (r->scratch)
+        state_discard(r->scratch);
+    free(TAKE_PTR(r->scratch));
     filter_free(r->filter);
     free(r->path);
     free((void *)r->mirrored.data);

@@ -39,6 +39,7 @@ struct replica {
     int epoch_dir, epoch_lock; /* -1: none; see fencing.h */
     uint64_t epoch_stamp;
     struct epoch epoch;    /* that was presented, or (fenced) that counts */
+    char *scratch;         /* a verification's own state; else NULL */
     bool root_touched;     /* the root's own times changed by what mirrord did */
     struct bytes mirrored; /* a directory last seen not to be excluded; owned */
     struct meta_rules rules;

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
@@ -248,6 +249,31 @@ int state_open(const char *state_dir, const char *root_path, const struct digest
     }
     *out = s;
     return 0;
+}
+
+char *state_scratch(const char *state_dir, struct err *err)
+{
+    char *path = mem_format("%s/scratch-XXXXXX", state_dir);
+    if (io_make_path(state_dir, 0700, err) == 0 && mkdtemp(path))
+        return path;
+    err_sys(err, errno, "create %s", path);
+    free(path);
+    return NULL;
+}
+
+static int discard_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+    (void)st;
+    (void)flag;
+    (void)ftw;
+    return remove(path);
+}
+
+void state_discard(const char *scratch)
+{
+    enum { OPEN_MAX_DIRS = 16 };
+    if (nftw(scratch, discard_one, OPEN_MAX_DIRS, FTW_DEPTH | FTW_PHYS) < 0)
+        log_warn("cannot remove %s: %s", scratch, strerror(errno));
 }
 
 /* The epoch is for all to read, the rest for nobody. */

@@ -39,6 +39,11 @@ int state_open(const char *state_dir, const char *root_path, const struct digest
     unsigned wait_ms, struct state **out, struct err *err);
 void state_close(struct state *s);
 
+/* A state directory for one look, beside the true one: what it learns is nobody's, and nothing that
+ * runs is in its way. The caller frees the path and removes it with state_discard. NULL with err. */
+char *state_scratch(const char *state_dir, struct err *err);
+void state_discard(const char *scratch);
+
 /* The directory of this root's state, without its lock, for what has a lock of its own: a
  * descriptor that the caller closes. STATE_NONE (`make` false) where there is none; -1 with err.
  * What is made here others may pass through, though not list. */
