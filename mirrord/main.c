@@ -26,6 +26,7 @@ static const struct command {
     {"handover", command_handover, "on the primary: make another host the primary, as planned"},
     {"is-primary", command_is_primary, "exit with 0 on the primary of a site; for cron lines"},
     {"trash", command_trash, "what was set aside on this host: list it, put it back"},
+    {"identity", command_identity, "whose the state is, after a machine was cloned"},
     {"check", command_check,
         "configuration, roots, limits, reachability: what is wrong, and the repair"},
     {"reload", command_reload, "make the daemon read its configuration again"},

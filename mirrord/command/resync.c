@@ -15,6 +15,7 @@
 #include "command/resync_report.h"
 #include "command/role.h"
 #include "command/words.h"
+#include "tree/machine.h"
 #include "tree/state.h"
 
 struct request {
@@ -482,6 +483,8 @@ static int with_configuration(struct request *r, struct err *err)
         config_free(c);
         return 0;
     }
+    if (result == 0)
+        result = machine_check(r->state_dir_now, err);
     if (result == 0) {
         snprintf(r->host, sizeof r->host, "%s", c->self);
         r->results = r->json ? json_array() : NULL;

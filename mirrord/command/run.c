@@ -15,6 +15,7 @@
 #include "command/words.h"
 #include "primary/daemon.h"
 #include "tree/digest.h"
+#include "tree/machine.h"
 #include "tree/state.h"
 
 struct run {
@@ -229,6 +230,8 @@ static int start(struct run *r, struct daemon **d, struct err *err)
     r->state_dir_now = mem_copy_string(r->state_dir ? r->state_dir : c->state_dir);
     r->control_now = mem_copy_string(r->control ? r->control : c->control);
     int rc = make_plan(r, c, &p, err);
+    if (rc == 0)
+        rc = machine_check(r->state_dir_now, err);
     if (rc == 0)
         rc = daemon_new(&p.daemon, &hooks, d, err);
     if (rc == 0)

@@ -6,7 +6,7 @@ import shutil
 import signal
 import threading
 
-from harness import case, check, check_equal, main, read_text, wait_for, write_text
+from harness import Skip, case, check, check_equal, main, read_text, wait_for, write_text
 from trees import differences, put, snapshot
 
 HOSTS = ("web1", "web2", "web3")
@@ -221,6 +221,32 @@ def test_handover_to_a_host_that_is_away(env):
     check(h.is_primary("web1"), "nothing was changed")
     os.rename(env.path("away"), env.path("remote-web2"))
     h.write("web1", "still-sent")
+    h.arrives("web1", ("web2", "web3"))
+
+
+@case
+def test_a_clone_sends_nothing(env):
+    if len(read_text("/etc/machine-id").strip() if os.path.exists("/etc/machine-id") else "") != 32:
+        raise Skip("this machine has no id")
+    h = Hosts(env, run=("web1",))
+    h.arrives("web1", ("web2", "web3"))
+    h.ask("web1", "promote", "example.com")
+    h.daemons["web1"].stop()
+    write_text(f"{h.state('web1')}/machine-id", "0" * 32)
+    h.write("web1", "of-the-clone")
+    d = env.daemon(h.configs["web1"], "web1", ready=False)
+    check_equal(d.process.wait(20), 5, d.text())
+    check("identity --new" in d.text(), d.text())
+    h.ask("web1", "resync", "example.com", code=5)
+    # A clone by its own word is not the primary that was promoted.
+    h.ask("web1", "identity", code=2)
+    h.ask("web1", "identity", "--new")
+    h.start("web1")
+    wait_for(lambda: h.site("web1")["state"] == "held", "not the primary")
+    check(not os.path.exists(f"{h.roots['web2']}/of-the-clone"), "nothing is sent")
+    h.daemons["web1"].stop()
+    h.ask("web1", "promote", "example.com")
+    h.start("web1")
     h.arrives("web1", ("web2", "web3"))
 
 
