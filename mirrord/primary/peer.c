@@ -209,7 +209,8 @@ static void on_sites(void *ctx, struct push_site_list *list)
         m->ps->again |= m->compare;
         m->compare = false;
         if (m->force) {
-            m->ps->force = m->ps->forgive = m->ps->again = true;
+            m->ps->force = m->ps->forgive = true;
+            m->ps->again = true;
             m->ps->retry_ms = 1; /* at once */
         }
         m->force = false;

@@ -15,7 +15,7 @@ import shutil
 import signal
 
 from harness import MIRRORD, case, check, main, read_text, wait_for, write_text
-from trees import differences, put, set_mtime, snapshot
+from trees import differences, put, remove, set_mtime, snapshot
 
 POINTS = os.environ.get("CRASH_POINTS")
 SEED = int(os.environ.get("SEED", 20240229))
@@ -59,8 +59,9 @@ def trees():
 
 def fill(root, tree, late):
     """Makes root hold exactly this tree. Times depend on the path, and on the tree where `late`."""
-    shutil.rmtree(root, ignore_errors=True)
-    os.makedirs(root)
+    os.makedirs(root, exist_ok=True)
+    for name in os.listdir(root):
+        remove(os.path.join(root, name))
     for path, content in tree.items():
         at = os.path.join(root, path)
         if content is None:
