@@ -15,6 +15,12 @@ void field_require(struct wire_reader *r, bool condition)
         r->bad = true;
 }
 
+void field_require_name(struct wire_reader *r, bool condition)
+{
+    if (!condition && !r->bad)
+        r->bad = r->refused = true;
+}
+
 void field_put_digest(struct wire_writer *w, const struct digest *d)
 {
     wire_raw(w, d->b, sizeof(d->b));
@@ -53,22 +59,22 @@ struct bytes field_get_text(struct wire_reader *r, size_t max)
 
 struct bytes field_get_path(struct wire_reader *r)
 {
-    struct bytes b = wire_get_short(r, PATH_TOTAL_MAX);
-    field_require(r, path_valid(b));
+    struct bytes b = wire_get_short(r, UINT16_MAX);
+    field_require_name(r, path_valid(b));
     return b;
 }
 
 struct bytes field_get_path_beneath(struct wire_reader *r)
 {
     struct bytes b = field_get_path(r);
-    field_require(r, b.len > 0);
+    field_require_name(r, b.len > 0);
     return b;
 }
 
 struct bytes field_get_name(struct wire_reader *r)
 {
-    struct bytes b = wire_get_short(r, PATH_NAME_MAX);
-    field_require(r, path_name_valid(b));
+    struct bytes b = wire_get_short(r, UINT16_MAX);
+    field_require_name(r, path_name_valid(b));
     return b;
 }
 

@@ -29,7 +29,8 @@ struct bytes field_get_name(struct wire_reader *r);
 /* u16, one of enum msg_reason but REASON_NONE. */
 uint16_t field_get_reason(struct wire_reader *r);
 
-/* Marks the reader bad unless the condition holds. */
+/* Marks the reader bad unless the condition holds; the second one for names and paths. */
 void field_require(struct wire_reader *r, bool condition);
+void field_require_name(struct wire_reader *r, bool condition);
 
 #endif

@@ -404,6 +404,10 @@ bool msg_get_drop(struct bytes payload, struct msg_drop *out);
 bool msg_get_signature(struct bytes payload, struct msg_signature *out);
 bool msg_get_ack(struct bytes payload, struct msg_ack *out);
 
+/* Of a frame whose payload its decoder refused: REASON_PATH when the first fault is a name or path
+ * that may not be sent, else REASON_MALFORMED. */
+uint16_t msg_fault(const struct frame *f);
+
 /* The name of a message type for logs ("OPEN"), or "unknown"; of a reason ("locked"). */
 const char *msg_name(uint8_t type);
 const char *msg_reason_name(uint16_t reason);

@@ -4,7 +4,7 @@
  * one that does not.
  */
 #include "protocol/field.h"
-#include "protocol/msg.h"
+#include "protocol/msg_impl.h"
 
 void msg_put_begin(struct wire_writer *w, const struct msg_begin *m)
 {
@@ -68,18 +68,23 @@ static bool msg_entry_fits(const struct msg_entry *m)
     return msg_how_fits(m);
 }
 
+void msg_read_entry(struct wire_reader *r, struct msg_entry *out)
+{
+    out->batch = wire_get_u32(r);
+    out->atom = wire_get_u32(r);
+    out->path = field_get_path(r);
+    out->how = field_get_enum(r, HOW_LAST);
+    out->encoding = field_get_enum(r, ENCODING_ZSTD);
+    entry_decode(r, &out->entry);
+    out->source = field_get_path(r);
+    out->content = wire_get_blob(r, FRAME_PAYLOAD_MAX);
+    field_require(r, msg_entry_fits(out));
+}
+
 bool msg_get_entry(struct bytes payload, struct msg_entry *out)
 {
     struct wire_reader r = wire_reader_of(payload.data, payload.len);
-    out->batch = wire_get_u32(&r);
-    out->atom = wire_get_u32(&r);
-    out->path = field_get_path(&r);
-    out->how = field_get_enum(&r, HOW_LAST);
-    out->encoding = field_get_enum(&r, ENCODING_ZSTD);
-    entry_decode(&r, &out->entry);
-    out->source = field_get_path(&r);
-    out->content = wire_get_blob(&r, FRAME_PAYLOAD_MAX);
-    field_require(&r, msg_entry_fits(out));
+    msg_read_entry(&r, out);
     return wire_done(&r);
 }
 
@@ -131,12 +136,17 @@ void msg_put_delete(struct wire_writer *w, const struct msg_delete *m)
     frame_end(w, start);
 }
 
+void msg_read_delete(struct wire_reader *r, struct msg_delete *out)
+{
+    out->batch = wire_get_u32(r);
+    out->atom = wire_get_u32(r);
+    out->path = field_get_path_beneath(r);
+}
+
 bool msg_get_delete(struct bytes payload, struct msg_delete *out)
 {
     struct wire_reader r = wire_reader_of(payload.data, payload.len);
-    out->batch = wire_get_u32(&r);
-    out->atom = wire_get_u32(&r);
-    out->path = field_get_path_beneath(&r);
+    msg_read_delete(&r, out);
     return wire_done(&r);
 }
 
@@ -150,14 +160,19 @@ void msg_put_move(struct wire_writer *w, const struct msg_move *m)
     frame_end(w, start);
 }
 
+void msg_read_move(struct wire_reader *r, struct msg_move *out)
+{
+    out->batch = wire_get_u32(r);
+    out->atom = wire_get_u32(r);
+    out->from = field_get_path_beneath(r);
+    out->to = field_get_path_beneath(r);
+    field_require(r, !path_beneath(out->to, out->from));
+}
+
 bool msg_get_move(struct bytes payload, struct msg_move *out)
 {
     struct wire_reader r = wire_reader_of(payload.data, payload.len);
-    out->batch = wire_get_u32(&r);
-    out->atom = wire_get_u32(&r);
-    out->from = field_get_path_beneath(&r);
-    out->to = field_get_path_beneath(&r);
-    field_require(&r, !path_beneath(out->to, out->from));
+    msg_read_move(&r, out);
     return wire_done(&r);
 }
 
@@ -198,12 +213,17 @@ void msg_put_unit(struct wire_writer *w, const struct msg_unit *m)
     frame_end(w, start);
 }
 
+void msg_read_unit(struct wire_reader *r, struct msg_unit *out)
+{
+    out->batch = wire_get_u32(r);
+    out->atom = wire_get_u32(r);
+    out->path = field_get_path_beneath(r);
+}
+
 bool msg_get_unit(struct bytes payload, struct msg_unit *out)
 {
     struct wire_reader r = wire_reader_of(payload.data, payload.len);
-    out->batch = wire_get_u32(&r);
-    out->atom = wire_get_u32(&r);
-    out->path = field_get_path_beneath(&r);
+    msg_read_unit(&r, out);
     return wire_done(&r);
 }
 

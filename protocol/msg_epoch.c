@@ -1,6 +1,6 @@
 /* CLAIM and CLAIMED: which host is the primary of a site. */
 #include "protocol/field.h"
-#include "protocol/msg.h"
+#include "protocol/msg_impl.h"
 
 void msg_put_claim(struct wire_writer *w, const struct msg_claim *m)
 {
@@ -14,16 +14,20 @@ void msg_put_claim(struct wire_writer *w, const struct msg_claim *m)
     frame_end(w, start);
 }
 
+void msg_read_claim(struct wire_reader *r, struct msg_claim *out)
+{
+    out->request = wire_get_u32(r);
+    out->name = field_get_name(r);
+    out->epoch = wire_get_u64(r);
+    field_get_digest(r, &out->epoch_id);
+    out->take = field_get_bool(r);
+    out->primary = field_get_text(r, MSG_HOST_MAX);
+}
+
 bool msg_get_claim(struct bytes payload, struct msg_claim *out)
 {
     struct wire_reader r = wire_reader_of(payload.data, payload.len);
-    out->request = wire_get_u32(&r);
-    out->name = field_get_text(&r, MSG_SITE_NAME_MAX);
-    out->epoch = wire_get_u64(&r);
-    field_get_digest(&r, &out->epoch_id);
-    out->take = field_get_bool(&r);
-    out->primary = field_get_text(&r, MSG_HOST_MAX);
-    field_require(&r, path_name_valid(out->name));
+    msg_read_claim(&r, out);
     return wire_done(&r);
 }
 

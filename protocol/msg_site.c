@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "protocol/field.h"
-#include "protocol/msg.h"
+#include "protocol/msg_impl.h"
 
 void msg_put_open(struct wire_writer *w, const struct msg_open *m)
 {
@@ -57,24 +57,30 @@ static void msg_get_rule(struct wire_reader *r, struct msg_rule *out)
     field_require(r, out->pattern.len > 0);
 }
 
+void msg_read_open(struct wire_reader *r, struct msg_open *out)
+{
+    out->site = wire_get_u32(r);
+    out->name = wire_get_short(r, UINT16_MAX);
+    field_require_name(r, msg_site_name_valid(out->name));
+    out->root = field_get_text(r, MSG_ROOT_MAX);
+    field_require_name(r, msg_root_valid(out->root));
+    out->epoch = wire_get_u64(r);
+    field_get_digest(r, &out->epoch_id);
+    out->flags = wire_get_u32(r);
+    out->max_delete_percent = wire_get_u8(r);
+    out->max_delete_count = wire_get_u32(r);
+    out->rule_count = wire_get_u16(r);
+    field_require(r, (out->flags & ~(uint32_t)OPEN_FLAGS_ALL) == 0);
+    field_require(r, out->max_delete_percent <= 100);
+    field_require(r, out->rule_count <= MSG_RULES_MAX);
+    for (size_t i = 0; !r->bad && i < out->rule_count; i++)
+        msg_get_rule(r, &out->rules[i]);
+}
+
 bool msg_get_open(struct bytes payload, struct msg_open *out)
 {
     struct wire_reader r = wire_reader_of(payload.data, payload.len);
-    out->site = wire_get_u32(&r);
-    out->name = field_get_text(&r, MSG_SITE_NAME_MAX);
-    out->root = field_get_text(&r, MSG_ROOT_MAX);
-    out->epoch = wire_get_u64(&r);
-    field_get_digest(&r, &out->epoch_id);
-    out->flags = wire_get_u32(&r);
-    out->max_delete_percent = wire_get_u8(&r);
-    out->max_delete_count = wire_get_u32(&r);
-    out->rule_count = wire_get_u16(&r);
-    field_require(&r, msg_site_name_valid(out->name) && msg_root_valid(out->root));
-    field_require(&r, (out->flags & ~(uint32_t)OPEN_FLAGS_ALL) == 0);
-    field_require(&r, out->max_delete_percent <= 100);
-    field_require(&r, out->rule_count <= MSG_RULES_MAX);
-    for (size_t i = 0; !r.bad && i < out->rule_count; i++)
-        msg_get_rule(&r, &out->rules[i]);
+    msg_read_open(&r, out);
     return wire_done(&r);
 }
 
@@ -224,14 +230,19 @@ static bool buckets_valid(struct bytes buckets)
     return buckets.len % sizeof(uint64_t) == 0 && n != 1 && (n & (n - 1)) == 0;
 }
 
+void msg_read_list(struct wire_reader *r, struct msg_list *out)
+{
+    out->request = wire_get_u32(r);
+    out->site = wire_get_u32(r);
+    out->path = field_get_path(r);
+    out->buckets = wire_get_blob(r, MSG_BUCKETS_MAX * sizeof(uint64_t));
+    field_require(r, buckets_valid(out->buckets));
+}
+
 bool msg_get_list(struct bytes payload, struct msg_list *out)
 {
     struct wire_reader r = wire_reader_of(payload.data, payload.len);
-    out->request = wire_get_u32(&r);
-    out->site = wire_get_u32(&r);
-    out->path = field_get_path(&r);
-    out->buckets = wire_get_blob(&r, MSG_BUCKETS_MAX * sizeof(uint64_t));
-    field_require(&r, buckets_valid(out->buckets));
+    msg_read_list(&r, out);
     return wire_done(&r);
 }
 
@@ -265,8 +276,8 @@ void msg_put_listing(struct wire_writer *w, const struct msg_listing *m)
     frame_end(w, start);
 }
 
-/* Exactly `count` valid items, their names rising. */
-static bool msg_items_valid(struct bytes items, size_t count)
+/* Exactly `count` valid items, their names rising; a fault among them is one of the message. */
+static void msg_check_items(struct wire_reader *whole, struct bytes items, size_t count)
 {
     struct wire_reader r = wire_reader_of(items.data, items.len);
     struct bytes before = {NULL, 0};
@@ -276,19 +287,27 @@ static bool msg_items_valid(struct bytes items, size_t count)
         field_require(&r, bytes_compare(before, item.name) < 0);
         before = item.name;
     }
-    return wire_done(&r);
+    field_require_name(whole, !r.refused);
+    field_require(whole, wire_done(&r));
+}
+
+void msg_read_listing(struct wire_reader *r, struct msg_listing *out)
+{
+    out->request = wire_get_u32(r);
+    out->last = field_get_bool(r);
+    out->missing = field_get_bool(r);
+    out->count = wire_get_u16(r);
+    out->differ = wire_get_short(r, MSG_BUCKETS_MAX / 8);
+    out->items = wire_get_blob(r, MSG_LISTING_MAX);
+    field_require(r, out->count <= MSG_ITEMS_MAX);
+    field_require(r, !out->missing || (out->last && out->count == 0 && out->differ.len == 0));
+    if (!r->bad)
+        msg_check_items(r, out->items, out->count);
 }
 
 bool msg_get_listing(struct bytes payload, struct msg_listing *out)
 {
     struct wire_reader r = wire_reader_of(payload.data, payload.len);
-    out->request = wire_get_u32(&r);
-    out->last = field_get_bool(&r);
-    out->missing = field_get_bool(&r);
-    out->count = wire_get_u16(&r);
-    out->differ = wire_get_short(&r, MSG_BUCKETS_MAX / 8);
-    out->items = wire_get_blob(&r, MSG_LISTING_MAX);
-    field_require(&r, out->count <= MSG_ITEMS_MAX);
-    field_require(&r, !out->missing || (out->last && out->count == 0 && out->differ.len == 0));
-    return wire_done(&r) && msg_items_valid(out->items, out->count);
+    msg_read_listing(&r, out);
+    return wire_done(&r);
 }

@@ -42,7 +42,8 @@ void wire_patch_u32(struct wire_writer *w, size_t at, uint32_t v); /* overwrite 
 struct wire_reader {
     const uint8_t *data;
     size_t len, pos;
-    bool bad; /* ran over the end or over a limit; every later read gives zeros */
+    bool bad;     /* ran over the end or over a limit; every later read gives zeros */
+    bool refused; /* bad, and the first fault was a name or a path that may not be sent */
 };
 
 struct wire_reader wire_reader_of(const void *p, size_t n);

@@ -220,16 +220,25 @@ static const struct handler {
     {MSG_PROGRESS, false, on_progress},
 };
 
+static int unreadable(struct push *p, const struct frame *f, struct err *err)
+{
+    p->complaint = msg_fault(f);
+    return p->complaint == REASON_PATH
+               ? err_set(err, ERR_REFUSED, "the far end sent a refused path in a message: %s",
+                     msg_name(f->type))
+               : err_set(
+                     err, ERR_FAILED, "the far end sent a malformed %s message", msg_name(f->type));
+}
+
 static int dispatch(struct push *p, const struct frame *f, struct err *err)
 {
     for (size_t i = 0; i < sizeof handlers / sizeof *handlers; i++) {
         if (handlers[i].type != f->type || (!p->greeted && !handlers[i].before_hello))
             continue;
         int r = handlers[i].handle(p, f->payload, err);
-        return r == 1 ? err_set(err, ERR_FAILED, "the far end sent a malformed %s message",
-                            msg_name(f->type))
-                      : r;
+        return r == 1 ? unreadable(p, f, err) : r;
     }
+    p->complaint = REASON_MALFORMED;
     return err_set(
         err, ERR_FAILED, "the far end sent a %s message that has no place here", msg_name(f->type));
 }
@@ -238,6 +247,7 @@ static int dispatch(struct push *p, const struct frame *f, struct err *err)
 static int not_mirrord(struct push *p, struct err *err)
 {
     size_t n = buf_len(&p->in) < 80 ? buf_len(&p->in) : 80;
+    p->complaint = p->greeted ? REASON_MALFORMED : REASON_NONE;
     return p->greeted ? err_set(err, ERR_FAILED, "the far end sent a malformed frame")
                       : err_set(err, ERR_FAILED,
                             "what answers is not mirrord; it says: %s (does the account's shell "

@@ -22,6 +22,7 @@ enum {
     HELD_LOOK_MS = 2000,
     BYE_MS = 10000,
     CHECK_MS = 2, /* between looks whether a unit has been looked through */
+    COMPLAINT_MS = 1000, /* for telling the far end why it is left */
     ZSTD_LEVEL = 1,
 };
 
@@ -385,6 +386,31 @@ static int leave(struct push *p, struct err *err)
     return 0;
 }
 
+/* ERROR to a far end that broke the rules, so that its log has it too. An sshd drops what it has
+ * not handed on when the link closes, so the far end's own end is awaited; it may not be reading.
+ */
+static void complain(struct push *p, const struct err *why)
+{
+    uint64_t deadline = io_now_ms() + COMPLAINT_MS;
+    struct err ignored;
+    struct bytes text = bytes_of(why->text);
+    bool closed = false;
+    if (text.len > MSG_TEXT_MAX)
+        text.len = MSG_TEXT_MAX;
+    msg_put_error(&p->out, &(struct msg_error){.reason = p->complaint, .text = text});
+    while (io_now_ms() < deadline && transmit(p, &ignored) == 0) {
+        if (waiting(p) == 0 && !closed && conn_shutdown(p->conn, &ignored) < 0)
+            return;
+        closed |= waiting(p) == 0;
+        ssize_t n = conn_read(p->conn, p->block, MSG_CHUNK_MAX, &ignored);
+        if (n == 0 || n == -1)
+            return;
+        struct pollfd fds[2];
+        int count = conn_poll(p->conn, fds);
+        poll(fds, (nfds_t)count, n > 0 ? 0 : 100);
+    }
+}
+
 static int drive(struct push *p, struct err *err)
 {
     put_hello(p);
@@ -419,6 +445,8 @@ int push_run(const struct push_options *o, struct err *err)
         ps->number = 0;
     }
     int r = drive(p, err);
+    if (p->complaint != REASON_NONE)
+        complain(p, err);
     TAILQ_FOREACH (ps, o->sites, order)
         push_site_reset(p, ps);
     lanes_free(p);

@@ -89,7 +89,8 @@ struct push {
     bool more; /* there was more to send than may wait */
     uint64_t session;
     uint64_t heard_ms, spoke_ms;
-    unsigned opening; /* OPENs without an answer */
+    uint16_t complaint; /* what ERROR tells the far end at the end; REASON_NONE: nothing */
+    unsigned opening;   /* OPENs without an answer */
     unsigned pings;
     double tokens; /* of the bandwidth limit */
     uint64_t tokens_us;

@@ -40,6 +40,8 @@ enum {
     ZIP_LEVEL = 1,
 };
 
+enum { UNREADABLE = 1 };
+
 enum phase { BEFORE_HELLO = 1, AFTER_HELLO = 2, ENDED = 4 };
 
 struct session {
@@ -57,13 +59,7 @@ static int refuse(struct session *s, uint16_t reason, struct err *err, const cha
     return err_set(err, ERR_FAILED, "%s", text);
 }
 
-static int malformed(struct session *s, const char *what, struct err *err)
-{
-    s->tools.reason = REASON_MALFORMED;
-    return err_set(err, ERR_FAILED, "a malformed %s message", what);
-}
-
-/* --- messages --- */
+/* --- messages: 0, -1 with err, or UNREADABLE where it cannot be decoded --- */
 
 static int answer_hello(
     struct session *s, const struct msg_hello *m, uint16_t version, struct err *err)
@@ -93,7 +89,7 @@ static int on_hello(struct session *s, struct bytes payload, struct err *err)
 {
     struct msg_hello m;
     if (!msg_get_hello(payload, &m) || m.magic != MSG_MAGIC)
-        return malformed(s, "HELLO", err);
+        return UNREADABLE;
     uint16_t version = m.newest < MSG_VERSION ? m.newest : MSG_VERSION;
     if (version >= m.oldest && version >= MSG_VERSION_OLDEST)
         return answer_hello(s, &m, version, err);
@@ -109,7 +105,7 @@ static int on_error(struct session *s, struct bytes payload, struct err *err)
 {
     struct msg_error m;
     if (!msg_get_error(payload, &m))
-        return malformed(s, "ERROR", err);
+        return UNREADABLE;
     s->phase = ENDED; /* nothing is answered to an ERROR */
     return err_set(err, ERR_FAILED, "the other end ended the session (%s): %s",
         msg_reason_name(m.reason), QUOTED(m.text.data, m.text.len));
@@ -118,8 +114,9 @@ static int on_error(struct session *s, struct bytes payload, struct err *err)
 static int on_ping(struct session *s, struct bytes payload, struct err *err)
 {
     struct msg_ping m;
+    (void)err;
     if (!msg_get_ping(payload, &m))
-        return malformed(s, "PING", err);
+        return UNREADABLE;
     msg_put_pong(&s->tools.out.writer, &m);
     outbox_put(&s->tools.out);
     return 0;
@@ -127,8 +124,9 @@ static int on_ping(struct session *s, struct bytes payload, struct err *err)
 
 static int on_bye(struct session *s, struct bytes payload, struct err *err)
 {
+    (void)err;
     if (!msg_get_bye(payload))
-        return malformed(s, "BYE", err);
+        return UNREADABLE;
     s->phase = ENDED;
     return 0;
 }
@@ -137,7 +135,7 @@ static int on_open(struct session *s, struct bytes payload, struct err *err)
 {
     struct msg_open *m CLEANUP_FREE = mem_alloc(sizeof *m);
     if (!msg_get_open(payload, m))
-        return malformed(s, "OPEN", err);
+        return UNREADABLE;
     return replica_open(&s->tools, m, err);
 }
 
@@ -156,7 +154,7 @@ static int on_list(struct session *s, struct bytes payload, struct err *err)
 {
     struct msg_list m;
     if (!msg_get_list(payload, &m))
-        return malformed(s, "LIST", err);
+        return UNREADABLE;
     struct replica *r = open_replica(s, m.site, err);
     if (!r)
         return -1;
@@ -169,7 +167,7 @@ static int on_level(struct session *s, struct bytes payload, struct err *err)
 {
     struct msg_level m;
     if (!msg_get_level(payload, &m))
-        return malformed(s, "LEVEL", err);
+        return UNREADABLE;
     struct replica *r = open_replica(s, m.site, err);
     if (!r)
         return -1;
@@ -184,8 +182,9 @@ static int on_level(struct session *s, struct bytes payload, struct err *err)
 static int on_claim(struct session *s, struct bytes payload, struct err *err)
 {
     struct msg_claim m;
+    (void)err;
     if (!msg_get_claim(payload, &m))
-        return malformed(s, "CLAIM", err);
+        return UNREADABLE;
     fencing_claim(&s->tools, &m);
     return 0;
 }
@@ -194,7 +193,7 @@ static int on_close(struct session *s, struct bytes payload, struct err *err)
 {
     struct msg_close m;
     if (!msg_get_close(payload, &m))
-        return malformed(s, "CLOSE", err);
+        return UNREADABLE;
     struct set_item *item = set_find(s->tools.replicas, &m.site, sizeof m.site);
     if (!item)
         return err_set(err, ERR_FAILED, "site %u is not open", m.site);
@@ -208,25 +207,25 @@ static int on_close(struct session *s, struct bytes payload, struct err *err)
 }
 
 /* Messages of batches and atoms: decode, then batch.c and atom.c. */
-#define MESSAGE(name, NAME, function)                                                              \
+#define MESSAGE(name, function)                                                                    \
     static int on_##name(struct session *s, struct bytes payload, struct err *err)                 \
     {                                                                                              \
         struct msg_##name m;                                                                       \
         if (!msg_get_##name(payload, &m))                                                          \
-            return malformed(s, NAME, err);                                                        \
+            return UNREADABLE;                                                                     \
         return function(&s->tools, &m, err);                                                       \
     }
 
-MESSAGE(begin, "BEGIN", batch_open)
-MESSAGE(entry, "ENTRY", atom_entry)
-MESSAGE(data, "DATA", atom_data)
-MESSAGE(finish, "FINISH", atom_finish)
-MESSAGE(delete, "DELETE", atom_delete)
-MESSAGE(move, "MOVE", atom_move)
-MESSAGE(abort, "ABORT", atom_abort)
-MESSAGE(commit, "COMMIT", batch_commit)
-MESSAGE(unit, "UNIT", atom_unit)
-MESSAGE(drop, "DROP", batch_drop)
+MESSAGE(begin, batch_open)
+MESSAGE(entry, atom_entry)
+MESSAGE(data, atom_data)
+MESSAGE(finish, atom_finish)
+MESSAGE(delete, atom_delete)
+MESSAGE(move, atom_move)
+MESSAGE(abort, atom_abort)
+MESSAGE(commit, batch_commit)
+MESSAGE(unit, atom_unit)
+MESSAGE(drop, batch_drop)
 
 static const struct handler {
     uint8_t type;
@@ -254,13 +253,24 @@ static const struct handler {
     {MSG_DROP, AFTER_HELLO, on_drop},
 };
 
+static int unreadable(struct session *s, const struct frame *f, struct err *err)
+{
+    s->tools.reason = msg_fault(f);
+    return s->tools.reason == REASON_PATH
+               ? err_set(err, ERR_REFUSED, "a refused path in a message: %s", msg_name(f->type))
+               : err_set(err, ERR_FAILED, "a malformed %s message", msg_name(f->type));
+}
+
 static int handle(struct session *s, const struct frame *f, struct err *err)
 {
     s->tools.reason = REASON_MALFORMED;
     log_debug("%s, %zu bytes", msg_name(f->type), f->payload.len);
-    for (size_t i = 0; i < sizeof handlers / sizeof *handlers; i++)
-        if (handlers[i].type == f->type && (handlers[i].legal & s->phase))
-            return handlers[i].handle(s, f->payload, err);
+    for (size_t i = 0; i < sizeof handlers / sizeof *handlers; i++) {
+        if (handlers[i].type != f->type || !(handlers[i].legal & s->phase))
+            continue;
+        int r = handlers[i].handle(s, f->payload, err);
+        return r == UNREADABLE ? unreadable(s, f, err) : r;
+    }
     return err_set(
         err, ERR_FAILED, "message %s (%u) is not legal here", msg_name(f->type), f->type);
 }

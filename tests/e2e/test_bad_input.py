@@ -4,8 +4,10 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 
-from harness import ROOT, Skip, case, check, check_equal, keygen, main, write_text
+from harness import (MIRRORD, ROOT, SLOW, Skip, case, check, check_equal, keygen, main,
+                     wait_for, write_text)
 from pair import site_text
 from trees import put, snapshot
 
@@ -315,6 +317,77 @@ def test_malformed_messages_end_the_session(env):
         check(r.code in (1, 5), r)
         check(frame(2, b"")[4:] in r.bytes, f"no ERROR went back\n{r}")
         check_equal(snapshot(dest), before, "DEST")
+
+
+def short(data):
+    return struct.pack("<H", len(data)) + data
+
+
+def open_message(root, name=b""):
+    return frame(16, struct.pack("<I", 1) + short(name) + short(root) + b"\0" * 35)
+
+
+def delete_message(atom, path):
+    return frame(22, struct.pack("<II", 1, atom) + short(path))
+
+
+def next_type(stream):
+    """Reads one frame; its type."""
+    length, kind = struct.unpack("<IB", stream.read(5))
+    stream.read(length - 1)
+    return kind
+
+
+@case(sshd=False)
+def test_a_refused_path_ends_the_session_by_its_name(env):
+    """Not as malformed: ERROR(path) to the other side, and the same in the receiver's log."""
+    dest = env.path("dest")
+    put(f"{dest}/f", b"x")
+    put(env.path("outside"), b"x")
+    before = snapshot(dest)
+    receive = ["receive", "--root", dest, "--state-dir", env.path("state")]
+    begin = frame(18, struct.pack("<II", 1, 1))
+    told = struct.pack("<BH", 2, 3)
+    for bad in (begin + delete_message(1, b"f") + delete_message(2, b"../outside"),
+                begin + delete_message(1, b"f/../../outside"), begin + delete_message(1, b"/f"),
+                begin + delete_message(1, b".mirrord-x"), begin + delete_message(1, b"n" * 256),
+                frame(17, struct.pack("<II", 1, 1) + short(b"..") + b"\0" * 4)):
+        p = env.spawn([MIRRORD, *receive], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                      stderr=subprocess.PIPE)
+        p.stdin.write(hello(1, 1) + open_message(dest.encode()))
+        p.stdin.flush()
+        while next_type(p.stdout) != 48:  # OPENED
+            pass
+        out, err = p.communicate(bad, timeout=20 * SLOW)
+        check_equal(p.returncode, 5, err)
+        check(b"refused path" in err, err)
+        check(told in out, f"no ERROR(path) went back: {out}")
+        check_equal(snapshot(dest), before, "DEST")
+    for bad in (open_message(dest.encode() + b"/../x"), open_message(dest.encode(), b"a/b")):
+        r = env.mirrord(*receive, input=hello(1, 1) + bad, code=5).says("refused path")
+        check(told in r.bytes, f"no ERROR(path) went back\n{r}")
+        check_equal(snapshot(dest), before, "DEST")
+        check(os.path.exists(env.path("outside")), "removed beside the root")
+
+
+@case
+def test_a_far_end_that_lists_a_refused_path(env):
+    """The primary's log has it, and the far end is told before it is left."""
+    heard = env.path("heard")
+    item = short(b"../x") + struct.pack("<BBHqIQ", 1, 0, 0o644, 0, 0, 1) + short(b"") * 5
+    listing = frame(49, struct.pack("<IBBHHI", 1, 1, 0, 1, 0, len(item)) + item)
+    remote = env.far_end("fake", f"""exec python3 -c '
+import os
+hello = os.read(0, 65536)
+n = int.from_bytes(hello[:4], "little") + 4
+os.write(1, hello[:n] + bytes.fromhex("{listing.hex()}"))
+heard = os.open("{heard}", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+while os.write(heard, os.read(0, 65536)): pass'""")
+    put(env.path("src", "f"), b"x")
+    env.resync(env.path("src"), env.path("dest"), code=5, remote=remote).says("refused path")
+    told = struct.pack("<BH", 2, 3)
+    wait_for(lambda: os.path.exists(heard) and told in open(heard, "rb").read(),
+             "the far end was told")
 
 
 if __name__ == "__main__":

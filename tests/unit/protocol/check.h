@@ -22,6 +22,15 @@ static inline struct bytes check_payload(const struct wire_writer *w, uint8_t ty
     return f.payload;
 }
 
+/* Why the only frame in w, whose payload its decoder refused, was refused. */
+static inline uint16_t check_fault(const struct wire_writer *w)
+{
+    struct frame f;
+    assert_false(w->bad);
+    assert_int_equal(frame_next(w->data, w->len, &f), (int)w->len);
+    return msg_fault(&f);
+}
+
 static inline void check_text(struct bytes b, const char *text)
 {
     assert_int_equal(b.len, strlen(text));

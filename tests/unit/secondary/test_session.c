@@ -292,7 +292,7 @@ static void refused_names_end_the_session(void **state)
         peer_batch(p);
         peer_put(p, names[i], &f, "x");
         peer_send(p);
-        peer_expect_error(p, REASON_MALFORMED);
+        peer_expect_error(p, REASON_PATH);
     }
     char outside[300];
     snprintf(outside, sizeof outside, "%s/x", p->fence);
