@@ -1,7 +1,8 @@
 #!/bin/sh
 # Builds mirrord with gcc and with clang and its sanitizers, warnings being errors, and runs every test
-# with both; then the program alone with fault points, and the crash tests with that. Installs what is missing, works in a temporary directory, and ends with one line:
-# how many tests passed and failed. Usage: sh tests/run.sh
+# with both; then the program alone with fault points, and the crash tests with that. Installs what is
+# missing, works in a temporary directory, and ends with one line: how many tests passed and failed.
+# Usage: sh tests/run.sh
 set -eu
 exec </dev/null
 export CI=true

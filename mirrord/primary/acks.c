@@ -136,7 +136,7 @@ static void refused(struct push *p, struct push_batch *b, struct atom *a)
         return;
     struct err why;
     err_set(&why, ERR_PARTIAL, "%s", QUOTED(a->text, strlen(a->text)));
-    if (!a->owed->error)
+    if (!a->owed->error && !p->o->once) /* a one-shot reports it itself */
         tell(p, b->ps, path, &why);
     push_site_error(b->ps, &why, path);
     if (p->o->once)
