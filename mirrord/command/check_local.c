@@ -140,8 +140,9 @@ static void check_root(struct check_report *r, const struct config_site *s, bool
         check_missing_root(r, s, root, primary);
     } else if (S_ISLNK(st.st_mode)) {
         char *what CLEANUP_FREE = mem_format("root %s is a symbolic link", root);
-        site_problem(
-            r, s, what, "name the directory that it points to, or mirror the one it is in");
+        site_problem(r, s, what,
+            "name the directory it is in, with preset = releases where a deployment switches the "
+            "link, or else the directory that it points to");
     } else if (!S_ISDIR(st.st_mode)) {
         char *what CLEANUP_FREE = mem_format("root %s is not a directory", root);
         site_problem(r, s, what, "correct root, or move away what is there");

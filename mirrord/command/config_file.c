@@ -199,7 +199,7 @@ static int on_hidden(cfg_t *cfg, cfg_opt_t *opt, int argc, const char **argv)
         CFG_STR_LIST_CB(" begin", (char *)"{x}", CFGF_NONE, note_begin)
 #define TITLED (CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES)
 #define SETTINGS                                                                                   \
-    KEY("preset"), KEY_LIST("exclude"), KEY_LIST("include"), KEY("owner"), KEY("special-bits"),    \
+    KEY("preset"), KEY("wp-config"), KEY("maintenance"), KEY_LIST("exclude"), KEY_LIST("include"), KEY("owner"), KEY("special-bits"),    \
         KEY("fsync"), KEY("max-delete"), KEY("max-delete-count"), KEY("max-size"),                 \
         KEY_LIST("unit"), KEY_LIST("bracket"), KEY("settle"), KEY("settle-max")
 
