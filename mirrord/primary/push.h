@@ -66,6 +66,8 @@ struct push_site {
     char error_path[256];
     int64_t error_time;
     struct push_counts counts;
+    uint64_t awaited_ms; /* when a link last waited for what is owed beneath its target; 0: never */
+    uint64_t search_ms, searched; /* owed paths gone through for such links since then */
     struct bytes opened; /* once: OPENED as it came before the first scan was done; owned */
     struct compare *compare;
     struct expander *expander;

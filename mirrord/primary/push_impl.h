@@ -150,6 +150,14 @@ bool send_is_recorded(struct push_site *ps, struct bytes path);       /* the man
 void send_busy(struct push *p, struct push_site *ps, struct owed *o); /* it is being written */
 void send_unreadable(struct push *p, struct push_site *ps, struct owed *o, struct err *err);
 
+/* switches.c */
+/* A link that leads to something that is owed is given back to the queue until it is there: true. */
+bool switches_await(struct push *p, struct push_site *ps, struct owed *o, const struct entry *e);
+/* A deletion, while such a link waits: true, it is given back to the queue, since what the link leads
+ * to there still must not go before it. */
+bool switches_hold(struct push *p, struct push_site *ps, struct owed *o);
+enum { SWITCH_DELAY_MS = 20, SWITCH_DELAY_MAX = 200 };
+
 /* acks.c */
 /* What is told about an atom that is there now. */
 void acks_tell(struct push *p, struct push_batch *b, struct atom *a);

@@ -304,6 +304,8 @@ static bool may_delete(struct push *p, struct push_site *ps, struct owed *o)
         queue_done(p->o->queue, o);
         return false;
     }
+    if (switches_hold(p, ps, o))
+        return false;
     struct err err;
     if (root_in_place(ps->site->root))
         return p->o->once || ps->force || loss_is_fine(p, ps, o);
@@ -344,6 +346,8 @@ static void send_there(
 {
     bool file = s->entry.type == ENTRY_FILE;
     bool solo = file && s->entry.size >= PUSH_SOLO_MIN;
+    if (s->entry.type == ENTRY_LINK && switches_await(p, ps, o, &s->entry))
+        return;
     if (solo && will_not_fit(p, ps, o, s->entry.size))
         return;
     struct push_batch *b = lanes_batch(p, lane, ps, solo);
