@@ -18,16 +18,23 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/service.h"
 #include "primary/daemon_impl.h"
 
-enum { READY_MS = 50 }; /* between looks whether everything is level for the first time */
+enum {
+    READY_MS = 50,      /* between looks whether everything is level for the first time */
+    MANAGER_MS = 10000, /* between lines to the service manager */
+};
 
 /* --- requests --- */
 
 static void reload(struct daemon *d, struct control_client *client)
 {
     struct err err = {0};
-    if (d->hooks.reload(d->hooks.ctx, d, &err) < 0) {
+    service_reloading();
+    int rc = d->hooks.reload(d->hooks.ctx, d, &err);
+    service_ready();
+    if (rc < 0) {
         log_error("reload: %s; the old configuration stays", err.text);
         if (client)
             control_fail(client, &err);
@@ -215,6 +222,20 @@ static size_t count_peers(const struct daemon *d)
     return n;
 }
 
+static void tell_manager(struct daemon *d)
+{
+    size_t sites = count_sites(d), peers = count_peers(d), up = 0;
+    const struct roster_peer *p;
+    struct peer_status status;
+    TAILQ_FOREACH (p, &d->peers, order) {
+        peer_status(p->peer, &status);
+        up += status.state == PEER_UP;
+    }
+    service_alive();
+    service_status("%zu site%s; %zu of %zu secondar%s connected%s", sites, sites == 1 ? "" : "s", up,
+        peers, peers == 1 ? "y" : "ies", d->ready ? "" : "; first comparison");
+}
+
 /* Whoever started the daemon may wait for this line, whatever is logged. */
 static void tell_ready(struct daemon *d)
 {
@@ -238,11 +259,20 @@ static unsigned work(struct daemon *d)
         wait = flushes;
     if (!d->ready && roster_is_ready(d))
         tell_ready(d);
+    if (io_now_ms() >= d->manager_due_ms) {
+        tell_manager(d);
+        d->manager_due_ms = io_now_ms() + d->manager_ms;
+    }
+    if (d->manager_ms < wait)
+        wait = d->manager_ms;
     return !d->ready && wait > READY_MS ? READY_MS : wait;
 }
 
 int daemon_run(struct daemon *d, struct err *err)
 {
+    unsigned watchdog = service_watchdog_ms();
+    d->manager_ms = watchdog && watchdog < MANAGER_MS ? watchdog : MANAGER_MS;
+    service_ready(); /* that all is level may take hours yet, and is no start time-out */
     while (!d->stopping) {
         struct pollfd p[] = {
             {.fd = d->signal_fd, .events = POLLIN},
@@ -259,6 +289,7 @@ int daemon_run(struct daemon *d, struct err *err)
         if (p[2].revents)
             control_serve(d->control);
     }
+    service_stopping();
     log_info("ending");
     return 0;
 }

@@ -68,6 +68,8 @@ struct daemon {
     struct role_site *roles;
     size_t role_count;
     uint64_t roles_due_ms;
+    unsigned manager_ms; /* how often the service manager hears from the loop */
+    uint64_t manager_due_ms;
     struct control *control;
     struct scan *scan;
     pthread_mutex_t lock; /* over the lists' shape, sites' pointers and targets */
