@@ -103,6 +103,19 @@ static void print_error(FILE *out, const struct json *of)
         *at ? " at " : "", at, PLAIN(path), *path && *error ? ": " : "", PLAIN(error));
 }
 
+/* What is paused (a site, a host), until when, why, and what ends it. */
+static void print_pause(FILE *out, const struct json *of, const char *colon)
+{
+    char since[32], until[32];
+    const char *reason = json_get_text(of, "pause_reason", ""), *name = json_get_text(of, "name", "?");
+    if (!json_get_bool(of, "paused", false))
+        return;
+    clock_text(since, number(of, "paused_since"));
+    clock_text(until, number(of, "paused_until"));
+    fprintf(out, "  %s is paused since %s%s%s%s%s\n      type: mirrord resume %s%s\n", name, since,
+        *until ? " until " : "", until, *reason ? ": " : "", PLAIN(reason), name, colon);
+}
+
 static void print_secondary(FILE *out, const struct json *peer, int width)
 {
     char wait[32];
@@ -127,8 +140,10 @@ static void print_secondaries(FILE *out, const struct json *peers)
         int n = (int)strlen(json_get_text(json_at(peers, i), "name", "?"));
         width = n > width ? n : width;
     }
-    for (size_t i = 0; i < json_count(peers); i++)
+    for (size_t i = 0; i < json_count(peers); i++) {
         print_secondary(out, json_at(peers, i), width);
+        print_pause(out, json_at(peers, i), ":");
+    }
 }
 
 static void print_owed(FILE *out, const struct json *target)
@@ -236,6 +251,7 @@ static void print_site_and_targets(FILE *out, const struct json *site, bool all)
     bool well = site_is_well(site);
     if (all || !well)
         print_site(out, site);
+    print_pause(out, site, "");
     print_unwatched(out, site);
     print_paths(out, site, "busy", "still being written");
     print_paths(out, site, "unreadable_paths", "cannot be read");

@@ -20,6 +20,7 @@
 #include "base/mem.h"
 #include "base/service.h"
 #include "primary/daemon_impl.h"
+#include "primary/pauses.h"
 
 enum {
     READY_MS = 50,      /* between looks whether everything is level for the first time */
@@ -77,6 +78,10 @@ static void on_request(void *ctx, struct control_client *client, const struct js
         flush_request(d, client, request);
     } else if (strcmp(what, "resync") == 0) {
         resync_request(d, client, request);
+    } else if (strcmp(what, "pause") == 0) {
+        pause_request(d, client, request);
+    } else if (strcmp(what, "resume") == 0) {
+        resume_request(d, client, request);
     } else if (strcmp(what, "reload") == 0) {
         reload(d, client);
     } else if (strcmp(what, "ping") == 0) {
@@ -154,7 +159,7 @@ static int open_parts(struct daemon *d, const struct daemon_plan *plan, struct e
     struct scan_sink sink = roster_sink;
     struct scan_options options = {.rescan_ms = plan->rescan_ms};
     sink.ctx = d;
-    if (lock_state(d, err) < 0 || control_open(plan->control, &handler, &d->control, err) < 0)
+    if (lock_state(d, err) < 0 || pauses_open(d->state_dir, &d->pauses, err) < 0 || control_open(plan->control, &handler, &d->control, err) < 0)
         return -1;
     if (take_signals(d, err) < 0)
         return -1;
@@ -252,11 +257,13 @@ static unsigned work(struct daemon *d)
     unsigned look;
     if (roles_changed(d, &look))
         reload(d, NULL);
-    unsigned wait = roster_tick(d), flushes = flush_tick(d);
+    unsigned wait = roster_tick(d), flushes = flush_tick(d), pauses = pausing_tick(d);
     if (look < wait)
         wait = look;
     if (flushes < wait)
         wait = flushes;
+    if (pauses < wait)
+        wait = pauses;
     if (!d->ready && roster_is_ready(d))
         tell_ready(d);
     if (io_now_ms() >= d->manager_due_ms) {
@@ -303,6 +310,7 @@ void daemon_free(struct daemon *d)
     roster_free(d);
     roles_free(d);
     scan_free(d->scan);
+    pauses_free(d->pauses);
     if (d->wake_fd >= 0)
         close(d->wake_fd);
     if (d->signal_fd >= 0)

@@ -61,6 +61,9 @@ void peer_compare(struct peer *p, struct site *s);
 /* The operator overrules holds of this site: it is opened anew, until it is level. */
 void peer_force(struct peer *p, struct site *s);
 
+/* On: nothing is sent to it; what happens is owed. (A site is paused by its own flag.) */
+void peer_pause(struct peer *p, bool on);
+
 /* A number that grows with everything owed; what was owed so far has a smaller or equal one. */
 uint64_t peer_mark(struct peer *p);
 
@@ -88,6 +91,7 @@ struct peer_site_status {
         PEER_SITE_HELD,   /* refused for safety until the operator says more */
         PEER_SITE_FAILED, /* the far end cannot open it; tried again */
         PEER_SITE_FENCED, /* another host is the primary */
+        PEER_SITE_PAUSED, /* by the operator */
     } state;
     bool answered;                   /* it was opened there, or refused */
     uint64_t owed_paths, owed_bytes; /* bytes as far as known */

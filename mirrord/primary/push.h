@@ -109,6 +109,7 @@ struct push_options {
     uint64_t bwlimit;      /* bytes per second; 0 none */
     unsigned keepalive_ms; /* PING after so long; four times as long without an answer: lost */
     const atomic_bool *stop;
+    const atomic_bool *paused; /* while it is set nothing is sent; NULL: never */
     int wake_fd; /* an eventfd that other threads write when there is something new; or -1 */
     bool once;   /* end when all sites are level, held or failed; failing paths are given up */
     uint64_t *free_bytes; /* of the last site that reported; may be NULL */

@@ -135,6 +135,7 @@ void lanes_drop_batch(struct push_batch *b); /* in no list any more; its atoms t
 void lanes_commit(struct push *p, struct push_batch *b);
 void lanes_probe(struct push *p); /* now and then: is what failed possible again? */
 void lanes_forget(struct push_batch *b); /* an open one: dropped, with its transfers */
+bool lanes_may_send(const struct push *p, const struct push_site *ps, enum owed_class class);
 bool lanes_has_credit(const struct lane *lane);
 
 /* send.c */

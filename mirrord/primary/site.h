@@ -88,6 +88,7 @@ struct site {
     struct epoch epoch;   /* as it was at opening: what is presented */
     atomic_bool fenced;   /* another host was promoted: nothing is sent any more */
     char fenced_why[512]; /* written once, before `fenced` */
+    atomic_bool paused;   /* by the operator: nothing of it is sent */
     atomic_bool cleared;  /* all hosts that can be reached were asked */
     atomic_bool scanned;  /* the manifest has been equal to the disk once: it may be compared */
     atomic_uint refs;

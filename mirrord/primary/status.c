@@ -5,16 +5,19 @@
  * {"host": text, "version": text, "ready": bool,
  *  "secondaries": [{"name", "state": "up"|"connecting"|"down", "link": text, "error": text,
  *     "error_time": seconds, "retry_ms", "bytes_sent", "bytes_received", "batches", "free_bytes",
- *     "sites_level": how many, "sites": of how many}],
+ *     "sites_level": how many, "sites": of how many, PAUSE}],
  *  "sites": [{"name", "root", "state": "ok"|"scanning"|"failed"|"held", or of those that are not
  *     pushed from here "secondary"|"fenced" with "primary", "error", "error_time",
  *     "entries", "bytes", "watches", "unwatched", "unreadable",
  *     "units": [{"unit": text, "waits": why}, those that wait to be at rest],
- *     "busy": [paths of files that do not hold still], "unreadable_paths": [some of them],
+ *     PAUSE, "busy": [paths of files that do not hold still], "unreadable_paths": [some of them],
  *     "secondaries": [{"name", "state":
- * "waiting"|"comparing"|"pushing"|"level"|"held"|"failed"|"fenced", "owed_paths", "owed_bytes",
+ * "waiting"|"comparing"|"pushing"|"level"|"held"|"failed"|"fenced"|"paused", "owed_paths", "owed_bytes",
  * "behind_ms", "failing", "error", "error_path", "error_time", "piecemeal": its units are renamed
  * file by file}]}]}
+ *
+ * PAUSE is "paused": bool and, where it is so, "pause_reason": text, "paused_since", "paused_until":
+ * seconds, 0 until it is resumed.
  *
  * Texts are empty and numbers 0 where there is nothing to say.
  */
@@ -38,6 +41,7 @@ static const char *at_state_name(const struct peer_site_status *at)
     case PEER_SITE_HELD: return "held";
     case PEER_SITE_FAILED: return "failed";
     case PEER_SITE_FENCED: return "fenced";
+    case PEER_SITE_PAUSED: return "paused";
     }
     return "waiting";
 }
@@ -120,6 +124,7 @@ static struct json *site_json(struct daemon *d, const struct roster_site *s)
     for (size_t i = 0; i < s->target_count; i++)
         json_append_json(targets, target_json(s, &s->targets[i]));
     json_set_json(j, "secondaries", targets);
+    pausing_describe(d, false, s->options.name, j);
     return j;
 }
 
@@ -171,6 +176,7 @@ static struct json *peer_json(struct daemon *d, const struct roster_peer *p)
     set_count(j, "batches", status.batches);
     set_count(j, "free_bytes", status.free_bytes);
     count_level(d, p, j);
+    pausing_describe(d, true, p->name, j);
     return j;
 }
 

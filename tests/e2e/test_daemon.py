@@ -510,6 +510,38 @@ def test_the_control_socket(env):
     check(not os.path.exists(control), "the socket is still there")
 
 
+@case
+def test_pause_and_resume(env):
+    """Of a site and of a host: over a restart, and nothing that happened meanwhile is lost."""
+    p = Pair(env, options='unit = {"plugins/*"} settle = 100ms')
+    p.daemon.ask("pause", "nobody", code=2).says("nobody")
+    p.daemon.ask("pause", "--for", "soon", "web2", code=2).says("soon")
+    p.daemon.ask("pause", "--reason", "moving disks", "example.com").prints("mirrord resume")
+    put(f"{p.src}/held/back", b"x")
+    put(f"{p.src}/plugins/a/x.php", b"x")
+    r = p.daemon.ask("flush", "--timeout", "3", code=4).prints("paused")
+    check(not os.path.exists(f"{p.dests[0]}/held"), r)
+    p.daemon.stop()
+    p.restart()  # "ready", although it is not level
+    put(f"{p.src}/held/too", b"x")
+    p.daemon.ask("status", code=4).prints("example.com is paused since",
+                                          "moving disks")
+    p.daemon.ask("flush", "--timeout", "3", code=4)
+    for dest in p.dests:
+        check(not os.path.exists(f"{dest}/held") and not os.path.exists(f"{dest}/plugins"), dest)
+    p.daemon.ask("resume", "example.com")
+    p.flushed()
+    p.daemon.ask("resume", "example.com").prints("was not paused")
+    p.daemon.ask("pause", "--for", "2s", "web3")
+    check_equal([s["paused"] for s in p.daemon.status()["secondaries"]], [False, True])
+    put(f"{p.src}/to web2 only", b"x")
+    wait_for(lambda: os.path.exists(f"{p.dests[0]}/to web2 only"), "the other host has it")
+    p.arrives()
+    check("a pause is over" in p.daemon.text(), "it did not end by time")
+    p.flushed()
+    p.daemon.stop()
+
+
 def sites(env, count):
     text = ""
     for i in range(count):
