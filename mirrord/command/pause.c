@@ -1,4 +1,5 @@
-/* `mirrord pause` and `mirrord resume`: ask the daemon to hold back what it would send, and to go on.
+/* `mirrord pause` and `mirrord resume`: ask the daemon to hold back what it would send, and to go
+ * on.
  */
 #include <limits.h>
 #include <stdio.h>
@@ -34,8 +35,8 @@ static int ask(const struct request *r, const char *what, const char *name, stru
     return rc;
 }
 
-static void report(const struct request *r, const char *what, const char *name,
-    const struct json *reply)
+static void report(
+    const struct request *r, const char *what, const char *name, const struct json *reply)
 {
     bool pause = strcmp(what, "pause") == 0;
     bool host = strcmp(json_get_text(reply, "kind", ""), "host") == 0;
@@ -62,7 +63,8 @@ static int run(struct request *r, const struct options *o, int argc, char **argv
         return options_report(argv[0], &err);
     if (first == argc)
         err_set(&err, ERR_USAGE, "say which site or host");
-    else if (r->duration && (config_parse_duration(r->duration, &r->for_ms, NULL) || r->for_ms == 0))
+    else if (r->duration &&
+             (config_parse_duration(r->duration, &r->for_ms, NULL) || r->for_ms == 0))
         err_set(&err, ERR_USAGE, "--for %s: not a time such as 30m or 2h, of a week at most",
             QUOTED(r->duration, strlen(r->duration)));
     else if (ask(r, argv[0], argv[first], &reply, &err) == 0)
@@ -98,7 +100,7 @@ int command_resume(int argc, char **argv)
         OPTION_QUIET(&r.verbosity),
         {0},
     };
-    const struct options o = {"SITE|HOST",
-        "Sends again what was paused, beginning with what is owed by now.", specs, 1};
+    const struct options o = {
+        "SITE|HOST", "Sends again what was paused, beginning with what is owed by now.", specs, 1};
     return run(&r, &o, argc, argv);
 }

@@ -107,7 +107,8 @@ static void print_error(FILE *out, const struct json *of)
 static void print_pause(FILE *out, const struct json *of, const char *colon)
 {
     char since[32], until[32];
-    const char *reason = json_get_text(of, "pause_reason", ""), *name = json_get_text(of, "name", "?");
+    const char *reason = json_get_text(of, "pause_reason", ""),
+               *name = json_get_text(of, "name", "?");
     if (!json_get_bool(of, "paused", false))
         return;
     clock_text(since, number(of, "paused_since"));

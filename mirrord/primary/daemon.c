@@ -159,7 +159,8 @@ static int open_parts(struct daemon *d, const struct daemon_plan *plan, struct e
     struct scan_sink sink = roster_sink;
     struct scan_options options = {.rescan_ms = plan->rescan_ms};
     sink.ctx = d;
-    if (lock_state(d, err) < 0 || pauses_open(d->state_dir, &d->pauses, err) < 0 || control_open(plan->control, &handler, &d->control, err) < 0)
+    if (lock_state(d, err) < 0 || pauses_open(d->state_dir, &d->pauses, err) < 0 ||
+        control_open(plan->control, &handler, &d->control, err) < 0)
         return -1;
     if (take_signals(d, err) < 0)
         return -1;

@@ -125,7 +125,8 @@ static bool is_full(const struct push_batch *b)
 
 bool lanes_may_send(const struct push *p, const struct push_site *ps, enum owed_class class)
 {
-    if (!ps->site->cleared || ps->site->fenced || ps->site->paused || (p->o->paused && *p->o->paused))
+    if (!ps->site->cleared || ps->site->fenced || ps->site->paused ||
+        (p->o->paused && *p->o->paused))
         return false;
     return ps->state == PUSH_OPEN ||
            (class == OWED_LIVE && ps->state == PUSH_COMPARING && !ps->unjudged);

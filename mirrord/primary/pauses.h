@@ -32,7 +32,8 @@ int pauses_open(const char *state_dir, struct pauses **out, struct err *err);
 void pauses_free(struct pauses *p); /* NULL is fine */
 
 /* Durable when it returns. `until` and an over-long or empty name are judged here (ERR_USAGE); a
- * reason is cut, its control bytes become blanks. A pause there is replaced. -1: nothing changed. */
+ * reason is cut, its control bytes become blanks. A pause there is replaced. -1: nothing changed.
+ */
 int pauses_set(struct pauses *p, enum pause_kind kind, const char *name, int64_t until,
     const char *reason, struct err *err);
 

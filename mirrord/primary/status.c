@@ -12,12 +12,12 @@
  *     "units": [{"unit": text, "waits": why}, those that wait to be at rest],
  *     PAUSE, "busy": [paths of files that do not hold still], "unreadable_paths": [some of them],
  *     "secondaries": [{"name", "state":
- * "waiting"|"comparing"|"pushing"|"level"|"held"|"failed"|"fenced"|"paused", "owed_paths", "owed_bytes",
- * "behind_ms", "failing", "error", "error_path", "error_time", "piecemeal": its units are renamed
- * file by file}]}]}
+ * "waiting"|"comparing"|"pushing"|"level"|"held"|"failed"|"fenced"|"paused", "owed_paths",
+ * "owed_bytes", "behind_ms", "failing", "error", "error_path", "error_time", "piecemeal": its units
+ * are renamed file by file}]}]}
  *
- * PAUSE is "paused": bool and, where it is so, "pause_reason": text, "paused_since", "paused_until":
- * seconds, 0 until it is resumed.
+ * PAUSE is "paused": bool and, where it is so, "pause_reason": text, "paused_since",
+ * "paused_until": seconds, 0 until it is resumed.
  *
  * Texts are empty and numbers 0 where there is nothing to say.
  */

@@ -329,9 +329,8 @@ static bool take_next(struct push *p)
     if (open >= UNITS_OPEN || !lanes_has_credit(&p->lanes[LANE_UNIT]))
         return false;
     TAILQ_FOREACH (ps, p->o->sites, order) {
-        struct owed *o = lanes_may_send(p, ps, OWED_UNIT)
-                             ? queue_take(p->o->queue, ps->owed, OWED_UNIT)
-                             : NULL;
+        struct owed *o =
+            lanes_may_send(p, ps, OWED_UNIT) ? queue_take(p->o->queue, ps->owed, OWED_UNIT) : NULL;
         if (!o)
             continue;
         if (!send_root_in_place(ps))
