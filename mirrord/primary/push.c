@@ -127,10 +127,9 @@ static size_t out_limit(struct push *p)
 }
 
 /* Makes frames until enough wait, or for a while: much that is read makes little to send. */
-static int produce(struct push *p, struct err *err)
+static int make_frames(struct push *p, struct err *err)
 {
     uint64_t until = io_now_us() + TURN_US;
-    refill_tokens(p);
     for (;;) {
         p->more = waiting(p) >= out_limit(p);
         if (p->more)
@@ -143,6 +142,14 @@ static int produce(struct push *p, struct err *err)
         if (p->more)
             return 0;
     }
+}
+
+static int produce(struct push *p, struct err *err)
+{
+    refill_tokens(p);
+    int r = make_frames(p, err);
+    above_forget(&p->above);
+    return r;
 }
 
 static void close_site(struct push *p, struct push_site *ps)
@@ -441,6 +448,7 @@ int push_run(const struct push_options *o, struct err *err)
     struct push_site *ps;
     p->o = o;
     p->conn = o->conn;
+    p->above.fd = -1;
     p->names = names_new(NULL);
     p->zip = zip_new(ZSTD_LEVEL);
     p->block = mem_alloc(MSG_CHUNK_MAX);
