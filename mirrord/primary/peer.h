@@ -100,6 +100,7 @@ struct peer_site_status {
     char error[512];                 /* the last one of this site; empty: none */
     char error_path[256];            /* escaped; empty: not about a path */
     int64_t error_time;
+    uint64_t trash_foreign, trash_foreign_bytes, trash_kept; /* there, as last told */
 };
 
 void peer_status(struct peer *p, struct peer_status *out);

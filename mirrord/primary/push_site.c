@@ -59,6 +59,13 @@ size_t push_site_piecemeal_units(struct push_site *ps, struct piecemeal_unit *ou
     return n;
 }
 
+void push_site_trash(struct push_site *ps, const struct msg_trash *m)
+{
+    pthread_mutex_lock(&ps->lock);
+    ps->trash = *m;
+    pthread_mutex_unlock(&ps->lock);
+}
+
 struct push_site *push_site_new(struct queue *q, struct site *s, const char *remote_root)
 {
     struct push_site *ps = mem_alloc(sizeof *ps);

@@ -14,7 +14,8 @@
  *     "secondaries": [{"name", "state":
  * "waiting"|"comparing"|"pushing"|"level"|"held"|"failed"|"fenced"|"paused", "owed_paths",
  * "owed_bytes", "behind_ms", "failing", "error", "error_path", "error_time", "piecemeal": units are
- * renamed file by file there, "piecemeal_units": [{"unit": text, "why": text}, some of them]}]}]}
+ * renamed file by file there, "piecemeal_units": [{"unit": text, "why": text}, some of them],
+ * "trash": {"foreign", "foreign_bytes", "kept"}: how much is set aside there}]}]}
  *
  * PAUSE is "paused": bool and, where it is so, "pause_reason": text, "paused_since",
  * "paused_until": seconds, 0 until it is resumed.
@@ -77,6 +78,15 @@ static struct json *piecemeal_json(const struct roster_site *s, const struct ros
     return units;
 }
 
+static struct json *trash_json(const struct peer_site_status *at)
+{
+    struct json *j = json_object();
+    set_count(j, "foreign", at->trash_foreign);
+    set_count(j, "foreign_bytes", at->trash_foreign_bytes);
+    set_count(j, "kept", at->trash_kept);
+    return j;
+}
+
 static struct json *target_json(const struct roster_site *s, const struct roster_target *t)
 {
     struct peer_site_status at = {.state = PEER_SITE_WAITING};
@@ -95,6 +105,7 @@ static struct json *target_json(const struct roster_site *s, const struct roster
     struct json *units = piecemeal_json(s, t);
     json_set_bool(j, "piecemeal", json_count(units) > 0);
     json_set_json(j, "piecemeal_units", units);
+    json_set_json(j, "trash", trash_json(&at));
     return j;
 }
 
