@@ -35,6 +35,7 @@ static const struct msg_name_row msg_types[] = {
     {MSG_SITE_ERROR, "SITE_ERROR"},
     {MSG_CLAIMED, "CLAIMED"},
     {MSG_TRASH, "TRASH"},
+    {MSG_DRIFT, "DRIFT"},
 };
 
 static const struct msg_name_row msg_reasons[] = {
