@@ -358,6 +358,7 @@ static void push_to_host(struct request *r, const struct config *c, const struct
     site.owner = s->owner;
     site.special_bits = s->special_bits;
     site.fsync_batch = s->fsync_batch;
+    site.drift_report = s->drift_report;
     site.max_size = s->max_size;
     site.keep_days = s->keep_days;
     site.unit_grace = s->unit_grace;

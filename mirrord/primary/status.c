@@ -15,7 +15,9 @@
  * "waiting"|"comparing"|"pushing"|"level"|"held"|"failed"|"fenced"|"paused", "owed_paths",
  * "owed_bytes", "behind_ms", "failing", "error", "error_path", "error_time", "piecemeal": units are
  * renamed file by file there, "piecemeal_units": [{"unit": text, "why": text}, some of them],
- * "trash": {"foreign", "foreign_bytes", "kept"}: how much is set aside there}]}]}
+ * "trash": {"foreign", "foreign_bytes", "kept"}: how much is set aside there,
+ * "drift": paths that somebody else changed there, "drift_healed", "drift_paths": [{"path", "what":
+ * "changed"|"added"|"removed"}, some of them]}]}]}
  *
  * PAUSE is "paused": bool and, where it is so, "pause_reason": text, "paused_since",
  * "paused_until": seconds, 0 until it is resumed.
@@ -87,6 +89,20 @@ static struct json *trash_json(const struct peer_site_status *at)
     return j;
 }
 
+static void put_drift(struct json *j, const struct drifted_status *drift)
+{
+    struct json *paths = json_array();
+    for (size_t i = 0; i < drift->shown; i++) {
+        struct json *path = json_object();
+        json_set_text(path, "path", drift->paths[i].path);
+        json_set_text(path, "what", drift->paths[i].what);
+        json_append_json(paths, path);
+    }
+    set_count(j, "drift", drift->count);
+    set_count(j, "drift_healed", drift->healed);
+    json_set_json(j, "drift_paths", paths);
+}
+
 static struct json *target_json(const struct roster_site *s, const struct roster_target *t)
 {
     struct peer_site_status at = {.state = PEER_SITE_WAITING};
@@ -106,6 +122,7 @@ static struct json *target_json(const struct roster_site *s, const struct roster
     json_set_bool(j, "piecemeal", json_count(units) > 0);
     json_set_json(j, "piecemeal_units", units);
     json_set_json(j, "trash", trash_json(&at));
+    put_drift(j, &at.drift);
     return j;
 }
 
@@ -182,7 +199,7 @@ static void count_level(struct daemon *d, const struct roster_peer *p, struct js
                 continue;
             sites++;
             level += s->site && peer_site_status(p->peer, s->site, &at) &&
-                     at.state == PEER_SITE_LEVEL && at.failing == 0;
+                     at.state == PEER_SITE_LEVEL && at.failing == 0 && at.drift.count == 0;
         }
     set_count(j, "sites_level", level);
     set_count(j, "sites", sites);
