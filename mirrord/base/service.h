@@ -5,8 +5,8 @@
 #ifndef BASE_SERVICE_H
 #define BASE_SERVICE_H
 
-/* How often service_alive has to be called, in milliseconds: half of what the manager waits before it
- * ends a service that hangs. 0: it does not watch. */
+/* How often service_alive has to be called, in milliseconds: half of what the manager waits before
+ * it ends a service that hangs. 0: it does not watch. */
 unsigned service_watchdog_ms(void);
 
 void service_ready(void); /* it can be spoken to; also the end of service_reloading */

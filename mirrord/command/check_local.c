@@ -213,6 +213,6 @@ void check_report_limits(struct check_report *r)
         directories == 1 ? "y" : "ies", (unsigned long long)sites, sites == 1 ? "" : "s");
     limit_problem(r, "max_user_watches", watch_limit("max_user_watches"),
         directories + directories / 4, "the directories there are, and a quarter more");
-    limit_problem(r, "max_user_instances", watch_limit("max_user_instances"),
-        2 * sites, "one for each site, and as many for other programs");
+    limit_problem(r, "max_user_instances", watch_limit("max_user_instances"), 2 * sites,
+        "one for each site, and as many for other programs");
 }

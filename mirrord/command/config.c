@@ -83,8 +83,7 @@ static int take_preset(const struct config_block *b, struct config_site *s, stru
 }
 
 /* A key with the values mirror and local. */
-static int take_local(
-    const struct config_block *b, const char *key, bool *local, struct err *err)
+static int take_local(const struct config_block *b, const char *key, bool *local, struct err *err)
 {
     static const char *const words[] = {"mirror", "local", NULL};
     unsigned at = *local;

@@ -238,8 +238,8 @@ static void tell_manager(struct daemon *d)
         up += status.state == PEER_UP;
     }
     service_alive();
-    service_status("%zu site%s; %zu of %zu secondar%s connected%s", sites, sites == 1 ? "" : "s", up,
-        peers, peers == 1 ? "y" : "ies", d->ready ? "" : "; first comparison");
+    service_status("%zu site%s; %zu of %zu secondar%s connected%s", sites, sites == 1 ? "" : "s",
+        up, peers, peers == 1 ? "y" : "ies", d->ready ? "" : "; first comparison");
 }
 
 /* Whoever started the daemon may wait for this line, whatever is logged. */

@@ -70,7 +70,7 @@ struct push_site {
     unsigned piecemeal_said; /* of these flags */
     struct msg_trash trash;  /* there, as far as is known */
     struct drifted *drifted;
-    struct err error;        /* of HELD or FAILED, or the last failing path's */
+    struct err error; /* of HELD or FAILED, or the last failing path's */
     char error_path[256];
     int64_t error_time;
     struct push_counts counts;

@@ -162,10 +162,11 @@ void send_busy(struct push *p, struct push_site *ps, struct owed *o); /* it is b
 void send_unreadable(struct push *p, struct push_site *ps, struct owed *o, struct err *err);
 
 /* switches.c */
-/* A link that leads to something that is owed is given back to the queue until it is there: true. */
+/* A link that leads to something that is owed is given back to the queue until it is there: true.
+ */
 bool switches_await(struct push *p, struct push_site *ps, struct owed *o, const struct entry *e);
-/* A deletion, while such a link waits: true, it is given back to the queue, since what the link leads
- * to there still must not go before it. */
+/* A deletion, while such a link waits: true, it is given back to the queue, since what the link
+ * leads to there still must not go before it. */
 bool switches_hold(struct push *p, struct push_site *ps, struct owed *o);
 enum { SWITCH_DELAY_MS = 20, SWITCH_DELAY_MAX = 200 };
 

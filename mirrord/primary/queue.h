@@ -128,9 +128,9 @@ void queue_hurry(struct queue *q, struct queue_site *qs);
  * `most` bytes. False: it is more. True: so done, or nothing waits. */
 bool queue_probe(struct queue *q, struct queue_site *qs, uint64_t most);
 
-/* Is something owed at or beneath this path? What awaits its own target does not count, so that links
- * into each other's directories do not wait for each other for ever; nor does a path that failed,
- * but a unit does. */
+/* Is something owed at or beneath this path? What awaits its own target does not count, so that
+ * links into each other's directories do not wait for each other for ever; nor does a path that
+ * failed, but a unit does. */
 bool queue_owes_beneath(struct queue *q, struct queue_site *qs, struct bytes path);
 
 /* How many paths are owed. */

@@ -121,8 +121,8 @@ struct scan {
 void scan_hold(struct scan_site *s, enum scan_state state, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Watches a site that is not watched, if an instance is to be had by now; else it goes on being looked
- * through at an interval, which is said once. */
+/* Watches a site that is not watched, if an instance is to be had by now; else it goes on being
+ * looked through at an interval, which is said once. */
 void scan_watch(struct scan_site *s);
 
 /* Is the root still the directory that was opened? False: the site is held. */

@@ -263,7 +263,8 @@ static void test_layouts(void **state)
                    "    bracket = {\"core/.maintenance\", \"stuff/upgrade/\"}\n"
                    "    exclude = {\"stuff/upgrade/\",");
     assert_in(out, "d: releases, but preset = none (");
-    assert_in(out, "e: WordPress 6.4.2 laid out by Bedrock; its root is the project's web directory");
+    assert_in(
+        out, "e: WordPress 6.4.2 laid out by Bedrock; its root is the project's web directory");
     assert_in(out, "WordPress in 5 sites, 1 of them multisite\n");
     free(out);
 }

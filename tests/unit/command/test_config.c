@@ -268,8 +268,9 @@ static void test_bad_values(void **state)
         {"settle = 0x1ms", "settle: '0x1ms' is not a time such as 100ms, 1.5s or 10m"},
         {"unit = {\"../x\"}", "unit: \"../x\" is not a path beneath the root"},
         {"bracket = {\"/\"}", "bracket: \"/\" is not a path beneath the root"},
-        {"preset = joomla", "preset: there is no preset \"joomla\" (there are none, wordpress, bedrock "
-                             "and releases)"},
+        {"preset = joomla",
+            "preset: there is no preset \"joomla\" (there are none, wordpress, bedrock "
+            "and releases)"},
         {"wp-config = no", "wp-config: 'no' is none of mirror, local"},
         {"exclude = {\"\"}", "exclude: \"\" is no pattern"},
     };
