@@ -63,8 +63,9 @@ static void print_units(const struct config_site *s)
     for (size_t i = 0; (text = unit_rules_bracket(s->units, i)); i++)
         printf("  bracket %s\n", QUOTED(text, strlen(text)));
     if (unit_rules_unit(s->units, 0))
-        printf("  units are switched when quiet for %u ms, after %g s in any case\n",
-            unit_rules_settle(s->units), unit_rules_settle_max(s->units) / 1000.0);
+        printf("  units are switched when quiet for %u ms, after %g s in any case; what they "
+               "replace stays for %u s\n",
+            unit_rules_settle(s->units), unit_rules_settle_max(s->units) / 1000.0, s->unit_grace);
 }
 
 static int print_effective(const struct config *c, const char *name, struct err *err)
@@ -80,6 +81,9 @@ static int print_effective(const struct config *c, const char *name, struct err 
         s->special_bits ? "yes" : "no", s->fsync_batch ? "batch" : "checkpoint");
     printf("  held when more than %u %% and more than %u entries would be deleted\n",
         s->max_delete_percent, s->max_delete_count);
+    if (s->keep_days)
+        printf("  what is deleted or overwritten on a secondary is kept for %u day%s\n",
+            s->keep_days, s->keep_days == 1 ? "" : "s");
     if (s->max_size)
         printf("  files over %llu bytes are left alone\n", (unsigned long long)s->max_size);
     print_units(s);

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "command/config_impl.h"
 #include "command/words.h"
+#include "protocol/msg.h"
 #include "tree/state.h"
 
 #define WORDPRESS_MAX_SIZE (UINT64_C(2) << 30) /* larger files are backups */
@@ -131,8 +132,10 @@ static int take_settings(const struct config_block *b, struct config_site *s, st
         config_take_bool(b, "special-bits", &s->special_bits, err) || take_fsync(b, s, err) ||
         config_take_percent(b, "max-delete", &s->max_delete_percent, err) ||
         config_take_number(b, "max-delete-count", 0, UINT_MAX, &s->max_delete_count, err) ||
-        config_take_size(b, "max-size", &s->max_size, err) || take_units(b, s, err) ||
-        take_patterns(b, "exclude", false, s->filter, err) ||
+        config_take_size(b, "max-size", &s->max_size, err) ||
+        config_take_number(b, "keep-deleted", 0, MSG_KEEP_DAYS_MAX, &s->keep_days, err) ||
+        config_take_number(b, "unit-grace", 0, MSG_UNIT_GRACE_MAX, &s->unit_grace, err) ||
+        take_units(b, s, err) || take_patterns(b, "exclude", false, s->filter, err) ||
         take_patterns(b, "include", true, s->filter, err))
         return -1;
     return 0;
@@ -169,6 +172,7 @@ static void set_site_defaults(const struct config_block *b, struct config_site *
     s->owner = true;
     s->max_delete_percent = 20;
     s->max_delete_count = 200;
+    s->unit_grace = CONFIG_UNIT_GRACE;
     s->max_size = NOT_SAID;
 }
 

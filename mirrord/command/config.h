@@ -13,7 +13,10 @@
 
 #define CONFIG_DEFAULT_PATH "/etc/mirrord/mirrord.conf"
 
-enum { CONFIG_KEEPALIVE = 15 }; /* the default, and the most that every receiver bears */
+enum {
+    CONFIG_KEEPALIVE = 15, /* seconds: the default, and the most that every receiver bears */
+    CONFIG_UNIT_GRACE = 60,
+};
 
 enum config_compress { COMPRESS_AUTO, COMPRESS_NONE, COMPRESS_ZSTD };
 
@@ -57,6 +60,8 @@ struct config_site {
     unsigned max_delete_percent; /* default 20 */
     unsigned max_delete_count;   /* default 200: held only when both are passed */
     uint64_t max_size;           /* bytes; 0: no limit */
+    unsigned keep_days;          /* that secondaries keep what they delete; default 0: not */
+    unsigned unit_grace;         /* seconds; default CONFIG_UNIT_GRACE */
     char *file;                  /* where it is defined, for messages */
     unsigned line;
 };

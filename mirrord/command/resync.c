@@ -211,7 +211,8 @@ static struct site_options site_options_of(const struct request *r, const struct
         .dry_run = r->dry_run,
         .no_delete = r->no_delete,
         .max_delete_percent = r->max_delete_percent,
-        .max_delete_count = r->max_delete_count};
+        .max_delete_count = r->max_delete_count,
+        .unit_grace = CONFIG_UNIT_GRACE};
 }
 
 /* What a dry run would change is what differs. */
@@ -357,6 +358,8 @@ static void push_to_host(struct request *r, const struct config *c, const struct
     site.special_bits = s->special_bits;
     site.fsync_batch = s->fsync_batch;
     site.max_size = s->max_size;
+    site.keep_days = s->keep_days;
+    site.unit_grace = s->unit_grace;
     site.keep_root = !r->verify;
     if (r->max_delete_percent == UINT_MAX) {
         site.max_delete_percent = s->max_delete_percent;

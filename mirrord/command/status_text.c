@@ -194,6 +194,24 @@ static void print_piecemeal(FILE *out, const struct json *site, const struct jso
             json_get_text(site, "name", "?"), json_get_text(target, "name", "?"));
 }
 
+/* What was found there and set aside is for somebody to look at; what is kept of our own is not. */
+static void print_trash(FILE *out, const struct json *site, const struct json *target, bool all)
+{
+    const struct json *trash = json_get(target, "trash");
+    const char *name = json_get_text(site, "name", "?"), *host = json_get_text(target, "name", "?");
+    double foreign = number(trash, "foreign"), kept = number(trash, "kept");
+    char bytes[32];
+    if (foreign <= 0 && (!all || kept <= 0))
+        return;
+    fprintf(out, "  %s on %s: in the trash:", name, host);
+    if (foreign > 0)
+        fprintf(out, " %.0f thing%s that mirrord did not put there, %s", foreign,
+            foreign == 1 ? "" : "s", status_text_bytes(bytes, number(trash, "foreign_bytes")));
+    if (kept > 0)
+        fprintf(out, "%s %.0f deleted or overwritten", foreign > 0 ? ";" : "", kept);
+    fprintf(out, "\n      type: mirrord trash list %s   (on %s)\n", name, host);
+}
+
 /* What is wrong on this side. */
 static void print_site(FILE *out, const struct json *site)
 {
@@ -244,6 +262,7 @@ static void print_site_and_targets(FILE *out, const struct json *site, bool all)
         if (all || !target_is_level(json_at(targets, i)))
             print_target(out, site, json_at(targets, i), well);
         print_piecemeal(out, site, json_at(targets, i));
+        print_trash(out, site, json_at(targets, i), all);
     }
 }
 

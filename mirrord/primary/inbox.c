@@ -106,6 +106,7 @@ static void opened(
     ps->told_level = ps->incomplete = false;
     ps->failures = 0;
     push_site_forget_error(ps);
+    push_site_trash(ps, &(struct msg_trash){0});
     if (ps->site->options.owner && !(m->caps & CAP_SET_OWNER) && !ps->said_owner) {
         ps->said_owner = true;
         log_info("%s: %s: the far end is not root: owner and group are left out", p->o->name,
@@ -203,6 +204,20 @@ static int on_progress(struct push *p, struct bytes payload, struct err *err)
     return msg_get_progress(payload, &m) ? 0 : 1; /* that it came is all it says */
 }
 
+static int on_trash(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_trash m;
+    (void)err;
+    if (!msg_get_trash(payload, &m))
+        return 1;
+    struct push_site *ps = site_by_number(p, m.site);
+    if (!ps || m.site == 0)
+        return 0; /* closed meanwhile */
+    push_site_trash(ps, &m);
+    changed(p);
+    return 0;
+}
+
 /* What may come in: 0, 1 malformed, -1 with err. */
 static const struct handler {
     uint8_t type;
@@ -218,6 +233,7 @@ static const struct handler {
     {MSG_SIGNATURE, false, on_signature},
     {MSG_ACK, false, on_ack},
     {MSG_PROGRESS, false, on_progress},
+    {MSG_TRASH, false, on_trash},
 };
 
 static int unreadable(struct push *p, const struct frame *f, struct err *err)

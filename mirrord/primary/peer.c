@@ -466,6 +466,9 @@ bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_sta
         describe_state(p, m, &c, out);
         out->answered = p->status.state == PEER_UP && m->ps->state >= PUSH_UNSCANNED;
         pthread_mutex_lock(&m->ps->lock);
+        out->trash_foreign = m->ps->trash.foreign;
+        out->trash_foreign_bytes = m->ps->trash.foreign_bytes;
+        out->trash_kept = m->ps->trash.kept;
         if (m->ps->error.code && (c.failing || out->state >= PEER_SITE_HELD)) {
             snprintf(out->error, sizeof out->error, "%.*s", (int)sizeof out->error - 1,
                 m->ps->error.text);

@@ -97,6 +97,7 @@ struct peer_site_status {
     char error_path[256];            /* escaped; empty: not about a path */
     int64_t error_time;
     bool piecemeal; /* its units are renamed file by file there */
+    uint64_t trash_foreign, trash_foreign_bytes, trash_kept; /* there, as last told */
 };
 
 void peer_status(struct peer *p, struct peer_status *out);

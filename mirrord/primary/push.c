@@ -54,6 +54,8 @@ static void put_open(struct push *p, struct push_site *ps)
     m->epoch_id = ps->site->epoch.id;
     m->max_delete_percent = (uint8_t)so->max_delete_percent;
     m->max_delete_count = so->max_delete_count;
+    m->keep_days = (uint16_t)so->keep_days;
+    m->unit_grace = so->unit_grace;
     m->rule_count = (uint16_t)filter_count(ps->site->filter);
     for (unsigned i = 0; i < m->rule_count; i++)
         filter_rule(ps->site->filter, i, &m->rules[i]);

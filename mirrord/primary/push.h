@@ -11,6 +11,7 @@
 
 #include "link/conn.h"
 #include "primary/queue.h"
+#include "protocol/msg.h"
 
 enum push_site_state {
     PUSH_CLOSED,    /* to be opened */
@@ -61,7 +62,8 @@ struct push_site {
     unsigned told;       /* paths that could not be stored and were logged */
     bool no_room;        /* something did not fit there, when this was free: */
     uint64_t free_then;
-    pthread_mutex_t lock; /* of these three, which others read */
+    pthread_mutex_t lock;   /* of these four, which others read */
+    struct msg_trash trash; /* there, as far as is known */
     struct err error;     /* of HELD or FAILED, or the last failing path's */
     char error_path[256];
     int64_t error_time;

@@ -26,6 +26,13 @@ void push_site_forget_error(struct push_site *ps)
     pthread_mutex_unlock(&ps->lock);
 }
 
+void push_site_trash(struct push_site *ps, const struct msg_trash *m)
+{
+    pthread_mutex_lock(&ps->lock);
+    ps->trash = *m;
+    pthread_mutex_unlock(&ps->lock);
+}
+
 struct push_site *push_site_new(struct queue *q, struct site *s, const char *remote_root)
 {
     struct push_site *ps = mem_alloc(sizeof *ps);

@@ -37,6 +37,7 @@ struct site_options {
     unsigned max_delete_percent, max_delete_count; /* more deletions within ten minutes are held */
     bool keep_root;    /* the root must be the directory that it was when it was first opened */
     bool accept_root;  /* but for now: from this opening on it is the one that counts */
+    unsigned keep_days, unit_grace; /* wishes of the secondary: see struct msg_open */
     uint64_t max_size; /* larger files are left alone at both ends; 0: no limit */
 };
 

@@ -14,7 +14,7 @@
  *     "secondaries": [{"name", "state":
  * "waiting"|"comparing"|"pushing"|"level"|"held"|"failed"|"fenced", "owed_paths", "owed_bytes",
  * "behind_ms", "failing", "error", "error_path", "error_time", "piecemeal": its units are renamed
- * file by file}]}]}
+ * file by file, "trash": {"foreign", "foreign_bytes", "kept"}: how much is set aside there}]}]}
  *
  * Texts are empty and numbers 0 where there is nothing to say.
  */
@@ -58,6 +58,15 @@ static void set_count(struct json *j, const char *key, uint64_t n)
     json_set_number(j, key, (double)n);
 }
 
+static struct json *trash_json(const struct peer_site_status *at)
+{
+    struct json *j = json_object();
+    set_count(j, "foreign", at->trash_foreign);
+    set_count(j, "foreign_bytes", at->trash_foreign_bytes);
+    set_count(j, "kept", at->trash_kept);
+    return j;
+}
+
 static struct json *target_json(const struct roster_site *s, const struct roster_target *t)
 {
     struct peer_site_status at = {.state = PEER_SITE_WAITING};
@@ -74,6 +83,7 @@ static struct json *target_json(const struct roster_site *s, const struct roster
     json_set_text(j, "error_path", at.error_path);
     json_set_number(j, "error_time", (double)at.error_time);
     json_set_bool(j, "piecemeal", at.piecemeal);
+    json_set_json(j, "trash", trash_json(&at));
     return j;
 }
 

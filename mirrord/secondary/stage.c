@@ -12,6 +12,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
+#include "secondary/aside.h"
 #include "secondary/grace.h"
 
 #define CACHEDIR_TAG                                                                               \
@@ -47,6 +48,7 @@ static int open_at(const char *path, struct stage **out, struct err *err)
 {
     struct stage *s = mem_alloc(sizeof *s);
     struct stat st;
+    s->aside[ASIDE_FOREIGN] = s->aside[ASIDE_KEPT] = -1;
     s->dead = set_new();
     s->held = set_new();
     random_hex(s->session);
@@ -88,6 +90,7 @@ void stage_close(struct stage *s)
     if (s->leftovers)
         closedir(s->leftovers);
     set_free(s->dead);
+    aside_close(s);
     grace_close(s);
     root_close(s->root);
     free(s);

@@ -9,6 +9,7 @@
 #include "secondary/commit.h"
 #include "secondary/fencing.h"
 #include "secondary/gate.h"
+#include "secondary/keeper.h"
 #include "secondary/place.h"
 #include "secondary/swap.h"
 
@@ -91,6 +92,7 @@ static void end(struct batch *b, int result, uint16_t reason, const struct err *
     else {
         checkpoint_due(b->replica);
         acknowledge(b);
+        keeper_look(b->replica);
     }
     commit_free(TAKE_PTR(b->commit));
     batch_forget(b, tools);

@@ -105,7 +105,7 @@ static void test_everything(void **state)
         "  at web2 { root = /data/example }\n"
         "  exclude = {\"tmp/\", a} exclude += {b} include = {keep} special-bits = yes fsync = "
         "batch\n"
-        "  max-delete-count = 5 max-size = 10K\n"
+        "  max-delete-count = 5 max-size = 10K keep-deleted = 14 unit-grace = 0\n"
         "}\n",
         "web2");
     assert_string_equal(c->state_dir, "/var/lib/m");
@@ -139,6 +139,8 @@ static void test_everything(void **state)
     assert_int_equal(s->max_delete_percent, 30);
     assert_int_equal(s->max_delete_count, 5);
     assert_int_equal(s->max_size, 10240);
+    assert_int_equal(s->keep_days, 14);
+    assert_int_equal(s->unit_grace, 0);
     assert_string_equal(s->preset, "wordpress");
     config_free(c);
 }
@@ -184,6 +186,8 @@ static void test_defaults_of_everything(void **state)
     assert_false(s->fsync_batch);
     assert_int_equal(s->max_delete_percent, 20);
     assert_int_equal(s->max_delete_count, 200);
+    assert_int_equal(s->keep_days, 0);
+    assert_int_equal(s->unit_grace, 60);
     assert_int_equal(s->max_size, 0);
     assert_int_equal(filter_count(s->filter), 0);
     assert_non_null(c->state_dir);
@@ -253,6 +257,8 @@ static void test_bad_values(void **state)
         {"max-delete = 101%", "max-delete: '101%' is not a percentage such as \"20%\" (a number "
                               "goes to max-delete-count)"},
         {"max-delete-count = 5%", "max-delete-count: '5%' is not a number from 0 to 4294967295"},
+        {"keep-deleted = 3651", "keep-deleted: '3651' is not a number from 0 to 3650"},
+        {"unit-grace = 60s", "unit-grace: '60s' is not a number from 0 to 86400"},
         {"max-size = -1", "max-size: '-1' is not a size such as 500K, 20M or 1.5G"},
         {"settle = 5", "settle: '5' is not a time such as 100ms, 1.5s or 10m"},
         {"settle-max = 1d", "settle-max: '1d' is not a time such as 100ms, 1.5s or 10m"},
