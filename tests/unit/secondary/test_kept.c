@@ -252,6 +252,42 @@ static void foreign_things_are_counted(void **state)
     assert_int_equal(foreign_count(p, NULL), 2);
 }
 
+/* Nobody knows whose it is: what is equal to what comes is no loss, but with a writer it might not
+ * be equal for long. In a unit it is the same. */
+static void what_is_equal_is_not_foreign(void **state)
+{
+    struct peer *p = *state;
+    struct entry dir = a_dir(0755);
+    peer_open(p);
+    peer_batch(p);
+    peer_put(p, "u", &dir, NULL);
+    put_text(p, "u/old", "old", 0);
+    peer_commit_all(p);
+    write_file(p, "same", "good");
+    write_file(p, "other", "evil");
+    write_file(p, "open", "good");
+    write_file(p, "u/same", "good");
+    write_file(p, "u/other", "evil");
+    int fd CLEANUP_FD = open(on_root(p, "open"), O_WRONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    peer_batch(p);
+    put_text(p, "same", "good", 0);
+    put_text(p, "other", "good", 0);
+    put_text(p, "open", "good", 0);
+    peer_commit_all(p);
+    peer_batch(p);
+    peer_unit(p, "u");
+    put_text(p, "u/same", "good", 0);
+    put_text(p, "u/other", "good", 0);
+    commit_with(p, 0);
+    assert_int_equal(foreign_count(p, "same"), 0);
+    assert_int_equal(foreign_count(p, "other"), 1);
+    assert_int_equal(foreign_count(p, "open"), 1);
+    assert_int_equal(foreign_count(p, "u/same"), 0);
+    assert_int_equal(foreign_count(p, "u/other"), 1);
+    peer_end(p);
+}
+
 /* As if it had come into the trash so many days ago. */
 static void make_older(const char *item, unsigned days)
 {
@@ -397,6 +433,7 @@ int main(void)
         T(replaced_units_are_kept),
         T(a_unit_of_the_same_content_leaves_nothing),
         T(foreign_things_are_counted),
+        T(what_is_equal_is_not_foreign),
         T(it_goes_after_its_days),
         T(the_oldest_goes_when_the_disk_is_full),
     };
