@@ -72,6 +72,7 @@ enum msg_type {
     MSG_SITE_ERROR = 53,
     MSG_CLAIMED = 54,
     MSG_TRASH = 55,
+    MSG_DRIFT = 56,
 };
 
 /* Reasons in ERROR, SITE_ERROR and ACK. Numbers never change their meaning. */
@@ -224,6 +225,20 @@ struct msg_trash { /* what is set aside there, whenever that changed */
     uint64_t kept;                   /* of our own, by `keep_days` */
 };
 
+enum drift_kind {
+    DRIFT_CHANGED = 1,
+    DRIFT_ADDED = 2,
+    DRIFT_REMOVED = 3,
+    DRIFT_TIMES = 4, /* a directory of which only the times moved */
+};
+
+struct msg_drift { /* what stands at the path is not what was committed there, nor is it ours */
+    uint32_t site;
+    uint8_t kind; /* enum drift_kind */
+    struct bytes path;
+    struct entry committed; /* what was; ENTRY_NONE: nothing (DRIFT_ADDED) */
+};
+
 struct msg_list {
     uint32_t request; /* echoed */
     uint32_t site;
@@ -340,9 +355,13 @@ struct msg_failure {
     struct bytes text;
 };
 
-enum msg_ack_flags {
-    ACK_PIECEMEAL = 1 << 0, /* a unit could not be switched here: renamed file by file */
-    ACK_FLAGS_ALL = (1 << 1) - 1,
+enum msg_ack_flags {       /* a unit could not be switched here and was renamed file by file: */
+    ACK_EXCLUDED = 1 << 0, /* it holds entries that are not mirrored */
+    ACK_MOUNT = 1 << 1,    /* another filesystem is mounted in it */
+    ACK_EXCHANGE = 1 << 2, /* directories cannot be exchanged here */
+    ACK_LINK = 1 << 3,     /* files cannot be linked here */
+    ACK_PIECEMEAL = (1 << 4) - 1,
+    ACK_FLAGS_ALL = ACK_PIECEMEAL,
 };
 
 struct msg_ack {
@@ -369,6 +388,7 @@ void msg_put_claim(struct wire_writer *w, const struct msg_claim *m);
 void msg_put_claimed(struct wire_writer *w, const struct msg_claimed *m);
 void msg_put_progress(struct wire_writer *w, const struct msg_progress *m);
 void msg_put_trash(struct wire_writer *w, const struct msg_trash *m);
+void msg_put_drift(struct wire_writer *w, const struct msg_drift *m);
 void msg_put_list(struct wire_writer *w, const struct msg_list *m);
 void msg_put_listing(struct wire_writer *w, const struct msg_listing *m);
 void msg_put_begin(struct wire_writer *w, const struct msg_begin *m);
@@ -402,6 +422,7 @@ bool msg_get_claim(struct bytes payload, struct msg_claim *out);
 bool msg_get_claimed(struct bytes payload, struct msg_claimed *out);
 bool msg_get_progress(struct bytes payload, struct msg_progress *out);
 bool msg_get_trash(struct bytes payload, struct msg_trash *out);
+bool msg_get_drift(struct bytes payload, struct msg_drift *out);
 bool msg_get_list(struct bytes payload, struct msg_list *out);
 bool msg_get_listing(struct bytes payload, struct msg_listing *out);
 bool msg_get_begin(struct bytes payload, struct msg_begin *out);
@@ -424,5 +445,8 @@ uint16_t msg_fault(const struct frame *f);
 /* The name of a message type for logs ("OPEN"), or "unknown"; of a reason ("locked"). */
 const char *msg_name(uint8_t type);
 const char *msg_reason_name(uint16_t reason);
+
+/* Why a unit was renamed file by file, for people: of the first of these flags. */
+const char *msg_piecemeal_text(unsigned flags);
 
 #endif

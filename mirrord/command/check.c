@@ -77,8 +77,9 @@ static int print_effective(const struct config *c, const char *name, struct err 
     for (char **h = s->hosts; *h; h++)
         printf("  %-9s %s: %s\n", strcmp(*h, s->primary) == 0 ? "primary" : "secondary", *h,
             config_root_at(s, *h));
-    printf("  preset %s, owner %s, special-bits %s, fsync %s\n", s->preset, s->owner ? "yes" : "no",
-        s->special_bits ? "yes" : "no", s->fsync_batch ? "batch" : "checkpoint");
+    printf("  preset %s, owner %s, special-bits %s, fsync %s, drift %s\n", preset_name(s->preset),
+        s->owner ? "yes" : "no", s->special_bits ? "yes" : "no",
+        s->fsync_batch ? "batch" : "checkpoint", s->drift_report ? "report" : "heal");
     printf("  held when more than %u %% and more than %u entries would be deleted\n",
         s->max_delete_percent, s->max_delete_count);
     if (s->keep_days)
@@ -98,6 +99,7 @@ static int check_all(const struct config *c, bool offline, struct err *err)
     print_summary(c);
     check_report_places(&r);
     check_report_roots(&r);
+    check_report_layouts(&r);
     check_report_limits(&r);
     if (!offline)
         check_report_reach(&r, REACH_TIMEOUT_MS);

@@ -40,6 +40,7 @@ struct receive_options {
     const char *state_dir;
     const char *host; /* what this host calls itself */
     int in, out;      /* the stream */
+    unsigned look_every_s; /* seconds between walks that look for drift; 0: a day */
     unsigned keepalive_ms; /* the primary's; three without a byte end the session */
 };
 
