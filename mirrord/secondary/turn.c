@@ -2,6 +2,8 @@
  * does to the disk is in commit.c. */
 #include "secondary/turn.h"
 
+#include <errno.h>
+
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -57,6 +59,19 @@ static void acknowledge(struct batch *b)
     outbox_put(out);
 }
 
+/* What is kept of our own goes before what is live fails for want of room. */
+static void look_after_trash(struct batch *b)
+{
+    uint64_t wanted = 0;
+    for (size_t i = 0; i < b->count; i++) {
+        const struct step *s = &b->atoms[i]->step;
+        bool full = s->state == STEP_FAILED && (s->sys == ENOSPC || s->sys == EDQUOT);
+        if (full && s->kind == STEP_ENTRY && s->entry.size > wanted)
+            wanted = s->entry.size;
+    }
+    keeper_make_room(b->replica, wanted);
+}
+
 /* The steps that are to be done; what the others staged is taken out of their way. */
 static size_t collect(struct batch *b, struct step **steps)
 {
@@ -93,7 +108,7 @@ static void end(struct batch *b, int result, uint16_t reason, const struct err *
     else {
         checkpoint_due(b->replica);
         acknowledge(b);
-        keeper_look(b->replica);
+        look_after_trash(b);
     }
     commit_free(TAKE_PTR(b->commit));
     batch_forget(b, tools);
