@@ -74,6 +74,7 @@ static int on_pong(struct push *p, struct bytes payload, struct err *err)
         return 1;
     if (p->pings > 0)
         p->pings--;
+    pace_came(&p->pace, m.token, io_now_us());
     return 0;
 }
 

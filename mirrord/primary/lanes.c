@@ -269,16 +269,42 @@ static bool throttled(const struct push *p, int lane)
     return p->o->bwlimit && p->tokens <= 0 && lane != LANE_LIVE;
 }
 
+/* Units and bulk yield to what is live: no more of them is on its way than keeps the link busy. A
+ * one-shot has nothing that is live. */
+static bool is_paced(const struct push *p, int lane)
+{
+    return lane >= LANE_UNIT && !p->o->once;
+}
+
+static bool step_lane(struct push *p, int number)
+{
+    struct lane *lane = &p->lanes[number];
+    return step_transfers(p, lane) || fill(p, number) || close_filling(p, lane) ||
+           (number == LANE_UNIT && unit_push_step(p));
+}
+
+/* What the lane has just put out counts; now and then a mark goes behind it. */
+static void count_bulk(struct push *p, size_t bytes)
+{
+    uint64_t token;
+    if (!pace_sent(&p->pace, bytes, io_now_us(), &token))
+        return;
+    p->pings++;
+    msg_put_ping(&p->out, &(struct msg_ping){.token = token});
+}
+
 bool lanes_step(struct push *p)
 {
     for (int i = 0; i < LANES; i++) {
-        struct lane *lane = &p->lanes[i];
-        if (throttled(p, i))
+        size_t before = p->out.len;
+        bool paced = is_paced(p, i);
+        if (throttled(p, i) || (paced && !pace_is_open(&p->pace)))
             return false;
-        if (step_transfers(p, lane) || fill(p, i) || close_filling(p, lane))
-            return true;
-        if (i == LANE_UNIT && unit_push_step(p))
-            return true;
+        if (!step_lane(p, i))
+            continue;
+        if (paced)
+            count_bulk(p, p->out.len - before);
+        return true;
     }
     return false;
 }

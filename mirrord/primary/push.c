@@ -416,6 +416,7 @@ static int drive(struct push *p, struct err *err)
     put_hello(p);
     p->heard_ms = p->spoke_ms = io_now_ms();
     p->tokens_us = io_now_us();
+    pace_begin(&p->pace, p->tokens_us);
     while (!push_stopping(p)) {
         int r = turn(p, err);
         if (r < 0)

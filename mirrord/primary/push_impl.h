@@ -7,6 +7,7 @@
 #define PRIMARY_PUSH_IMPL_H
 
 #include "base/buf.h"
+#include "primary/pace.h"
 #include "primary/push.h"
 #include "primary/source.h"
 #include "tree/names.h"
@@ -92,6 +93,7 @@ struct push {
     uint16_t complaint; /* what ERROR tells the far end at the end; REASON_NONE: nothing */
     unsigned opening;   /* OPENs without an answer */
     unsigned pings;
+    struct pace pace;
     double tokens; /* of the bandwidth limit */
     uint64_t tokens_us;
     uint64_t probe_ms; /* when to try again something that failed */
