@@ -21,7 +21,8 @@ enum {
     HELD_MS = 60000,    /* a site held for safety is looked at again after this */
     HELD_LOOK_MS = 2000,
     BYE_MS = 10000,
-    CHECK_MS = 2, /* between looks whether a unit has been looked through */
+    CHECK_MS = 2,        /* between looks whether a unit has been looked through */
+    TURN_US = 2000,      /* of making frames, before those that are made are sent */
     COMPLAINT_MS = 1000, /* for telling the far end why it is left */
     ZSTD_LEVEL = 1,
 };
@@ -125,9 +126,10 @@ static size_t out_limit(struct push *p)
     return lanes_live_waiting(p) ? PUSH_OUT_LIVE : PUSH_OUT_BULK;
 }
 
-/* Makes frames until enough wait. */
+/* Makes frames until enough wait, or for a while: much that is read makes little to send. */
 static int produce(struct push *p, struct err *err)
 {
+    uint64_t until = io_now_us() + TURN_US;
     refill_tokens(p);
     for (;;) {
         p->more = waiting(p) >= out_limit(p);
@@ -137,6 +139,9 @@ static int produce(struct push *p, struct err *err)
             return 0;
         if (p->out.bad)
             return err_set(err, ERR_FAILED, "a message did not fit its frame");
+        p->more = io_now_us() >= until;
+        if (p->more)
+            return 0;
     }
 }
 

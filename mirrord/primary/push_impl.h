@@ -87,7 +87,7 @@ struct push {
     struct push_batch_list sent; /* committed, not acknowledged */
     uint32_t next_site, next_batch, next_atom, next_request;
     bool greeted;
-    bool more; /* there was more to send than may wait */
+    bool more; /* there was more to send than may wait, or than was made in time */
     uint64_t session;
     uint64_t heard_ms, spoke_ms;
     uint16_t complaint; /* what ERROR tells the far end at the end; REASON_NONE: nothing */
