@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "secondary/bin.h"
 #include "secondary/commit_impl.h"
 #include "secondary/foreign.h"
 #include "secondary/grace.h"
@@ -168,6 +169,17 @@ static bool is_directory(const struct step *s)
     return (s->kind == STEP_MOVE ? s->source.type : s->entry.type) == ENTRY_DIR;
 }
 
+/* Nothing, or something that may go without a word, is at the target. */
+static int rename_over(struct commit *c, struct step *s, struct spot *at, const struct stat *live)
+{
+    int old = live ? bin_hold(at->to, at->name, (uint64_t)live->st_size) : -1;
+    int r = renameat2(at->from, at->staged, at->to, at->name, live ? 0 : RENAME_NOREPLACE);
+    bin_put(c->r->stage->bin, old);
+    if (r < 0)
+        fail_errno(s, errno, "rename");
+    return r;
+}
+
 static int put_in_place(struct commit *c, struct step *s, struct spot *at, const struct stat *live)
 {
     bool dir_there = live && S_ISDIR(live->st_mode);
@@ -179,11 +191,7 @@ static int put_in_place(struct commit *c, struct step *s, struct spot *at, const
             root_forget(c->r->root);
         return 0;
     }
-    if (renameat2(at->from, at->staged, at->to, at->name, live ? 0 : RENAME_NOREPLACE) < 0) {
-        fail_errno(s, errno, "rename");
-        return -1;
-    }
-    return 0;
+    return rename_over(c, s, at, live);
 }
 
 static void publish(struct commit *c, struct step *s, struct spot *at, const struct stat *live)

@@ -14,6 +14,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "secondary/bin.h"
 #include "secondary/parts.h"
 #include "secondary/place.h"
 #include "secondary/transfer_impl.h"
@@ -28,8 +29,10 @@ static struct replica *replica_of(const struct atom *a)
 /* Where there is no room, what might be of use later is the first to go. */
 static void make_room(struct atom *a, int errnum)
 {
-    if (errnum == ENOSPC || errnum == EDQUOT)
-        parts_drop(replica_of(a)->stage, (struct bytes){0});
+    if (errnum != ENOSPC && errnum != EDQUOT)
+        return;
+    parts_drop(replica_of(a)->stage, (struct bytes){0});
+    bin_wait(replica_of(a)->stage->bin);
 }
 
 int transfer_create(struct atom *a)
@@ -277,10 +280,10 @@ static int patch(struct transfer *t, struct bytes delta, struct err *err)
 static void give_up(struct atom *a, const struct err *why)
 {
     step_fail(&a->step, why->sys ? REASON_IO : REASON_NEED_CONTENT, "stage", why);
-    make_room(a, why->sys);
     transfer_end(a);
     if (!a->step.above) /* its room is free again before anybody asks how much there is */
         stage_drop(replica_of(a)->stage, a->step.staged);
+    make_room(a, why->sys);
 }
 
 void transfer_data(struct atom *a, const struct msg_data *m)
