@@ -126,9 +126,10 @@ static bool is_full(const struct push *p, const struct push_batch *b)
     return b->count >= (many ? BATCH_ATOMS : BATCH_ATOMS_LIVE) || b->bytes >= BATCH_BYTES;
 }
 
-static bool pushable(const struct push_site *ps, enum owed_class class)
+bool lanes_may_send(const struct push *p, const struct push_site *ps, enum owed_class class)
 {
-    if (!ps->site->cleared || ps->site->fenced)
+    if (!ps->site->cleared || ps->site->fenced || ps->site->paused ||
+        (p->o->paused && *p->o->paused))
         return false;
     return ps->state == PUSH_OPEN ||
            (class == OWED_LIVE && ps->state == PUSH_COMPARING && !ps->unjudged);
@@ -175,7 +176,7 @@ static bool fill(struct push *p, int number)
     enum owed_class class = number == LANE_LIVE ? OWED_LIVE : OWED_BULK;
     struct push_site *ps;
     TAILQ_FOREACH (ps, p->o->sites, order) {
-        if (!pushable(ps, class) || (lane->filling && lane->filling->ps != ps))
+        if (!lanes_may_send(p, ps, class) || (lane->filling && lane->filling->ps != ps))
             continue;
         struct owed *o = next_owed(p, number, ps);
         if (!o)
@@ -318,7 +319,7 @@ bool lanes_live_waiting(struct push *p)
         return true;
     struct push_site *ps;
     TAILQ_FOREACH (ps, p->o->sites, order)
-        if (pushable(ps, OWED_LIVE) && queue_ready(p->o->queue, ps->owed, OWED_LIVE))
+        if (lanes_may_send(p, ps, OWED_LIVE) && queue_ready(p->o->queue, ps->owed, OWED_LIVE))
             return true;
     return false;
 }

@@ -44,6 +44,10 @@ static void put_open(struct push *p, struct push_site *ps)
     const struct site_options *so = &ps->site->options;
     struct msg_open *m = mem_alloc(sizeof *m);
     ps->number = ++p->next_site;
+    pthread_mutex_lock(&ps->lock);
+    drifted_opening(ps->drifted);
+    pthread_mutex_unlock(&ps->lock);
+    ps->told_drift = 0;
     m->site = ps->number;
     m->name = bytes_of(ps->site->name);
     m->root = bytes_of(ps->remote_root);
@@ -55,6 +59,8 @@ static void put_open(struct push *p, struct push_site *ps)
     m->epoch_id = ps->site->epoch.id;
     m->max_delete_percent = (uint8_t)so->max_delete_percent;
     m->max_delete_count = so->max_delete_count;
+    m->keep_days = (uint16_t)so->keep_days;
+    m->unit_grace = so->unit_grace;
     m->rule_count = (uint16_t)filter_count(ps->site->filter);
     for (unsigned i = 0; i < m->rule_count; i++)
         filter_rule(ps->site->filter, i, &m->rules[i]);
@@ -127,10 +133,9 @@ static size_t out_limit(struct push *p)
 }
 
 /* Makes frames until enough wait, or for a while: much that is read makes little to send. */
-static int produce(struct push *p, struct err *err)
+static int make_frames(struct push *p, struct err *err)
 {
     uint64_t until = io_now_us() + TURN_US;
-    refill_tokens(p);
     for (;;) {
         p->more = waiting(p) >= out_limit(p);
         if (p->more)
@@ -143,6 +148,14 @@ static int produce(struct push *p, struct err *err)
         if (p->more)
             return 0;
     }
+}
+
+static int produce(struct push *p, struct err *err)
+{
+    refill_tokens(p);
+    int r = make_frames(p, err);
+    above_forget(&p->above);
+    return r;
 }
 
 static void close_site(struct push *p, struct push_site *ps)
@@ -441,6 +454,7 @@ int push_run(const struct push_options *o, struct err *err)
     struct push_site *ps;
     p->o = o;
     p->conn = o->conn;
+    p->above.fd = -1;
     p->names = names_new(NULL);
     p->zip = zip_new(ZSTD_LEVEL);
     p->block = mem_alloc(MSG_CHUNK_MAX);

@@ -12,6 +12,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
+#include "secondary/aside.h"
 #include "secondary/bin.h"
 #include "secondary/grace.h"
 
@@ -48,6 +49,7 @@ static int open_at(const char *path, struct stage **out, struct err *err)
 {
     struct stage *s = mem_alloc(sizeof *s);
     struct stat st;
+    s->aside[ASIDE_FOREIGN] = s->aside[ASIDE_KEPT] = -1;
     s->dead = set_new();
     s->held = set_new();
     s->bin = bin_new();
@@ -91,6 +93,7 @@ void stage_close(struct stage *s)
         closedir(s->leftovers);
     bin_free(s->bin);
     set_free(s->dead);
+    aside_close(s);
     grace_close(s);
     root_close(s->root);
     free(s);

@@ -4,7 +4,8 @@
  * to work, else inside the root.
  *
  *   CACHEDIR.TAG              for backups
- *   trash/foreign/TIME-N/     set aside: "path" says where it was, "content" is it
+ *   trash/foreign/ITEM/       set aside: "path" says where it was, "content" is it; see aside.h
+ *   trash/kept/ITEM/          our own, deleted or overwritten: the same; see kept.h
  *   n<session>-<n>            staged by the session with this number
  *   d<session>-<n>            to be removed
  *   u<time>-<session>-<n>/    a unit that is built or was replaced; see grace.h
@@ -36,7 +37,7 @@ struct stage {
     struct set *dead; /* names to be removed, in order */
     struct set *held; /* replaced units that wait for their time: struct grace_unit */
     DIR *leftovers;   /* being read for what earlier sessions left; NULL: done */
-    uint64_t foreign; /* things set aside by this session */
+    int aside[2];     /* the trash's directories, by enum aside; -1: not opened so far */
     struct stage_part parts[STAGE_PARTS_MAX]; /* of earlier sessions */
     unsigned part_count;
     struct bin *bin;
