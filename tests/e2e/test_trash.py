@@ -2,7 +2,6 @@
 removed after its time."""
 
 import os
-import shutil
 import time
 
 from harness import MIRRORD, case, check, check_equal, main, read_text, wait_for
@@ -83,7 +82,7 @@ def test_what_is_deleted_or_overwritten_is_kept(env):
     p.daemon.flush()
     put(f"{p.dests[0]}/upload", b"wrong server")
     put(f"{p.src}/over", b"new")
-    shutil.rmtree(f"{p.src}/d")
+    os.rename(f"{p.src}/d", env.path("away"))  # in one step: all of it is one thing
     put(f"{p.src}/upload", b"of the primary")
     for name in "ab":
         put(f"{p.src}/units/u/{name}", f"{name}2".encode())
