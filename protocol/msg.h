@@ -69,6 +69,7 @@ enum msg_type {
     MSG_PROGRESS = 52,
     MSG_SITE_ERROR = 53,
     MSG_CLAIMED = 54,
+    MSG_DRIFT = 55,
 };
 
 /* Reasons in ERROR, SITE_ERROR and ACK. Numbers never change their meaning. */
@@ -211,6 +212,20 @@ struct msg_claimed {
 struct msg_progress { /* work that takes over a second: walks, reading content, signatures */
     uint32_t site;
     uint64_t done; /* entries, or bytes: only that it moves matters */
+};
+
+enum drift_kind {
+    DRIFT_CHANGED = 1,
+    DRIFT_ADDED = 2,
+    DRIFT_REMOVED = 3,
+    DRIFT_TIMES = 4, /* a directory of which only the times moved */
+};
+
+struct msg_drift { /* what stands at the path is not what was committed there, nor is it ours */
+    uint32_t site;
+    uint8_t kind; /* enum drift_kind */
+    struct bytes path;
+    struct entry committed; /* what was; ENTRY_NONE: nothing (DRIFT_ADDED) */
 };
 
 struct msg_list {
@@ -357,6 +372,7 @@ void msg_put_level(struct wire_writer *w, const struct msg_level *m);
 void msg_put_claim(struct wire_writer *w, const struct msg_claim *m);
 void msg_put_claimed(struct wire_writer *w, const struct msg_claimed *m);
 void msg_put_progress(struct wire_writer *w, const struct msg_progress *m);
+void msg_put_drift(struct wire_writer *w, const struct msg_drift *m);
 void msg_put_list(struct wire_writer *w, const struct msg_list *m);
 void msg_put_listing(struct wire_writer *w, const struct msg_listing *m);
 void msg_put_begin(struct wire_writer *w, const struct msg_begin *m);
@@ -389,6 +405,7 @@ bool msg_get_level(struct bytes payload, struct msg_level *out);
 bool msg_get_claim(struct bytes payload, struct msg_claim *out);
 bool msg_get_claimed(struct bytes payload, struct msg_claimed *out);
 bool msg_get_progress(struct bytes payload, struct msg_progress *out);
+bool msg_get_drift(struct bytes payload, struct msg_drift *out);
 bool msg_get_list(struct bytes payload, struct msg_list *out);
 bool msg_get_listing(struct bytes payload, struct msg_listing *out);
 bool msg_get_begin(struct bytes payload, struct msg_begin *out);

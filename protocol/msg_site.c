@@ -213,6 +213,35 @@ bool msg_get_progress(struct bytes payload, struct msg_progress *out)
     return wire_done(&r);
 }
 
+void msg_put_drift(struct wire_writer *w, const struct msg_drift *m)
+{
+    size_t start = frame_begin(w, MSG_DRIFT);
+    wire_u32(w, m->site);
+    wire_u8(w, m->kind);
+    wire_short(w, m->path);
+    entry_encode(w, &m->committed);
+    frame_end(w, start);
+}
+
+void msg_read_drift(struct wire_reader *r, struct msg_drift *out)
+{
+    out->site = wire_get_u32(r);
+    out->kind = field_get_enum(r, DRIFT_TIMES);
+    field_require(r, out->kind >= DRIFT_CHANGED);
+    out->path = field_get_path(r);
+    entry_decode(r, &out->committed);
+    bool none = out->committed.type == ENTRY_NONE, dir = out->committed.type == ENTRY_DIR;
+    field_require(r, none == (out->kind == DRIFT_ADDED));
+    field_require(r, dir || (out->kind != DRIFT_TIMES && out->path.len > 0));
+}
+
+bool msg_get_drift(struct bytes payload, struct msg_drift *out)
+{
+    struct wire_reader r = wire_reader_of(payload.data, payload.len);
+    msg_read_drift(&r, out);
+    return wire_done(&r);
+}
+
 void msg_put_list(struct wire_writer *w, const struct msg_list *m)
 {
     size_t start = frame_begin(w, MSG_LIST);

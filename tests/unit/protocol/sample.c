@@ -188,6 +188,22 @@ static void sample_progress(struct wire_writer *w)
     msg_put_progress(w, &(struct msg_progress){6, 1ull << 35});
 }
 
+static void sample_drift(struct wire_writer *w)
+{
+    struct bytes path = bytes_of("wp-content/mu-plugins/x.php");
+    msg_put_drift(w, &(struct msg_drift){6, DRIFT_CHANGED, path, sample_file()});
+}
+
+static void sample_drift_added(struct wire_writer *w)
+{
+    msg_put_drift(w, &(struct msg_drift){6, DRIFT_ADDED, bytes_of("a"), {0}});
+}
+
+static void sample_drift_times(struct wire_writer *w)
+{
+    msg_put_drift(w, &(struct msg_drift){6, DRIFT_TIMES, bytes_of(""), sample_dir()});
+}
+
 static void sample_list(struct wire_writer *w)
 {
     msg_put_list(w, &(struct msg_list){21, 6, bytes_of("wp-content/uploads"), {0}});
@@ -381,6 +397,9 @@ const struct sample samples[] = {
     {"claim", MSG_CLAIM, sample_claim},
     {"claimed", MSG_CLAIMED, sample_claimed},
     {"progress", MSG_PROGRESS, sample_progress},
+    {"drift", MSG_DRIFT, sample_drift},
+    {"drift-added", MSG_DRIFT, sample_drift_added},
+    {"drift-times", MSG_DRIFT, sample_drift_times},
     {"list", MSG_LIST, sample_list},
     {"list-root", MSG_LIST, sample_list_root},
     {"list-buckets", MSG_LIST, sample_list_buckets},

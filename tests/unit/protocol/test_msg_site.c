@@ -224,6 +224,41 @@ static void test_close_and_progress(void **state)
     wire_free(&w);
 }
 
+static bool drift_passes(uint8_t kind, const char *path, struct entry committed)
+{
+    struct wire_writer w = {0};
+    struct msg_drift out, m = {7, kind, bytes_of(path), committed};
+    msg_put_drift(&w, &m);
+    bool valid = msg_get_drift(check_payload(&w, MSG_DRIFT), &out);
+    if (valid) {
+        assert_int_equal(out.site, 7);
+        assert_int_equal(out.kind, kind);
+        assert_true(bytes_equal(out.path, bytes_of(path)));
+        assert_int_equal(out.committed.type, committed.type);
+    }
+    wire_free(&w);
+    return valid;
+}
+
+static void test_drift(void **state)
+{
+    (void)state;
+    struct entry none = {0};
+    assert_true(drift_passes(DRIFT_CHANGED, "a/b", sample_file()));
+    assert_true(drift_passes(DRIFT_CHANGED, "", sample_dir()));
+    assert_true(drift_passes(DRIFT_ADDED, "a", none));
+    assert_true(drift_passes(DRIFT_REMOVED, "a", sample_link()));
+    assert_true(drift_passes(DRIFT_TIMES, "a", sample_dir()));
+    assert_false(drift_passes(0, "a", sample_file()));
+    assert_false(drift_passes(DRIFT_TIMES + 1, "a", sample_dir()));
+    assert_false(drift_passes(DRIFT_CHANGED, "a", none));
+    assert_false(drift_passes(DRIFT_ADDED, "a", sample_file()));
+    assert_false(drift_passes(DRIFT_ADDED, "", none));
+    assert_false(drift_passes(DRIFT_REMOVED, "", sample_file()));
+    assert_false(drift_passes(DRIFT_TIMES, "a", sample_file()));
+    assert_false(drift_passes(DRIFT_CHANGED, "../a", sample_file()));
+}
+
 static bool site_error_passes(uint16_t reason, struct bytes text, struct msg_site_error *out)
 {
     struct wire_writer w = {0};
@@ -459,6 +494,7 @@ int main(void)
         cmocka_unit_test(test_opened_comes_back),
         cmocka_unit_test(test_opened_refuses),
         cmocka_unit_test(test_close_and_progress),
+        cmocka_unit_test(test_drift),
         cmocka_unit_test(test_site_error),
         cmocka_unit_test(test_fenced),
         cmocka_unit_test(test_list),
