@@ -14,6 +14,7 @@
 
 struct request {
     const char *root, *config, *as, *state_dir;
+    unsigned look_every_s; /* 0: not said */
 };
 
 /* The configuration that fences a session, read again when it does not know a site: the session
@@ -75,13 +76,14 @@ static int resolve(void *ctx, struct bytes name, struct bytes asked, char **root
     return find(now, name, root, primary, err);
 }
 
-static int serve(const struct receive_fence *fence, const char *state_dir, const char *host,
-    unsigned keepalive, struct err *err)
+static int serve(const struct request *r, const struct receive_fence *fence, const char *state_dir,
+    const char *host, unsigned keepalive, struct err *err)
 {
     char *fallback CLEANUP_FREE = state_dir ? NULL : state_default_dir();
     const struct receive_options o = {.fence = fence,
         .state_dir = state_dir ? state_dir : fallback,
         .host = host,
+        .look_every_s = r->look_every_s,
         .keepalive_ms = keepalive * 1000,
         .in = STDIN_FILENO,
         .out = STDOUT_FILENO};
@@ -95,7 +97,7 @@ static int serve_root(const struct request *r, struct err *err)
     gethostname(host, sizeof host - 1);
     if (receive_fence_root(r->root, &fence, err))
         return -1;
-    int rc = serve(&fence, r->state_dir, r->as ? r->as : host, CONFIG_KEEPALIVE, err);
+    int rc = serve(r, &fence, r->state_dir, r->as ? r->as : host, CONFIG_KEEPALIVE, err);
     receive_fence_free(&fence);
     return rc;
 }
@@ -110,9 +112,20 @@ static int serve_config(const struct request *r, struct err *err)
         mem_copy_string(r->state_dir ? r->state_dir : f.config->state_dir);
     char *self CLEANUP_FREE = mem_copy_string(f.config->self);
     unsigned keepalive = config_host(f.config, self)->keepalive;
-    int rc = serve(&fence, state_dir, self, keepalive, err);
+    int rc = serve(r, &fence, state_dir, self, keepalive, err);
     config_free(f.config);
     return rc;
+}
+
+static int take_look_every(void *to, const char *argument, struct err *err)
+{
+    unsigned ms;
+    if (config_parse_duration(argument, &ms, err))
+        return -1;
+    if (ms < 1000)
+        return err_set(err, ERR_USAGE, "--look-every: at least a second");
+    *(unsigned *)to = ms / 1000;
+    return 0;
 }
 
 int command_receive(int argc, char **argv)
@@ -124,6 +137,8 @@ int command_receive(int argc, char **argv)
         OPTION_CONFIG(&r.config),
         OPTION_AS(&r.as),
         OPTION_STATE_DIR(&r.state_dir),
+        {0, "look-every", OPTION_CALL, &r.look_every_s, "TIME",
+            "walk the trees for what others changed (default: once a day)", take_look_every},
         OPTION_VERBOSE(&verbosity),
         OPTION_QUIET(&verbosity),
         {0},

@@ -28,6 +28,7 @@ struct receive_options {
     int in, out;      /* the stream */
     int unit_grace;   /* seconds that a replaced unit is kept for who has it open; 0: the default,
                          below 0: none */
+    unsigned look_every_s; /* seconds between walks that look for drift; 0: a day */
     unsigned keepalive_ms; /* the primary's; three without a byte end the session */
 };
 

@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "secondary/batch.h"
 #include "secondary/checkpoint.h"
+#include "secondary/drift.h"
 #include "secondary/fencing.h"
 #include "secondary/grace.h"
 #include "secondary/opening.h"
@@ -93,6 +94,7 @@ static void release(struct replica *r)
     inherit_free(r->inherit);
     mounts_free(TAKE_PTR(r->mounts));
     settle_free(TAKE_PTR(r->settle));
+    drift_free(TAKE_PTR(r->drift));
     manifest_close(r->former);
     manifest_close(r->manifest);
     stage_close(r->stage);

@@ -40,6 +40,7 @@ struct replica {
     uint64_t epoch_stamp;
     struct epoch epoch;    /* that was presented, or (fenced) that counts */
     char *scratch;         /* a verification's own state; else NULL */
+    bool doubtful; /* what an interrupted commit could not do is not somebody else's doing */
     bool root_touched;     /* the root's own times changed by what mirrord did */
     struct bytes mirrored; /* a directory last seen not to be excluded; owned */
     struct meta_rules rules;
@@ -53,6 +54,7 @@ struct replica {
     struct retire *retire;
     struct checkpoint *checkpoint;
     struct job job;        /* opening, then removing what is dead */
+    struct drift *drift;   /* what somebody else changed: told, and looked for */
     struct settle *settle; /* while it runs */
     struct mounts *mounts; /* inside the root */
     struct deletions deletions;

@@ -30,6 +30,7 @@ struct peer {
     size_t taken; /* of the frame that was read last */
     struct wire_writer out;
     uint32_t batch, atom; /* numbers used last */
+    unsigned drifts;      /* paths that the receiver said somebody else changed, unasked */
     uint8_t id;           /* the first byte of the primary's host id */
     uint32_t open_flags;
     uint8_t max_delete_percent; /* 100: no limit */
