@@ -76,8 +76,9 @@ static int print_effective(const struct config *c, const char *name, struct err 
     for (char **h = s->hosts; *h; h++)
         printf("  %-9s %s: %s\n", strcmp(*h, s->primary) == 0 ? "primary" : "secondary", *h,
             config_root_at(s, *h));
-    printf("  preset %s, owner %s, special-bits %s, fsync %s\n", s->preset, s->owner ? "yes" : "no",
-        s->special_bits ? "yes" : "no", s->fsync_batch ? "batch" : "checkpoint");
+    printf("  preset %s, owner %s, special-bits %s, fsync %s, drift %s\n", s->preset,
+        s->owner ? "yes" : "no", s->special_bits ? "yes" : "no",
+        s->fsync_batch ? "batch" : "checkpoint", s->drift_report ? "report" : "heal");
     printf("  held when more than %u %% and more than %u entries would be deleted\n",
         s->max_delete_percent, s->max_delete_count);
     if (s->max_size)

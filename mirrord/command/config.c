@@ -124,11 +124,22 @@ static int take_units(const struct config_block *b, struct config_site *s, struc
     return 0;
 }
 
+static int take_drift(const struct config_block *b, struct config_site *s, struct err *err)
+{
+    static const char *const words[] = {"heal", "report", NULL};
+    unsigned at = s->drift_report;
+    if (config_take_word(b, "drift", words, &at, err))
+        return -1;
+    s->drift_report = at == 1;
+    return 0;
+}
+
 /* The settings that `defaults` and sites share; what is not set stays, patterns are added. */
 static int take_settings(const struct config_block *b, struct config_site *s, struct err *err)
 {
     if (take_preset(b, s, err) || config_take_bool(b, "owner", &s->owner, err) ||
         config_take_bool(b, "special-bits", &s->special_bits, err) || take_fsync(b, s, err) ||
+        take_drift(b, s, err) ||
         config_take_percent(b, "max-delete", &s->max_delete_percent, err) ||
         config_take_number(b, "max-delete-count", 0, UINT_MAX, &s->max_delete_count, err) ||
         config_take_size(b, "max-size", &s->max_size, err) || take_units(b, s, err) ||

@@ -53,6 +53,7 @@ struct config_site {
     bool units_said, brackets_said; /* the preset's do not count */
     bool owner;                  /* mirror owner and group; default true */
     bool fsync_batch;            /* each batch survives a power loss; default false */
+    bool drift_report;           /* what others change on a secondary is left; default false */
     bool special_bits;           /* keep setuid and setgid of files; default false */
     unsigned max_delete_percent; /* default 20 */
     unsigned max_delete_count;   /* default 200: held only when both are passed */

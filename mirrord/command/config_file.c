@@ -200,7 +200,7 @@ static int on_hidden(cfg_t *cfg, cfg_opt_t *opt, int argc, const char **argv)
 #define TITLED (CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES)
 #define SETTINGS                                                                                   \
     KEY("preset"), KEY_LIST("exclude"), KEY_LIST("include"), KEY("owner"), KEY("special-bits"),    \
-        KEY("fsync"), KEY("max-delete"), KEY("max-delete-count"), KEY("max-size"),                 \
+        KEY("fsync"), KEY("max-delete"), KEY("max-delete-count"), KEY("max-size"), KEY("drift"),   \
         KEY_LIST("unit"), KEY_LIST("bracket"), KEY("settle"), KEY("settle-max")
 
 /* A parser of one file; it copies the tables. */

@@ -356,6 +356,7 @@ static void push_to_host(struct request *r, const struct config *c, const struct
     site.owner = s->owner;
     site.special_bits = s->special_bits;
     site.fsync_batch = s->fsync_batch;
+    site.drift_report = s->drift_report;
     site.max_size = s->max_size;
     site.keep_root = !r->verify;
     if (r->max_delete_percent == UINT_MAX) {

@@ -26,7 +26,8 @@ static bool site_is_well(const struct json *site)
 
 static bool target_is_level(const struct json *target)
 {
-    return has_state(target, "level") && number(target, "failing") == 0;
+    return has_state(target, "level") && number(target, "failing") == 0 &&
+           number(target, "drift") == 0;
 }
 
 bool status_text_level(const struct json *status)
@@ -146,6 +147,28 @@ static void print_owed(FILE *out, const struct json *target)
     fputc('\n', out);
 }
 
+/* What somebody else changed there. While it is being healed it goes by itself. */
+static void print_drift(FILE *out, const struct json *site, const struct json *target)
+{
+    const struct json *paths = json_get(target, "drift_paths");
+    const char *name = json_get_text(site, "name", "?"), *host = json_get_text(target, "name", "?");
+    double count = number(target, "drift");
+    size_t shown = json_count(paths) < 5 ? json_count(paths) : 5;
+    if (count <= 0)
+        return;
+    for (size_t i = 0; i < shown; i++)
+        fprintf(out, "      %s there, not by mirrord: %s\n",
+            json_get_text(json_at(paths, i), "what", "?"),
+            PLAIN(json_get_text(json_at(paths, i), "path", "?")));
+    if (count > (double)shown)
+        fprintf(out, "      and %.0f more\n", count - (double)shown);
+    if (has_state(target, "level"))
+        fprintf(out,
+            "      type: mirrord verify %s %s           (all that differs)\n"
+            "            mirrord resync --force %s %s   (to make it equal again)\n",
+            name, host, name, host);
+}
+
 static void print_target(
     FILE *out, const struct json *site, const struct json *target, bool site_well)
 {
@@ -153,6 +176,7 @@ static void print_target(
     fprintf(out, "  %s on %s: ", name, host);
     print_owed(out, target);
     print_error(out, target);
+    print_drift(out, site, target);
     if (has_state(target, "held"))
         fprintf(out,
             "      type: mirrord resync -n --itemize %s %s   (what it would change)\n"

@@ -6,12 +6,14 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "primary/peer.h"
 #include "primary/push_impl.h"
 
 enum {
     READ_SIZE = 128 * 1024,
     REOPEN_MIN_MS = 5000, /* a site that the far end could not open is tried again, growing */
     REOPEN_MAX_MS = 20000,
+    TOLD_DRIFT_MAX = 20,    /* paths in the log, of one opening */
     REOPEN_CHEAP_MS = 3000, /* the root is not what it should be, which is soon seen */
 };
 
@@ -106,6 +108,9 @@ static void opened(
     ps->told_level = ps->incomplete = false;
     ps->failures = 0;
     push_site_forget_error(ps);
+    pthread_mutex_lock(&ps->lock);
+    drifted_opened(ps->drifted);
+    pthread_mutex_unlock(&ps->lock);
     if (ps->site->options.owner && !(m->caps & CAP_SET_OWNER) && !ps->said_owner) {
         ps->said_owner = true;
         log_info("%s: %s: the far end is not root: owner and group are left out", p->o->name,
@@ -203,6 +208,53 @@ static int on_progress(struct push *p, struct bytes payload, struct err *err)
     return msg_get_progress(payload, &m) ? 0 : 1; /* that it came is all it says */
 }
 
+static void log_drift(struct push *p, struct push_site *ps, const struct msg_drift *m)
+{
+    if (m->kind == DRIFT_TIMES)
+        return;
+    if (ps->told_drift < TOLD_DRIFT_MAX)
+        log_warn("%s: %s: %s was %s there, not by mirrord%s", p->o->name, ps->site->name,
+            m->path.len ? QUOTED(m->path.data, m->path.len) : "the root", drifted_name(m->kind),
+            push_site_leaves_drift(ps) ? ": left as it is" : "");
+    else if (ps->told_drift == TOLD_DRIFT_MAX)
+        log_warn("%s: %s: more was changed there; `mirrord status` says how much", p->o->name,
+            ps->site->name);
+    ps->told_drift++;
+}
+
+/* While a site is being opened comparing follows anyway; later the directory is compared. */
+static void heal(struct push *p, struct push_site *ps, const struct msg_drift *m)
+{
+    if (push_site_leaves_drift(ps) || (ps->state != PUSH_OPEN && ps->state != PUSH_COMPARING))
+        return;
+    if (m->path.len > 0)
+        compare_start(p, ps, path_parent(m->path), NULL);
+    else
+        queue_owe(p->o->queue, ps->owed, m->path, OWE_BULK, OWED_META, (struct bytes){0}, 0, 0);
+}
+
+static int on_drift(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_drift m;
+    if (!msg_get_drift(payload, &m))
+        return 1;
+    struct push_site *ps = site_by_number(p, m.site);
+    if (!ps || m.site == 0 || ps->state >= PUSH_HELD)
+        return 0; /* closed meanwhile */
+    pthread_mutex_lock(&ps->lock);
+    int news = drifted_take(ps->drifted, &m, err);
+    pthread_mutex_unlock(&ps->lock);
+    if (news < 0) {
+        p->complaint = REASON_LIMIT;
+        return -1;
+    }
+    if (news)
+        log_drift(p, ps, &m);
+    heal(p, ps, &m);
+    changed(p);
+    return 0;
+}
+
 /* What may come in: 0, 1 malformed, -1 with err. */
 static const struct handler {
     uint8_t type;
@@ -218,6 +270,7 @@ static const struct handler {
     {MSG_SIGNATURE, false, on_signature},
     {MSG_ACK, false, on_ack},
     {MSG_PROGRESS, false, on_progress},
+    {MSG_DRIFT, false, on_drift},
 };
 
 static int unreadable(struct push *p, const struct frame *f, struct err *err)

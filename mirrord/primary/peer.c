@@ -466,6 +466,7 @@ bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_sta
         describe_state(p, m, &c, out);
         out->answered = p->status.state == PEER_UP && m->ps->state >= PUSH_UNSCANNED;
         pthread_mutex_lock(&m->ps->lock);
+        drifted_status(m->ps->drifted, &out->drift);
         if (m->ps->error.code && (c.failing || out->state >= PEER_SITE_HELD)) {
             snprintf(out->error, sizeof out->error, "%.*s", (int)sizeof out->error - 1,
                 m->ps->error.text);

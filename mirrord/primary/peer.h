@@ -11,6 +11,7 @@
 #define PRIMARY_PEER_H
 
 #include "link/conn.h"
+#include "primary/drifted.h"
 #include "primary/site.h"
 
 struct peer;
@@ -97,6 +98,7 @@ struct peer_site_status {
     char error_path[256];            /* escaped; empty: not about a path */
     int64_t error_time;
     bool piecemeal; /* its units are renamed file by file there */
+    struct drifted_status drift;
 };
 
 void peer_status(struct peer *p, struct peer_status *out);

@@ -43,6 +43,10 @@ static void put_open(struct push *p, struct push_site *ps)
     const struct site_options *so = &ps->site->options;
     struct msg_open *m = mem_alloc(sizeof *m);
     ps->number = ++p->next_site;
+    pthread_mutex_lock(&ps->lock);
+    drifted_opening(ps->drifted);
+    pthread_mutex_unlock(&ps->lock);
+    ps->told_drift = 0;
     m->site = ps->number;
     m->name = bytes_of(ps->site->name);
     m->root = bytes_of(ps->remote_root);

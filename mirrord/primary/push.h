@@ -10,6 +10,7 @@
 #include <pthread.h>
 
 #include "link/conn.h"
+#include "primary/drifted.h"
 #include "primary/queue.h"
 
 enum push_site_state {
@@ -61,7 +62,9 @@ struct push_site {
     unsigned told;       /* paths that could not be stored and were logged */
     bool no_room;        /* something did not fit there, when this was free: */
     uint64_t free_then;
-    pthread_mutex_t lock; /* of these three, which others read */
+    unsigned told_drift;  /* paths that drifted and were logged, in this opening */
+    pthread_mutex_t lock; /* of these four, which others read */
+    struct drifted *drifted;
     struct err error;     /* of HELD or FAILED, or the last failing path's */
     char error_path[256];
     int64_t error_time;

@@ -108,6 +108,8 @@ static inline bool push_stopping(const struct push *p)
 /* Records a site's trouble for status. */
 void push_site_error(struct push_site *ps, const struct err *why, struct bytes path);
 void push_site_forget_error(struct push_site *ps);
+/* Is drift of this site only reported, and nobody overruled that? */
+bool push_site_leaves_drift(const struct push_site *ps);
 void push_site_forget_opened(struct push_site *ps);
 /* Its session state is dropped; what was under way for it is owed again. */
 void push_site_reset(struct push *p, struct push_site *ps);

@@ -26,12 +26,19 @@ void push_site_forget_error(struct push_site *ps)
     pthread_mutex_unlock(&ps->lock);
 }
 
+bool push_site_leaves_drift(const struct push_site *ps)
+{
+    const struct site_options *o = &ps->site->options;
+    return o->drift_report && !o->force && !ps->force;
+}
+
 struct push_site *push_site_new(struct queue *q, struct site *s, const char *remote_root)
 {
     struct push_site *ps = mem_alloc(sizeof *ps);
     ps->site = site_ref(s);
     ps->owed = queue_add_site(q, s);
     ps->remote_root = mem_copy_string(remote_root);
+    ps->drifted = drifted_new(s->options.drift_report);
     pthread_mutex_init(&ps->lock, NULL);
     return ps;
 }
@@ -47,6 +54,7 @@ void push_site_free(struct queue *q, struct push_site *ps)
     queue_remove_site(q, ps->owed);
     site_unref(ps->site);
     free(ps->remote_root);
+    drifted_free(ps->drifted);
     pthread_mutex_destroy(&ps->lock);
     free(ps);
 }

@@ -30,6 +30,8 @@ struct site_options {
     const struct unit_rules *units; /* NULL: none */
     bool owner, special_bits;
     bool fsync_batch;  /* OPEN_FSYNC */
+    bool drift_report; /* what somebody else changed at a secondary is left as it is, but for force
+                        */
     bool checksum;     /* distrust validators at both ends */
     bool adopt, force; /* OPEN_ADOPT, OPEN_FORCE */
     bool dry_run;

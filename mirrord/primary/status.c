@@ -14,7 +14,8 @@
  *     "secondaries": [{"name", "state":
  * "waiting"|"comparing"|"pushing"|"level"|"held"|"failed"|"fenced", "owed_paths", "owed_bytes",
  * "behind_ms", "failing", "error", "error_path", "error_time", "piecemeal": its units are renamed
- * file by file}]}]}
+ * file by file, "drift": how many paths somebody else changed there, "drift_healed": how many were
+ * made equal again, "drift_paths": [{"path", "what": "changed"|"added"|"removed"}, some]}]}]}
  *
  * Texts are empty and numbers 0 where there is nothing to say.
  */
@@ -58,6 +59,20 @@ static void set_count(struct json *j, const char *key, uint64_t n)
     json_set_number(j, key, (double)n);
 }
 
+static void put_drift(struct json *j, const struct drifted_status *drift)
+{
+    struct json *paths = json_array();
+    for (size_t i = 0; i < drift->shown; i++) {
+        struct json *path = json_object();
+        json_set_text(path, "path", drift->paths[i].path);
+        json_set_text(path, "what", drift->paths[i].what);
+        json_append_json(paths, path);
+    }
+    set_count(j, "drift", drift->count);
+    set_count(j, "drift_healed", drift->healed);
+    json_set_json(j, "drift_paths", paths);
+}
+
 static struct json *target_json(const struct roster_site *s, const struct roster_target *t)
 {
     struct peer_site_status at = {.state = PEER_SITE_WAITING};
@@ -74,6 +89,7 @@ static struct json *target_json(const struct roster_site *s, const struct roster
     json_set_text(j, "error_path", at.error_path);
     json_set_number(j, "error_time", (double)at.error_time);
     json_set_bool(j, "piecemeal", at.piecemeal);
+    put_drift(j, &at.drift);
     return j;
 }
 
@@ -149,7 +165,7 @@ static void count_level(struct daemon *d, const struct roster_peer *p, struct js
                 continue;
             sites++;
             level += s->site && peer_site_status(p->peer, s->site, &at) &&
-                     at.state == PEER_SITE_LEVEL && at.failing == 0;
+                     at.state == PEER_SITE_LEVEL && at.failing == 0 && at.drift.count == 0;
         }
     set_count(j, "sites_level", level);
     set_count(j, "sites", sites);

@@ -197,7 +197,7 @@ static void test_effective(void **state)
               "  include = {keep} max-size = 1K owner = no }\n");
     assert_int_equal(check(d, "--effective", "s", &out), 0);
     assert_in(out, "  primary   web1: /r\n  secondary web2: /other\n");
-    assert_in(out, "preset none, owner no, special-bits no, fsync checkpoint\n");
+    assert_in(out, "preset none, owner no, special-bits no, fsync checkpoint, drift heal\n");
     assert_in(out, "files over 1024 bytes are left alone\n");
     assert_in(out, "  exclude *.bak\n  include keep\n");
     free(out);

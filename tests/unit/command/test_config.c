@@ -105,7 +105,7 @@ static void test_everything(void **state)
         "  at web2 { root = /data/example }\n"
         "  exclude = {\"tmp/\", a} exclude += {b} include = {keep} special-bits = yes fsync = "
         "batch\n"
-        "  max-delete-count = 5 max-size = 10K\n"
+        "  max-delete-count = 5 max-size = 10K drift = report\n"
         "}\n",
         "web2");
     assert_string_equal(c->state_dir, "/var/lib/m");
@@ -139,6 +139,7 @@ static void test_everything(void **state)
     assert_int_equal(s->max_delete_percent, 30);
     assert_int_equal(s->max_delete_count, 5);
     assert_int_equal(s->max_size, 10240);
+    assert_true(s->drift_report);
     assert_string_equal(s->preset, "wordpress");
     config_free(c);
 }
@@ -182,6 +183,7 @@ static void test_defaults_of_everything(void **state)
     assert_true(s->owner);
     assert_false(s->special_bits);
     assert_false(s->fsync_batch);
+    assert_false(s->drift_report);
     assert_int_equal(s->max_delete_percent, 20);
     assert_int_equal(s->max_delete_count, 200);
     assert_int_equal(s->max_size, 0);
@@ -248,6 +250,7 @@ static void test_bad_values(void **state)
         const char *text, *error;
     } sites[] = {
         {"owner = maybe", "owner: 'maybe' is none of no, yes, false, true"},
+        {"drift = fix", "drift: 'fix' is none of heal, report"},
         {"max-delete = 20", "max-delete: '20' is not a percentage such as \"20%\" (a number goes "
                             "to max-delete-count)"},
         {"max-delete = 101%", "max-delete: '101%' is not a percentage such as \"20%\" (a number "
