@@ -37,6 +37,7 @@ struct peer {
     uint32_t max_delete_count;
     bool as_nobody;      /* the receiver runs without root */
     int unit_grace;      /* seconds; as in struct receive_options */
+    unsigned look_every_s, reread_every_s; /* likewise; 0: no content is read again */
     const char *exclude; /* a filter rule, or NULL */
 };
 

@@ -284,6 +284,7 @@ static bool killed_at(int n, const struct msg_sums *want, bool foreign, unsigned
         assert_dir(&p, "g-moved", &old); /* the journal was not written yet */
     assert_converges(&p, want);
     assert_foreign(&p, foreign);
+    assert_true(foreign || p.drifts == 0); /* what a crash leaves is nobody else's doing */
     peer_cleanup(&p);
     return dead;
 }
