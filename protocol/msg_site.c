@@ -18,6 +18,8 @@ void msg_put_open(struct wire_writer *w, const struct msg_open *m)
     wire_u32(w, m->flags);
     wire_u8(w, m->max_delete_percent);
     wire_u32(w, m->max_delete_count);
+    wire_u16(w, m->keep_days);
+    wire_u32(w, m->unit_grace);
     wire_u16(w, m->rule_count);
     for (size_t i = 0; i < m->rule_count; i++) {
         wire_u8(w, m->rules[i].include);
@@ -69,9 +71,13 @@ void msg_read_open(struct wire_reader *r, struct msg_open *out)
     out->flags = wire_get_u32(r);
     out->max_delete_percent = wire_get_u8(r);
     out->max_delete_count = wire_get_u32(r);
+    out->keep_days = wire_get_u16(r);
+    out->unit_grace = wire_get_u32(r);
     out->rule_count = wire_get_u16(r);
     field_require(r, (out->flags & ~(uint32_t)OPEN_FLAGS_ALL) == 0);
     field_require(r, out->max_delete_percent <= 100);
+    field_require(r, out->keep_days <= MSG_KEEP_DAYS_MAX);
+    field_require(r, out->unit_grace <= MSG_UNIT_GRACE_MAX);
     field_require(r, out->rule_count <= MSG_RULES_MAX);
     for (size_t i = 0; !r->bad && i < out->rule_count; i++)
         msg_get_rule(r, &out->rules[i]);
@@ -210,6 +216,26 @@ bool msg_get_progress(struct bytes payload, struct msg_progress *out)
     struct wire_reader r = wire_reader_of(payload.data, payload.len);
     out->site = wire_get_u32(&r);
     out->done = wire_get_u64(&r);
+    return wire_done(&r);
+}
+
+void msg_put_trash(struct wire_writer *w, const struct msg_trash *m)
+{
+    size_t start = frame_begin(w, MSG_TRASH);
+    wire_u32(w, m->site);
+    wire_u64(w, m->foreign);
+    wire_u64(w, m->foreign_bytes);
+    wire_u64(w, m->kept);
+    frame_end(w, start);
+}
+
+bool msg_get_trash(struct bytes payload, struct msg_trash *out)
+{
+    struct wire_reader r = wire_reader_of(payload.data, payload.len);
+    out->site = wire_get_u32(&r);
+    out->foreign = wire_get_u64(&r);
+    out->foreign_bytes = wire_get_u64(&r);
+    out->kept = wire_get_u64(&r);
     return wire_done(&r);
 }
 

@@ -9,6 +9,7 @@
 #include "command/command.h"
 #include "command/config.h"
 #include "command/options.h"
+#include "command/policy.h"
 #include "secondary/receive.h"
 #include "tree/state.h"
 
@@ -42,7 +43,7 @@ static int load(const struct request *r, struct config **out, struct err *err)
 /* By the configuration: the site must be here and this host one of its hosts. The root that
  * was asked for does not count. */
 static int find(
-    const struct config *c, struct bytes name, char **root, bool *primary, struct err *err)
+    const struct config *c, struct bytes name, struct receive_grant *out, struct err *err)
 {
     const struct config_site *s;
     char *text CLEANUP_FREE = mem_copy_bytes(name.data, name.len);
@@ -56,25 +57,28 @@ static int find(
     if (!config_site_has_host(s, c->self))
         return err_set(err, ERR_REFUSED, "%s is not among the hosts of site %s (%s:%u)", c->self,
             s->name, s->file, s->line);
-    *primary = strcmp(s->primary, c->self) == 0;
-    *root = TAKE_PTR(found);
+    *out = (struct receive_grant){
+        .root = TAKE_PTR(found),
+        .primary = strcmp(s->primary, c->self) == 0,
+        .policy = policy_of(s),
+    };
     return 0;
 }
 
-static int resolve(void *ctx, struct bytes name, struct bytes asked, char **root, bool *primary,
-    struct err *err)
+static int resolve(
+    void *ctx, struct bytes name, struct bytes asked, struct receive_grant *out, struct err *err)
 {
     struct fence *f = ctx;
     struct config *now;
     struct err ignored;
     (void)asked;
-    if (find(f->config, name, root, primary, err) == 0)
+    if (find(f->config, name, out, err) == 0)
         return 0;
     if (load(f->request, &now, &ignored))
         return -1; /* it does not load now: what was loaded counts */
     config_free(f->config);
     f->config = now;
-    return find(now, name, root, primary, err);
+    return find(now, name, out, err);
 }
 
 static int serve(const struct request *r, const struct receive_fence *fence, const char *state_dir,

@@ -76,6 +76,7 @@ static int on_pong(struct push *p, struct bytes payload, struct err *err)
         return 1;
     if (p->pings > 0)
         p->pings--;
+    pace_came(&p->pace, m.token, io_now_us());
     return 0;
 }
 
@@ -108,6 +109,7 @@ static void opened(
     ps->told_level = ps->incomplete = false;
     ps->failures = 0;
     push_site_forget_error(ps);
+    push_site_trash(ps, &(struct msg_trash){0});
     pthread_mutex_lock(&ps->lock);
     drifted_opened(ps->drifted);
     pthread_mutex_unlock(&ps->lock);
@@ -208,6 +210,20 @@ static int on_progress(struct push *p, struct bytes payload, struct err *err)
     return msg_get_progress(payload, &m) ? 0 : 1; /* that it came is all it says */
 }
 
+static int on_trash(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_trash m;
+    (void)err;
+    if (!msg_get_trash(payload, &m))
+        return 1;
+    struct push_site *ps = site_by_number(p, m.site);
+    if (!ps || m.site == 0)
+        return 0; /* closed meanwhile */
+    push_site_trash(ps, &m);
+    changed(p);
+    return 0;
+}
+
 static void log_drift(struct push *p, struct push_site *ps, const struct msg_drift *m)
 {
     if (m->kind == DRIFT_TIMES)
@@ -270,6 +286,7 @@ static const struct handler {
     {MSG_SIGNATURE, false, on_signature},
     {MSG_ACK, false, on_ack},
     {MSG_PROGRESS, false, on_progress},
+    {MSG_TRASH, false, on_trash},
     {MSG_DRIFT, false, on_drift},
 };
 

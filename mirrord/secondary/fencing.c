@@ -96,13 +96,13 @@ void fencing_look(struct tools *tools)
 }
 
 /* An interrupted commit of the former primary is finished before this host counts as one. */
-static void settle(struct tools *tools, const char *root)
+static void settle(struct tools *tools, const struct receive_grant *g)
 {
     struct err why;
     uint64_t until = io_now_ms() + SETTLE_WAIT_MS;
-    while (receive_recover(tools->options->state_dir, root, &why) < 0) {
+    while (receive_recover(tools->options->state_dir, g->root, &g->policy, &why) < 0) {
         if (why.code != ERR_TEMPORARY || io_now_ms() > until) {
-            log_warn("%s: %s", root, why.text);
+            log_warn("%s: %s", g->root, why.text);
             return;
         }
         poll(NULL, 0, SETTLE_SLICE_MS);
@@ -134,18 +134,18 @@ static int take(
 static int claim(struct tools *tools, const struct msg_claim *m, struct epoch *now, struct err *err)
 {
     const struct receive_options *o = tools->options;
-    char *root CLEANUP_FREE = NULL;
+    struct receive_grant grant;
     char *host CLEANUP_FREE = mem_copy_bytes(m->primary.data, m->primary.len);
-    bool primary_here = false;
-    if (o->fence->resolve(o->fence->ctx, m->name, (struct bytes){0}, &root, &primary_here, err) < 0)
+    if (o->fence->resolve(o->fence->ctx, m->name, (struct bytes){0}, &grant, err) < 0)
         return -1;
+    char *root CLEANUP_FREE = grant.root;
     int dir CLEANUP_FD = state_open_dir(o->state_dir, root, true, err);
     if (dir < 0)
         return -1;
     if (!m->take)
-        return epoch_present(dir, primary_here, m->epoch, &m->epoch_id, host, now, err);
+        return epoch_present(dir, grant.primary, m->epoch, &m->epoch_id, host, now, err);
     if (access(root, F_OK) == 0)
-        settle(tools, root);
+        settle(tools, &grant);
     return take(tools, dir, m, now, err);
 }
 

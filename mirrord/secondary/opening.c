@@ -21,11 +21,11 @@
 #include "secondary/drift.h"
 #include "secondary/former.h"
 #include "secondary/grace.h"
+#include "secondary/keeper.h"
 #include "secondary/parts.h"
 #include "secondary/reap.h"
 #include "secondary/recover.h"
 #include "secondary/retire.h"
-#include "secondary/trash.h"
 #include "tree/rootid.h"
 
 enum { LOCK_WAIT_MS = 5000, LOCK_SLICE_MS = 50 };
@@ -278,11 +278,11 @@ static void finish(struct replica *r)
     }
     r->state = REPLICA_OPEN;
     if (r->stage && !(r->flags & OPEN_DRY_RUN)) {
-        trash_sweep(r->stage);
         reap_begin(r->stage);
         replica_reap(r);
         grace_load(r->stage);
         retire_schedule(r);
+        keeper_look(r);
     }
     if (r->drift && !(r->flags & OPEN_DRY_RUN))
         drift_watch(r->drift);

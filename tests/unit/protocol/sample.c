@@ -100,6 +100,8 @@ struct msg_open sample_open(void)
         .flags = OPEN_OWNER | OPEN_SPECIAL_BITS,
         .max_delete_percent = 20,
         .max_delete_count = 200,
+        .keep_days = 14,
+        .unit_grace = 60,
         .rule_count = 2,
         .rules = {{0, bytes_of("wp-content/cache/")}, {1, bytes_of("*.keep")}}};
 }
@@ -181,6 +183,11 @@ static void sample_claimed(struct wire_writer *w)
         .primary = bytes_of("web3"),
         .text = bytes_of("web3 is the primary")};
     msg_put_claimed(w, &m);
+}
+
+static void sample_trash(struct wire_writer *w)
+{
+    msg_put_trash(w, &(struct msg_trash){6, 3, 1ull << 34, 4000});
 }
 
 static void sample_progress(struct wire_writer *w)
@@ -397,6 +404,7 @@ const struct sample samples[] = {
     {"claim", MSG_CLAIM, sample_claim},
     {"claimed", MSG_CLAIMED, sample_claimed},
     {"progress", MSG_PROGRESS, sample_progress},
+    {"trash", MSG_TRASH, sample_trash},
     {"drift", MSG_DRIFT, sample_drift},
     {"drift-added", MSG_DRIFT, sample_drift_added},
     {"drift-times", MSG_DRIFT, sample_drift_times},

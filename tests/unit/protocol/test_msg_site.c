@@ -29,6 +29,8 @@ static void test_open_comes_back(void **state)
     assert_int_equal(out.flags, OPEN_OWNER | OPEN_SPECIAL_BITS);
     assert_int_equal(out.max_delete_percent, 20);
     assert_int_equal(out.max_delete_count, 200);
+    assert_int_equal(out.keep_days, 14);
+    assert_int_equal(out.unit_grace, 60);
     assert_int_equal(out.rule_count, 2);
     assert_int_equal(out.rules[0].include, 0);
     check_text(out.rules[0].pattern, "wp-content/cache/");
@@ -58,6 +60,15 @@ static void test_open_refuses_names_and_flags(void **state)
     m.max_delete_percent = 100;
     assert_true(open_passes(&m));
     m.max_delete_percent = 101;
+    assert_false(open_passes(&m));
+    m = sample_open();
+    m.keep_days = MSG_KEEP_DAYS_MAX;
+    m.unit_grace = MSG_UNIT_GRACE_MAX;
+    assert_true(open_passes(&m));
+    m.keep_days++;
+    assert_false(open_passes(&m));
+    m.keep_days = 0;
+    m.unit_grace++;
     assert_false(open_passes(&m));
     struct bytes text = check_long(MSG_SITE_NAME_MAX + 1);
     m = sample_open();
@@ -207,7 +218,7 @@ static void test_opened_refuses(void **state)
     assert_false(opened_passes(&m));
 }
 
-static void test_close_and_progress(void **state)
+static void test_close_progress_and_trash(void **state)
 {
     (void)state;
     struct wire_writer w = {0};
@@ -221,6 +232,14 @@ static void test_close_and_progress(void **state)
     assert_true(msg_get_progress(check_payload(&w, MSG_PROGRESS), &progress));
     assert_int_equal(progress.site, 7);
     assert_true(progress.done == 1ull << 60);
+    wire_reset(&w);
+    struct msg_trash trash;
+    msg_put_trash(&w, &(struct msg_trash){7, 1ull << 58, 1ull << 59, 1ull << 60});
+    assert_true(msg_get_trash(check_payload(&w, MSG_TRASH), &trash));
+    assert_int_equal(trash.site, 7);
+    assert_true(trash.foreign == 1ull << 58);
+    assert_true(trash.foreign_bytes == 1ull << 59);
+    assert_true(trash.kept == 1ull << 60);
     wire_free(&w);
 }
 
@@ -493,7 +512,7 @@ int main(void)
         cmocka_unit_test(test_open_counts_rules),
         cmocka_unit_test(test_opened_comes_back),
         cmocka_unit_test(test_opened_refuses),
-        cmocka_unit_test(test_close_and_progress),
+        cmocka_unit_test(test_close_progress_and_trash),
         cmocka_unit_test(test_drift),
         cmocka_unit_test(test_site_error),
         cmocka_unit_test(test_fenced),
