@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "primary/push_impl.h"
+#include "primary/sessions.h"
 
 enum {
     READ_SIZE = 128 * 1024,
@@ -38,6 +39,7 @@ static int on_hello(struct push *p, struct bytes payload, struct err *err)
     if (p->greeted || m.session != p->session)
         return err_set(err, ERR_FAILED, "it answered the greeting of another session");
     p->greeted = true;
+    p->far_id = m.host_id;
     log_debug(
         "%s: %s speaks version %u", p->o->name, QUOTED(m.software.data, m.software.len), m.newest);
     changed(p);
@@ -94,6 +96,27 @@ void inbox_compare_kept(struct push *p, struct push_site *ps)
     push_site_forget_opened(ps);
 }
 
+/* A memory that goes back is a snapshot's: the far end has read all its content by now. */
+static void note_session(struct push *p, struct push_site *ps, uint64_t theirs)
+{
+    const char *site = ps->site->name;
+    if (!ps->session)
+        return;
+    switch (sessions_opened(ps->site->sessions, &p->far_id, ps->session, theirs)) {
+    case SESSIONS_RISE: break;
+    case SESSIONS_BACK_THERE:
+        log_warn("%s: %s: it was put back from a snapshot: it knows less sessions than there were; "
+                 "everything is compared",
+            p->o->name, site);
+        break;
+    case SESSIONS_BACK_HERE:
+        log_warn("%s: %s: this host was put back from a snapshot: there were later sessions than "
+                 "it knows; everything is compared, and what is here is what counts",
+            p->o->name, site);
+        break;
+    }
+}
+
 static void opened(
     struct push *p, struct push_site *ps, const struct msg_opened *m, struct bytes payload)
 {
@@ -104,6 +127,7 @@ static void opened(
     ps->deleted = m->deleted;
     ps->deleted_from = m->deleted_from;
     ps->told_level = ps->incomplete = false;
+    note_session(p, ps, m->session);
     ps->failures = 0;
     push_site_forget_error(ps);
     if (ps->site->options.owner && !(m->caps & CAP_SET_OWNER) && !ps->said_owner) {

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "primary/push_impl.h"
+#include "primary/sessions.h"
 
 enum {
     SILENCES = 4, /* keepalives: an answer owed and not a byte for so long, and the link is lost */
@@ -52,6 +53,9 @@ static void put_open(struct push *p, struct push_site *ps)
                (so->special_bits ? OPEN_SPECIAL_BITS : 0) | (so->fsync_batch ? OPEN_FSYNC : 0);
     m->epoch = ps->site->epoch.counter;
     m->epoch_id = ps->site->epoch.id;
+    ps->session = so->dry_run ? 0 : sessions_next(ps->site->sessions);
+    m->session = ps->session;
+    m->known = so->dry_run ? 0 : sessions_known(ps->site->sessions, &p->far_id);
     m->max_delete_percent = (uint8_t)so->max_delete_percent;
     m->max_delete_count = so->max_delete_count;
     m->rule_count = (uint16_t)filter_count(ps->site->filter);

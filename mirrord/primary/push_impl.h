@@ -88,6 +88,7 @@ struct push {
     bool greeted;
     bool more; /* there was more to send than may wait */
     uint64_t session;
+    struct digest far_id; /* the secondary's host id */
     uint64_t heard_ms, spoke_ms;
     uint16_t complaint; /* what ERROR tells the far end at the end; REASON_NONE: nothing */
     unsigned opening;   /* OPENs without an answer */

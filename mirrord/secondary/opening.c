@@ -201,7 +201,7 @@ static void walk_unreadable(void *ctx, struct bytes path, const struct err *why)
 static void start_walk(struct replica *r)
 {
     struct walk_options options = {
-        .checksum = r->flags & OPEN_CHECKSUM,
+        .checksum = (r->flags & OPEN_CHECKSUM) || r->distrust,
         .keep_special = r->flags & OPEN_SPECIAL_BITS,
         .keep_accepted = true,
         .ahead = WALK_AHEAD,
@@ -241,6 +241,7 @@ static int report(struct replica *r, struct err *err)
         .caps = r->caps,
         .root = {.type = ENTRY_DIR, .mode = 0755},
         .free_bytes = replica_free_bytes(r),
+        .session = r->session_before,
     };
     int bad = r->root ? describe(r, &m, &t, err) : 0;
     if (!bad) {

@@ -251,6 +251,29 @@ def test_a_clone_sends_nothing(env):
 
 
 @case
+def test_snapshots_put_back(env):
+    """A state that is older than what the other end remembers: everything is compared, and said."""
+    src, dest = env.path("src"), env.path("dest")
+    put(f"{src}/f", b"x" * 100)
+    places = {"primary": env.state, "far": env.path("state-far")}
+
+    def resync():
+        r = env.resync(src, dest)
+        check_equal(differences(snapshot(src), snapshot(dest)), [])
+        return r.err
+    resync()
+    for name, path in places.items():
+        shutil.copytree(path, env.path("old-" + name), symlinks=True)
+    check("snapshot" not in resync() + resync(), "nothing is said while the count rises")
+    for name, says in (("far", "it was put back"), ("primary", "this host was put back")):
+        shutil.rmtree(places[name])
+        shutil.copytree(env.path("old-" + name), places[name], symlinks=True)
+        said = resync()
+        check(says in said, said)
+        check("snapshot" not in resync(), "said once")
+
+
+@case
 def test_is_primary_without_rights(env):
     h = Hosts(env, run=("web1",))
     h.arrives("web1", ("web2", "web3"))

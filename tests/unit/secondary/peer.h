@@ -32,6 +32,7 @@ struct peer {
     uint32_t batch, atom; /* numbers used last */
     uint8_t id;           /* the first byte of the primary's host id */
     uint32_t open_flags;
+    uint64_t session, known;    /* of OPEN */
     uint8_t max_delete_percent; /* 100: no limit */
     uint32_t max_delete_count;
     bool as_nobody;      /* the receiver runs without root */
