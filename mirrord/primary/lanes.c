@@ -312,6 +312,16 @@ struct atom *lanes_find_atom(struct push *p, uint32_t number)
     return NULL;
 }
 
+bool lanes_has_open(const struct push *p, uint32_t number)
+{
+    const struct push_batch *b;
+    for (int i = 0; i < LANES; i++)
+        TAILQ_FOREACH (b, &p->lanes[i].open, order)
+            if (b->number == number)
+                return true;
+    return false;
+}
+
 static void forget(struct push_batch_list *list, struct push_batch *b)
 {
     struct lane *lane = b->lane;

@@ -281,7 +281,7 @@ static bool all_done(struct push *p)
 static bool expects_answer(const struct push *p)
 {
     const struct push_site *ps;
-    if (!p->greeted || p->opening || p->pings || !TAILQ_EMPTY(&p->sent))
+    if (!p->greeted || p->opening || p->pings > p->pongs || !TAILQ_EMPTY(&p->sent))
         return true;
     TAILQ_FOREACH (ps, p->o->sites, order)
         if (ps->compare)
@@ -311,8 +311,7 @@ static int watchdog(struct push *p, struct err *err)
         return err_set(err, ERR_TEMPORARY, "no answer for %u s: the link is given up",
             p->o->keepalive_ms * SILENCES / 1000);
     if (p->greeted && waiting(p) == 0 && now - p->spoke_ms >= p->o->keepalive_ms) {
-        p->pings++;
-        msg_put_ping(&p->out, &(struct msg_ping){.token = now});
+        msg_put_ping(&p->out, &(struct msg_ping){.token = ++p->pings});
     }
     return 0;
 }

@@ -92,7 +92,7 @@ struct push {
     uint64_t heard_ms, spoke_ms;
     uint16_t complaint; /* what ERROR tells the far end at the end; REASON_NONE: nothing */
     unsigned opening;   /* OPENs without an answer */
-    unsigned pings;
+    uint64_t pings, pongs; /* asked so far, answered */
     double tokens; /* of the bandwidth limit */
     uint64_t tokens_us;
     uint64_t probe_ms; /* when to try again something that failed */
@@ -127,6 +127,7 @@ bool lanes_live_waiting(struct push *p);
 bool lanes_idle(const struct push *p); /* nothing under way or unacknowledged */
 void lanes_drop_site(struct push *p, struct push_site *ps);
 struct atom *lanes_find_atom(struct push *p, uint32_t number);
+bool lanes_has_open(const struct push *p, uint32_t number); /* a batch, not committed */
 
 /* The batch that this lane fills, or (solo) one of its own for a large file; BEGIN is out. */
 struct push_batch *lanes_batch(struct push *p, struct lane *lane, struct push_site *ps, bool solo);
