@@ -9,11 +9,15 @@
 #include "base/err.h"
 #include "link/conn.h"
 #include "tree/filter.h"
+#include "tree/preset.h"
 #include "tree/unit_rules.h"
 
 #define CONFIG_DEFAULT_PATH "/etc/mirrord/mirrord.conf"
 
-enum { CONFIG_KEEPALIVE = 15 }; /* the default, and the most that every receiver bears */
+enum {
+    CONFIG_KEEPALIVE = 15, /* seconds: the default, and the most that every receiver bears */
+    CONFIG_UNIT_GRACE = 60,
+};
 
 enum config_compress { COMPRESS_AUTO, COMPRESS_NONE, COMPRESS_ZSTD };
 
@@ -47,16 +51,21 @@ struct config_site {
     char *primary;
     struct config_at *at;
     size_t at_count;
-    char *preset;                /* its name: "none" or "wordpress" */
+    const struct preset *preset;
+    bool local_maintenance;      /* the preset's maintenance file is not mirrored; default true */
+    bool local_config;           /* nor is its wp-config.php or .env; default false */
     struct filter *filter;       /* preset, exclude, include, in this order */
     struct unit_rules *units;    /* with their brackets and times */
     bool units_said, brackets_said; /* the preset's do not count */
     bool owner;                  /* mirror owner and group; default true */
     bool fsync_batch;            /* each batch survives a power loss; default false */
+    bool drift_report;           /* what others change on a secondary is left; default false */
     bool special_bits;           /* keep setuid and setgid of files; default false */
     unsigned max_delete_percent; /* default 20 */
     unsigned max_delete_count;   /* default 200: held only when both are passed */
     uint64_t max_size;           /* bytes; 0: no limit */
+    unsigned keep_days;          /* that secondaries keep what they delete; default 0: not */
+    unsigned unit_grace;         /* seconds; default CONFIG_UNIT_GRACE */
     char *file;                  /* where it is defined, for messages */
     unsigned line;
 };

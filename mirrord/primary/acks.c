@@ -56,6 +56,9 @@ void acks_tell(struct push *p, struct push_batch *b, struct atom *a)
     struct site *site = b->ps->site;
     struct bytes path = queue_path(a->owed);
     acks_count(b->ps, a->what, a->record.entry.type, a->owed);
+    pthread_mutex_lock(&b->ps->lock);
+    drifted_healed(b->ps->drifted, path);
+    pthread_mutex_unlock(&b->ps->lock);
     b->ps->counts.done++;
     b->ps->counts.done_bytes += a->owed->bytes;
     if (a->has_record && site->hooks.seen)

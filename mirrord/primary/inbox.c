@@ -6,6 +6,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "primary/peer.h"
 #include "primary/push_impl.h"
 #include "primary/sessions.h"
 
@@ -13,6 +14,7 @@ enum {
     READ_SIZE = 128 * 1024,
     REOPEN_MIN_MS = 5000, /* a site that the far end could not open is tried again, growing */
     REOPEN_MAX_MS = 20000,
+    TOLD_DRIFT_MAX = 20,    /* paths in the log, of one opening */
     REOPEN_CHEAP_MS = 3000, /* the root is not what it should be, which is soon seen */
 };
 
@@ -88,8 +90,10 @@ static int on_pong(struct push *p, struct bytes payload, struct err *err)
     struct msg_ping m;
     if (!msg_get_ping(payload, &m))
         return 1;
-    if (p->pongs >= p->pings || m.token != ++p->pongs)
+    if (p->pongs == p->pings || m.token != p->tokens_of_pings[p->pongs % PUSH_PINGS_MAX])
         return err_set(err, ERR_FAILED, "it answered a PING that was not sent");
+    p->pongs++;
+    pace_came(&p->pace, m.token, io_now_us());
     return 0;
 }
 
@@ -144,6 +148,10 @@ static void opened(
     note_session(p, ps, m->session);
     ps->failures = 0;
     push_site_forget_error(ps);
+    push_site_trash(ps, &(struct msg_trash){0});
+    pthread_mutex_lock(&ps->lock);
+    drifted_opened(ps->drifted);
+    pthread_mutex_unlock(&ps->lock);
     if (ps->site->options.owner && !(m->caps & CAP_SET_OWNER) && !ps->said_owner) {
         ps->said_owner = true;
         log_info("%s: %s: the far end is not root: owner and group are left out", p->o->name,
@@ -246,6 +254,70 @@ static int on_progress(struct push *p, struct bytes payload, struct err *err)
     return check_site(p, m.site, err); /* that it came is all it says */
 }
 
+static int on_trash(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_trash m;
+    if (!msg_get_trash(payload, &m))
+        return 1;
+    struct push_site *ps = site_by_number(p, m.site);
+    if (check_site(p, m.site, err) < 0)
+        return -1;
+    if (!ps)
+        return 0; /* closed meanwhile */
+    push_site_trash(ps, &m);
+    changed(p);
+    return 0;
+}
+
+static void log_drift(struct push *p, struct push_site *ps, const struct msg_drift *m)
+{
+    if (m->kind == DRIFT_TIMES)
+        return;
+    if (ps->told_drift < TOLD_DRIFT_MAX)
+        log_warn("%s: %s: %s was %s there, not by mirrord%s", p->o->name, ps->site->name,
+            m->path.len ? QUOTED(m->path.data, m->path.len) : "the root", drifted_name(m->kind),
+            push_site_leaves_drift(ps) ? ": left as it is" : "");
+    else if (ps->told_drift == TOLD_DRIFT_MAX)
+        log_warn("%s: %s: more was changed there; `mirrord status` says how much", p->o->name,
+            ps->site->name);
+    ps->told_drift++;
+}
+
+/* While a site is being opened comparing follows anyway; later the directory is compared. */
+static void heal(struct push *p, struct push_site *ps, const struct msg_drift *m)
+{
+    if (push_site_leaves_drift(ps) || (ps->state != PUSH_OPEN && ps->state != PUSH_COMPARING))
+        return;
+    if (m->path.len > 0)
+        compare_start(p, ps, path_parent(m->path), NULL);
+    else
+        queue_owe(p->o->queue, ps->owed, m->path, OWE_BULK, OWED_META, (struct bytes){0}, 0, 0);
+}
+
+static int on_drift(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_drift m;
+    if (!msg_get_drift(payload, &m))
+        return 1;
+    struct push_site *ps = site_by_number(p, m.site);
+    if (check_site(p, m.site, err) < 0)
+        return -1;
+    if (!ps || ps->state >= PUSH_HELD)
+        return 0; /* closed meanwhile */
+    pthread_mutex_lock(&ps->lock);
+    int news = drifted_take(ps->drifted, &m, err);
+    pthread_mutex_unlock(&ps->lock);
+    if (news < 0) {
+        p->complaint = REASON_LIMIT;
+        return -1;
+    }
+    if (news)
+        log_drift(p, ps, &m);
+    heal(p, ps, &m);
+    changed(p);
+    return 0;
+}
+
 /* What may come in: 0, 1 malformed, -1 with err; the far end is told, as of something illegal if
  * the handler does not say otherwise in `complaint`. */
 static const struct handler {
@@ -262,6 +334,8 @@ static const struct handler {
     {MSG_SIGNATURE, false, on_signature},
     {MSG_ACK, false, on_ack},
     {MSG_PROGRESS, false, on_progress},
+    {MSG_TRASH, false, on_trash},
+    {MSG_DRIFT, false, on_drift},
 };
 
 static int unreadable(struct push *p, const struct frame *f, struct err *err)

@@ -214,6 +214,7 @@ static void start_walk(struct scan_site *s, struct rescan_job *j)
     };
     j->began = time(NULL);
     if (j == s->whole) {
+        scan_watch(s);
         s->status.unwatched = 0;
         s->whole_number++;
     }

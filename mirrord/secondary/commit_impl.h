@@ -51,8 +51,13 @@ void install_verify(
     struct commit *c, struct step *s); /* fails it where the staged file is damaged */
 void install_entry(struct commit *c, struct step *s); /* also moves that have been staged */
 void install_delete(struct commit *c, struct step *s);
-/* Takes what is at dirfd/name out of the tree: destroyed when it is ours, else set aside. */
-int install_remove(struct commit *c, int dirfd, const char *name, struct bytes path, bool foreign,
+enum fate {
+    FATE_DEAD,    /* nothing is lost with it */
+    FATE_OURS,    /* kept where the site wants that */
+    FATE_FOREIGN, /* set aside */
+};
+/* Takes what is at dirfd/name out of the tree. */
+int install_remove(struct commit *c, int dirfd, const char *name, struct bytes path, enum fate fate,
     struct err *err);
 bool install_is_ours(const struct step_old *old, const struct stat *live);
 void install_loosen(struct commit *c, int dirfd); /* u+w for the step */

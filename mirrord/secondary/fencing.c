@@ -94,16 +94,17 @@ void fencing_look(struct tools *tools)
 
 /* An interrupted commit of the former primary is finished before this host counts as one. Under the
  * epoch's lock: a receiver that holds the root is alive, and in no commit. */
-static void settle(struct tools *tools, const char *root)
+static void settle(struct tools *tools, const struct receive_grant *g)
 {
     struct err why;
-    if (access(root, F_OK) == 0 && receive_recover(tools->options->state_dir, root, &why) < 0 &&
+    if (access(g->root, F_OK) == 0 &&
+        receive_recover(tools->options->state_dir, g->root, &g->policy, &why) < 0 &&
         why.code != ERR_TEMPORARY)
-        log_warn("%s: %s", root, why.text);
+        log_warn("%s: %s", g->root, why.text);
 }
 
 /* The primary hands over: this host raises the epoch. Repeated, it has done so already. */
-static int take(struct tools *tools, const char *root, int dir, const struct msg_claim *m,
+static int take(struct tools *tools, const struct receive_grant *g, int dir, const struct msg_claim *m,
     struct epoch *now, struct err *err)
 {
     const struct receive_options *o = tools->options;
@@ -119,7 +120,7 @@ static int take(struct tools *tools, const char *root, int dir, const struct msg
             (unsigned long long)now->counter);
         return 1;
     }
-    settle(tools, root);
+    settle(tools, g);
     *now = (struct epoch){.counter = m->epoch + 1, .id = self, .role = ROLE_PRIMARY};
     snprintf(now->primary, sizeof now->primary, "%s", o->host ? o->host : "?");
     return epoch_write(dir, now, err);
@@ -128,17 +129,17 @@ static int take(struct tools *tools, const char *root, int dir, const struct msg
 static int claim(struct tools *tools, const struct msg_claim *m, struct epoch *now, struct err *err)
 {
     const struct receive_options *o = tools->options;
-    char *root CLEANUP_FREE = NULL;
+    struct receive_grant grant;
     char *host CLEANUP_FREE = mem_copy_bytes(m->primary.data, m->primary.len);
-    bool primary_here = false;
-    if (o->fence->resolve(o->fence->ctx, m->name, (struct bytes){0}, &root, &primary_here, err) < 0)
+    if (o->fence->resolve(o->fence->ctx, m->name, (struct bytes){0}, &grant, err) < 0)
         return -1;
+    char *root CLEANUP_FREE = grant.root;
     int dir CLEANUP_FD = state_open_dir(o->state_dir, root, true, err);
     if (dir < 0)
         return -1;
     if (!m->take)
-        return epoch_present(dir, primary_here, m->epoch, &m->epoch_id, host, now, err);
-    return take(tools, root, dir, m, now, err);
+        return epoch_present(dir, grant.primary, m->epoch, &m->epoch_id, host, now, err);
+    return take(tools, &grant, dir, m, now, err);
 }
 
 void fencing_claim(struct tools *tools, const struct msg_claim *m)

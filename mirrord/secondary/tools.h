@@ -26,6 +26,7 @@ struct tools {
     struct set *replicas;   /* sites by number: struct replica */
     struct batch *batches;  /* all that are not acknowledged */
     unsigned batch_count;
+    unsigned patching; /* transfers at work on what has come: not until they are done is it taken */
     uint32_t last_batch, last_atom; /* numbers rise through the session */
     uint64_t commits;               /* asked for so far */
     bool can_chown;

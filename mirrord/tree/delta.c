@@ -425,6 +425,11 @@ void delta_patch_limit(struct delta_patch *p, size_t bytes)
     p->limit = bytes;
 }
 
+size_t delta_patch_backlog(const struct delta_patch *p)
+{
+    return buf_len(&p->in);
+}
+
 /* The end command came. librsync keeps a copy's length in an int in places: what was copied must be
  * what the commands asked for. */
 static int patch_end(struct delta_patch *p, struct err *err)

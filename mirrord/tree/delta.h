@@ -58,6 +58,8 @@ int delta_patch_step(struct delta_patch *p, const void *in, size_t n, struct err
 /* A few delta bytes can ask for a copy of the whole old file. With a limit, a step that has given
  * about that many bytes to the sink keeps what it has not read of its input and answers DELTA_BUSY:
  * call again with n = 0 until it answers something else. 0, the default, is no limit. */
+/* Bytes of delta that were given and are not used yet. */
+size_t delta_patch_backlog(const struct delta_patch *p);
 void delta_patch_limit(struct delta_patch *p, size_t bytes);
 void delta_patch_free(struct delta_patch *p);
 

@@ -275,7 +275,7 @@ static bool killed_at(int n, const struct msg_sums *want, bool foreign, unsigned
     struct entry old = a_dir(0755);
     bool begun = access(on_root(&p, "g-there"), F_OK) == 0;
     if (n % 2)
-        assert_int_equal(receive_recover(p.state, p.root, &err), 0);
+        assert_int_equal(receive_recover(p.state, p.root, &(struct receive_policy){0}, &err), 0);
     if (begun) {
         (*finished)++;
         assert_finished(&p, want);
@@ -369,12 +369,12 @@ static void recover_has_nothing_to_do(void **state)
     struct peer *p = *state;
     struct err err;
     assert_int_equal(mkdir(p->root, 0755), 0);
-    assert_int_equal(receive_recover(p->state, p->root, &err), 0);
+    assert_int_equal(receive_recover(p->state, p->root, &(struct receive_policy){0}, &err), 0);
     peer_open(p);
-    assert_int_equal(receive_recover(p->state, p->root, &err), -1);
+    assert_int_equal(receive_recover(p->state, p->root, &(struct receive_policy){0}, &err), -1);
     assert_int_equal(err.code, ERR_TEMPORARY);
     peer_end(p);
-    assert_int_equal(receive_recover(p->state, p->root, &err), 0);
+    assert_int_equal(receive_recover(p->state, p->root, &(struct receive_policy){0}, &err), 0);
 }
 
 /* --- readers --- */
