@@ -293,8 +293,7 @@ static void count_bulk(struct push *p, size_t bytes)
     uint64_t token;
     if (!pace_sent(&p->pace, bytes, io_now_us(), &token))
         return;
-    p->pings++;
-    msg_put_ping(&p->out, &(struct msg_ping){.token = token});
+    push_ping(p, token);
 }
 
 bool lanes_step(struct push *p)
@@ -340,6 +339,16 @@ struct atom *lanes_find_atom(struct push *p, uint32_t number)
             if (a->number == number)
                 return a;
     return NULL;
+}
+
+bool lanes_has_open(const struct push *p, uint32_t number)
+{
+    const struct push_batch *b;
+    for (int i = 0; i < LANES; i++)
+        TAILQ_FOREACH (b, &p->lanes[i].open, order)
+            if (b->number == number)
+                return true;
+    return false;
 }
 
 static void forget(struct push_batch_list *list, struct push_batch *b)

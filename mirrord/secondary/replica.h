@@ -48,6 +48,9 @@ struct replica {
     struct walk *walk;       /* while it is opened */
     struct manifest *former; /* the manifest of another filter, while it is inherited from */
     struct inherit *inherit;
+    uint64_t session, known; /* of OPEN */
+    uint64_t session_before; /* the last one here */
+    bool distrust;           /* one end was put back from a snapshot: all content is read */
     uint64_t lock_until;     /* waiting for the lock */
     uint64_t progress_due;   /* io_now_ms */
     unsigned swaps;          /* batches that switch units, from COMMIT to ACK */
@@ -69,6 +72,10 @@ struct replica {
 
 /* Starts opening. -1 with err only when the session must end. */
 int replica_open(struct tools *tools, const struct msg_open *m, struct err *err);
+
+/* Nothing works on it any more, and what was committed is on the disk and the mark says so, where
+ * nothing went wrong. Before replica_free. */
+void replica_end(struct replica *r);
 
 /* Everything is released; what is staged stays on disk for the next sweep. */
 void replica_free(struct replica *r);

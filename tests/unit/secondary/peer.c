@@ -88,6 +88,9 @@ static void serve(struct peer *p, int fd)
         .host = "testhost",
         .in = fd,
         .out = fd,
+        .look_every_s = p->look_every_s,
+        .reread_every_s = p->reread_every_s,
+        .scan_rate = p->reread_every_s ? 1 << 30 : 0,
     };
     int result = receive_run(&o, &err);
     receive_fence_free(&keeper.root);
@@ -255,6 +258,8 @@ void peer_send_open(struct peer *p, uint32_t site, const char *root)
     m->site = site;
     m->root = bytes_of(root);
     m->flags = p->open_flags;
+    m->session = p->session;
+    m->known = p->known;
     m->max_delete_percent = p->max_delete_percent;
     m->max_delete_count = p->max_delete_count;
     m->keep_days = p->keep_days;

@@ -34,6 +34,7 @@ struct peer {
     unsigned drifts;      /* paths that the receiver said somebody else changed, unasked */
     uint8_t id;           /* the first byte of the primary's host id */
     uint32_t open_flags;
+    uint64_t session, known;    /* of OPEN */
     uint8_t max_delete_percent; /* 100: no limit */
     uint32_t max_delete_count;
     bool as_nobody;      /* the receiver runs without root */
@@ -41,6 +42,7 @@ struct peer {
     uint16_t keep_days;
     struct receive_policy policy; /* of the receiver's own configuration */
     struct msg_trash trash;       /* as it came last */
+    unsigned look_every_s, reread_every_s; /* of receive_options; 0: no content is read again */
     const char *exclude; /* a filter rule, or NULL */
 };
 

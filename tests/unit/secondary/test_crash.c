@@ -301,6 +301,7 @@ static bool killed_at(int n, const struct msg_sums *want, bool foreign, unsigned
     assert_foreign(&p, foreign);
     if (!foreign)
         assert_kept(&p, !dead);
+    assert_true(foreign || p.drifts == 0); /* what a crash leaves is nobody else's doing */
     peer_cleanup(&p);
     return dead;
 }
