@@ -253,6 +253,10 @@ static int read_globals(struct config *c, const struct config_block *file, struc
         return config_fail_at(file, "rescan", err, "is set in another file already");
     if (config_take_number(file, "rescan", 1, RESCAN_MAX, &c->rescan, err))
         return -1;
+    if (c->scan_rate != NOT_SAID && config_value(file, "scan-rate"))
+        return config_fail_at(file, "scan-rate", err, "is set in another file already");
+    if (config_take_size(file, "scan-rate", &c->scan_rate, err))
+        return -1;
     if (c->control && strlen(c->control) >= sizeof((struct sockaddr_un *)0)->sun_path)
         return config_fail_at(file, "control", err, "is longer than a socket's path can be");
     return 0;
@@ -330,12 +334,14 @@ static int find_self(struct config *c, const char *as, struct err *err)
     return 0;
 }
 
-static void set_default_places(struct config *c)
+static void set_defaults(struct config *c)
 {
     if (!c->state_dir)
         c->state_dir = state_default_dir();
     if (!c->control)
         c->control = config_default_control(c->state_dir);
+    if (c->scan_rate == NOT_SAID)
+        c->scan_rate = CONFIG_SCAN_RATE;
 }
 
 static int build(
@@ -350,7 +356,7 @@ static int build(
     for (size_t i = 0; i < files->block_count; i++)
         if (read_sites(c, &files->blocks[i], defaults, err))
             return -1;
-    set_default_places(c);
+    set_defaults(c);
     return config_expand(c, err) || config_validate_all(c, err) ? -1 : 0;
 }
 
@@ -365,6 +371,7 @@ static char *absolute(const char *path)
 int config_load(const char *path, const char *as, struct config **out, struct err *err)
 {
     struct config *c = mem_alloc(sizeof *c);
+    c->scan_rate = NOT_SAID;
     struct config_block *files = NULL;
     c->path = absolute(path);
     int rc = config_file_read(c->path, &files, err);

@@ -17,6 +17,7 @@
 enum {
     CONFIG_KEEPALIVE = 15, /* seconds: the default, and the most that every receiver bears */
     CONFIG_UNIT_GRACE = 60,
+    CONFIG_SCAN_RATE = 10 * 1024 * 1024, /* the default, bytes a second */
 };
 
 enum config_compress { COMPRESS_AUTO, COMPRESS_NONE, COMPRESS_ZSTD };
@@ -75,6 +76,7 @@ struct config {
     char *state_dir;
     char *control; /* path of the control socket */
     char *identity, *known_hosts;
+    uint64_t scan_rate; /* bytes of content that are read again a second; 0: none */
     unsigned rescan; /* seconds between looks through whole trees; 0: not said */
     struct config_host *hosts;
     size_t host_count;
@@ -119,5 +121,8 @@ int config_parse_size(const char *text, uint64_t *out, struct err *err);
 
 /* "100ms", "1.5s", "10m", "2h": milliseconds, at most a week. 0 or -1. */
 int config_parse_duration(const char *text, unsigned *out_ms, struct err *err);
+
+/* The same for an option_spec's call: into an unsigned, in seconds, one at least. 0 or -1. */
+int config_option_seconds(void *to, const char *argument, struct err *err);
 
 #endif

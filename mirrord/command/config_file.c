@@ -217,8 +217,8 @@ static cfg_t *new_parser(struct parse *p)
     cfg_opt_t sites[] = {HIDDEN(p), KEY("glob"), KEY_LIST("hosts"), KEY("primary"), SETTINGS,
         CFG_SEC("at", at, TITLED), CFG_END()};
     cfg_opt_t include = {.name = "include", .type = CFGT_FUNC, .func = on_include};
-    cfg_opt_t top[] = {HIDDEN(p), KEY("state-dir"), KEY("control"), KEY("rescan"), KEY("identity"),
-        KEY("known-hosts"), CFG_SEC("host", host, TITLED),
+    cfg_opt_t top[] = {HIDDEN(p), KEY("state-dir"), KEY("control"), KEY("rescan"), KEY("scan-rate"),
+        KEY("identity"), KEY("known-hosts"), CFG_SEC("host", host, TITLED),
         CFG_SEC("defaults", defaults, CFGF_MULTI), CFG_SEC("site", site, TITLED),
         CFG_SEC("sites", sites, TITLED), include, CFG_END()};
     cfg_t *cfg = cfg_init(top, CFGF_NONE);

@@ -15,7 +15,8 @@
 
 struct request {
     const char *root, *config, *as, *state_dir;
-    unsigned look_every_s; /* 0: not said */
+    unsigned look_every_s, reread_every_s; /* 0: not said */
+    uint64_t scan_rate;                    /* UINT64_MAX: not said */
 };
 
 /* The configuration that fences a session, read again when it does not know a site: the session
@@ -81,13 +82,15 @@ static int resolve(
 }
 
 static int serve(const struct request *r, const struct receive_fence *fence, const char *state_dir,
-    const char *host, unsigned keepalive, struct err *err)
+    const char *host, unsigned keepalive, uint64_t scan_rate, struct err *err)
 {
     char *fallback CLEANUP_FREE = state_dir ? NULL : state_default_dir();
     const struct receive_options o = {.fence = fence,
         .state_dir = state_dir ? state_dir : fallback,
         .host = host,
         .look_every_s = r->look_every_s,
+        .reread_every_s = r->reread_every_s,
+        .scan_rate = r->scan_rate == UINT64_MAX ? scan_rate : r->scan_rate,
         .keepalive_ms = keepalive * 1000,
         .in = STDIN_FILENO,
         .out = STDOUT_FILENO};
@@ -101,7 +104,8 @@ static int serve_root(const struct request *r, struct err *err)
     gethostname(host, sizeof host - 1);
     if (receive_fence_root(r->root, &fence, err))
         return -1;
-    int rc = serve(r, &fence, r->state_dir, r->as ? r->as : host, CONFIG_KEEPALIVE, err);
+    int rc = serve(
+        r, &fence, r->state_dir, r->as ? r->as : host, CONFIG_KEEPALIVE, CONFIG_SCAN_RATE, err);
     receive_fence_free(&fence);
     return rc;
 }
@@ -116,25 +120,19 @@ static int serve_config(const struct request *r, struct err *err)
         mem_copy_string(r->state_dir ? r->state_dir : f.config->state_dir);
     char *self CLEANUP_FREE = mem_copy_string(f.config->self);
     unsigned keepalive = config_host(f.config, self)->keepalive;
-    int rc = serve(r, &fence, state_dir, self, keepalive, err);
+    int rc = serve(r, &fence, state_dir, self, keepalive, f.config->scan_rate, err);
     config_free(f.config);
     return rc;
 }
 
-static int take_look_every(void *to, const char *argument, struct err *err)
+static int take_rate(void *to, const char *argument, struct err *err)
 {
-    unsigned ms;
-    if (config_parse_duration(argument, &ms, err))
-        return -1;
-    if (ms < 1000)
-        return err_set(err, ERR_USAGE, "--look-every: at least a second");
-    *(unsigned *)to = ms / 1000;
-    return 0;
+    return config_parse_size(argument, to, err);
 }
 
 int command_receive(int argc, char **argv)
 {
-    struct request r = {0};
+    struct request r = {.scan_rate = UINT64_MAX};
     int verbosity = 0;
     const struct option_spec specs[] = {
         {0, "root", OPTION_TEXT, &r.root, "DIR", "serve this directory and what is beneath it"},
@@ -142,7 +140,10 @@ int command_receive(int argc, char **argv)
         OPTION_AS(&r.as),
         OPTION_STATE_DIR(&r.state_dir),
         {0, "look-every", OPTION_CALL, &r.look_every_s, "TIME",
-            "walk the trees for what others changed (default: once a day)", take_look_every},
+            "walk the trees for what others changed (default: once a day)", config_option_seconds},
+        {0, "scan-rate", OPTION_CALL, &r.scan_rate, "RATE",
+            "bytes of content that are read again a second (default 10M; 0: none)", take_rate},
+        OPTION_REREAD(&r.reread_every_s),
         OPTION_VERBOSE(&verbosity),
         OPTION_QUIET(&verbosity),
         {0},

@@ -21,6 +21,7 @@
 
 struct run {
     const char *config, *as, *state_dir, *control;
+    unsigned reread_every_s;           /* 0: not said */
     char *state_dir_now, *control_now; /* of the first plan: these two stay while it runs */
     struct handovers *handovers;
 };
@@ -190,6 +191,8 @@ static int make_plan(const struct run *r, const struct config *c, struct plan *p
 {
     *p = (struct plan){.daemon = {.self = c->self}};
     p->daemon.rescan_ms = (uint64_t)c->rescan * 1000;
+    p->daemon.scan_rate = c->scan_rate;
+    p->daemon.reread_every_s = r->reread_every_s;
     p->daemon.state_dir = r->state_dir_now ? r->state_dir_now : c->state_dir;
     p->daemon.control = r->control_now ? r->control_now : c->control;
     if (!c->self)
@@ -274,6 +277,7 @@ int command_run(int argc, char **argv)
         OPTION_AS(&r.as),
         OPTION_STATE_DIR(&r.state_dir),
         OPTION_CONTROL(&r.control),
+        OPTION_REREAD(&r.reread_every_s),
         OPTION_VERBOSE(&verbosity),
         OPTION_QUIET(&verbosity),
         {0},

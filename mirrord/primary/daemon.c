@@ -157,7 +157,9 @@ static int open_parts(struct daemon *d, const struct daemon_plan *plan, struct e
 {
     struct control_handler handler = {on_request, on_gone, d};
     struct scan_sink sink = roster_sink;
-    struct scan_options options = {.rescan_ms = plan->rescan_ms};
+    struct scan_options options = {.rescan_ms = plan->rescan_ms,
+        .scan_rate = plan->scan_rate,
+        .reread_every_s = plan->reread_every_s};
     sink.ctx = d;
     if (lock_state(d, err) < 0 || pauses_open(d->state_dir, &d->pauses, err) < 0 ||
         control_open(plan->control, &handler, &d->control, err) < 0)

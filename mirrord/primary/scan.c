@@ -18,6 +18,7 @@
 #include "base/mem.h"
 #include "base/set.h"
 #include "primary/scan_impl.h"
+#include "tree/reread.h"
 
 enum {
     RESCAN_MS = 3600 * 1000,
@@ -372,6 +373,19 @@ void scan_watch(struct scan_site *s)
             (unsigned long long)s->scan->options.unwatched_ms / 1000, err.text);
 }
 
+/* Other content under the validators that it had: read under the rules, it is owed where that is
+ * so. Other validators are an event's or a walk's. */
+static void on_differs(void *ctx, struct bytes path, bool content)
+{
+    const struct scan_site *s = ctx;
+    if (!content)
+        return;
+    log_warn("%s: %s is not what it was when it was read last, though its times are: it is read "
+             "once more",
+        s->site->name, QUOTED(path.data, path.len));
+    prover_ask(s->scan->prover, s->site, path);
+}
+
 static void add_site(struct scan *c, struct site *site)
 {
     struct scan_site *s = mem_alloc(sizeof *s);
@@ -391,6 +405,9 @@ static void add_site(struct scan *c, struct site *site)
     pthread_mutex_unlock(&c->lock);
     scan_watch(s);
     rescan_start(s, true);
+    const struct reread_hooks hooks = {on_differs, s};
+    if (c->reread)
+        s->reread = reread_add(c->reread, site->root, site->manifest, &hooks);
 }
 
 static void remove_site(struct scan_site *s)
@@ -399,6 +416,7 @@ static void remove_site(struct scan_site *s)
     pthread_mutex_lock(&c->lock);
     TAILQ_REMOVE(&c->sites, s, order);
     pthread_mutex_unlock(&c->lock);
+    reread_remove(s->reread);
     barrier_fail_all(s, "the site is no longer mirrored from here");
     unrest_unwatch(s->site->unrest);
     rescan_drop(s);
@@ -615,6 +633,8 @@ int scan_new(
     if (!c->options.unwatched_ms)
         c->options.unwatched_ms =
             c->options.rescan_ms < UNWATCHED_MS ? c->options.rescan_ms : UNWATCHED_MS;
+    if (o->scan_rate)
+        c->reread = reread_new(o->scan_rate, o->reread_every_s);
     c->names = names_new(NULL);
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->removed, NULL);
@@ -653,9 +673,13 @@ void scan_free(struct scan *c)
         wake(c);
         pthread_join(c->thread, NULL);
     }
+    struct scan_site *s;
+    TAILQ_FOREACH (s, &c->sites, order)
+        reread_remove(TAKE_PTR(s->reread));
     prover_free(c->prover);
     while (!TAILQ_EMPTY(&c->sites))
         remove_site(TAILQ_FIRST(&c->sites));
+    reread_free(c->reread);
     drop_mail(c);
     reader_free(c->reader);
     names_free(c->names);

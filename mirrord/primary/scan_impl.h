@@ -67,6 +67,7 @@ struct scan_site {
     TAILQ_ENTRY(scan_site) order;
     struct scan *scan;
     struct site *site;
+    struct reread_tree *reread;   /* or NULL */
     struct watch *watch;          /* NULL: no instance was to be had */
     struct reader_source *source; /* NULL likewise */
     struct buf events;
@@ -104,6 +105,7 @@ struct scan {
     struct scan_sink sink;
     struct reader *reader;
     struct prover *prover;
+    struct reread *reread; /* NULL: content is not read again */
     struct names *names;
     uint64_t instances; /* of inotify, in use by the sites */
     pthread_t thread;

@@ -1,42 +1,69 @@
-/* Telling of drift, and the daily walk that finds more; see drift.h. What drift is, the walk
+/* Telling of drift, and the walks that find more: of the whole tree once a day, and of each file
+ * whose content is not what it was when it was read again; see drift.h. What drift is, the walk
  * decides (tree/walk_drift.c); whether it is healed, the primary. */
 #include "secondary/drift.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/set.h"
 #include "secondary/batch.h"
+#include "tree/reread.h"
 
 enum {
-    TELL_STRIDE = 64, /* rows in one look */
-    STEP_MS = 3,      /* of the daily walk, … */
-    REST_MS = 20,     /* …and what lies between two steps, */
-    YIELD_MS = 100,   /* or while there is anything to commit */
-    EVERY_S = 86400,  /* and a tenth more or less, so that not all sites walk at once */
+    TELL_STRIDE = 64,    /* rows in one look */
+    STEP_MS = 3,         /* of a walk, … */
+    REST_MS = 20,        /* …and what lies between two steps, */
+    YIELD_MS = 100,      /* or while there is anything to commit */
+    POLL_MS = 1000,      /* between looks whether there is anything to walk */
+    EVERY_S = 86400,     /* and a tenth more or less, so that not all sites walk at once */
+    SUSPECTS_MAX = 1000, /* more are for the next pass */
+};
+
+struct suspect { /* value in the set of paths */
+    bool content;
 };
 
 struct drift {
     struct replica *r;
     struct job job;
+    uint64_t due;             /* io_now_ms: the next walk of the whole tree */
     struct walk *walk;        /* while it runs */
     struct manifest_drift at; /* the last row that was told */
+    struct reread_tree *tree; /* whose thread finds suspects */
+    pthread_mutex_t lock;     /* of these: */
+    struct set *suspects;     /* files that are to be walked by themselves */
 };
 
 struct drift *drift_new(struct replica *r)
 {
     struct drift *d = mem_alloc(sizeof *d);
     d->r = r;
+    d->suspects = set_new();
+    pthread_mutex_init(&d->lock, NULL);
     return d;
+}
+
+static void drop(struct drift *d, struct set_item *item)
+{
+    free(item->value);
+    set_remove(d->suspects, item);
 }
 
 void drift_free(struct drift *d)
 {
     if (!d)
         return;
+    reread_remove(d->tree);
     job_stop(&d->job);
     walk_free(d->walk);
+    while (set_first(d->suspects))
+        drop(d, set_first(d->suspects));
+    set_free(d->suspects);
+    pthread_mutex_destroy(&d->lock);
     free(d);
 }
 
@@ -168,7 +195,7 @@ int drift_inherit(struct replica *r, struct err *err)
     return -1;
 }
 
-/* --- the daily walk --- */
+/* --- looking for more --- */
 
 /* Is anything of this site being changed by a batch? The walk stands back, and what it would see
  * half done is not there when it goes on. */
@@ -180,49 +207,64 @@ static bool is_busy(const struct replica *r)
     return r->settle != NULL;
 }
 
-static struct walk *start_walk(struct replica *r)
-{
-    struct walk_options options = {
-        .keep_special = r->flags & OPEN_SPECIAL_BITS,
-        .keep_accepted = true,
-        .mounts = r->mounts,
-        .drift = drift_kinds(r),
-    };
-    return walk_new(
-        r->root, r->manifest, r->filter, r->tools->names, (struct bytes){0}, &options, NULL);
-}
-
 static void schedule(struct drift *d)
 {
     unsigned every = d->r->tools->options->look_every_s;
     uint64_t ms = (every ? every : EVERY_S) * UINT64_C(1000);
     uint32_t dice;
     io_random(&dice, sizeof dice);
-    d->job.not_before = io_now_ms() + ms - ms / 10 + dice % (ms / 5 + 1);
+    d->due = io_now_ms() + ms - ms / 10 + dice % (ms / 5 + 1);
+}
+
+static void start_walk(struct drift *d, struct bytes top, bool content)
+{
+    struct replica *r = d->r;
+    struct walk_options options = {
+        .checksum = content,
+        .keep_special = r->flags & OPEN_SPECIAL_BITS,
+        .keep_accepted = true,
+        .mounts = r->mounts,
+        .drift = drift_kinds(r),
+    };
+    d->walk = walk_new(r->root, r->manifest, r->filter, r->tools->names, top, &options, NULL);
+}
+
+/* The next file that the reading found, or the whole tree when it is due. */
+static void choose_walk(struct drift *d)
+{
+    pthread_mutex_lock(&d->lock);
+    struct set_item *item = set_first(d->suspects);
+    if (item) {
+        start_walk(
+            d, (struct bytes){item->key, item->len}, ((struct suspect *)item->value)->content);
+        drop(d, item);
+    }
+    pthread_mutex_unlock(&d->lock);
+    if (d->walk || io_now_ms() < d->due)
+        return;
+    schedule(d);
+    start_walk(d, (struct bytes){0}, false);
 }
 
 static void give_up(struct drift *d, const struct err *why)
 {
     log_warn("%s: looking for what somebody else changed: %s", d->r->path, why->text);
     walk_free(TAKE_PTR(d->walk));
-    schedule(d);
 }
 
 /* The walk is over: what there is is told of, if there is any news. */
 static void end_walk(struct drift *d)
 {
     struct err why;
-    int more = walk_counts(d->walk)->drift ? drift_tell(d, &why) : 0;
-    if (more == 1)
-        return;
-    if (more < 0) {
+    uint64_t found = walk_counts(d->walk)->drift;
+    int more = found ? drift_tell(d, &why) : 0;
+    if (more < 0)
         give_up(d, &why);
+    if (more != 0)
         return;
-    }
-    log_debug("%s: walked, %llu paths changed by somebody else", d->r->path,
-        (unsigned long long)walk_counts(d->walk)->drift);
+    log_debug(
+        "%s: walked, %llu paths changed by somebody else", d->r->path, (unsigned long long)found);
     walk_free(TAKE_PTR(d->walk));
-    schedule(d);
 }
 
 static void step(struct job *job, unsigned budget_ms)
@@ -230,13 +272,12 @@ static void step(struct job *job, unsigned budget_ms)
     struct drift *d = (struct drift *)((char *)job - offsetof(struct drift, job));
     struct err why;
     (void)budget_ms;
-    if (is_busy(d->r)) {
-        job->not_before = io_now_ms() + YIELD_MS;
+    bool busy = is_busy(d->r);
+    if (!busy && !d->walk)
+        choose_walk(d);
+    job->not_before = io_now_ms() + (!d->walk ? POLL_MS : busy ? YIELD_MS : REST_MS);
+    if (busy || !d->walk)
         return;
-    }
-    if (!d->walk)
-        d->walk = start_walk(d->r);
-    job->not_before = io_now_ms() + REST_MS;
     int more = walk_step(d->walk, STEP_MS, &why);
     if (more < 0)
         give_up(d, &why);
@@ -244,8 +285,27 @@ static void step(struct job *job, unsigned budget_ms)
         end_walk(d);
 }
 
+/* In the reading's thread. */
+static void on_differs(void *ctx, struct bytes path, bool content)
+{
+    struct drift *d = ctx;
+    pthread_mutex_lock(&d->lock);
+    if (set_count(d->suspects) < SUSPECTS_MAX) {
+        struct set_item *item = set_add(d->suspects, path.data, path.len);
+        if (!item->value)
+            item->value = mem_alloc(sizeof(struct suspect));
+        ((struct suspect *)item->value)->content |= content;
+    }
+    pthread_mutex_unlock(&d->lock);
+}
+
 void drift_watch(struct drift *d)
 {
-    job_start(&d->r->tools->jobs, &d->job, step);
+    const struct reread_hooks hooks = {on_differs, d};
+    struct tools *tools = d->r->tools;
     schedule(d);
+    job_start(&tools->jobs, &d->job, step);
+    d->job.not_before = io_now_ms() + POLL_MS; /* what follows OPENED has work of its own */
+    if (tools->reread)
+        d->tree = reread_add(tools->reread, d->r->root, d->r->manifest, &hooks);
 }

@@ -1,7 +1,7 @@
 /*
  * Drift, as this end sees it: the manifest remembers what was committed at paths that somebody else
- * changed since (tree/manifest.h); the primary is told of it when the site is opened, and once a
- * day the tree is walked to find more.
+ * changed since (tree/manifest.h); the primary is told of it when the site is opened. More is found
+ * by walking the tree once a day and by reading all content within a month.
  */
 #ifndef SECONDARY_DRIFT_H
 #define SECONDARY_DRIFT_H

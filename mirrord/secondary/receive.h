@@ -41,6 +41,8 @@ struct receive_options {
     const char *host; /* what this host calls itself */
     int in, out;      /* the stream */
     unsigned look_every_s; /* seconds between walks that look for drift; 0: a day */
+    uint64_t scan_rate;    /* bytes of content that are read again a second; 0: none */
+    unsigned reread_every_s; /* seconds between passes of that; 0: as reread_new has it */
     unsigned keepalive_ms; /* the primary's; three without a byte end the session */
 };
 

@@ -98,8 +98,15 @@ int replica_open(struct tools *tools, const struct msg_open *m, struct err *err)
     return 0;
 }
 
+void replica_end(struct replica *r)
+{
+    drift_free(TAKE_PTR(r->drift)); /* its thread writes to the manifest, too */
+    checkpoint_end(r, r->state == REPLICA_OPEN);
+}
+
 static void release(struct replica *r)
 {
+    drift_free(TAKE_PTR(r->drift)); /* its thread reads the manifest */
     checkpoint_end(r, false);
     job_stop(&r->job);
     fencing_leave(r);
@@ -112,7 +119,6 @@ static void release(struct replica *r)
     inherit_free(r->inherit);
     mounts_free(TAKE_PTR(r->mounts));
     settle_free(TAKE_PTR(r->settle));
-    drift_free(TAKE_PTR(r->drift));
     manifest_close(r->former);
     manifest_close(r->manifest);
     stage_close(r->stage);

@@ -73,6 +73,10 @@ struct replica {
 /* Starts opening. -1 with err only when the session must end. */
 int replica_open(struct tools *tools, const struct msg_open *m, struct err *err);
 
+/* Nothing works on it any more, and what was committed is on the disk and the mark says so, where
+ * nothing went wrong. Before replica_free. */
+void replica_end(struct replica *r);
+
 /* Everything is released; what is staged stays on disk for the next sweep. */
 void replica_free(struct replica *r);
 

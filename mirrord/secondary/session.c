@@ -22,7 +22,6 @@
 #include "base/mem.h"
 #include "secondary/atom.h"
 #include "secondary/batch.h"
-#include "secondary/checkpoint.h"
 #include "secondary/fencing.h"
 #include "secondary/listing.h"
 #include "secondary/reap.h"
@@ -31,6 +30,7 @@
 #include "secondary/settle.h"
 #include "secondary/tools.h"
 #include "secondary/turn.h"
+#include "tree/reread.h"
 #include "tree/state.h"
 
 enum {
@@ -219,7 +219,7 @@ static int on_close(struct session *s, struct bytes payload, struct err *err)
     struct replica *r = item->value;
     turn_finish(r);
     batch_drop_all(r);
-    checkpoint_end(r, r->state == REPLICA_OPEN);
+    replica_end(r);
     replica_free(r);
     set_remove(s->tools.replicas, item);
     return 0;
@@ -438,7 +438,7 @@ static void close_all(struct session *s)
     reap_last(s);
     while ((item = set_first(s->tools.replicas)) != NULL) {
         struct replica *r = item->value;
-        checkpoint_end(r, r->state == REPLICA_OPEN);
+        replica_end(r);
         replica_free(item->value);
         set_remove(s->tools.replicas, item);
     }
@@ -482,6 +482,7 @@ static void free_session(struct session *s)
 {
     close_all(s);
     set_free(s->tools.replicas);
+    reread_free(s->tools.reread);
     names_free(s->tools.names);
     zip_free(s->tools.zip);
     free(s->tools.chunk);
@@ -509,6 +510,8 @@ int session_run(const struct receive_options *o, const struct names_source *name
     jobs_init(&s.tools.jobs);
     s.tools.names = names_new(names);
     s.tools.marks = marks;
+    if (o->scan_rate)
+        s.tools.reread = reread_new(o->scan_rate, o->reread_every_s);
     s.tools.zip = zip_new(ZIP_LEVEL);
     s.tools.chunk = mem_alloc(MSG_CHUNK_MAX);
     s.tools.replicas = set_new();

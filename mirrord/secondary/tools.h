@@ -17,6 +17,7 @@ struct tools {
     struct outbox out;
     struct jobs jobs;
     struct names *names;
+    struct reread *reread;           /* NULL: content is not read again */
     const struct mark_writer *marks; /* NULL: written directly */
     struct zip *zip;
     uint8_t *chunk;         /* MSG_CHUNK_MAX bytes, for whoever works right now */

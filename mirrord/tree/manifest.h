@@ -75,6 +75,22 @@ int manifest_lookup(struct manifest_txn *t, struct bytes path, struct record *ou
 int manifest_next(struct manifest_txn *t, uint64_t dir, struct bytes after, struct bytes *name,
     struct record *out, struct err *err);
 
+/* The record behind this place, the root's own left out, in no order that means anything but lasts
+ * as long as directories keep their numbers; zeroed: the first. *out as in manifest_get. 1, 0 at
+ * the end, -1. */
+struct manifest_place {
+    uint64_t dir;
+    char name[PATH_NAME_MAX];
+    size_t name_len;
+};
+int manifest_next_of_all(
+    struct manifest_txn *t, struct manifest_place *at, struct record *out, struct err *err);
+
+/* What others keep in the manifest and lose with it, each under a name of its own: 1 found, until
+ * the next write; 0, -1. manifest_keep: 0 or -1. */
+int manifest_kept(struct manifest_txn *t, const char *key, struct bytes *value, struct err *err);
+int manifest_keep(struct manifest_txn *t, const char *key, struct bytes value, struct err *err);
+
 /* Adds or replaces. A directory that replaces a directory keeps number and content (r->dir is set
  * to it); a new directory gets a number (r->dir is set); what replaces a directory by something
  * else deletes its subtree. */

@@ -8,11 +8,9 @@
 
 #include "tree/manifest_impl.h"
 
-#define DRIFT_BIT (UINT64_C(1) << 63) /* or'ed to the directory's number */
-
 static struct manifest_key key_of(uint64_t dir, struct bytes name)
 {
-    return manifest_key_of(dir | DRIFT_BIT, name);
+    return manifest_key_of(dir | MANIFEST_DRIFT_BIT, name);
 }
 
 int manifest_drift_put(struct manifest_txn *t, uint64_t dir, struct bytes name,
@@ -66,7 +64,7 @@ int manifest_drift_next(struct manifest_txn *t, struct manifest_drift *at, struc
         return manifest_damaged(t, "drift", err);
     memcpy(&number, found.data, sizeof number);
     at->begun = true;
-    at->dir = be64toh(number) & ~DRIFT_BIT;
+    at->dir = be64toh(number) & ~MANIFEST_DRIFT_BIT;
     at->name_len = found.len - sizeof number;
     memcpy(at->name, (const uint8_t *)found.data + sizeof number, at->name_len);
     return decode(t, value, &at->committed, err);

@@ -35,6 +35,9 @@ struct bytes manifest_key_name(const struct manifest_key *k);
 /* Always -1; the environment is made anew at the next opening. */
 int manifest_damaged(struct manifest_txn *t, const char *what, struct err *err);
 
+/* Or'ed to a directory's number: the key of drift, which stands behind all records. */
+#define MANIFEST_DRIFT_BIT (UINT64_C(1) << 63)
+
 /* Forgets all drift in this directory, whose number goes. */
 int manifest_drift_drop(struct manifest_txn *t, uint64_t dir, struct err *err);
 

@@ -162,5 +162,25 @@ def test_found_by_walking(env):
     p.daemon.stop()
 
 
+@case
+def test_found_by_reading(env):
+    """No walk is due for a day, but content is read again."""
+    p = pair(env, start=False)
+    state = env.path("state-web2")
+    env.far_end("web2", f"exec '{MIRRORD}' \"$@\" --reread-every 1s --state-dir '{state}'")
+    p.restart()
+    p.arrives()
+    await_level(p.daemon)
+    for path in ("d/f1", f"{PLUGIN}/f4.php"):  # of the same size, with the same times
+        before = os.stat(f"{p.dests[0]}/{path}")
+        with open(f"{p.dests[0]}/{path}", "r+b") as f:
+            f.write(b"X")
+        os.utime(f"{p.dests[0]}/{path}", ns=(before.st_atime_ns, before.st_mtime_ns))
+    await_level(p.daemon, healed=2)
+    logged(p.daemon, {"d/f1": "changed", f"{PLUGIN}/f4.php": "changed"})
+    check_same(p.src, p.dests[0], is_cache)
+    p.daemon.stop()
+
+
 if __name__ == "__main__":
     main()

@@ -93,7 +93,7 @@ static void test_everything(void **state)
         "state-dir = \"/var/lib/m//\"\n"
         "control = /run/m/control\n"
         "identity = '/etc/m/id'  // another\n"
-        "rescan = 600\n"
+        "rescan = 600 scan-rate = 500K\n"
         "known-hosts = \"/etc/m/known\"\n"
         "host web1 { address = \"10.0.0.1\" }\n"
         "host web2 { address = \"::1\" user = root port = 2222 identity = \"/id2\"\n"
@@ -111,6 +111,7 @@ static void test_everything(void **state)
     assert_string_equal(c->state_dir, "/var/lib/m");
     assert_string_equal(c->control, "/run/m/control");
     assert_int_equal(c->rescan, 600);
+    assert_int_equal(c->scan_rate, 500 * 1024);
     assert_string_equal(c->identity, "/etc/m/id");
     assert_string_equal(c->known_hosts, "/etc/m/known");
     assert_string_equal(c->self, "web2");

@@ -88,6 +88,9 @@ static void serve(struct peer *p, int fd)
         .host = "testhost",
         .in = fd,
         .out = fd,
+        .look_every_s = p->look_every_s,
+        .reread_every_s = p->reread_every_s,
+        .scan_rate = p->reread_every_s ? 1 << 30 : 0,
     };
     int result = receive_run(&o, &err);
     receive_fence_free(&keeper.root);

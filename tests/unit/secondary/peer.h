@@ -42,6 +42,7 @@ struct peer {
     uint16_t keep_days;
     struct receive_policy policy; /* of the receiver's own configuration */
     struct msg_trash trash;       /* as it came last */
+    unsigned look_every_s, reread_every_s; /* of receive_options; 0: no content is read again */
     const char *exclude; /* a filter rule, or NULL */
 };
 
