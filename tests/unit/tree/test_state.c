@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,6 +21,18 @@
 #include "tree/state.h"
 
 static char dir[64];
+static long pretended; /* the kind of filesystem that everything is on; 0: what it is */
+
+int __real_statfs64(const char *path, struct statfs *out);
+int __wrap_statfs64(const char *path, struct statfs *out);
+
+int __wrap_statfs64(const char *path, struct statfs *out)
+{
+    int r = __real_statfs64(path, out);
+    if (pretended)
+        out->f_type = pretended;
+    return r;
+}
 
 static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
 {
@@ -157,6 +170,25 @@ static void test_the_same_primary_takes_over(void **state)
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
 }
 
+/* The database breaks on one; what it is is said, and what to do. */
+static void test_a_network_filesystem_is_refused(void **state)
+{
+    const long kinds[] = {0x6969, 0xff534d42, 0xfe534d42};
+    struct state *s = NULL;
+    struct digest owner = {0};
+    struct err err;
+    (void)state;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        pretended = kinds[i];
+        int r = state_open(dir, "/srv/x", &owner, 0, &s, &err);
+        pretended = 0;
+        assert_int_equal(r, -1);
+        assert_non_null(strstr(err.text, "--state-dir"));
+    }
+    assert_int_equal(state_open(dir, "/srv/x", &owner, 0, &s, &err), 0);
+    state_close(s);
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -166,6 +198,7 @@ int main(void)
         T(test_a_directory_for_each_root),
         T(test_a_second_process_is_told_who_holds_it),
         T(test_the_same_primary_takes_over),
+        T(test_a_network_filesystem_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
