@@ -27,6 +27,7 @@ static const struct msg_name_row msg_types[] = {
     {MSG_DROP, "DROP"},
     {MSG_LEVEL, "LEVEL"},
     {MSG_CLAIM, "CLAIM"},
+    {MSG_RANGE, "RANGE"},
     {MSG_OPENED, "OPENED"},
     {MSG_LISTING, "LISTING"},
     {MSG_SIGNATURE, "SIGNATURE"},
@@ -34,6 +35,7 @@ static const struct msg_name_row msg_types[] = {
     {MSG_PROGRESS, "PROGRESS"},
     {MSG_SITE_ERROR, "SITE_ERROR"},
     {MSG_CLAIMED, "CLAIMED"},
+    {MSG_EXTENTS, "EXTENTS"},
 };
 
 static const struct msg_name_row msg_reasons[] = {
