@@ -21,6 +21,7 @@ enum {
     HELD_MS = 60000,    /* a site held for safety is looked at again after this */
     HELD_LOOK_MS = 2000,
     BYE_MS = 10000,
+    PRODUCE_US = 5000, /* work between two looks at the connection */
     CHECK_MS = 2, /* between looks whether a unit has been looked through */
     COMPLAINT_MS = 1000, /* for telling the far end why it is left */
     ZSTD_LEVEL = 1,
@@ -125,12 +126,13 @@ static size_t out_limit(struct push *p)
     return lanes_live_waiting(p) ? PUSH_OUT_LIVE : PUSH_OUT_BULK;
 }
 
-/* Makes frames until enough wait. */
+/* Makes frames until enough wait, or for a while: comparing large files makes few. */
 static int produce(struct push *p, struct err *err)
 {
+    uint64_t end = io_now_us() + PRODUCE_US;
     refill_tokens(p);
     for (;;) {
-        p->more = waiting(p) >= out_limit(p);
+        p->more = waiting(p) >= out_limit(p) || io_now_us() >= end;
         if (p->more)
             return 0;
         if (!step_sites(p) && !lanes_step(p))

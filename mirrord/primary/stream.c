@@ -124,6 +124,7 @@ static int send_delta(struct push *p, struct stream *t, struct err *err)
             t->eof, &used, p->block, STREAM_RAW_MAX, &made, err);
         if (r < 0) { /* content that a delta does badly with: whole, then */
             t->atom->owed->whole = true;
+            err_clear(err);
             return stream_give_up(p, t);
         }
         t->block_at += used;

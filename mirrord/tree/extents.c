@@ -21,7 +21,8 @@ enum {
     ROLL_STEP = 1 << 20, /* bytes that are rolled over in one call */
     /* How far an anchor is looked for while not all of them are known, then once again. */
     ROLL_AHEAD = 16 * MSG_EXTENT,
-    TRIES = 4, /* an anchor is met for nothing so often */
+    GAP_RATIO = 4, /* what a gap resembles is at most so many times as long, and an extent */
+    TRIES = 4,     /* an anchor is met for nothing so often */
     FILTER_BITS = 20,
     ROUND = 2 << 20, /* what is added to the range of a part of a gap, on both sides */
 };
@@ -280,23 +281,30 @@ static void begin_roll(struct extents *x)
     x->roll_known = x->count;
 }
 
-/* What lies between pos and here is a gap; `next` follows it. It resembles what the old file has
- * between; where the old file goes on further in front, what follows there. */
+/* The range of the old file that a gap of n bytes resembles: what lies between the extents around
+ * it; where that is much more, or they are in another order, what the next one follows. */
+static void guess(struct extents *x, uint64_t n, uint64_t next)
+{
+    uint64_t end = is_known(x, next) ? next * MSG_EXTENT : x->old_size;
+    uint64_t most = GAP_RATIO * n + MSG_EXTENT;
+    x->gap_from = x->used;
+    if (end < x->used || end - x->used > most)
+        x->gap_from = !is_known(x, next) ? x->used : end < n ? 0 : end - n;
+    x->gap_range = end - x->gap_from < most ? end - x->gap_from : most;
+}
+
+/* What lies between pos and here is a gap, which may be empty; `next` follows it. */
 static int found(struct extents *x, uint64_t at, uint64_t next)
 {
-    uint64_t limit = is_known(x, next) ? next * MSG_EXTENT : x->old_size;
     if (at - x->pos > MSG_EXTENT && x->count > x->roll_known) {
         begin_roll(x); /* those that came meanwhile may stand further in front */
         return EXTENTS_MORE;
     }
+    guess(x, at - x->pos, next);
     x->rolling = x->again = false;
     x->next = next;
     x->gap_start = x->pos;
     x->gap_end = at;
-    x->gap_from = x->used;
-    if (limit < x->used)
-        limit = x->old_size - x->used < at - x->pos ? x->old_size : x->used + (at - x->pos);
-    x->gap_range = limit - x->used;
     return EXTENTS_MORE;
 }
 

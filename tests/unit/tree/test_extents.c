@@ -232,6 +232,7 @@ static void test_removal(void **state)
         struct result r = run(&old, &new);
         assert_true(r.gap <= EXT + 50); /* what is left of two extents */
         assert_true(r.copies <= 2);
+        assert_true(r.widest <= 4 * (EXT + 50) + EXT);
     }
 }
 
