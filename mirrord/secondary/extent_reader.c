@@ -59,7 +59,7 @@ static bool begin(struct extent_reader *r, unsigned thread, size_t *number, bool
     if (more) {
         *number = r->next++;
         *copy = *number < r->limit;
-        r->busy[thread] = *copy ? *number + 1 : 0;
+        r->busy[thread] = *copy && r->to >= 0 ? *number + 1 : 0;
     }
     pthread_mutex_unlock(&r->lock);
     return more;
@@ -107,7 +107,7 @@ static void *work(void *arg)
         int sys = got < 0 ? errno : (size_t)got < n ? -1 : 0;
         if (!sys) {
             extent_of(&r->gear, bytes, n, &seen.e);
-            seen.copied = copy && io_pwrite_full(r->to, bytes, n, at) == 0;
+            seen.copied = copy && (r->to < 0 || io_pwrite_full(r->to, bytes, n, at) == 0);
             if (copy && !seen.copied)
                 copy_no_more(r);
         }
@@ -198,7 +198,7 @@ void extent_reader_give_way(struct extent_reader *r, uint64_t end)
 {
     size_t n = (size_t)msg_extent_count(end);
     pthread_mutex_lock(&r->lock);
-    if (n > r->next && r->limit > r->next)
+    if (n > r->next && r->limit > r->next && r->to >= 0)
         r->limit = r->next;
     while (is_busy(r, n))
         pthread_cond_wait(&r->idle, &r->lock);

@@ -8,8 +8,12 @@
  * have come there; its digest is known then, and nothing is left to do.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/queue.h>
+#include <unistd.h>
 
 #include "base/io.h"
 #include "base/log.h"
@@ -42,6 +46,7 @@ struct rebuild {
     struct transfer *t;
     struct extent_reader *reader;
     uint64_t size; /* of the old file */
+    bool shared;   /* the staged file began as a clone of it, and may be too long */
     bool told;     /* EXTENTS with `last` is out */
     uint64_t told_ms;
     STAILQ_HEAD(, order) orders;
@@ -209,6 +214,22 @@ static void drop_first(struct rebuild *r)
     free(o);
 }
 
+/* All has been done that was asked for; the transfer is over. */
+static void finish(struct rebuild *r, const struct order *o)
+{
+    struct transfer *t = r->t;
+    struct digest digest = o->digest;
+    struct err why;
+    if (!r->told) /* the primary was sure before it had heard all */
+        put_extents(r, (struct bytes){0}, true);
+    if (r->shared && ftruncate(t->fd, (off_t)t->written) < 0) {
+        err_sys(&why, errno, "truncate");
+        transfer_give_up(t->atom, &why);
+        return;
+    }
+    transfer_complete(t, o->length, &digest, !r->patch);
+}
+
 /* Carries out what waits. 1 when it is over, with the transfer, else 0. */
 static int work(struct rebuild *r, uint64_t deadline)
 {
@@ -217,10 +238,7 @@ static int work(struct rebuild *r, uint64_t deadline)
     struct err why;
     while ((o = STAILQ_FIRST(&r->orders))) {
         if (o->what == FINISH) {
-            struct digest digest = o->digest;
-            if (!r->told) /* the primary was sure before it had heard all */
-                put_extents(r, (struct bytes){0}, true);
-            transfer_complete(t, o->length, &digest, !r->patch);
+            finish(r, o);
             return 1;
         }
         int more = carry_out(r, o, &why);
@@ -325,6 +343,19 @@ void rebuild_finish(struct rebuild *r, const struct msg_finish *m)
 
 /* --- beginning and end --- */
 
+/* Where the filesystem can share extents: a snapshot of the old file, which nobody changes, to be
+ * read from now on, and the same for the staged file to begin with. */
+static bool share(struct transfer *t)
+{
+    const struct root *stage = t->atom->batch->replica->stage->root;
+    int fd CLEANUP_FD = openat(root_fd(stage), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0 || ioctl(fd, FICLONE, t->source) < 0 || ioctl(t->fd, FICLONE, fd) < 0)
+        return false;
+    close(t->source);
+    t->source = TAKE_FD(fd);
+    return true;
+}
+
 void rebuild_start(struct transfer *t, uint64_t size)
 {
     struct rebuild *r = mem_alloc(sizeof *r);
@@ -333,7 +364,9 @@ void rebuild_start(struct transfer *t, uint64_t size)
     r->size = size;
     r->told_ms = io_now_ms();
     t->rebuild = r;
-    r->reader = extent_reader_new(t->source, t->fd, size, t->atom->step.entry.size);
+    r->shared = share(t);
+    r->reader =
+        extent_reader_new(t->source, r->shared ? -1 : t->fd, size, t->atom->step.entry.size);
     wake(r);
 }
 
