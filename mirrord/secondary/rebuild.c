@@ -25,6 +25,8 @@ enum {
     FRAME_MIN = 64,            /* extents in an EXTENTS frame, unless … */
     FRAME_MS = 10,             /* … the last one was sent so long ago */
     READER_MS = 1,             /* between looks at what has been read */
+    READERS_MAX = 4,           /* old files that are read at once, in a session */
+    QUEUE_MS = 10,             /* between looks whether one more may be */
     WAITING_MAX = 1024 * 1024, /* bytes of content and orders that may wait */
     PATCH_LIMIT = 1024 * 1024, /* bytes that a step of a patch makes, about */
     SIGNATURE_STEP = 4 * 1024,
@@ -44,10 +46,11 @@ struct order {
 
 struct rebuild {
     struct transfer *t;
-    struct extent_reader *reader;
-    uint64_t size; /* of the old file */
-    bool shared;   /* the staged file began as a clone of it, and may be too long */
-    bool told;     /* EXTENTS with `last` is out */
+    struct extent_reader *reader; /* NULL: not yet */
+    bool reading;                 /* it is one of tools->readers */
+    uint64_t size;                /* of the old file */
+    bool shared;                  /* the staged file began as a clone of it, and may be too long */
+    bool told;                    /* EXTENTS with `last` is out */
     uint64_t told_ms;
     STAILQ_HEAD(, order) orders;
     size_t waiting;            /* bytes that they take */
@@ -57,20 +60,39 @@ struct rebuild {
     struct delta_sign *sign; /* of the first one wanted */
 };
 
-static struct outbox *outbox_of(const struct rebuild *r)
+static struct tools *tools_of(const struct rebuild *r)
 {
-    return &r->t->atom->batch->replica->tools->out;
+    return r->t->atom->batch->replica->tools;
 }
 
 /* --- extents --- */
 
+/* Another one may be read now. What was written by now stays as it is. */
+static void start_reading(struct rebuild *r)
+{
+    struct transfer *t = r->t;
+    uint64_t limit = t->written ? 0 : t->atom->step.entry.size;
+    tools_of(r)->readers++;
+    r->reading = true;
+    r->reader = extent_reader_new(t->source, r->shared ? -1 : t->fd, r->size, limit);
+}
+
+static void stop_counting(struct rebuild *r)
+{
+    if (r->reading)
+        tools_of(r)->readers--;
+    r->reading = false;
+}
+
 static void put_extents(struct rebuild *r, struct bytes items, bool last)
 {
-    struct outbox *out = outbox_of(r);
+    struct outbox *out = &tools_of(r)->out;
     msg_put_extents(&out->writer, &(struct msg_extents){r->t->atom->number, last, r->size, items});
     outbox_put(out);
     r->told = last;
     r->told_ms = io_now_ms();
+    if (last)
+        stop_counting(r);
 }
 
 /* What has been read by now, if it is worth a frame. -1 with err. */
@@ -97,7 +119,7 @@ static int tell(struct rebuild *r, struct err *err)
 
 static void put_signature(struct rebuild *r, struct bytes piece, bool last, bool none)
 {
-    struct outbox *out = outbox_of(r);
+    struct outbox *out = &tools_of(r)->out;
     msg_put_signature(&out->writer, &(struct msg_signature){r->t->atom->number, last, none, piece});
     outbox_put(out);
     if (!last)
@@ -111,7 +133,7 @@ static void put_signature(struct rebuild *r, struct bytes piece, bool last, bool
 static void sign(struct rebuild *r, uint64_t deadline)
 {
     const struct msg_range *range = &r->wanted[r->wanted_first];
-    uint8_t *out = r->t->atom->batch->replica->tools->chunk;
+    uint8_t *out = tools_of(r)->chunk;
     struct err why;
     if (!r->sign) {
         r->sign = delta_sign_new(r->t->source, range->length);
@@ -137,11 +159,11 @@ static void sign(struct rebuild *r, uint64_t deadline)
 static int copy(struct rebuild *r, struct order *o, struct err *err)
 {
     struct transfer *t = r->t;
-    uint8_t *chunk = t->atom->batch->replica->tools->chunk;
+    uint8_t *chunk = tools_of(r)->chunk;
     struct digest digest;
     uint64_t at = o->offset + o->done, left = o->length - o->done;
     if (at == t->written && left >= MSG_EXTENT && t->atom->step.entry.size - at >= MSG_EXTENT &&
-        extent_reader_copied(r->reader, at, &digest)) {
+        r->reader && extent_reader_copied(r->reader, at, &digest)) {
         digest_stream_add_leaf(t->sum, &digest);
         t->written += MSG_EXTENT;
         o->done += MSG_EXTENT;
@@ -261,7 +283,9 @@ static void step(struct job *job, unsigned budget_ms)
     struct rebuild *r = t->rebuild;
     struct err why;
     uint64_t now = io_now_us(), end = now + (uint64_t)budget_ms * 1000;
-    if (!r->told && tell(r, &why) < 0) {
+    if (!r->reader && !r->told && tools_of(r)->readers < READERS_MAX)
+        start_reading(r);
+    if (r->reader && !r->told && tell(r, &why) < 0) {
         transfer_give_up(t->atom, &why);
         return;
     }
@@ -274,7 +298,7 @@ static void step(struct job *job, unsigned budget_ms)
     else if (r->told)
         job_stop(job);
     else
-        job->not_before = io_now_ms() + READER_MS;
+        job->not_before = io_now_ms() + (r->reader ? READER_MS : QUEUE_MS);
 }
 
 /* --- what comes in --- */
@@ -282,7 +306,7 @@ static void step(struct job *job, unsigned budget_ms)
 static void wake(struct rebuild *r)
 {
     if (!job_running(&r->t->job))
-        job_start(&r->t->atom->batch->replica->tools->jobs, &r->t->job, step);
+        job_start(&tools_of(r)->jobs, &r->t->job, step);
     r->t->job.not_before = 0;
 }
 
@@ -365,14 +389,13 @@ void rebuild_start(struct transfer *t, uint64_t size)
     r->told_ms = io_now_ms();
     t->rebuild = r;
     r->shared = share(t);
-    r->reader =
-        extent_reader_new(t->source, r->shared ? -1 : t->fd, size, t->atom->step.entry.size);
     wake(r);
 }
 
 void rebuild_give_way(struct rebuild *r, uint64_t end)
 {
-    extent_reader_give_way(r->reader, end);
+    if (r->reader)
+        extent_reader_give_way(r->reader, end);
 }
 
 void rebuild_abandon(struct rebuild *r)
@@ -389,6 +412,7 @@ void rebuild_free(struct rebuild *r)
 {
     if (!r)
         return;
+    stop_counting(r);
     extent_reader_free(r->reader);
     while (!STAILQ_EMPTY(&r->orders))
         drop_first(r);

@@ -28,6 +28,7 @@ struct tools {
     unsigned batch_count;
     uint32_t last_batch, last_atom; /* numbers rise through the session */
     uint64_t commits;               /* asked for so far */
+    unsigned readers;               /* of old files, two threads each */
     bool can_chown;
     uint16_t reason; /* of the ERROR that ends the session, for whoever returns -1 */
 };

@@ -269,6 +269,48 @@ static void deltas_of_ranges(void **state)
     peer_end(&f->peer);
 }
 
+/* More than are read at once: the others wait, and are answered, too. */
+static void many_at_once(void **state)
+{
+    enum { FILES = 10 };
+    struct fixture *f = *state;
+    struct entry e = a_file(f->old, OLD, 0644);
+    char names[FILES][8];
+    uint32_t atoms[FILES];
+    unsigned last = 0;
+    begin(f);
+    peer_batch(&f->peer);
+    for (int i = 0; i < FILES; i++) {
+        snprintf(names[i], sizeof names[i], "f%d", i);
+        peer_entry(&f->peer, names[i], &e, HOW_COPY, "f");
+    }
+    peer_commit_all(&f->peer);
+    append(f, "more", 4);
+    append(f, f->old, OLD);
+    f->entry = a_file(f->new, f->length, 0600);
+    peer_batch(&f->peer);
+    for (int i = 0; i < FILES; i++) {
+        f->atom = atoms[i] = peer_entry(&f->peer, names[i], &f->entry, HOW_DELTA, NULL);
+        put_content(f, "more", 4); /* before it is its turn */
+    }
+    peer_send(&f->peer);
+    while (last < FILES) {
+        struct msg_extents m;
+        assert_true(msg_get_extents(peer_expect(&f->peer, MSG_EXTENTS), &m));
+        assert_true(m.atom >= atoms[0] && m.atom <= atoms[FILES - 1]);
+        last += m.last;
+    }
+    for (int i = 0; i < FILES; i++) {
+        f->atom = atoms[i];
+        put_range(f, RANGE_COPY, 0, OLD);
+        peer_finish(&f->peer, f->atom, &f->entry);
+    }
+    peer_commit_all(&f->peer);
+    for (int i = 0; i < FILES; i++)
+        assert_file(&f->peer, names[i], f->new, &f->entry);
+    peer_end(&f->peer);
+}
+
 /* ---- wrong orders ---- */
 
 enum wrong {
@@ -425,6 +467,7 @@ int main(void)
         T(in_the_way_of_the_readers),
         T(cut_and_moved),
         T(deltas_of_ranges),
+        T(many_at_once),
         T(wrong_orders),
         T(wrong_at_once),
         T(too_many_questions),
