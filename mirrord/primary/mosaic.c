@@ -22,6 +22,8 @@ enum {
     GAP_MIN = 4096,   /* smaller ones are sent as they are */
     RANGE_MIN = 1024, /* and what resembles less than a block */
     RANGE_RATIO = 32, /* or so much that its signature is as long as the gap */
+    SUMS_RATIO = 4,   /* a signature is at most this part of its range … */
+    SUMS_MORE = 4096, /* … and so many bytes more */
     TRIAL = 8 << 20,  /* after so many bytes, deltas must have found … */
     TRIAL_RATIO = 16, /* … this part of them */
 };
@@ -39,6 +41,7 @@ struct piece {
     struct extents_run run;
     enum piece_state state;
     struct delta_make *delta; /* ASKED, SIGNED */
+    uint64_t sums;            /* bytes of its signature so far */
     uint64_t sent;            /* bytes of the new file */
     bool begun;               /* its RANGE_BASE is out */
 };
@@ -108,6 +111,9 @@ int mosaic_signature(struct mosaic *m, const struct msg_signature *s, struct err
         c->state = PIECE_CONTENT;
         return 0;
     }
+    c->sums += s->content.len;
+    if (c->sums > c->run.range / SUMS_RATIO + SUMS_MORE)
+        return err_set(err, ERR_FAILED, "a signature that is too long for its range");
     if (delta_make_signature(c->delta, s->content.data, s->content.len, s->last, err) < 0)
         return -1;
     if (s->last)

@@ -21,8 +21,8 @@ enum {
     HELD_MS = 60000,    /* a site held for safety is looked at again after this */
     HELD_LOOK_MS = 2000,
     BYE_MS = 10000,
-    PRODUCE_US = 5000, /* work between two looks at the connection */
-    CHECK_MS = 2, /* between looks whether a unit has been looked through */
+    PRODUCE_US = 5000,   /* work between two looks at the connection */
+    CHECK_MS = 2,        /* between looks whether a unit has been looked through */
     COMPLAINT_MS = 1000, /* for telling the far end why it is left */
     ZSTD_LEVEL = 1,
 };

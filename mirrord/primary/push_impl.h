@@ -1,7 +1,7 @@
 /* What the parts of a push share: push.c (the loop), inbox.c (what comes in), push_site.c (a site),
  * lanes.c (batches going out), send.c (one path), acks.c (what became of it), stream.c (one
- * file's content), mosaic.c (one made of an old one's extents), unit_push.c (a unit), compare.c (two manifests), expand.c (a subtree path by
- * path). Private to them.
+ * file's content), mosaic.c (one made of an old one's extents), unit_push.c (a unit), compare.c
+ * (two manifests), expand.c (a subtree path by path). Private to them.
  */
 #ifndef PRIMARY_PUSH_IMPL_H
 #define PRIMARY_PUSH_IMPL_H

@@ -40,8 +40,7 @@ static void decide_zip(struct push *p, struct stream *t, const uint8_t *bytes, s
     t->zip = p->o->compress != 0 && zip_worthwhile(p->zip, bytes, n);
 }
 
-void stream_put_data(
-    struct push *p, struct stream *t, uint8_t kind, const uint8_t *bytes, size_t n)
+void stream_put_data(struct push *p, struct stream *t, uint8_t kind, const uint8_t *bytes, size_t n)
 {
     decide_zip(p, t, bytes, n);
     struct msg_data m = {.atom = t->atom->number, .kind = kind, .encoding = ENCODING_RAW};
@@ -128,9 +127,8 @@ static int send_delta(struct push *p, struct stream *t, struct err *err)
             return stream_give_up(p, t);
         }
         t->block_at += used;
-        if (made) {
-                stream_put_data(p, t, DATA_DELTA, p->block, made);
-        }
+        if (made)
+            stream_put_data(p, t, DATA_DELTA, p->block, made);
         if (r == DELTA_DONE)
             return stream_finish(p, t);
         if (made)
