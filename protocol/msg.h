@@ -33,6 +33,13 @@ enum {
     MSG_BUCKETS_MAX = 2048,      /* buckets of a directory in a LIST */
     MSG_KEEP_DAYS_MAX = 3650,    /* that what was deleted is kept */
     MSG_UNIT_GRACE_MAX = 86400,  /* seconds that a replaced unit stays */
+    MSG_EXTENT = 262144,         /* bytes of an extent of an old file … */
+    MSG_EXTENT_WINDOW = 64,      /* … of which these, its first, make its anchor … */
+    MSG_EXTENTS_MAX = 262144,    /* … and extents of a file: 64 GiB */
+    MSG_EXTENT_BYTES = 24,       /* one in an EXTENTS frame, which holds at most … */
+    MSG_EXTENTS_FRAME = 2048,    /* … so many */
+    MSG_RANGE_MAX = 16777216,    /* bytes of the old file that a signature or delta is about */
+    MSG_RANGES_MAX = 64,         /* signatures of ranges that are asked for and not yet answered */
 
     /* What fits one frame beside the other fields. */
     MSG_DATA_MAX = FRAME_PAYLOAD_MAX - 10,    /* content of a DATA or SIGNATURE */
@@ -63,6 +70,7 @@ enum msg_type {
     MSG_DROP = 28,
     MSG_LEVEL = 29,
     MSG_CLAIM = 30,
+    MSG_RANGE = 31,
 
     MSG_OPENED = 48, /* secondary to primary */
     MSG_LISTING = 49,
@@ -73,6 +81,7 @@ enum msg_type {
     MSG_CLAIMED = 54,
     MSG_TRASH = 55,
     MSG_DRIFT = 56,
+    MSG_EXTENTS = 57,
 };
 
 /* Reasons in ERROR, SITE_ERROR and ACK. Numbers never change their meaning. */
@@ -278,7 +287,7 @@ enum msg_how {      /* what follows an ENTRY */
     HOW_INLINE = 1, /* the content, in this message */
     HOW_DATA = 2,   /* DATA frames with the content, then FINISH */
     HOW_DELTA =
-        3, /* the secondary answers SIGNATURE; then DATA with delta or content, then FINISH */
+        3, /* the secondary answers SIGNATURE or EXTENTS; then delta or content, then FINISH */
     HOW_COPY = 4, /* the content of `source`, whose digest must be entry.digest */
     HOW_LAST = HOW_COPY,
 };
@@ -303,7 +312,7 @@ enum msg_data_kind { DATA_CONTENT = 0, DATA_DELTA = 1 };
 
 struct msg_data {
     uint32_t atom;
-    uint8_t kind;     /* msg_data_kind; the same in all frames of a transfer */
+    uint8_t kind;     /* msg_data_kind; without extents the same in all frames of a transfer */
     uint8_t encoding; /* msg_encoding */
     struct bytes content;
 };
@@ -349,6 +358,31 @@ struct msg_signature { /* librsync signature of the old file, in pieces */
     uint8_t last;
     uint8_t none; /* no usable old file: send content */
     struct bytes content;
+};
+
+struct msg_extents { /* instead: the old file's extents, in order, in as many frames as needed */
+    uint32_t atom;
+    uint8_t last;
+    uint64_t size;      /* of the old file; the same in all frames */
+    struct bytes items; /* msg_extent_encode, one after the other */
+};
+
+struct msg_extent {
+    struct digest digest; /* plain XXH3-128 of its bytes: MSG_EXTENT, in the last one fewer */
+    uint64_t anchor;      /* of its first MSG_EXTENT_WINDOW bytes; 0 where there are fewer */
+};
+
+enum msg_range_use {
+    RANGE_COPY = 0, /* comes next in the new file */
+    RANGE_SIGN = 1, /* its signature is wanted: SIGNATURE, in the order of these */
+    RANGE_BASE = 2, /* what the DATA_DELTA that follows is made against */
+    RANGE_LAST = RANGE_BASE,
+};
+
+struct msg_range { /* of the old file, after EXTENTS */
+    uint32_t atom;
+    uint8_t use; /* msg_range_use */
+    uint64_t offset, length;
 };
 
 struct msg_failure {
@@ -406,10 +440,17 @@ void msg_put_unit(struct wire_writer *w, const struct msg_unit *m);
 void msg_put_drop(struct wire_writer *w, const struct msg_drop *m);
 void msg_put_signature(struct wire_writer *w, const struct msg_signature *m);
 void msg_put_ack(struct wire_writer *w, const struct msg_ack *m);
+void msg_put_extents(struct wire_writer *w, const struct msg_extents *m);
+void msg_put_range(struct wire_writer *w, const struct msg_range *m);
 
 /* One item, without a frame, for the bytes of a LISTING. */
 void msg_item_encode(struct wire_writer *w, const struct msg_item *m);
 void msg_item_decode(struct wire_reader *r, struct msg_item *out);
+
+/* One extent, for the bytes of EXTENTS; how many a file of this size has. */
+void msg_extent_encode(struct wire_writer *w, const struct msg_extent *e);
+void msg_extent_decode(struct wire_reader *r, struct msg_extent *out);
+uint64_t msg_extent_count(uint64_t size);
 
 /* True when the payload is exactly one valid message of the kind; *out is undefined otherwise. */
 bool msg_get_hello(struct bytes payload, struct msg_hello *out);
@@ -440,6 +481,8 @@ bool msg_get_unit(struct bytes payload, struct msg_unit *out);
 bool msg_get_drop(struct bytes payload, struct msg_drop *out);
 bool msg_get_signature(struct bytes payload, struct msg_signature *out);
 bool msg_get_ack(struct bytes payload, struct msg_ack *out);
+bool msg_get_extents(struct bytes payload, struct msg_extents *out);
+bool msg_get_range(struct bytes payload, struct msg_range *out);
 
 /* Of a frame whose payload its decoder refused: REASON_PATH when the first fault is a name or path
  * that may not be sent, else REASON_MALFORMED. */

@@ -27,6 +27,7 @@ static const struct msg_name_row msg_types[] = {
     {MSG_DROP, "DROP"},
     {MSG_LEVEL, "LEVEL"},
     {MSG_CLAIM, "CLAIM"},
+    {MSG_RANGE, "RANGE"},
     {MSG_OPENED, "OPENED"},
     {MSG_LISTING, "LISTING"},
     {MSG_SIGNATURE, "SIGNATURE"},
@@ -36,6 +37,7 @@ static const struct msg_name_row msg_types[] = {
     {MSG_CLAIMED, "CLAIMED"},
     {MSG_TRASH, "TRASH"},
     {MSG_DRIFT, "DRIFT"},
+    {MSG_EXTENTS, "EXTENTS"},
 };
 
 static const struct msg_name_row msg_reasons[] = {

@@ -43,6 +43,20 @@ int io_write_full(int fd, const void *p, size_t n)
     return 0;
 }
 
+int io_pwrite_full(int fd, const void *p, size_t n, uint64_t offset)
+{
+    size_t done = 0;
+    while (done < n) {
+        ssize_t r = pwrite(fd, (const char *)p + done, n - done, (off_t)(offset + done));
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (r < 0)
+            return -1;
+        done += (size_t)r;
+    }
+    return 0;
+}
+
 int io_publish(int dirfd, const char *name, const void *p, size_t n, struct err *err)
 {
     char *fresh CLEANUP_FREE = mem_format("%s.new", name);

@@ -12,6 +12,7 @@
  * the file; -1 with errno. write: 0, or -1 with errno (what was written before stays). */
 ssize_t io_pread_full(int fd, void *p, size_t n, uint64_t offset);
 int io_write_full(int fd, const void *p, size_t n);
+int io_pwrite_full(int fd, const void *p, size_t n, uint64_t offset);
 
 /* Replaces dirfd/name by these bytes so that a crash leaves the old file or the new one: write to
  * name.new, fsync, rename, fsync of the directory. */

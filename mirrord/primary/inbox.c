@@ -228,6 +228,15 @@ static int on_signature(struct push *p, struct bytes payload, struct err *err)
     return a ? stream_signature(a->stream, &m, err) : 0; /* none: aborted meanwhile */
 }
 
+static int on_extents(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_extents m;
+    if (!msg_get_extents(payload, &m))
+        return 1;
+    struct atom *a = lanes_find_atom(p, m.atom);
+    return a ? stream_extents(a->stream, &m, err) : 0; /* none: aborted meanwhile */
+}
+
 static int on_ack(struct push *p, struct bytes payload, struct err *err)
 {
     struct msg_ack m;
@@ -332,6 +341,7 @@ static const struct handler {
     {MSG_SITE_ERROR, false, on_site_error},
     {MSG_LISTING, false, on_listing},
     {MSG_SIGNATURE, false, on_signature},
+    {MSG_EXTENTS, false, on_extents},
     {MSG_ACK, false, on_ack},
     {MSG_PROGRESS, false, on_progress},
     {MSG_TRASH, false, on_trash},

@@ -1,7 +1,7 @@
 /* What the parts of a push share: push.c (the loop), inbox.c (what comes in), push_site.c (a site),
  * lanes.c (batches going out), send.c (one path), acks.c (what became of it), stream.c (one
- * file's content), unit_push.c (a unit), compare.c (two manifests), expand.c (a subtree path by
- * path). Private to them.
+ * file's content), mosaic.c (one made of an old one's extents), unit_push.c (a unit), compare.c
+ * (two manifests), expand.c (a subtree path by path). Private to them.
  */
 #ifndef PRIMARY_PUSH_IMPL_H
 #define PRIMARY_PUSH_IMPL_H
@@ -193,8 +193,9 @@ void stream_free(struct stream *t);
 /* Puts frames of at most MSG_CHUNK_MAX plain bytes out. DONE: FINISH is out and the atom's record
  * filled. CHANGED: ABORT is out. -1: reading failed (ABORT is out). */
 int stream_step(struct push *p, struct stream *t, struct err *err);
-/* The far end's signature. */
+/* The far end's signature, or what its old file holds. */
 int stream_signature(struct stream *t, const struct msg_signature *m, struct err *err);
+int stream_extents(struct stream *t, const struct msg_extents *m, struct err *err);
 
 /* compare.c */
 /* Compares the directory `top` and all beneath it; what differs is owed as bulk. */

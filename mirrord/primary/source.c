@@ -131,6 +131,34 @@ ssize_t source_read(struct source *s, void *p, size_t n, struct err *err)
     return got;
 }
 
+ssize_t source_read_leaf(
+    struct source *s, uint64_t at, void *p, struct digest *leaf, struct err *err)
+{
+    uint64_t left = (uint64_t)s->st.st_size - at;
+    size_t n = left < DIGEST_LEAF ? (size_t)left : DIGEST_LEAF;
+    ssize_t got = io_pread_full(s->fd, p, n, at);
+    if (got < 0)
+        return err_sys(err, errno, "read");
+    digest_plain(p, (size_t)got, leaf);
+    if (at == digest_stream_length(s->digest) && got == DIGEST_LEAF)
+        digest_stream_add_leaf(s->digest, leaf);
+    else if (at == digest_stream_length(s->digest))
+        digest_stream_add(s->digest, p, (size_t)got);
+    return got;
+}
+
+bool source_all_read(const struct source *s, uint64_t *next)
+{
+    *next = digest_stream_length(s->digest);
+    return *next == (uint64_t)s->st.st_size;
+}
+
+ssize_t source_read_again(struct source *s, uint64_t at, void *p, size_t n, struct err *err)
+{
+    ssize_t got = io_pread_full(s->fd, p, n, at);
+    return got < 0 ? err_sys(err, errno, "read") : got;
+}
+
 int source_settle(struct source *s, struct record *r)
 {
     struct stat now;

@@ -40,6 +40,16 @@ const struct stat *source_stat(const struct source *s); /* as it was at opening 
  * which source_settle reports). */
 ssize_t source_read(struct source *s, void *p, size_t n, struct err *err);
 
+/* By extents instead: the whole leaf of the digest at `at`, a multiple of its size, or what the
+ * file has from there on; *leaf is its plain digest. Those read for the first time, in order, go
+ * into the file's digest; any may be read again. */
+ssize_t source_read_leaf(
+    struct source *s, uint64_t at, void *p, struct digest *leaf, struct err *err);
+bool source_all_read(const struct source *s, uint64_t *next); /* else from here on it is not */
+
+/* Bytes that were read before, once more; fewer where the file became shorter. */
+ssize_t source_read_again(struct source *s, uint64_t at, void *p, size_t n, struct err *err);
+
 /* After the last byte: SOURCE_OK when what was read is one state of the file, with its digest,
  * validators and RECORD_RACY in *r (the entry's other fields are left alone); else SOURCE_BUSY. */
 int source_settle(struct source *s, struct record *r);

@@ -4,24 +4,9 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "primary/push_impl.h"
-#include "tree/delta.h"
+#include "primary/stream_impl.h"
 
-enum stream_state { SENDING_CONTENT, AWAITING_SIGNATURE, SENDING_DELTA };
-
-struct stream {
-    struct atom *atom;
-    struct source *source;
-    enum stream_state state;
-    struct delta_make *delta;
-    bool probed; /* zip: whether it is worthwhile has been decided */
-    bool zip;
-    bool eof;
-    uint8_t *block; /* delta: what was read and not yet consumed */
-    size_t block_len, block_at;
-};
-
-enum { RAW_MAX = 60 * 1024, DELTA_BLOCK = 64 * 1024 };
+enum { DELTA_BLOCK = 64 * 1024 };
 
 struct stream *stream_new(struct atom *a, struct source *source, bool delta)
 {
@@ -42,24 +27,9 @@ void stream_free(struct stream *t)
         return;
     source_free(t->source);
     delta_make_free(t->delta);
+    mosaic_free(t->mosaic);
     free(t->block);
     free(t);
-}
-
-static void put_data(struct push *p, struct stream *t, uint8_t kind, const uint8_t *bytes, size_t n)
-{
-    struct msg_data m = {.atom = t->atom->number, .kind = kind, .encoding = ENCODING_RAW};
-    size_t packed = t->zip ? zip_pack(p->zip, bytes, n, p->packed, RAW_MAX) : 0;
-    if (packed) {
-        m.encoding = ENCODING_ZSTD;
-        m.content = (struct bytes){p->packed, packed};
-        msg_put_data(&p->out, &m);
-        return;
-    }
-    for (size_t at = 0; at < n; at += RAW_MAX) {
-        m.content = (struct bytes){bytes + at, n - at < RAW_MAX ? n - at : RAW_MAX};
-        msg_put_data(&p->out, &m);
-    }
 }
 
 static void decide_zip(struct push *p, struct stream *t, const uint8_t *bytes, size_t n)
@@ -70,18 +40,35 @@ static void decide_zip(struct push *p, struct stream *t, const uint8_t *bytes, s
     t->zip = p->o->compress != 0 && zip_worthwhile(p->zip, bytes, n);
 }
 
-static enum stream_outcome give_up(struct push *p, struct stream *t)
+void stream_put_data(struct push *p, struct stream *t, uint8_t kind, const uint8_t *bytes, size_t n)
+{
+    decide_zip(p, t, bytes, n);
+    struct msg_data m = {.atom = t->atom->number, .kind = kind, .encoding = ENCODING_RAW};
+    size_t packed = t->zip ? zip_pack(p->zip, bytes, n, p->packed, STREAM_RAW_MAX) : 0;
+    if (packed) {
+        m.encoding = ENCODING_ZSTD;
+        m.content = (struct bytes){p->packed, packed};
+        msg_put_data(&p->out, &m);
+        return;
+    }
+    for (size_t at = 0; at < n; at += STREAM_RAW_MAX) {
+        m.content = (struct bytes){bytes + at, n - at < STREAM_RAW_MAX ? n - at : STREAM_RAW_MAX};
+        msg_put_data(&p->out, &m);
+    }
+}
+
+enum stream_outcome stream_give_up(struct push *p, struct stream *t)
 {
     struct msg_abort m = {.atom = t->atom->number};
     msg_put_abort(&p->out, &m);
     return STREAM_CHANGED;
 }
 
-static enum stream_outcome finish(struct push *p, struct stream *t)
+enum stream_outcome stream_finish(struct push *p, struct stream *t)
 {
     struct atom *a = t->atom;
     if (source_settle(t->source, &a->record) != SOURCE_OK)
-        return give_up(p, t);
+        return stream_give_up(p, t);
     a->has_record = true;
     struct msg_finish m = {
         .atom = a->number, .digest = a->record.entry.digest, .size = a->record.entry.size};
@@ -99,13 +86,12 @@ static int send_content(struct push *p, struct stream *t, struct err *err)
 {
     ssize_t n = source_read(t->source, p->block, MSG_CHUNK_MAX, err);
     if (n < 0) {
-        give_up(p, t);
+        stream_give_up(p, t);
         return -1;
     }
     if (n == 0)
-        return finish(p, t);
-    decide_zip(p, t, p->block, (size_t)n);
-    put_data(p, t, DATA_CONTENT, p->block, (size_t)n);
+        return stream_finish(p, t);
+    stream_put_data(p, t, DATA_CONTENT, p->block, (size_t)n);
     t->atom->batch->ps->counts.literal += (uint64_t)n;
     return STREAM_SENT;
 }
@@ -130,22 +116,21 @@ static int send_delta(struct push *p, struct stream *t, struct err *err)
     for (int i = 0; i < READS; i++) {
         size_t used = 0, made = 0;
         if (read_block(t, err) < 0) {
-            give_up(p, t);
+            stream_give_up(p, t);
             return -1;
         }
         int r = delta_make_step(t->delta, t->block + t->block_at, t->block_len - t->block_at,
-            t->eof, &used, p->block, RAW_MAX, &made, err);
+            t->eof, &used, p->block, STREAM_RAW_MAX, &made, err);
         if (r < 0) { /* content that a delta does badly with: whole, then */
             t->atom->owed->whole = true;
-            return give_up(p, t);
+            err_clear(err);
+            return stream_give_up(p, t);
         }
         t->block_at += used;
-        if (made) {
-            decide_zip(p, t, p->block, made);
-            put_data(p, t, DATA_DELTA, p->block, made);
-        }
+        if (made)
+            stream_put_data(p, t, DATA_DELTA, p->block, made);
         if (r == DELTA_DONE)
-            return finish(p, t);
+            return stream_finish(p, t);
         if (made)
             break;
     }
@@ -158,12 +143,27 @@ int stream_step(struct push *p, struct stream *t, struct err *err)
     case SENDING_CONTENT: return send_content(p, t, err);
     case AWAITING_SIGNATURE: return STREAM_WAITS;
     case SENDING_DELTA: return send_delta(p, t, err);
+    case SENDING_MOSAIC: return mosaic_step(p, t, err);
     }
     return STREAM_WAITS;
 }
 
+int stream_extents(struct stream *t, const struct msg_extents *m, struct err *err)
+{
+    if (t->state == AWAITING_SIGNATURE) {
+        delta_make_free(TAKE_PTR(t->delta));
+        t->mosaic = mosaic_new(t);
+        t->state = SENDING_MOSAIC;
+    }
+    if (t->state != SENDING_MOSAIC)
+        return err_set(err, ERR_FAILED, "extents that nobody asked for");
+    return mosaic_extents(t->mosaic, m, err);
+}
+
 int stream_signature(struct stream *t, const struct msg_signature *m, struct err *err)
 {
+    if (t->state == SENDING_MOSAIC)
+        return mosaic_signature(t->mosaic, m, err);
     if (t->state != AWAITING_SIGNATURE)
         return err_set(err, ERR_FAILED, "a signature that nobody asked for");
     if (m->none) {

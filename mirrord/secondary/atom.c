@@ -262,6 +262,17 @@ int atom_data(struct tools *tools, const struct msg_data *m, struct err *err)
     return 0;
 }
 
+int atom_range(struct tools *tools, const struct msg_range *m, struct err *err)
+{
+    struct atom *a = batch_find_atom(tools, m->atom, err);
+    if (!a)
+        return -1;
+    if (!a->batch->replica || transfer_range(a, m, err) == 0)
+        return 0;
+    tools->reason = REASON_LIMIT;
+    return -1;
+}
+
 int atom_finish(struct tools *tools, const struct msg_finish *m, struct err *err)
 {
     struct atom *a = batch_find_atom(tools, m->atom, err);

@@ -10,6 +10,7 @@ int atom_delete(struct tools *tools, const struct msg_delete *m, struct err *err
 int atom_unit(struct tools *tools, const struct msg_unit *m, struct err *err);
 int atom_move(struct tools *tools, const struct msg_move *m, struct err *err);
 int atom_data(struct tools *tools, const struct msg_data *m, struct err *err);
+int atom_range(struct tools *tools, const struct msg_range *m, struct err *err);
 int atom_finish(struct tools *tools, const struct msg_finish *m, struct err *err);
 int atom_abort(struct tools *tools, const struct msg_abort *m, struct err *err);
 

@@ -238,6 +238,7 @@ static int on_close(struct session *s, struct bytes payload, struct err *err)
 MESSAGE(begin, batch_open)
 MESSAGE(entry, atom_entry)
 MESSAGE(data, atom_data)
+MESSAGE(range, atom_range)
 MESSAGE(finish, atom_finish)
 MESSAGE(delete, atom_delete)
 MESSAGE(move, atom_move)
@@ -263,6 +264,7 @@ static const struct handler {
     {MSG_BEGIN, AFTER_HELLO, on_begin},
     {MSG_ENTRY, AFTER_HELLO, on_entry},
     {MSG_DATA, AFTER_HELLO, on_data},
+    {MSG_RANGE, AFTER_HELLO, on_range},
     {MSG_FINISH, AFTER_HELLO, on_finish},
     {MSG_DELETE, AFTER_HELLO, on_delete},
     {MSG_MOVE, AFTER_HELLO, on_move},

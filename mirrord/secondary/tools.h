@@ -30,6 +30,7 @@ struct tools {
     unsigned patching; /* transfers at work on what has come: not until they are done is it taken */
     uint32_t last_batch, last_atom; /* numbers rise through the session */
     uint64_t commits;               /* asked for so far */
+    unsigned readers;               /* of old files, two threads each */
     bool can_chown;
     uint16_t reason; /* of the ERROR that ends the session, for whoever returns -1 */
 };

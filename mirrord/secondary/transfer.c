@@ -154,6 +154,7 @@ void transfer_end(struct atom *a)
     a->keeping = a->part || t->data_kind == DATA_CONTENT ||
                  (t->data_kind == DATA_DELTA && t->literal >= t->written / 2);
     job_stop(&t->job);
+    rebuild_free(t->rebuild);
     if (t->fd >= 0)
         close(t->fd);
     if (t->source >= 0)
@@ -234,6 +235,10 @@ static int open_base(struct atom *a, bool delta, struct stat *st)
 static void start_signature(struct transfer *t, uint64_t size)
 {
     struct atom *a = t->atom;
+    if (t->source >= 0 && extents_pay(size, a->step.entry.size)) {
+        rebuild_start(t, size);
+        return;
+    }
     t->sign = t->source < 0 ? NULL : delta_sign_new(t->source, size);
     if (!t->sign)
         put_signature(a, (struct bytes){0}, true, true);
@@ -262,7 +267,9 @@ int transfer_write(struct transfer *t, const void *p, size_t n, struct err *err)
 {
     if (n > t->atom->step.entry.size - t->written)
         return err_set(err, ERR_FAILED, "more content than was announced");
-    if (io_write_full(t->fd, p, n) < 0)
+    if (t->rebuild)
+        rebuild_give_way(t->rebuild, t->written + n);
+    if (io_pwrite_full(t->fd, p, n, t->written) < 0)
         return err_sys(err, errno, "write");
     digest_stream_add(t->sum, p, n);
     t->written += n;
@@ -304,16 +311,28 @@ static int patch(struct transfer *t, struct bytes delta, struct err *err)
     return more < 0 ? -1 : 0;
 }
 
-/* A failed atom's content is no longer wanted; the primary may go on sending it. */
-static void give_up(struct atom *a, const struct err *why)
+void transfer_give_up(struct atom *a, const struct err *why)
 {
+    struct transfer *t = a->transfer;
     step_fail(&a->step, why->sys ? REASON_IO : REASON_NEED_CONTENT, "stage", why);
-    if (a->transfer && a->transfer->fd >= 0)
-        close(TAKE_FD(a->transfer->fd));
-    if (!a->step.above) /* its room is free again before anybody asks how much there is */
+    rebuild_abandon(t->rebuild);
+    rebuild_free(TAKE_PTR(t->rebuild));
+    if (t->fd >= 0) /* its room is free again before anybody asks how much there is */
+        close(TAKE_FD(t->fd));
+    if (!a->step.above)
         stage_drop(replica_of(a)->stage, a->step.staged);
     make_room(a, why->sys);
     transfer_end(a); /* and with it the batch may */
+}
+
+static void out_of_order(struct atom *a)
+{
+    struct err why;
+    err_set(&why, ERR_FAILED, "content came out of order");
+    if (a->transfer)
+        transfer_give_up(a, &why);
+    else
+        step_fail(&a->step, REASON_NEED_CONTENT, "stage", &why);
 }
 
 void transfer_data(struct atom *a, const struct msg_data *m)
@@ -323,34 +342,57 @@ void transfer_data(struct atom *a, const struct msg_data *m)
     struct err why;
     if (a->step.state == STEP_FAILED)
         return;
-    if (!t || t->waited_for || (t->data_kind >= 0 && t->data_kind != m->kind)) {
-        err_set(&why, ERR_FAILED, "content came out of order");
-        give_up(a, &why);
+    if (!t || t->waited_for || (!t->rebuild && t->data_kind >= 0 && t->data_kind != m->kind)) {
+        out_of_order(a);
         return;
     }
-    if (!t->patching)
+    t->data_kind = t->rebuild ? DATA_DELTA : m->kind;
+    if (!t->rebuild && !t->patching)
         job_stop(&t->job); /* of a signature: the primary has decided without the rest */
-    t->data_kind = m->kind;
     if (unpack(a, m->encoding, m->content, &plain) < 0) {
+        rebuild_abandon(t->rebuild);
         transfer_end(a);
         return;
     }
     t->literal += plain.len;
+    if (t->rebuild) {
+        rebuild_data(t->rebuild, m->kind, plain);
+        return;
+    }
     int bad = m->kind == DATA_DELTA ? patch(t, plain, &why)
                                     : transfer_write(t, plain.data, plain.len, &why);
     if (bad)
-        give_up(a, &why);
+        transfer_give_up(a, &why);
 }
 
-/* All that was announced has come and is staged. */
-static void finish(struct transfer *t, const struct msg_finish *m)
+int transfer_range(struct atom *a, const struct msg_range *m, struct err *err)
+{
+    struct transfer *t = a->transfer;
+    struct err why;
+    bool ready = a->step.state != STEP_FAILED && t && t->rebuild && !t->waited_for;
+    if (!ready && m->use == RANGE_SIGN)
+        put_signature(a, (struct bytes){0}, true, true); /* an answer is waited for */
+    if (!ready) {
+        if (a->step.state != STEP_FAILED)
+            out_of_order(a);
+        return 0;
+    }
+    if (m->use == RANGE_SIGN && rebuild_is_full(t->rebuild))
+        return err_set(err, ERR_FAILED, "over %d signatures asked for at once", MSG_RANGES_MAX);
+    if (rebuild_range(t->rebuild, m, &why) < 0) {
+        if (m->use == RANGE_SIGN)
+            put_signature(a, (struct bytes){0}, true, true);
+        transfer_give_up(a, &why);
+    }
+    return 0;
+}
+
+void transfer_complete(struct transfer *t, uint64_t size, const struct digest *expected, bool whole)
 {
     struct atom *a = t->atom;
     struct digest digest;
     digest_stream_end(t->sum, &digest);
-    bool whole = t->written == m->size && digest_equal(&digest, &m->digest) &&
-                 (t->data_kind != DATA_DELTA || t->patched);
-    if (!whole)
+    if (!whole || t->written != size || !digest_equal(&digest, expected))
         step_fail_text(&a->step, REASON_NEED_CONTENT, "stage",
             "the content does not match its announced size and digest");
     else if (content_is(a, t->written, &digest)) {
@@ -360,6 +402,11 @@ static void finish(struct transfer *t, const struct msg_finish *m)
         parts_drop(replica_of(a)->stage, a->step.path);
     }
     transfer_end(a);
+}
+
+static void complete(struct transfer *t, const struct msg_finish *m)
+{
+    transfer_complete(t, m->size, &m->digest, t->data_kind != DATA_DELTA || t->patched);
 }
 
 static void patch_step(struct job *job, unsigned budget_ms)
@@ -375,9 +422,9 @@ static void patch_step(struct job *job, unsigned budget_ms)
     job_stop(job);
     stop_patching(t);
     if (more < 0)
-        give_up(t->atom, &why);
+        transfer_give_up(t->atom, &why);
     else if (t->waited_for)
-        finish(t, &t->finish);
+        complete(t, &t->finish);
 }
 
 void transfer_finish(struct atom *a, const struct msg_finish *m)
@@ -389,8 +436,12 @@ void transfer_finish(struct atom *a, const struct msg_finish *m)
         step_fail_text(&a->step, REASON_NEED_CONTENT, "stage", "FINISH came without content");
         return;
     }
+    if (t->rebuild) {
+        rebuild_finish(t->rebuild, m);
+        return;
+    }
     if (!t->patching) {
-        finish(t, m);
+        complete(t, m);
         return;
     }
     t->finish = *m;

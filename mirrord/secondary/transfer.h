@@ -13,6 +13,8 @@ void transfer_begin(struct atom *a, bool delta); /* HOW_DATA, HOW_DELTA */
 
 void transfer_data(struct atom *a, const struct msg_data *m);
 void transfer_finish(struct atom *a, const struct msg_finish *m);
+/* -1: more is asked for than may be, and the session must end. */
+int transfer_range(struct atom *a, const struct msg_range *m, struct err *err);
 bool transfer_is_job(const struct atom *a); /* the commit waits for it */
 void transfer_drop(struct atom *a);         /* fine when there is none; what is staged stays */
 

@@ -101,6 +101,7 @@ bool delta_pays(uint64_t old_size, uint64_t new_size)
 struct delta_sign {
     rs_job_t *job; /* NULL after a failure */
     int fd;
+    uint64_t offset; /* of what is signed */
     uint64_t size;
     uint64_t at;      /* bytes read of it */
     size_t read_size; /* whole blocks, so that librsync need not copy them */
@@ -121,6 +122,11 @@ struct delta_sign *delta_sign_new(int fd, uint64_t size)
     return s;
 }
 
+void delta_sign_from(struct delta_sign *s, uint64_t offset)
+{
+    s->offset = offset;
+}
+
 static int sign_fail(struct delta_sign *s)
 {
     rs_job_free(s->job);
@@ -132,7 +138,7 @@ static int sign_refill(struct delta_sign *s, struct err *err)
 {
     uint64_t rest = s->size - s->at;
     size_t want = rest < s->read_size ? (size_t)rest : s->read_size;
-    ssize_t got = io_pread_full(s->fd, s->in, want, s->at);
+    ssize_t got = io_pread_full(s->fd, s->in, want, s->offset + s->at);
     if (got < 0)
         return err_sys(err, errno, "signature: read");
     if ((size_t)got < want)
@@ -376,6 +382,7 @@ void delta_make_counts(const struct delta_make *d, uint64_t *matched, uint64_t *
 struct delta_patch {
     rs_job_t *job; /* NULL after a failure */
     int fd;
+    uint64_t offset, length; /* of the old file in it */
     delta_sink *sink;
     void *ctx;
     size_t limit;
@@ -393,7 +400,9 @@ static rs_result copy_old(void *ctx, rs_long_t at, size_t *len, void **to)
     struct delta_patch *p = ctx;
     if (at < 0 || *len == 0 || *len > PATCH_PIECE || at > INT64_MAX - (rs_long_t)*len)
         return RS_CORRUPT;
-    ssize_t got = io_pread_full(p->fd, *to, *len, (uint64_t)at);
+    uint64_t left = (uint64_t)at < p->length ? p->length - (uint64_t)at : 0;
+    size_t want = *len < left ? *len : (size_t)left;
+    ssize_t got = io_pread_full(p->fd, *to, want, p->offset + (uint64_t)at);
     if (got < 0) {
         err_sys(p->err, errno, "delta: read the old file");
         p->told = true;
@@ -415,6 +424,7 @@ struct delta_patch *delta_patch_new(int old_fd, delta_sink *sink, void *ctx)
     struct delta_patch *p = mem_alloc(sizeof *p);
     p->job = rs_patch_begin(copy_old, p);
     p->fd = old_fd;
+    p->length = INT64_MAX;
     p->sink = sink;
     p->ctx = ctx;
     return p;
@@ -428,6 +438,12 @@ void delta_patch_limit(struct delta_patch *p, size_t bytes)
 size_t delta_patch_backlog(const struct delta_patch *p)
 {
     return buf_len(&p->in);
+}
+
+void delta_patch_range(struct delta_patch *p, uint64_t offset, uint64_t length)
+{
+    p->offset = offset;
+    p->length = length;
 }
 
 /* The end command came. librsync keeps a copy's length in an int in places: what was copied must be

@@ -28,6 +28,7 @@ bool delta_pays(uint64_t old_size, uint64_t new_size);
 
 struct delta_sign;
 struct delta_sign *delta_sign_new(int fd, uint64_t size); /* borrows fd; reads with pread */
+void delta_sign_from(struct delta_sign *s, uint64_t offset); /* the size bytes from here on */
 /* Fills out (cap ≥ 1 KiB) with *n bytes, fewer than cap where about 1 MiB has been read.
  * DELTA_MORE, DELTA_DONE (with the last bytes), -1 (also when the file became shorter). */
 int delta_sign_step(struct delta_sign *s, void *out, size_t cap, size_t *n, struct err *err);
@@ -58,9 +59,12 @@ int delta_patch_step(struct delta_patch *p, const void *in, size_t n, struct err
 /* A few delta bytes can ask for a copy of the whole old file. With a limit, a step that has given
  * about that many bytes to the sink keeps what it has not read of its input and answers DELTA_BUSY:
  * call again with n = 0 until it answers something else. 0, the default, is no limit. */
+void delta_patch_limit(struct delta_patch *p, size_t bytes);
 /* Bytes of delta that were given and are not used yet. */
 size_t delta_patch_backlog(const struct delta_patch *p);
-void delta_patch_limit(struct delta_patch *p, size_t bytes);
+/* The old file is this range of old_fd: the delta's offsets count from its start, and nothing is
+ * copied from beyond it. */
+void delta_patch_range(struct delta_patch *p, uint64_t offset, uint64_t length);
 void delta_patch_free(struct delta_patch *p);
 
 #endif

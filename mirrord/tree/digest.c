@@ -18,6 +18,8 @@ struct digest_stream {
     XXH3_state_t *leaf;  /* of the leaf being filled */
     XXH3_state_t *outer; /* of the leaves before it */
     size_t filled;       /* bytes in the leaf; a full one is folded only when more comes */
+    bool given;          /* it came as a digest, which is: */
+    struct digest whole;
     uint64_t length;
 };
 
@@ -73,7 +75,27 @@ void digest_stream_reset(struct digest_stream *s)
     XXH3_128bits_reset(s->leaf);
     XXH3_128bits_reset(s->outer);
     s->filled = 0;
+    s->given = false;
     s->length = 0;
+}
+
+static void last_leaf(const struct digest_stream *s, struct digest *out)
+{
+    if (s->given)
+        *out = s->whole;
+    else
+        put(out, XXH3_128bits_digest(s->leaf));
+}
+
+/* A full leaf goes to those before it. */
+static void next_leaf(struct digest_stream *s)
+{
+    struct digest d;
+    last_leaf(s, &d);
+    XXH3_128bits_update(s->outer, d.b, sizeof d.b);
+    XXH3_128bits_reset(s->leaf);
+    s->filled = 0;
+    s->given = false;
 }
 
 void digest_stream_add(struct digest_stream *s, const void *p, size_t n)
@@ -81,11 +103,8 @@ void digest_stream_add(struct digest_stream *s, const void *p, size_t n)
     const uint8_t *at = p;
     s->length += n;
     while (n > 0) {
-        if (s->filled == DIGEST_LEAF) {
-            fold(s->outer, XXH3_128bits_digest(s->leaf));
-            XXH3_128bits_reset(s->leaf);
-            s->filled = 0;
-        }
+        if (s->filled == DIGEST_LEAF)
+            next_leaf(s);
         size_t room = DIGEST_LEAF - s->filled;
         size_t piece = n < room ? n : room;
         XXH3_128bits_update(s->leaf, at, piece);
@@ -95,6 +114,16 @@ void digest_stream_add(struct digest_stream *s, const void *p, size_t n)
     }
 }
 
+void digest_stream_add_leaf(struct digest_stream *s, const struct digest *leaf)
+{
+    if (s->filled == DIGEST_LEAF)
+        next_leaf(s);
+    s->whole = *leaf;
+    s->given = true;
+    s->filled = DIGEST_LEAF;
+    s->length += DIGEST_LEAF;
+}
+
 uint64_t digest_stream_length(const struct digest_stream *s)
 {
     return s->length;
@@ -102,14 +131,15 @@ uint64_t digest_stream_length(const struct digest_stream *s)
 
 void digest_stream_end(const struct digest_stream *s, struct digest *out)
 {
-    XXH128_hash_t last = XXH3_128bits_digest(s->leaf);
+    struct digest last;
+    last_leaf(s, &last);
     if (s->length <= DIGEST_LEAF) {
-        put(out, last);
+        *out = last;
         return;
     }
     XXH3_state_t *outer = new_state(); /* a copy: the stream may go on */
     XXH3_copyState(outer, s->outer);
-    fold(outer, last);
+    XXH3_128bits_update(outer, last.b, sizeof last.b);
     close_outer(outer, s->length, out);
     XXH3_freeState(outer);
 }

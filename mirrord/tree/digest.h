@@ -22,6 +22,9 @@ struct digest_stream *digest_stream_new(void);
 void digest_stream_free(struct digest_stream *s);
 void digest_stream_reset(struct digest_stream *s);
 void digest_stream_add(struct digest_stream *s, const void *p, size_t n);
+/* The next DIGEST_LEAF bytes by their own plain digest, where the length so far is a multiple of
+ * that: the same as adding the bytes. */
+void digest_stream_add_leaf(struct digest_stream *s, const struct digest *leaf);
 uint64_t digest_stream_length(const struct digest_stream *s); /* bytes added so far */
 void digest_stream_end(const struct digest_stream *s, struct digest *out);
 

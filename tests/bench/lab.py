@@ -55,11 +55,15 @@ def ended_children():
     """Of this process, those that wait to be waited for."""
     out = []
     for task in os.listdir("/proc/self/task"):
-        with open(f"/proc/self/task/{task}/children") as f:
-            for pid in f.read().split():
-                with open(f"/proc/{pid}/stat") as stat:
-                    if stat.read().rsplit(")", 1)[1].split()[0] == "Z":
-                        out.append(int(pid))
+        try:
+            with open(f"/proc/self/task/{task}/children") as f:
+                pids = f.read().split()
+        except FileNotFoundError:  # a thread of a proxy, which has ended
+            continue
+        for pid in pids:
+            with open(f"/proc/{pid}/stat") as stat:
+                if stat.read().rsplit(")", 1)[1].split()[0] == "Z":
+                    out.append(int(pid))
     return out
 
 

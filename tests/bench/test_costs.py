@@ -5,6 +5,7 @@ lowers a cost lowers its limit.
 
 import collections
 import os
+import random
 import re
 import shutil
 import sys
@@ -93,6 +94,31 @@ def test_few_changes(env):
     costs.limit("bytes up", link.up, content * 36 // 100 + 10 * 800 + 2500)
     costs.limit("bytes down", link.down, 3000 + 10 * 600)
     costs.limit("round trips", link.turns, 24)
+
+
+@case
+def test_a_large_file_that_changed(env):
+    """16 MiB: 24 bytes an extent and a signature of 4 KiB a gap come back; what is new and about a block a gap
+    go out."""
+    costs = Costs(env)
+    path, rng = f"{costs.src}/large", random.Random(5)
+    with open(path, "wb") as f:
+        f.write(rng.randbytes(16 << 20))
+    costs.level()
+    with open(path, "r+b") as f:
+        for i in range(10):
+            f.seek((i + 1) * 1500000)
+            f.write(rng.randbytes(100))
+    link = costs.resync("--compress", "none")
+    costs.limit("ten edits: bytes up", link.up, 10 * 2200 + 4000)
+    costs.limit("ten edits: bytes down", link.down, 1600 + 10 * 4300 + 4000)
+    with open(path, "r+b") as f:
+        content = f.read()
+        f.seek(0)
+        f.write(content[:7000001] + rng.randbytes(50000) + content[7000001:])
+    link = costs.resync("--compress", "none")
+    costs.limit("an insertion of 50,000 bytes: bytes up", link.up, 50000 + 2200 + 4000)
+    costs.limit("an insertion of 50,000 bytes: bytes down", link.down, 1600 + 4300 + 4000)
 
 
 # System calls ------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import shim
 from harness import MIRRORD, ROOT, Skip, case, check, main, wait_for
 from mounts import own_mounts
 from pair import site_text
-from trees import differences, put, snapshot
+from trees import check_same, differences, put, snapshot
 
 MIB = 1 << 20
 MOUNTS = own_mounts()
@@ -75,6 +75,48 @@ class Disk:
         wait_for(lambda: not found(), lambda: "level\n" + "\n".join(found()) + "\n" +
                  self.daemon.text()[-3000:], seconds)
         wait_for(lambda: not self.site()["failing"], "nothing fails any more")
+
+
+def shared_disk(env):
+    """A small filesystem whose files can share what they have in common."""
+    if not MOUNTS:
+        raise Skip("no mounts without CAP_SYS_ADMIN")
+    image, at = env.path("image"), env.path("disk")
+    with open(image, "wb") as f:
+        f.truncate(320 * MIB)
+    os.mkdir(at)
+    for kind in ("btrfs", "xfs"):
+        if (shutil.which(f"mkfs.{kind}") and
+                not subprocess.run([f"mkfs.{kind}", "-q", image], capture_output=True, check=False).returncode and
+                not subprocess.run(["mount", "-o", "loop", image, at], capture_output=True, check=False).returncode):
+            return at
+    raise Skip("neither btrfs nor xfs can be made and mounted here")
+
+
+def used(at):
+    os.sync()
+    st = os.statvfs(at)
+    return (st.f_blocks - st.f_bfree) * st.f_frsize
+
+
+@case
+def test_a_delta_shares_what_did_not_change(env):
+    """The old version is still there, under another name: both together take little more than one."""
+    at = shared_disk(env)
+    src, dest = env.path("src"), f"{at}/site"
+    path = put(f"{src}/f", os.urandom(24 * MIB))
+    env.resync(src, dest)
+    os.link(f"{dest}/f", f"{at}/before")
+    start = used(at)
+    with open(path, "r+b") as f:
+        f.seek(10 * MIB)
+        f.write(os.urandom(1000))
+        f.truncate(23 * MIB + 5)
+    env.resync(src, dest)
+    more = used(at) - start
+    check_same(src, dest)
+    subprocess.run(["umount", at], check=True)
+    check(more < 6 * MIB, f"{more / MIB:.1f} MiB more")
 
 
 @case

@@ -39,6 +39,8 @@ AGAIN(abort, abort, struct msg_abort, abort)
 AGAIN(commit, commit, struct msg_commit, commit)
 AGAIN(signature, signature, struct msg_signature, signature)
 AGAIN(ack, ack, struct msg_ack, ack)
+AGAIN(extents, extents, struct msg_extents, extents)
+AGAIN(range, range, struct msg_range, range)
 
 static bool again_bye(struct bytes payload, struct wire_writer *w)
 {
@@ -81,6 +83,8 @@ static const struct {
     {MSG_CLAIMED, again_claimed},
     {MSG_TRASH, again_trash},
     {MSG_DRIFT, again_drift},
+    {MSG_EXTENTS, again_extents},
+    {MSG_RANGE, again_range},
 };
 
 bool again_message(uint8_t type, struct bytes payload, struct wire_writer *w)

@@ -204,6 +204,40 @@ static void test_of_a_file_seen_before(void **state)
     assert_null(open_seen(f, &st, SOURCE_BUSY));
 }
 
+/* Leaf by leaf, some of them again: the digest is of each once. */
+static void test_leaves(void **state)
+{
+    enum { SIZE = 2 * DIGEST_LEAF + 1000 };
+    static char content[SIZE], got[DIGEST_LEAF];
+    static const uint64_t order[] = {0, 0, 1, 0, 1, 2, 2, 1};
+    struct fixture *f = *state;
+    struct digest leaf, want;
+    struct record r = {0};
+    struct err err;
+    uint64_t next;
+    for (size_t i = 0; i < SIZE; i++)
+        content[i] = (char)(i * i / 7 + i);
+    int fd = create(f, "");
+    assert_int_equal(write(fd, content, SIZE), SIZE);
+    close(fd);
+    struct source *s = open_file(f, false, SOURCE_OK);
+    for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
+        uint64_t at = order[i] * DIGEST_LEAF;
+        size_t n = order[i] < 2 ? DIGEST_LEAF : 1000;
+        assert_int_equal(source_read_leaf(s, at, got, &leaf, &err), n);
+        assert_memory_equal(got, content + at, n);
+        digest_plain(got, n, &want);
+        assert_true(digest_equal(&leaf, &want));
+        assert_int_equal(source_all_read(s, &next), i >= 5);
+    }
+    assert_int_equal(source_read_again(s, SIZE - 10, got, 20, &err), 10);
+    assert_memory_equal(got, content + SIZE - 10, 10);
+    assert_int_equal(source_settle(s, &r), SOURCE_OK);
+    digest_of(content, SIZE, &want);
+    assert_true(digest_equal(&r.entry.digest, &want));
+    source_free(s);
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -216,6 +250,7 @@ int main(void)
         T(test_truncated_meanwhile),
         T(test_nothing_to_read),
         T(test_of_a_file_seen_before),
+        T(test_leaves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

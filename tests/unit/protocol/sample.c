@@ -378,6 +378,26 @@ static void sample_signature_none(struct wire_writer *w)
     msg_put_signature(w, &(struct msg_signature){.atom = 9, .last = 1, .none = 1});
 }
 
+static void sample_extents(struct wire_writer *w)
+{
+    struct wire_writer items = {0};
+    msg_extent_encode(&items, &(struct msg_extent){sample_digest(0x10), 0x1122334455667788});
+    msg_extent_encode(&items, &(struct msg_extent){sample_digest(0x20), 0});
+    struct msg_extents m = {9, 1, MSG_EXTENT + 10, {items.data, items.len}};
+    msg_put_extents(w, &m);
+    wire_free(&items);
+}
+
+static void sample_range(struct wire_writer *w)
+{
+    msg_put_range(w, &(struct msg_range){9, RANGE_COPY, 1ull << 32, 1ull << 40});
+}
+
+static void sample_range_sign(struct wire_writer *w)
+{
+    msg_put_range(w, &(struct msg_range){9, RANGE_SIGN, MSG_EXTENT, MSG_RANGE_MAX});
+}
+
 static void sample_ack(struct wire_writer *w)
 {
     struct msg_ack m = {.batch = 3,
@@ -437,6 +457,9 @@ const struct sample samples[] = {
     {"commit", MSG_COMMIT, sample_commit},
     {"signature", MSG_SIGNATURE, sample_signature},
     {"signature-none", MSG_SIGNATURE, sample_signature_none},
+    {"extents", MSG_EXTENTS, sample_extents},
+    {"range", MSG_RANGE, sample_range},
+    {"range-sign", MSG_RANGE, sample_range_sign},
     {"ack", MSG_ACK, sample_ack},
 };
 const size_t sample_count = sizeof(samples) / sizeof(samples[0]);

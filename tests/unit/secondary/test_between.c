@@ -11,7 +11,8 @@
 #include "secondary/bin.h"
 #include "tree/delta.h"
 
-enum { SIZE = 16 * 1024 * 1024 };
+/* An old file that is too small for a delta by extents, and a new one that has it many times. */
+enum { BASE = 1024 * 1024 - 8, SIZE = 16 * BASE };
 
 /* Shared with the receiver. */
 static unsigned *binned;
@@ -40,12 +41,14 @@ static int setup(void **state)
     assert_true(binned != MAP_FAILED);
     peer_setup(&t->peer);
     t->content = mem_alloc(SIZE + 1);
-    for (size_t i = 0; i < SIZE; i += 8) {
+    for (size_t i = 0; i < BASE; i += 8) {
         x = x * 6364136223846793005u + 1442695040888963407u;
         memcpy(t->content + i, &x, 8);
     }
-    for (size_t i = 0; i < SIZE; i++)
+    for (size_t i = 0; i < BASE; i++)
         t->content[i] |= 1; /* a string */
+    for (size_t i = BASE; i < SIZE; i += BASE)
+        memcpy(t->content + i, t->content, BASE);
     t->entry = a_file(t->content, SIZE, 0644);
     peer_open(&t->peer);
     *state = t;
@@ -60,6 +63,14 @@ static int teardown(void **state)
     free(t->content);
     free(t);
     return 0;
+}
+
+static void write_base(struct test *t, const char *path)
+{
+    char first = t->content[BASE];
+    t->content[BASE] = '\0';
+    write_file(&t->peer, path, t->content);
+    t->content[BASE] = first;
 }
 
 /* The delta of the content against the file that the secondary has. */
@@ -126,7 +137,7 @@ static void commit(struct test *t, uint32_t batch, struct ack *out)
 /* A file of SIZE bytes that was committed here. */
 static void commit_large(struct test *t, const char *path)
 {
-    write_file(&t->peer, path, t->content);
+    write_base(t, path);
     peer_batch(&t->peer);
     uint32_t atom = ask_for_delta(t, path);
     put_delta(t, atom);
@@ -141,7 +152,7 @@ static void others_pass_a_delta(void **state)
     struct test *t = *state;
     struct entry small = a_file("x", 1, 0644);
     struct ack ack;
-    write_file(&t->peer, "large", t->content);
+    write_base(t, "large");
     uint32_t bulk = peer_batch(&t->peer);
     uint32_t atom = ask_for_delta(t, "large");
     put_delta(t, atom);
@@ -167,7 +178,7 @@ static void others_pass_its_commit(void **state)
     peer_batch(&t->peer);
     peer_put(&t->peer, "d", &dir, NULL);
     peer_commit_all(&t->peer);
-    write_file(&t->peer, "d/large", t->content);
+    write_base(t, "d/large");
     uint32_t bulk = peer_batch(&t->peer);
     uint32_t atom = ask_for_delta(t, "d/large");
     put_delta(t, atom);
@@ -191,7 +202,7 @@ static void others_pass_its_commit(void **state)
     }
     assert_absent(&t->peer, "e/large");
     /* Now with nothing in between. */
-    write_file(&t->peer, "e/large", t->content);
+    write_base(t, "e/large");
     bulk = peer_batch(&t->peer);
     atom = ask_for_delta(t, "e/large");
     put_delta(t, atom);
@@ -213,7 +224,7 @@ static void the_rest_of_it_waits(void **state)
 {
     struct test *t = *state;
     struct ack ack;
-    write_file(&t->peer, "large", t->content);
+    write_base(t, "large");
     peer_batch(&t->peer);
     uint32_t atom = ask_for_delta(t, "large");
     size_t half = t->len / 2;
@@ -233,7 +244,7 @@ static void aborted_and_broken_deltas(void **state)
 {
     struct test *t = *state;
     struct ack ack;
-    write_file(&t->peer, "large", t->content);
+    write_base(t, "large");
     peer_batch(&t->peer);
     uint32_t atom = ask_for_delta(t, "large");
     put_delta(t, atom);
@@ -246,7 +257,7 @@ static void aborted_and_broken_deltas(void **state)
     /* The base becomes shorter: found when the job comes there. */
     peer_batch(&t->peer);
     atom = ask_for_delta(t, "large");
-    assert_int_equal(truncate(on_root(&t->peer, "large"), SIZE / 2), 0);
+    assert_int_equal(truncate(on_root(&t->peer, "large"), BASE - 1000), 0);
     put_delta(t, atom);
     put_ping(t, 7);
     peer_finish(&t->peer, atom, &t->entry);
@@ -257,7 +268,7 @@ static void aborted_and_broken_deltas(void **state)
     assert_int_equal(ack.reasons[0], REASON_NEED_CONTENT);
     /* The session ends while one is at work. */
     peer_batch(&t->peer);
-    write_file(&t->peer, "large", t->content);
+    write_base(t, "large");
     atom = ask_for_delta(t, "large");
     put_delta(t, atom);
     peer_finish(&t->peer, atom, &t->entry);

@@ -726,6 +726,48 @@ static void test_sink_refuses(void **state)
     buf_free(&old);
 }
 
+/* Both ends keep to a part of the file: offsets count from its start, its end is an end. */
+static void test_ranges(void **state)
+{
+    (void)state;
+    enum { AT = 12345, LENGTH = 20 * KIB };
+    struct buf old = {0}, range = {0}, new = {0}, whole = {0}, part = {0}, delta = {0}, out = {0};
+    uint64_t matched, literal;
+    struct err err = {0};
+    random_append(&old, 100 * KIB, 1);
+    buf_append(&range, buf_bytes(&old) + AT, LENGTH);
+    edit_insert(&range, &new);
+    sign(&range, KIB, &whole);
+    int fd CLEANUP_FD = file_of(&old);
+    struct delta_sign *s = delta_sign_new(fd, LENGTH);
+    size_t n;
+    delta_sign_from(s, AT);
+    assert_int_equal(delta_sign_step(s, buf_room(&part, 64 * KIB), 64 * KIB, &n, &err), DELTA_DONE);
+    buf_fill(&part, n);
+    assert_equal_bytes(&whole, &part);
+    delta_sign_free(s);
+    make(&part, &new, 65536, 65536, &delta, &matched, &literal);
+    struct delta_patch *p = delta_patch_new(fd, collect, &out);
+    delta_patch_range(p, AT, LENGTH);
+    assert_int_equal(delta_patch_step(p, buf_bytes(&delta), buf_len(&delta), &err), DELTA_DONE);
+    assert_equal_bytes(&new, &out);
+    delta_patch_free(p);
+    for (uint64_t length = 99; length <= 100; length++) { /* a copy of 100 bytes */
+        p = delta_patch_new(fd, collect, &out);
+        delta_patch_range(p, AT, length);
+        int result = delta_patch_step(p, "rs\2\x36\x45\0\x64\0", 8, &err);
+        assert_int_equal(result, length == 100 ? DELTA_DONE : -1);
+        delta_patch_free(p);
+    }
+    buf_free(&old);
+    buf_free(&range);
+    buf_free(&new);
+    buf_free(&whole);
+    buf_free(&part);
+    buf_free(&delta);
+    buf_free(&out);
+}
+
 static void test_old_file_unreadable(void **state)
 {
     (void)state;
@@ -760,6 +802,7 @@ int main(void)
         cmocka_unit_test(test_delta_truncated),
         cmocka_unit_test(test_corrupted),
         cmocka_unit_test(test_sink_refuses),
+        cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_old_file_unreadable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

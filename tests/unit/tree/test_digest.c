@@ -110,6 +110,32 @@ static void test_stream(void **state)
     digest_stream_free(NULL);
 }
 
+/* Leaves by their digests, and bytes, in any order. */
+static void test_stream_of_leaves(void **state)
+{
+    (void)state;
+    struct digest_stream *s = digest_stream_new();
+    for (unsigned given = 0; given < 4; given++)
+        for (size_t end = DIGEST_LEAF; end <= BIG; end += end < BIG ? DIGEST_LEAF : 1) {
+            end = end > 2 * DIGEST_LEAF ? BIG : end;
+            struct digest d, leaf, expected;
+            digest_stream_reset(s);
+            for (size_t i = 0, at = 0; at < end; i++, at += DIGEST_LEAF) {
+                size_t n = end - at < DIGEST_LEAF ? end - at : DIGEST_LEAF;
+                digest_plain(bytes + at, n, &leaf);
+                if (n == DIGEST_LEAF && given >> i & 1)
+                    digest_stream_add_leaf(s, &leaf);
+                else
+                    digest_stream_add(s, bytes + at, n);
+            }
+            digest_stream_end(s, &d);
+            digest_of(bytes, end, &expected);
+            assert_same(&d, &expected);
+            assert_int_equal(digest_stream_length(s), end);
+        }
+    digest_stream_free(s);
+}
+
 /* Ending tells the digest so far; more may come. */
 static void test_stream_goes_on(void **state)
 {
@@ -213,6 +239,7 @@ int main(void)
         cmocka_unit_test(test_known),
         cmocka_unit_test(test_leaves),
         cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_stream_of_leaves),
         cmocka_unit_test(test_stream_goes_on),
         cmocka_unit_test(test_different),
         cmocka_unit_test(test_fd),

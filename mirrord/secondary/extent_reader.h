@@ -1,0 +1,37 @@
+/*
+ * The old file of a delta by extents, read once by two threads: each extent's digest and anchor,
+ * and on the way its bytes to the same place in the staged file, where they most likely belong.
+ * All functions are the session's; the threads know nothing but the two descriptors.
+ */
+#ifndef SECONDARY_EXTENT_READER_H
+#define SECONDARY_EXTENT_READER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "protocol/msg.h"
+
+struct extent_reader;
+
+/* Begins to read the first size > 0 bytes of `from`; whole extents below `limit` are copied to
+ * `to`. Borrows both descriptors until it is freed. */
+struct extent_reader *extent_reader_new(int from, int to, uint64_t size, uint64_t limit);
+void extent_reader_free(struct extent_reader *r); /* waits for the threads; NULL is fine */
+
+/* How many extents have been read in order and were not taken yet; *all: there are no more. -1 with
+ * err when the file could not be read, or is shorter by now. */
+ssize_t extent_reader_ready(struct extent_reader *r, bool *all, struct err *err);
+struct msg_extent extent_reader_take(struct extent_reader *r); /* the next one that is ready */
+
+/* The caller is going to write the staged file up to `end`: from when this returns, nothing else
+ * does. Where the threads have not come that far, they copy no more. */
+void extent_reader_give_way(struct extent_reader *r, uint64_t end);
+
+/* Is the whole extent at this offset in the staged file, at the same place, and what is its digest?
+ * Only as long as the caller has not written there. */
+bool extent_reader_copied(struct extent_reader *r, uint64_t offset, struct digest *digest);
+
+#endif
