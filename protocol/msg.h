@@ -135,6 +135,8 @@ struct msg_open {
     struct bytes root; /* absolute path asked for; empty: what the far end's configuration says */
     uint64_t epoch;    /* counter */
     struct digest epoch_id;     /* the primary that raised it */
+    uint64_t session;           /* rises with every opening of this root by this primary; 0: none */
+    uint64_t known;             /* the last one that this secondary answered; 0: none */
     uint32_t flags;             /* msg_open_flags */
     uint8_t max_delete_percent; /* more deletions than this and the count are held */
     uint32_t max_delete_count;
@@ -176,6 +178,7 @@ struct msg_opened {
     uint64_t free_bytes;   /* of the root's filesystem */
     uint64_t deleted;      /* entries, within the last ten minutes */
     uint64_t deleted_from; /* of so many, that were there before */
+    uint64_t session;      /* the last one that was opened here before, by this primary; 0: none */
 };
 
 struct msg_close {

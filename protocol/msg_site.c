@@ -15,6 +15,8 @@ void msg_put_open(struct wire_writer *w, const struct msg_open *m)
     wire_short(w, m->root);
     wire_u64(w, m->epoch);
     field_put_digest(w, &m->epoch_id);
+    wire_u64(w, m->session);
+    wire_u64(w, m->known);
     wire_u32(w, m->flags);
     wire_u8(w, m->max_delete_percent);
     wire_u32(w, m->max_delete_count);
@@ -68,6 +70,8 @@ void msg_read_open(struct wire_reader *r, struct msg_open *out)
     field_require_name(r, msg_root_valid(out->root));
     out->epoch = wire_get_u64(r);
     field_get_digest(r, &out->epoch_id);
+    out->session = wire_get_u64(r);
+    out->known = wire_get_u64(r);
     out->flags = wire_get_u32(r);
     out->max_delete_percent = wire_get_u8(r);
     out->max_delete_count = wire_get_u32(r);
@@ -123,6 +127,7 @@ void msg_put_opened(struct wire_writer *w, const struct msg_opened *m)
     wire_u64(w, m->free_bytes);
     wire_u64(w, m->deleted);
     wire_u64(w, m->deleted_from);
+    wire_u64(w, m->session);
     frame_end(w, start);
 }
 
@@ -145,6 +150,7 @@ bool msg_get_opened(struct bytes payload, struct msg_opened *out)
     out->free_bytes = wire_get_u64(&r);
     out->deleted = wire_get_u64(&r);
     out->deleted_from = wire_get_u64(&r);
+    out->session = wire_get_u64(&r);
     field_require(&r, msg_opened_fits(out));
     return wire_done(&r);
 }

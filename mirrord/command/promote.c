@@ -14,6 +14,7 @@
 #include "command/claim.h"
 #include "command/command.h"
 #include "command/control_client.h"
+#include "command/handover.h"
 #include "command/options.h"
 #include "command/policy.h"
 #include "command/role.h"
@@ -38,6 +39,7 @@ static int write_epoch(
     int lock CLEANUP_FD = dir < 0 ? -1 : epoch_lock(dir, err);
     if (lock < 0)
         return -1;
+    handover_forget(dir);
     if (epoch_read(dir, e, &damaged) < 0)
         log_warn("%s: %s", p->s->name, damaged.text);
     if (raise)

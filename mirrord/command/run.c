@@ -10,6 +10,7 @@
 #include "command/command.h"
 #include "command/config.h"
 #include "command/far.h"
+#include "command/handover.h"
 #include "command/options.h"
 #include "command/role.h"
 #include "command/words.h"
@@ -22,6 +23,7 @@ struct run {
     const char *config, *as, *state_dir, *control;
     unsigned reread_every_s;           /* 0: not said */
     char *state_dir_now, *control_now; /* of the first plan: these two stay while it runs */
+    struct handovers *handovers;
 };
 
 /* A plan and what it points to besides the configuration. */
@@ -225,6 +227,7 @@ static int reload(void *ctx, struct daemon *d, struct err *err)
     }
     plan_free(&p);
     config_free(c);
+    handovers_look(r->handovers);
     return rc;
 }
 
@@ -253,10 +256,13 @@ static int run(struct run *r, struct err *err)
 {
     struct daemon *d = NULL;
     int rc = start(r, &d, err);
-    if (rc == 0)
+    if (rc == 0) {
+        r->handovers = handovers_start(r->config, r->as, r->state_dir_now, r->control_now);
         rc = daemon_run(d, err);
+    }
     if (d)
         daemon_free(d);
+    handovers_stop(r->handovers);
     free(r->state_dir_now);
     free(r->control_now);
     return rc;

@@ -37,6 +37,7 @@ struct compare {
     size_t count, room;
     const struct owed *unit; /* the differences of this unit alone, for whoever asked */
     bool lacking;            /* the directory it is in is not there */
+    bool illegal;            /* what was listed is */
     bool whole;   /* the site, not a subtree: to be judged */
     bool foreign; /* first contact with a root that holds something */
     uint64_t remote_entries, local_entries;
@@ -294,11 +295,12 @@ static int merge_items(struct compare *c, struct request *r, struct local *l,
     const struct msg_listing *m, struct err *err)
 {
     struct wire_reader items = wire_reader_of(m->items.data, m->items.len);
-    struct msg_item i = {0};
+    struct msg_item i = {.name = bytes_of(r->last)}; /* names rise across frames, too */
     for (unsigned n = 0; n < m->count; n++) {
         struct bytes before = i.name;
         msg_item_decode(&items, &i);
-        if (items.bad || (n > 0 && bytes_compare(before, i.name) >= 0))
+        c->illegal = items.bad || bytes_compare(before, i.name) >= 0;
+        if (c->illegal)
             return err_set(err, ERR_FAILED, "its listing of a directory is malformed");
         note_namesake(c, r->path, i.name);
         if (pass_over(c, r, l, &i.name, err) < 0)
@@ -313,8 +315,9 @@ static int merge_items(struct compare *c, struct request *r, struct local *l,
     }
     if (m->last)
         return pass_over(c, r, l, NULL, err);
+    char *last = mem_copy_bytes(i.name.data, i.name.len); /* may be the one before */
     free(r->last);
-    r->last = mem_copy_bytes(i.name.data, i.name.len);
+    r->last = last;
     return 0;
 }
 
@@ -715,12 +718,16 @@ int compare_listing(struct push *p, const struct msg_listing *m, struct err *err
 {
     struct compare *c = NULL;
     struct request *r = m->request ? find(p, m->request, &c) : NULL;
+    if (m->request == 0 || m->request > p->next_request)
+        return err_set(err, ERR_FAILED, "it answered a LIST that it was not sent");
     if (!r)
         return 0; /* of a comparison that was given up meanwhile */
     if (!take_differ(r, m))
         return err_set(err, ERR_FAILED, "its listing of a directory is malformed");
-    if (merge(c, r, m, err) < 0)
+    if (merge(c, r, m, err) < 0) {
+        p->complaint = c->illegal ? REASON_MALFORMED : REASON_INTERNAL;
         return -1;
+    }
     if (!m->last)
         return 0;
     c->lacking |= c->unit && m->missing;

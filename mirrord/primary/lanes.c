@@ -11,6 +11,7 @@
 
 enum {
     BATCH_ATOMS = 1024,
+    BATCH_ATOMS_LIVE = 256, /* where a live change may wait for its commit: three milliseconds */
     BATCH_BYTES = 2 * 1024 * 1024,
     TRANSFERS_MAX = 8, /* of a lane at once: each holds a descriptor and perhaps a signature */
     PROBE_MS = 3000,
@@ -118,9 +119,11 @@ bool lanes_has_credit(const struct lane *lane)
            lane->transfers < TRANSFERS_MAX;
 }
 
-static bool is_full(const struct push_batch *b)
+/* A one-shot has nothing live, and what each batch syncs is better synced for many paths. */
+static bool is_full(const struct push *p, const struct push_batch *b)
 {
-    return b->count >= BATCH_ATOMS || b->bytes >= BATCH_BYTES;
+    bool many = p->o->once || b->ps->site->options.fsync_batch;
+    return b->count >= (many ? BATCH_ATOMS : BATCH_ATOMS_LIVE) || b->bytes >= BATCH_BYTES;
 }
 
 bool lanes_may_send(const struct push *p, const struct push_site *ps, enum owed_class class)
@@ -164,7 +167,7 @@ static bool take_pending(struct push *p, struct lane *lane)
 static bool fill(struct push *p, int number)
 {
     struct lane *lane = &p->lanes[number];
-    if (!lanes_has_credit(lane) || (lane->filling && is_full(lane->filling)))
+    if (!lanes_has_credit(lane) || (lane->filling && is_full(p, lane->filling)))
         return false;
     if (take_pending(p, lane))
         return true;
@@ -290,8 +293,7 @@ static void count_bulk(struct push *p, size_t bytes)
     uint64_t token;
     if (!pace_sent(&p->pace, bytes, io_now_us(), &token))
         return;
-    p->pings++;
-    msg_put_ping(&p->out, &(struct msg_ping){.token = token});
+    push_ping(p, token);
 }
 
 bool lanes_step(struct push *p)
@@ -337,6 +339,16 @@ struct atom *lanes_find_atom(struct push *p, uint32_t number)
             if (a->number == number)
                 return a;
     return NULL;
+}
+
+bool lanes_has_open(const struct push *p, uint32_t number)
+{
+    const struct push_batch *b;
+    for (int i = 0; i < LANES; i++)
+        TAILQ_FOREACH (b, &p->lanes[i].open, order)
+            if (b->number == number)
+                return true;
+    return false;
 }
 
 static void forget(struct push_batch_list *list, struct push_batch *b)

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "primary/push_impl.h"
+#include "primary/sessions.h"
 
 enum {
     SILENCES = 4, /* keepalives: an answer owed and not a byte for so long, and the link is lost */
@@ -57,6 +58,9 @@ static void put_open(struct push *p, struct push_site *ps)
                (so->special_bits ? OPEN_SPECIAL_BITS : 0) | (so->fsync_batch ? OPEN_FSYNC : 0);
     m->epoch = ps->site->epoch.counter;
     m->epoch_id = ps->site->epoch.id;
+    ps->session = so->dry_run ? 0 : sessions_next(ps->site->sessions);
+    m->session = ps->session;
+    m->known = so->dry_run ? 0 : sessions_known(ps->site->sessions, &p->far_id);
     m->max_delete_percent = (uint8_t)so->max_delete_percent;
     m->max_delete_count = so->max_delete_count;
     m->keep_days = (uint16_t)so->keep_days;
@@ -306,7 +310,7 @@ static bool all_done(struct push *p)
 static bool expects_answer(const struct push *p)
 {
     const struct push_site *ps;
-    if (!p->greeted || p->opening || p->pings || !TAILQ_EMPTY(&p->sent))
+    if (!p->greeted || p->opening || p->pings > p->pongs || !TAILQ_EMPTY(&p->sent))
         return true;
     TAILQ_FOREACH (ps, p->o->sites, order)
         if (ps->compare)
@@ -328,6 +332,12 @@ static bool is_lost(const struct push *p, uint64_t now)
     return expects_answer(p) || (waiting(p) > 0 && now - p->spoke_ms > limit);
 }
 
+void push_ping(struct push *p, uint64_t token)
+{
+    p->tokens_of_pings[p->pings++ % PUSH_PINGS_MAX] = token;
+    msg_put_ping(&p->out, &(struct msg_ping){.token = token});
+}
+
 /* PING keeps the far end from taking this one for dead, however much it says itself. */
 static int watchdog(struct push *p, struct err *err)
 {
@@ -336,8 +346,7 @@ static int watchdog(struct push *p, struct err *err)
         return err_set(err, ERR_TEMPORARY, "no answer for %u s: the link is given up",
             p->o->keepalive_ms * SILENCES / 1000);
     if (p->greeted && waiting(p) == 0 && now - p->spoke_ms >= p->o->keepalive_ms) {
-        p->pings++;
-        msg_put_ping(&p->out, &(struct msg_ping){.token = now});
+        push_ping(p, now);
     }
     return 0;
 }

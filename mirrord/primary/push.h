@@ -57,6 +57,7 @@ struct push_site {
     uint64_t look_ms;      /* HELD: when to look whether the tree is another */
     uint64_t held_entries; /* HELD: how many there were here */
     uint64_t deleted, deleted_from; /* as OPENED said */
+    uint64_t session;               /* of the last opening; 0: a dry run's */
     bool incomplete;                /* something could not be mirrored: never level */
     bool told_level;                /* LEVEL was sent for this opening */
     unsigned failures;

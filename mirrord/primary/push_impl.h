@@ -22,6 +22,7 @@ enum {
     PUSH_OUT_BULK = 256 * 1024,
     PUSH_CREDIT_BYTES = 8 * 1024 * 1024, /* sent and not acknowledged */
     PUSH_CREDIT_BATCHES = 64,
+    PUSH_PINGS_MAX = 2 * PACE_MARKS, /* more are never without an answer */
 };
 
 /* The lanes, first served first. */
@@ -91,10 +92,12 @@ struct push {
     bool greeted;
     bool more; /* there was more to send than may wait, or than was made in time */
     uint64_t session;
+    struct digest far_id; /* the secondary's host id */
     uint64_t heard_ms, spoke_ms;
     uint16_t complaint; /* what ERROR tells the far end at the end; REASON_NONE: nothing */
     unsigned opening;   /* OPENs without an answer */
-    unsigned pings;
+    uint64_t pings, pongs; /* sent, and answered, in order */
+    uint64_t tokens_of_pings[PUSH_PINGS_MAX];
     struct pace pace;
     double tokens; /* of the bandwidth limit */
     uint64_t tokens_us;
@@ -107,6 +110,9 @@ static inline bool push_stopping(const struct push *p)
 {
     return p->o->stop && *p->o->stop;
 }
+
+/* push.c */
+void push_ping(struct push *p, uint64_t token);
 
 /* push_site.c */
 /* Records a site's trouble for status. */
@@ -136,6 +142,7 @@ bool lanes_live_waiting(struct push *p);
 bool lanes_idle(const struct push *p); /* nothing under way or unacknowledged */
 void lanes_drop_site(struct push *p, struct push_site *ps);
 struct atom *lanes_find_atom(struct push *p, uint32_t number);
+bool lanes_has_open(const struct push *p, uint32_t number); /* a batch, not committed */
 
 /* The batch that this lane fills, or (solo) one of its own for a large file; BEGIN is out. */
 struct push_batch *lanes_batch(struct push *p, struct lane *lane, struct push_site *ps, bool solo);

@@ -16,7 +16,7 @@
 #include "tree/digest.h"
 
 enum {
-    STEP_MS = 10,
+    STEP_MS = 4,
     MANY = 2000,      /* changes of one walk that are owed path by path */
     RECENT_S = 5,     /* a file changed so lately may still be written: look before it is owed */
     SWEEP_TXN = 4096, /* numbers asked for in one read transaction */

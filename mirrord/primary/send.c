@@ -14,8 +14,8 @@
 enum {
     BUSY_DELAY_MS = 20, /* a file that is being written is tried again after this, growing */
     BUSY_DELAY_MAX = 2000,
-    BUSY_TRIES = 12,                /* once: then it is reported */
-    READ_FIRST_MAX = PUSH_LIVE_MAX, /* read to learn whether the content need be sent at all */
+    BUSY_TRIES = 12,                  /* once: then it is reported */
+    READ_FIRST_MAX = 8 * 1024 * 1024, /* read to learn whether the content need be sent at all */
 };
 
 /* What the disk says a path is now. */

@@ -82,6 +82,7 @@ struct site {
     struct state *state;
     struct manifest *manifest;
     struct mark mark; /* of this root's state, as it was written last */
+    struct sessions *sessions;
     bool lost;  /* the manifest was lost with the power: what is not known here is not equal */
     struct unrest *unrest;
     bool fresh; /* the manifest was new at opening */

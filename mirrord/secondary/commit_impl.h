@@ -60,6 +60,9 @@ enum fate {
 int install_remove(struct commit *c, int dirfd, const char *name, struct bytes path, enum fate fate,
     struct err *err);
 bool install_is_ours(const struct step_old *old, const struct stat *live);
+/* Has what is out of the tree's way by now the content that took its place? Then nothing is lost
+ * with it, whoever put it there: mirrord itself, perhaps, whose record went with the power. */
+bool install_is_matched(const struct step *s, int dirfd, const char *name);
 void install_loosen(struct commit *c, int dirfd); /* u+w for the step */
 /* The same for the directory dirfd/name, which can only change its parent so; fine for others. */
 void install_loosen_at(struct commit *c, int dirfd, const char *name);

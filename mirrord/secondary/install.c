@@ -18,9 +18,12 @@
 #include "secondary/kept.h"
 #include "secondary/place.h"
 #include "tree/digest.h"
+#include "tree/writer.h"
 
 /* The directory bits without which nothing in it can be changed. */
 enum { DIR_WORK = S_IWUSR | S_IXUSR };
+
+enum { MATCH_MAX = 4 << 20 }; /* bytes; a millisecond's reading */
 
 static void fail_errno(struct step *s, int errnum, const char *call)
 {
@@ -60,14 +63,25 @@ static bool brings_content(const struct step *s)
     return s->kind == STEP_ENTRY && s->entry.type == ENTRY_FILE && s->entry.has_digest;
 }
 
-/* Of what is at the path when the step takes its place. */
-static enum fate fate_of(const struct step *s, const struct stat *live)
+static bool is_same_link(const struct step *s, int dirfd, const char *name)
+{
+    char target[PATH_TARGET_MAX + 1];
+    if (s->kind != STEP_ENTRY || s->entry.type != ENTRY_LINK)
+        return false;
+    ssize_t n = readlinkat(dirfd, name, target, sizeof target);
+    return n >= 0 && bytes_equal((struct bytes){target, (size_t)n}, s->entry.target);
+}
+
+/* Of what is at dirfd/name when the step takes its place. */
+static enum fate fate_of(const struct step *s, int dirfd, const char *name, const struct stat *live)
 {
     struct validators v = validators_of(live);
     if (S_ISDIR(live->st_mode))
         return s->way == WAY_CLEAN ? FATE_OURS : FATE_FOREIGN;
     if (brings_content(s) && s->old.known && s->old.has_digest &&
         validators_equal(&v, &s->old.validators) && digest_equal(&s->old.digest, &s->entry.digest))
+        return FATE_DEAD;
+    if (is_same_link(s, dirfd, name))
         return FATE_DEAD;
     return install_is_ours(&s->old, live) ? FATE_OURS : FATE_FOREIGN;
 }
@@ -130,6 +144,23 @@ void install_verify(struct commit *c, struct step *s)
         step_fail_text(s, REASON_NEED_CONTENT, "commit", "what was staged is damaged");
 }
 
+/* Read under the writer probe, and only what is quickly read. */
+bool install_is_matched(const struct step *s, int dirfd, const char *name)
+{
+    struct stat st, now;
+    struct digest digest;
+    struct err ignored;
+    if (!brings_content(s) || s->entry.size > MATCH_MAX)
+        return false;
+    int fd CLEANUP_FD = root_open_name(dirfd, name);
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1 ||
+        (uint64_t)st.st_size != s->entry.size || writer_probe(fd) != 0)
+        return false;
+    return digest_of_fd(fd, s->entry.size, &digest, &ignored) == 0 &&
+           digest_equal(&digest, &s->entry.digest) && writer_probe(fd) == 0 &&
+           fstat(fd, &now) == 0 && now.st_size == st.st_size;
+}
+
 /* Where a step takes place: the staged object and its target. */
 struct spot {
     int from, to; /* borrowed */
@@ -161,6 +192,8 @@ static int exchange(struct commit *c, struct step *s, struct spot *at, enum fate
         fail_errno(s, errno, "exchange");
         return -1;
     }
+    if (fate == FATE_FOREIGN && install_is_matched(s, at->from, at->staged))
+        fate = FATE_DEAD;
     if (install_remove(c, at->from, at->staged, s->path, fate, &why) == 0)
         return 0;
     step_fail(s, REASON_IO, "commit", &why);
@@ -189,7 +222,7 @@ static int rename_over(struct commit *c, struct step *s, struct spot *at, const 
 static int put_in_place(struct commit *c, struct step *s, struct spot *at, const struct stat *live)
 {
     bool dir_there = live && S_ISDIR(live->st_mode);
-    enum fate fate = live ? fate_of(s, live) : FATE_DEAD;
+    enum fate fate = live ? fate_of(s, at->to, at->name, live) : FATE_DEAD;
     bool types = dir_there || is_directory(s);
     bool keep = fate == FATE_OURS && !types && kept_wanted(c->r);
     if (keep && !c->r->stage->exchange)
@@ -308,7 +341,9 @@ static void settle_replaced(struct commit *c, struct step *s)
     int dirfd = s->staged.len ? root_borrow_parent(c->r->stage->root, s->staged, name) : -1;
     if (dirfd < 0 || fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return;
-    enum fate fate = st.st_ino == s->inode ? FATE_DEAD : fate_of(s, &st);
+    enum fate fate = st.st_ino == s->inode ? FATE_DEAD : fate_of(s, dirfd, name, &st);
+    if (fate == FATE_FOREIGN && install_is_matched(s, dirfd, name))
+        fate = FATE_DEAD;
     if (install_remove(c, dirfd, name, s->path, fate, &why) < 0)
         log_error("%s: what was replaced cannot be removed from the stage: %s",
             QUOTED(s->path.data, s->path.len), why.text);
@@ -404,7 +439,7 @@ static void delete_at(struct commit *c, struct step *s, int dirfd, const char *n
         return;
     }
     s->state = STEP_WAITING;
-    if (install_remove(c, dirfd, name, s->path, fate_of(s, &live), &why) < 0)
+    if (install_remove(c, dirfd, name, s->path, fate_of(s, dirfd, name, &live), &why) < 0)
         step_fail(s, REASON_IO, "delete", &why);
     else
         s->state = STEP_DONE;

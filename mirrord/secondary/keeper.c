@@ -23,7 +23,7 @@
 
 enum {
     KEEPER_STRIDE = 32,
-    KEEPER_PAUSE_MS = 1000,    /* between two listings, at least … */
+    KEEPER_PAUSE_MS = 200,     /* between two listings, at least … */
     KEEPER_COST = 20,          /* … and this many times as long as the last one took */
     KEEPER_IDLE_MS = 60000,    /* between looks when nothing was committed */
     KEEPER_AGAIN_MS = 3600000, /* between listings, for what has become old */
@@ -57,6 +57,7 @@ struct keeper {
     size_t oldest_count;
 
     struct msg_trash told;
+    uint64_t wanted; /* bytes that did not fit */
 };
 
 static bool same_time(const struct timespec *a, const struct timespec *b)
@@ -262,11 +263,19 @@ static void go_on(struct keeper *k, unsigned budget_ms)
 
 /* --- when --- */
 
-static bool is_tight(const struct keeper *k)
+/* Under a part of the disk, or under what did not fit; no room can be made for more than a disk. */
+static bool is_tight(struct keeper *k)
 {
     struct statvfs fs;
-    return fstatvfs(root_fd(k->r->stage->root), &fs) == 0 &&
-           fs.f_bavail < fs.f_blocks / 100 * FREE_PERCENT;
+    if (fstatvfs(root_fd(k->r->stage->root), &fs) < 0)
+        return false;
+    uint64_t all = (uint64_t)fs.f_blocks * fs.f_frsize, reserve = all / 100 * FREE_PERCENT;
+    uint64_t free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+    uint64_t wanted = k->wanted < all ? k->wanted : 0;
+    if (free_bytes < reserve + wanted)
+        return true;
+    k->wanted = 0;
+    return false;
 }
 
 /* Only when what was removed before is gone does the disk say what that brought. */
@@ -278,9 +287,8 @@ static bool is_removing(const struct keeper *k)
 static void drop_oldest(struct keeper *k)
 {
     const struct oldest *o = &k->oldest[0];
-    log_warn("%s: under %d %% of the disk are free: %s goes from what keep-deleted keeps, before "
-             "its time",
-        k->r->path, FREE_PERCENT, o->text);
+    log_warn("%s: the disk is nearly full: %s goes from what keep-deleted keeps, before its time",
+        k->r->path, o->text);
     bury(k, ASIDE_KEPT, o->text);
     memmove(k->oldest, k->oldest + 1, --k->oldest_count * sizeof *k->oldest);
 }
@@ -318,13 +326,14 @@ static void step(struct job *job, unsigned budget_ms)
 {
     struct keeper *k = (struct keeper *)((char *)job - offsetof(struct keeper, job));
     uint64_t now = io_now_ms();
+    bool tight = !k->listing && is_tight(k);
     if (k->listing)
         go_on(k, budget_ms);
-    else if (k->oldest_count && is_tight(k) && is_removing(k))
+    else if (k->oldest_count && tight && is_removing(k))
         job->not_before = now + KEEPER_EMPTY_MS;
-    else if (k->oldest_count && is_tight(k))
+    else if (k->oldest_count && tight)
         drop_oldest(k);
-    else if (now < k->list_after)
+    else if (now < k->list_after && !tight)
         job->not_before = k->list_after;
     else if (has_changed(k) && is_settling(k))
         job->not_before = now + KEEPER_GRANULE_MS;
@@ -348,6 +357,13 @@ void keeper_look(struct replica *r)
     k->job.not_before = 0;
     if (!job_running(&k->job))
         job_start(&r->tools->jobs, &k->job, step);
+}
+
+void keeper_make_room(struct replica *r, uint64_t bytes)
+{
+    keeper_look(r);
+    if (r->keeper && bytes > r->keeper->wanted)
+        r->keeper->wanted = bytes;
 }
 
 void keeper_free(struct keeper *k)

@@ -208,7 +208,7 @@ static bool is_known(const struct replica *r)
 static void start_walk(struct replica *r)
 {
     struct walk_options options = {
-        .checksum = r->flags & OPEN_CHECKSUM,
+        .checksum = (r->flags & OPEN_CHECKSUM) || r->distrust,
         .keep_special = r->flags & OPEN_SPECIAL_BITS,
         .keep_accepted = true,
         .ahead = WALK_AHEAD,
@@ -249,6 +249,7 @@ static int report(struct replica *r, struct err *err)
         .caps = r->caps,
         .root = {.type = ENTRY_DIR, .mode = 0755},
         .free_bytes = replica_free_bytes(r),
+        .session = r->session_before,
     };
     int bad = r->root ? describe(r, &m, &t, err) : 0;
     if (!bad) {

@@ -76,6 +76,8 @@ int replica_open(struct tools *tools, const struct msg_open *m, struct err *err)
     r->tools = tools;
     r->site = m->site;
     r->flags = m->flags;
+    r->session = m->session;
+    r->known = m->known;
     uint16_t reason = REASON_MALFORMED;
     bool primary_here = false;
     struct err why;

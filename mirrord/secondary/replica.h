@@ -48,6 +48,9 @@ struct replica {
     struct walk *walk;       /* while it is opened */
     struct manifest *former; /* the manifest of another filter, while it is inherited from */
     struct inherit *inherit;
+    uint64_t session, known; /* of OPEN */
+    uint64_t session_before; /* the last one here */
+    bool distrust;           /* one end was put back from a snapshot: all content is read */
     uint64_t lock_until;     /* waiting for the lock */
     uint64_t progress_due;   /* io_now_ms */
     unsigned swaps;          /* batches that switch units, from COMMIT to ACK */

@@ -28,7 +28,7 @@ enum {
     BLOCK_MAX = 64 * 1024,   /* both */
     STRONG_ACCEPT_MIN = 8,   /* shorter ones only buy more blocks in the same signature */
     SIGN_READ = 256 * 1024,  /* bytes of the old file read at once */
-    SIGN_STEP = 4 << 20,     /* and in one step */
+    SIGN_STEP = 1 << 20,     /* and in one step */
     MAKE_PIECE = 16 * 1024,  /* new content given to librsync at once */
     MAKE_TIMED = 1024,       /* the smallest piece whose time is taken */
     MAKE_GRACE_US = 250000,  /* CPU time that is always granted … */

@@ -28,7 +28,7 @@ bool delta_pays(uint64_t old_size, uint64_t new_size);
 
 struct delta_sign;
 struct delta_sign *delta_sign_new(int fd, uint64_t size); /* borrows fd; reads with pread */
-/* Fills out (cap ≥ 1 KiB) with *n bytes, fewer than cap where about 4 MiB have been read.
+/* Fills out (cap ≥ 1 KiB) with *n bytes, fewer than cap where about 1 MiB has been read.
  * DELTA_MORE, DELTA_DONE (with the last bytes), -1 (also when the file became shorter). */
 int delta_sign_step(struct delta_sign *s, void *out, size_t cap, size_t *n, struct err *err);
 void delta_sign_free(struct delta_sign *s);

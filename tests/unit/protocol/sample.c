@@ -97,6 +97,8 @@ struct msg_open sample_open(void)
         .root = bytes_of("/srv/www/example.com"),
         .epoch = 8,
         .epoch_id = sample_digest(2),
+        .session = 12,
+        .known = 11,
         .flags = OPEN_OWNER | OPEN_SPECIAL_BITS,
         .max_delete_percent = 20,
         .max_delete_count = 200,
@@ -126,7 +128,8 @@ static void sample_opened(struct wire_writer *w)
         .sums = sample_sums(),
         .free_bytes = 1ull << 33,
         .deleted = 31,
-        .deleted_from = 5000};
+        .deleted_from = 5000,
+        .session = 11};
     msg_put_opened(w, &m);
 }
 

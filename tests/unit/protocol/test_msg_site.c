@@ -26,6 +26,7 @@ static void test_open_comes_back(void **state)
     check_text(out.root, "/srv/www/example.com");
     assert_true(out.epoch == 8);
     assert_memory_equal(out.epoch_id.b, m.epoch_id.b, 16);
+    assert_true(out.session == 12 && out.known == 11);
     assert_int_equal(out.flags, OPEN_OWNER | OPEN_SPECIAL_BITS);
     assert_int_equal(out.max_delete_percent, 20);
     assert_int_equal(out.max_delete_count, 200);
@@ -166,7 +167,8 @@ static struct msg_opened opened(uint8_t root_state, struct entry root)
         .sums = sample_sums(),
         .free_bytes = 99,
         .deleted = 7,
-        .deleted_from = 70};
+        .deleted_from = 70,
+        .session = 5};
 }
 
 static void check_sums(const struct msg_sums *s)
@@ -195,7 +197,7 @@ static void test_opened_comes_back(void **state)
     assert_int_equal(out.root.mode, 02755);
     check_sums(&out.sums);
     assert_true(out.free_bytes == 99);
-    assert_true(out.deleted == 7 && out.deleted_from == 70);
+    assert_true(out.deleted == 7 && out.deleted_from == 70 && out.session == 5);
     wire_free(&w);
 }
 

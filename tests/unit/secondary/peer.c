@@ -258,6 +258,8 @@ void peer_send_open(struct peer *p, uint32_t site, const char *root)
     m->site = site;
     m->root = bytes_of(root);
     m->flags = p->open_flags;
+    m->session = p->session;
+    m->known = p->known;
     m->max_delete_percent = p->max_delete_percent;
     m->max_delete_count = p->max_delete_count;
     m->keep_days = p->keep_days;

@@ -158,6 +158,56 @@ static void others_pass_a_delta(void **state)
     peer_end(&t->peer);
 }
 
+/* Committed or not: only what concerns the same path, or one above or beneath it, waits. */
+static void others_pass_its_commit(void **state)
+{
+    struct test *t = *state;
+    struct entry small = a_file("x", 1, 0644), dir = a_dir(0755);
+    struct ack ack;
+    peer_batch(&t->peer);
+    peer_put(&t->peer, "d", &dir, NULL);
+    peer_commit_all(&t->peer);
+    write_file(&t->peer, "d/large", t->content);
+    uint32_t bulk = peer_batch(&t->peer);
+    uint32_t atom = ask_for_delta(t, "d/large");
+    put_delta(t, atom);
+    peer_finish(&t->peer, atom, &t->entry);
+    msg_put_commit(&t->peer.out, &(struct msg_commit){bulk});
+    uint32_t related = peer_batch(&t->peer);
+    peer_delete(&t->peer, "d/large");
+    msg_put_commit(&t->peer.out, &(struct msg_commit){related});
+    uint32_t moving = peer_batch(&t->peer);
+    peer_move(&t->peer, "d", "e");
+    msg_put_commit(&t->peer.out, &(struct msg_commit){moving});
+    peer_batch(&t->peer);
+    peer_put(
+        &t->peer, "large", &small, "x"); /* behind them all: nothing passes a batch that waits */
+    msg_put_commit(&t->peer.out, &(struct msg_commit){t->peer.batch});
+    peer_send(&t->peer);
+    for (uint32_t batch = bulk; batch <= moving + 1; batch++) {
+        t->peer.batch = batch;
+        peer_await_ack(&t->peer, &ack);
+        assert_int_equal(ack.failures, 0);
+    }
+    assert_absent(&t->peer, "e/large");
+    /* Now with nothing in between. */
+    write_file(&t->peer, "e/large", t->content);
+    bulk = peer_batch(&t->peer);
+    atom = ask_for_delta(t, "e/large");
+    put_delta(t, atom);
+    peer_finish(&t->peer, atom, &t->entry);
+    msg_put_commit(&t->peer.out, &(struct msg_commit){bulk});
+    peer_batch(&t->peer);
+    peer_put(&t->peer, "e/small", &small, "x");
+    peer_commit_all(&t->peer);
+    t->peer.batch = bulk;
+    peer_await_ack(&t->peer, &ack);
+    assert_int_equal(ack.failures, 0);
+    assert_file(&t->peer, "e/large", t->content, &t->entry);
+    t->peer.batch++;
+    peer_end(&t->peer);
+}
+
 /* What belongs to the delta's file waits for it. */
 static void the_rest_of_it_waits(void **state)
 {
@@ -254,6 +304,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(others_pass_a_delta, setup, teardown),
+        cmocka_unit_test_setup_teardown(others_pass_its_commit, setup, teardown),
         cmocka_unit_test_setup_teardown(the_rest_of_it_waits, setup, teardown),
         cmocka_unit_test_setup_teardown(aborted_and_broken_deltas, setup, teardown),
         cmocka_unit_test_setup_teardown(large_files_are_freed_elsewhere, setup, teardown),

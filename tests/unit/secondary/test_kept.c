@@ -1,12 +1,17 @@
 /* The trash: what mirrord deletes or overwrites of its own is kept where the site wants that, apart
  * from the live tree and for a time; what is in the trash is counted. */
 #include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/io.h"
+#include "base/mem.h"
 #include "tests/unit/secondary/faults.h"
 #include "tests/unit/secondary/plugin.h"
 
@@ -247,6 +252,42 @@ static void foreign_things_are_counted(void **state)
     assert_int_equal(foreign_count(p, NULL), 2);
 }
 
+/* Nobody knows whose it is: what is equal to what comes is no loss, but with a writer it might not
+ * be equal for long. In a unit it is the same. */
+static void what_is_equal_is_not_foreign(void **state)
+{
+    struct peer *p = *state;
+    struct entry dir = a_dir(0755);
+    peer_open(p);
+    peer_batch(p);
+    peer_put(p, "u", &dir, NULL);
+    put_text(p, "u/old", "old", 0);
+    peer_commit_all(p);
+    write_file(p, "same", "good");
+    write_file(p, "other", "evil");
+    write_file(p, "open", "good");
+    write_file(p, "u/same", "good");
+    write_file(p, "u/other", "evil");
+    int fd CLEANUP_FD = open(on_root(p, "open"), O_WRONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    peer_batch(p);
+    put_text(p, "same", "good", 0);
+    put_text(p, "other", "good", 0);
+    put_text(p, "open", "good", 0);
+    peer_commit_all(p);
+    peer_batch(p);
+    peer_unit(p, "u");
+    put_text(p, "u/same", "good", 0);
+    put_text(p, "u/other", "good", 0);
+    commit_with(p, 0);
+    assert_int_equal(foreign_count(p, "same"), 0);
+    assert_int_equal(foreign_count(p, "other"), 1);
+    assert_int_equal(foreign_count(p, "open"), 1);
+    assert_int_equal(foreign_count(p, "u/same"), 0);
+    assert_int_equal(foreign_count(p, "u/other"), 1);
+    peer_end(p);
+}
+
 /* As if it had come into the trash so many days ago. */
 static void make_older(const char *item, unsigned days)
 {
@@ -284,6 +325,88 @@ static void it_goes_after_its_days(void **state)
     peer_end(p);
 }
 
+enum { DISK = 2 << 20, PIECE = 50000, LARGE = 8 * PIECE };
+
+static uint64_t free_bytes(const struct peer *p)
+{
+    struct statvfs fs;
+    assert_int_equal(statvfs(p->fence, &fs), 0);
+    return (uint64_t)fs.f_bavail * fs.f_frsize;
+}
+
+/* The receiver goes on with its work until so much is free. */
+static void await_room(struct peer *p, uint64_t bytes)
+{
+    uint64_t until = io_now_ms() + 30000;
+    while (free_bytes(p) < bytes) {
+        assert_true(io_now_ms() < until);
+        msg_put_ping(&p->out, &(struct msg_ping){1});
+        peer_send(p);
+        peer_expect(p, MSG_PONG);
+        poll(NULL, 0, 5);
+    }
+}
+
+static void put_version(struct peer *p, int version)
+{
+    static char content[PIECE];
+    memset(content, version, sizeof content);
+    struct entry e = a_file(content, sizeof content, 0644);
+    peer_batch(p);
+    peer_put(p, "f", &e, content);
+    peer_commit_all(p);
+}
+
+static void send_large(struct peer *p)
+{
+    static char content[LARGE];
+    struct entry e = a_file(content, sizeof content, 0644);
+    peer_batch(p);
+    uint32_t atom = peer_entry(p, "large", &e, HOW_DATA, NULL);
+    for (size_t at = 0; at < LARGE; at += PIECE)
+        peer_data(p, atom, DATA_CONTENT, content + at, PIECE);
+    peer_finish(p, atom, &e);
+}
+
+/* What is kept of our own makes room, foreign things do not. */
+static void fill_the_disk(struct peer *p)
+{
+    struct ack *ack = mem_alloc(sizeof *ack);
+    p->keep_days = DAYS;
+    peer_open(p);
+    put_version(p, 0);
+    write_file(p, "f", "somebody else's");
+    for (int version = 1; version < 50; version++) {
+        put_version(p, version);
+        await_room(p, DISK / 100 * 5);
+    }
+    assert_true(kept_items(p) < 40);
+    send_large(p);
+    peer_commit(p, ack);
+    assert_int_equal(ack->failures, 1);
+    assert_int_equal(ack->reasons[0], REASON_IO);
+    await_room(p, LARGE);
+    send_large(p);
+    peer_commit_all(p);
+    await_room(p, DISK / 100 * 5);
+    assert_int_equal(foreign_count(p, "f"), 1);
+    assert_in_range(kept_items(p), 20, 32);
+    peer_end(p);
+    free(ack);
+}
+
+static void the_oldest_goes_when_the_disk_is_full(void **state)
+{
+    struct peer *p = *state;
+    char size[32];
+    snprintf(size, sizeof size, "size=%d", DISK);
+    if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("tmpfs", p->fence, "tmpfs", 0, size) < 0)
+        skip(); /* not root */
+    fill_the_disk(p);
+    assert_int_equal(umount2(p->fence, MNT_DETACH), 0);
+}
+
 static int setup(void **state)
 {
     static struct peer p;
@@ -310,7 +433,9 @@ int main(void)
         T(replaced_units_are_kept),
         T(a_unit_of_the_same_content_leaves_nothing),
         T(foreign_things_are_counted),
+        T(what_is_equal_is_not_foreign),
         T(it_goes_after_its_days),
+        T(the_oldest_goes_when_the_disk_is_full),
     };
     if (faults_init() < 0)
         return 1;
