@@ -151,7 +151,7 @@ static bool is_left(
     char *path CLEANUP_FREE =
         dir[0] ? mem_format("%s/%.*s", dir, (int)name.len, (const char *)name.data)
                : mem_copy_bytes(name.data, name.len);
-    return drifted_is_theirs(c->ps->drifted, bytes_of(path), ours, owner_matters(c->ps));
+    return drifted_leave(c->ps->drifted, bytes_of(path), ours, owner_matters(c->ps));
 }
 
 static void only_here(struct compare *c, const char *dir, struct bytes name, const struct record *r,

@@ -11,6 +11,7 @@
 
 struct row {
     uint8_t kind;
+    bool left;              /* seen to differ, and left so */
     bool told;              /* in this opening */
     struct bytes committed; /* encoded; owned */
 };
@@ -18,6 +19,7 @@ struct row {
 struct drifted {
     struct set *rows; /* by path */
     bool keep_all;
+    size_t left;    /* rows that were left */
     uint64_t quiet; /* of these, only the times differ */
     uint64_t more;  /* not kept */
     uint64_t healed;
@@ -35,6 +37,7 @@ static void drop(struct drifted *d, struct set_item *item)
 {
     struct row *r = item->value;
     d->quiet -= r->kind == DRIFT_TIMES;
+    d->left -= r->left;
     free((void *)r->committed.data);
     free(r);
     set_remove(d->rows, item);
@@ -53,8 +56,9 @@ void drifted_free(struct drifted *d)
 void drifted_opening(struct drifted *d)
 {
     d->more = 0;
+    d->left = 0;
     for (struct set_item *i = set_first(d->rows); i; i = i->next)
-        ((struct row *)i->value)->told = false;
+        ((struct row *)i->value)->told = ((struct row *)i->value)->left = false;
 }
 
 void drifted_opened(struct drifted *d)
@@ -96,7 +100,8 @@ int drifted_take(struct drifted *d, const struct msg_drift *m, struct err *err)
     news |= r->kind != m->kind;
     d->quiet += (m->kind == DRIFT_TIMES) - (r->kind == DRIFT_TIMES);
     free((void *)r->committed.data);
-    *r = (struct row){.kind = m->kind, .told = true, .committed = encode(&m->committed)};
+    *r = (struct row){
+        .kind = m->kind, .left = r->left, .told = true, .committed = encode(&m->committed)};
     return news;
 }
 
@@ -109,20 +114,34 @@ void drifted_healed(struct drifted *d, struct bytes path)
     drop(d, item);
 }
 
-bool drifted_is_theirs(
-    const struct drifted *d, struct bytes path, const struct entry *ours, bool owner)
+bool drifted_leave(struct drifted *d, struct bytes path, const struct entry *ours, bool owner)
 {
     const struct set_item *item = set_find(d->rows, path.data, path.len);
     struct entry committed;
     if (!item)
         return false;
-    const struct row *r = item->value;
+    struct row *r = item->value;
     struct wire_reader reader = wire_reader_of(r->committed.data, r->committed.len);
     entry_decode(&reader, &committed);
-    if (!ours || committed.type == ENTRY_NONE)
-        return !ours && committed.type == ENTRY_NONE;
-    return entry_meta_equal(&committed, ours) && entry_content_equal(&committed, ours) &&
-           (!owner || entry_owner_equal(&committed, ours));
+    bool same = !ours || committed.type == ENTRY_NONE
+                    ? !ours && committed.type == ENTRY_NONE
+                    : entry_meta_equal(&committed, ours) && entry_content_equal(&committed, ours) &&
+                          (!owner || entry_owner_equal(&committed, ours));
+    d->left += same && !r->left;
+    r->left |= same;
+    return same;
+}
+
+size_t drifted_level(struct drifted *d)
+{
+    struct set_item *next;
+    d->more = 0;
+    for (struct set_item *i = set_first(d->rows); i && d->left < set_count(d->rows); i = next) {
+        next = i->next;
+        if (!((struct row *)i->value)->left)
+            drop(d, i);
+    }
+    return d->left;
 }
 
 const char *drifted_name(uint8_t kind)

@@ -36,9 +36,12 @@ int drifted_take(struct drifted *d, const struct msg_drift *m, struct err *err);
 void drifted_healed(struct drifted *d, struct bytes path);
 
 /* Is what differs at this path drift alone: do we (NULL: nothing is here) have what was committed
- * there? `owner`: owner and group count. */
-bool drifted_is_theirs(
-    const struct drifted *d, struct bytes path, const struct entry *ours, bool owner);
+ * there? Then it is left, and kept until the site is opened again. `owner`: owner and group
+ * count. */
+bool drifted_leave(struct drifted *d, struct bytes path, const struct entry *ours, bool owner);
+
+/* All is level but for what was left: the rest differs no more. How many paths are left. */
+size_t drifted_level(struct drifted *d);
 
 /* Directories of which only the times moved are not counted. */
 struct drifted_status {

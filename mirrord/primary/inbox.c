@@ -278,9 +278,10 @@ static int on_trash(struct push *p, struct bytes payload, struct err *err)
     return 0;
 }
 
+/* A one-shot's operator, who makes things equal, has not asked. */
 static void log_drift(struct push *p, struct push_site *ps, const struct msg_drift *m)
 {
-    if (m->kind == DRIFT_TIMES)
+    if (m->kind == DRIFT_TIMES || p->o->once)
         return;
     if (ps->told_drift < TOLD_DRIFT_MAX)
         log_warn("%s: %s: %s was %s there, not by mirrord%s", p->o->name, ps->site->name,
@@ -292,13 +293,16 @@ static void log_drift(struct push *p, struct push_site *ps, const struct msg_dri
     ps->told_drift++;
 }
 
-/* While a site is being opened comparing follows anyway; later the directory is compared. */
-static void heal(struct push *p, struct push_site *ps, const struct msg_drift *m)
+/* While a site is being opened comparing follows anyway; later the directory is compared, which
+ * owes what differs, or leaves it. */
+static void look_at_drift(struct push *p, struct push_site *ps, const struct msg_drift *m)
 {
-    if (push_site_leaves_drift(ps) || (ps->state != PUSH_OPEN && ps->state != PUSH_COMPARING))
+    if (ps->state != PUSH_OPEN && ps->state != PUSH_COMPARING)
         return;
     if (m->path.len > 0)
         compare_start(p, ps, path_parent(m->path), NULL);
+    else if (push_site_leaves_drift(ps))
+        drifted_leave(ps->drifted, m->path, &m->committed, true);
     else
         queue_owe(p->o->queue, ps->owed, m->path, OWE_BULK, OWED_META, (struct bytes){0}, 0, 0);
 }
@@ -322,7 +326,7 @@ static int on_drift(struct push *p, struct bytes payload, struct err *err)
     }
     if (news)
         log_drift(p, ps, &m);
-    heal(p, ps, &m);
+    look_at_drift(p, ps, &m);
     changed(p);
     return 0;
 }

@@ -210,11 +210,16 @@ static bool tend_held(struct push *p, struct push_site *ps, uint64_t now)
 static void tell_level(struct push *p, struct push_site *ps)
 {
     struct queue_counts c;
-    if (ps->told_level || ps->state != PUSH_OPEN || ps->compare || ps->comparing || ps->expander ||
-        ps->again || ps->incomplete || ps->site->options.dry_run || ps->site->options.no_delete)
+    if (ps->state != PUSH_OPEN || ps->compare || ps->comparing || ps->expander || ps->again ||
+        ps->incomplete || ps->site->options.dry_run || ps->site->options.no_delete)
         return;
     queue_count(p->o->queue, ps->owed, &c);
     if (c.paths > 0)
+        return;
+    pthread_mutex_lock(&ps->lock);
+    bool left = drifted_level(ps->drifted) > 0;
+    pthread_mutex_unlock(&ps->lock);
+    if (left || ps->told_level) /* where drift is left it is not all ours */
         return;
     msg_put_level(&p->out, &(struct msg_level){.site = ps->number});
     ps->told_level = true;
@@ -275,8 +280,14 @@ static void tend_sites(struct push *p)
         }
         if (ps->state == PUSH_CLOSED)
             put_open(p, ps);
-        tell_level(p, ps);
     }
+}
+
+static void tell_levels(struct push *p)
+{
+    struct push_site *ps;
+    TAILQ_FOREACH (ps, p->o->sites, order)
+        tell_level(p, ps);
 }
 
 /* once: is there nothing left to do? */
@@ -387,6 +398,7 @@ static int turn(struct push *p, struct err *err)
         lanes_probe(p);
         if (produce(p, err) < 0)
             return -1;
+        tell_levels(p);
     }
     if (transmit(p, err) < 0 || watchdog(p, err) < 0)
         return -1;

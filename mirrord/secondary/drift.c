@@ -30,6 +30,7 @@ struct suspect { /* value in the set of paths */
 struct drift {
     struct replica *r;
     struct job job;
+    bool found;               /* any, since the opening */
     uint64_t due;             /* io_now_ms: the next walk of the whole tree */
     struct walk *walk;        /* while it runs */
     struct manifest_drift at; /* the last row that was told */
@@ -257,6 +258,7 @@ static void end_walk(struct drift *d)
 {
     struct err why;
     uint64_t found = walk_counts(d->walk)->drift;
+    d->found |= found > 0;
     int more = found ? drift_tell(d, &why) : 0;
     if (more < 0)
         give_up(d, &why);
@@ -297,6 +299,11 @@ static void on_differs(void *ctx, struct bytes path, bool content)
         ((struct suspect *)item->value)->content |= content;
     }
     pthread_mutex_unlock(&d->lock);
+}
+
+bool drift_found(const struct drift *d)
+{
+    return d && (d->found || (d->walk && walk_counts(d->walk)->drift > 0));
 }
 
 void drift_watch(struct drift *d)

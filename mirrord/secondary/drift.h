@@ -23,6 +23,9 @@ int drift_inherit(struct replica *r, struct err *err);
  * begins again), -1. */
 int drift_tell(struct drift *d, struct err *err);
 
+/* Was any found since the site was opened? */
+bool drift_found(const struct drift *d);
+
 /* The site is open: from now on it is looked for. */
 void drift_watch(struct drift *d);
 

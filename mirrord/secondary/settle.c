@@ -7,12 +7,14 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "secondary/drift.h"
 
 enum { SETTLE_STRIDE = 256 }; /* names in one look */
 
 struct settle {
     struct job job;
     struct replica *r;
+    bool forget;    /* drift, first */
     uint64_t *left; /* numbers of directories still to be gone through; the last is at work */
     size_t count, cap;
     char after[PATH_NAME_MAX];
@@ -93,6 +95,27 @@ static int mark(struct settle *s, uint64_t dir, const struct stride *found, stru
     return manifest_commit(t, err);
 }
 
+/* Some of what is remembered as drift. 1 there may be more, 0, -1. */
+static int forget_some(struct settle *s, struct err *err)
+{
+    struct manifest_drift row = {0};
+    struct manifest_txn *t;
+    int more = 1;
+    if (manifest_begin(s->r->manifest, true, &t, err) < 0)
+        return -1;
+    for (int i = 0; i < SETTLE_STRIDE && more == 1; i++) {
+        more = manifest_drift_next(t, &row, err);
+        if (more == 1 &&
+            manifest_drift_forget(t, row.dir, (struct bytes){row.name, row.name_len}, err) < 0)
+            more = -1;
+        row = (struct manifest_drift){0};
+    }
+    if (more >= 0)
+        return manifest_commit(t, err) < 0 ? -1 : more;
+    manifest_abort(t);
+    return -1;
+}
+
 /* One stride of the directory at work. */
 static int go_on(struct settle *s, struct err *err)
 {
@@ -140,6 +163,14 @@ static void step(struct job *job, unsigned budget_ms)
     uint64_t deadline = io_now_us() + (uint64_t)budget_ms * 1000;
     struct err why;
     int more;
+    while (s->forget && io_now_us() < deadline) {
+        more = forget_some(s, &why);
+        s->forget = more == 1;
+        if (more < 0)
+            log_warn("%s: %s", r->path, why.text);
+    }
+    if (s->forget)
+        return;
     do
         more = go_on(s, &why);
     while (more == 1 && io_now_us() < deadline);
@@ -158,6 +189,7 @@ void settle_start(struct replica *r)
     settle_free(r->settle);
     r->settle = mem_alloc(sizeof *r->settle);
     r->settle->r = r;
+    r->settle->forget = r->drift && !drift_found(r->drift);
     push(r->settle, MANIFEST_ROOT);
     job_start(&r->tools->jobs, &r->settle->job, step);
 }

@@ -8,7 +8,8 @@
 
 #include "secondary/replica.h"
 
-/* Goes through the manifest in steps between messages. */
+/* Goes through the manifest in steps between messages. Drift that was known when the site was
+ * opened is no more; where some was found since, all that is known stays theirs. */
 void settle_start(struct replica *r);
 void settle_free(struct settle *s); /* NULL is fine */
 

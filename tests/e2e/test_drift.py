@@ -112,7 +112,7 @@ def test_report(env):
     for first in (True, False):  # it is remembered, however often it is opened
         p.restart()
         await_level(p.daemon)
-        check_equal(told(p.daemon), found)
+        wait_for(lambda: told(p.daemon) == found, lambda: f"{found}: {told(p.daemon)}")
         logged(p.daemon, found)
         after = snapshot(dest)
         for name, was in before.items():
@@ -125,8 +125,10 @@ def test_report(env):
             check_equal(f.read(), b"version 2 of 3")
         if first:
             p.daemon.stop()
+            os.chmod(f"{p.src}/d/f2", 0o600)  # done here as well it is no difference any more
+            del found["d/f2"]
     out = p.daemon.ask("status", code=4).out
-    for word in ("changed there, not by mirrord: d/f0", "and 3 more",
+    for word in ("changed there, not by mirrord: d/f0", "and 2 more",
                  "mirrord resync --force example.com web2"):
         check(word in out, f"no {word!r} in\n{out}")
     # What is changed here is mirrored all the same.

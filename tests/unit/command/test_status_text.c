@@ -153,6 +153,28 @@ static void test_control_bytes(void **state)
     free(text);
 }
 
+static void test_drift(void **state)
+{
+    (void)state;
+    static const char drift[] =
+        "{\"sites\":[{\"name\":\"shop\",\"state\":\"ok\",\"secondaries\":[{\"name\":\"web2\","
+        "\"state\":\"level\",\"drift\":7,\"drift_paths\":[{\"path\":\"a\\u0007\",\"what\":"
+        "\"added\"},"
+        "{\"path\":\"b\",\"what\":\"changed\"}]}]}]}";
+    struct json *j = json_parse(drift, strlen(drift));
+    assert_non_null(j);
+    assert_false(status_text_level(j));
+    json_free(j);
+    char *out = print(drift, false);
+    assert_non_null(strstr(out, "  shop on web2: level\n"
+                                "      added there, not by mirrord: a?\n"
+                                "      changed there, not by mirrord: b\n"
+                                "      and 5 more\n"));
+    assert_non_null(strstr(out, "type: mirrord verify shop web2"));
+    assert_non_null(strstr(out, "mirrord resync --force shop web2"));
+    free(out);
+}
+
 static void test_units(void **state)
 {
     (void)state;
@@ -176,6 +198,7 @@ int main(void)
         cmocka_unit_test(test_nothing_there),
         cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_control_bytes),
+        cmocka_unit_test(test_drift),
         cmocka_unit_test(test_units),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -61,7 +61,7 @@ static void test_news(void **state)
 
 static bool is_theirs(struct drifted *d, const char *path, struct entry ours)
 {
-    return drifted_is_theirs(d, bytes_of(path), ours.type ? &ours : NULL, true);
+    return drifted_leave(d, bytes_of(path), ours.type ? &ours : NULL, true);
 }
 
 /* Theirs alone is what we have as it was committed; all else is owed. */
@@ -83,13 +83,36 @@ static void test_whose_it_is(void **state)
     assert_false(is_theirs(d, "other", file(1)));
     other.owner = bytes_of("root");
     assert_false(is_theirs(d, "changed", other));
-    assert_true(drifted_is_theirs(d, bytes_of("changed"), &other, false));
+    assert_true(drifted_leave(d, bytes_of("changed"), &other, false));
     other = file(1);
     other.has_digest = true;
     assert_true(is_theirs(d, "changed", other)); /* what was committed is not known so well */
     take(d, DRIFT_CHANGED, "proven", other);
     other.digest.b[0] = 1;
     assert_false(is_theirs(d, "proven", other));
+    drifted_free(d);
+}
+
+/* Once all is level, what was not left differs no more. */
+static void test_level(void **state)
+{
+    (void)state;
+    struct drifted *d = drifted_new(true);
+    struct drifted_status s;
+    take(d, DRIFT_CHANGED, "left", file(1));
+    take(d, DRIFT_CHANGED, "the same change was made here", file(1));
+    assert_true(is_theirs(d, "left", file(1)));
+    assert_int_equal(take(d, DRIFT_CHANGED, "left", file(1)), 0);
+    assert_int_equal(drifted_level(d), 1);
+    drifted_status(d, &s);
+    assert_int_equal(s.count, 1);
+    assert_string_equal(s.paths[0].path, "left");
+    drifted_healed(d, bytes_of("left"));
+    assert_int_equal(drifted_level(d), 0);
+    drifted_opening(d);
+    take(d, DRIFT_CHANGED, "left", file(1));
+    drifted_opened(d);
+    assert_int_equal(drifted_level(d), 0); /* to be seen anew in each opening */
     drifted_free(d);
 }
 
@@ -107,7 +130,7 @@ static void test_many(void **state)
     drifted_status(d, &s);
     assert_int_equal(s.count, DRIFTED_KEPT + 5);
     assert_int_equal(s.shown, DRIFTED_SHOWN);
-    assert_false(drifted_is_theirs(d, bytes_of(path), NULL, true));
+    assert_false(drifted_leave(d, bytes_of(path), NULL, true));
     drifted_opening(d);
     drifted_opened(d);
     drifted_status(d, &s);
@@ -120,6 +143,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_news),
         cmocka_unit_test(test_whose_it_is),
+        cmocka_unit_test(test_level),
         cmocka_unit_test(test_many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -125,29 +125,57 @@ static void told_until_something_is_committed(void **state)
     peer_end(p);
 }
 
-/* LEVEL does not make it ours. */
-static void it_stays_theirs_when_all_is_level(void **state)
+static void level(struct peer *p)
 {
-    struct peer *p = *state;
-    char seen[SEEN_MAX];
-    struct entry file = a_file("newer", 5, 0644);
-    struct msg_ping ping = {1};
-    fill(p);
-    vandalise(p);
-    open_again(p);
-    expect_drift(p, 5, seen);
-    peer_expect(p, MSG_OPENED);
     msg_put_level(&p->out, &(struct msg_level){1});
-    msg_put_ping(&p->out, &ping);
+    msg_put_ping(&p->out, &(struct msg_ping){1});
     peer_send(p);
     peer_expect(p, MSG_PONG);
     usleep(50000);
+}
+
+static void change_some(struct peer *p)
+{
+    struct entry file = a_file("newer", 5, 0644);
     peer_batch(p);
     peer_put(p, "d/f", &file, "newer");
     peer_put(p, "same", &file, "newer");
     peer_delete(p, "new");
     peer_commit_all(p);
     peer_end(p);
+}
+
+/* What was known at the opening and is level now is what the primary has. */
+static void level_ends_it(void **state)
+{
+    struct peer *p = *state;
+    char seen[SEEN_MAX];
+    fill(p);
+    vandalise(p);
+    open_again(p);
+    expect_drift(p, 5, seen);
+    peer_expect(p, MSG_OPENED);
+    level(p);
+    peer_end(p);
+    peer_open(p);
+    assert_int_equal(p->drifts, 0);
+    change_some(p);
+    assert_int_equal(foreign_count(p, NULL), 0);
+}
+
+/* What was found since may not be known to the primary that says so. */
+static void level_does_not_end_what_is_news(void **state)
+{
+    struct peer *p = *state;
+    char seen[SEEN_MAX];
+    fill(p);
+    p->look_every_s = 1;
+    open_again(p);
+    peer_expect(p, MSG_OPENED);
+    vandalise(p);
+    expect_drift(p, 5, seen);
+    level(p);
+    change_some(p);
     assert_int_equal(foreign_count(p, "d/f"), 1);
     assert_int_equal(foreign_count(p, "new"), 1);
     assert_int_equal(foreign_count(p, "same"), 0);
@@ -243,7 +271,8 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(told_until_something_is_committed),
-        T(it_stays_theirs_when_all_is_level),
+        T(level_ends_it),
+        T(level_does_not_end_what_is_news),
         T(it_is_kept_under_another_filter),
         T(found_by_walking),
         T(found_by_reading),
