@@ -134,8 +134,7 @@ static bool is_meant(const struct compare *c, const char *dir, struct bytes name
         dir[0] ? mem_format("%s/%.*s", dir, (int)name.len, (const char *)name.data)
                : mem_copy_bytes(name.data, name.len);
     return unit_rules_match(rules, bytes_of(path), true, &key) &&
-           bytes_equal(key, queue_path(c->unit)) &&
-           !unrest_is_hot(c->ps->site->unrest, bytes_of(path));
+           bytes_equal(key, queue_path(c->unit));
 }
 
 static void only_here(struct compare *c, const char *dir, struct bytes name, const struct record *r,

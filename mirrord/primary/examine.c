@@ -286,6 +286,8 @@ static void stir_unit(struct look *l, enum examine_outcome outcome)
     if (!news && !l->put)
         return;
     l->h->stirred_ms = l->h->last_ms;
+    if (l->put && l->was_dir && l->entry.type != ENTRY_DIR)
+        unrest_stir_beneath(unrest, look_path(l), l->h->last_ms);
     if (l->put)
         unrest_note_change(unrest, look_path(l), l->now, l->s->settle.open);
     unrest_stir(unrest, look_path(l), l->was_dir || l->entry.type == ENTRY_DIR, l->h->last_ms);

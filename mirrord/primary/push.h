@@ -108,6 +108,7 @@ struct push_options {
     unsigned keepalive_ms; /* PING after so long; four times as long without an answer: lost */
     const atomic_bool *stop;
     int wake_fd; /* an eventfd that other threads write when there is something new; or -1 */
+    size_t unit_atoms; /* a unit of more is sent path by path; 0: as many as a batch may have */
     bool once;   /* end when all sites are level, held or failed; failing paths are given up */
     uint64_t *free_bytes; /* of the last site that reported; may be NULL */
     uint64_t *batches;    /* counts those acknowledged; may be NULL */

@@ -212,7 +212,7 @@ void expander_free_all(struct push_site *ps);
 /* A list of its own of everything beneath a directory: 1 with the path (until the next call), 0 at
  * the end, -1. */
 struct expander *expander_list(struct push_site *ps, struct bytes top);
-int expander_each(struct expander *e, struct bytes *path, struct err *err);
+int expander_each(struct expander *e, struct bytes *path, bool *is_dir, struct err *err);
 void expander_list_free(struct expander *e); /* NULL is fine */
 
 /* unit_push.c */

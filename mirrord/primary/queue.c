@@ -275,12 +275,13 @@ void queue_backdate(struct queue *q, struct queue_site *qs, struct bytes path)
 {
     bool unit;
     pthread_mutex_lock(&q->lock);
-    struct set_item *item = set_find(qs->items, path.data, path.len);
-    struct bytes key = item ? path : unit_or_path(qs, path, OWE_DIR, &unit);
-    if (!item)
-        item = set_find(qs->items, key.data, key.len);
-    if (item)
-        age(item->value, 0);
+    struct bytes key = unit_or_path(qs, path, OWE_DIR, &unit);
+    struct set_item *alone = set_find(qs->items, path.data, path.len);
+    struct set_item *whole = unit ? set_find(qs->items, key.data, key.len) : NULL;
+    if (alone)
+        age(alone->value, 0);
+    if (whole)
+        age(whole->value, 0);
     pthread_mutex_unlock(&q->lock);
 }
 

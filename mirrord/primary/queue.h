@@ -73,8 +73,8 @@ void queue_remove_site(struct queue *q, struct queue_site *qs); /* drops what wa
 void queue_owe(struct queue *q, struct queue_site *qs, struct bytes path, unsigned flags,
     enum owed_kind kind, struct bytes source, uint64_t bytes, uint64_t files);
 
-/* What was just owed is not news: it was found by looking, and happened before. Every flush waits
- * for it, also one that began earlier. */
+/* What was just owed, alone or with its unit, is not news: it was found by looking, and happened
+ * before. Every flush waits for it, also one that began earlier. */
 void queue_backdate(struct queue *q, struct queue_site *qs, struct bytes path);
 
 /* While manifests are compared, live changes are sent: what a comparison finds may be old news by

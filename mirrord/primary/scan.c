@@ -281,6 +281,8 @@ static void send_move(struct scan_site *s, const struct outbox_item *o)
     uint64_t now = io_now_ms();
     unrest_stir(s->site->unrest, o->path, true, now);
     unrest_stir(s->site->unrest, o->to, true, now);
+    unrest_stir_beneath(s->site->unrest, o->path, now);
+    unrest_stir_beneath(s->site->unrest, o->to, now);
     s->scan->sink.move(s->scan->sink.ctx, s->site, o->path, o->to);
 }
 

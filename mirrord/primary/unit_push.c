@@ -143,10 +143,15 @@ static void done(struct push *p, struct unit_push *u)
     queue_done(p->o->queue, o);
 }
 
+static struct bytes parent_of(const struct push_site *ps, const struct owed *o)
+{
+    return unit_rules_parent(ps->site->options.units, queue_path(o));
+}
+
 /* The directory above is owed as well, and mostly on its way already. */
 static void await_parent(struct push *p, struct push_site *ps, struct owed *o)
 {
-    struct bytes parent = unit_rules_parent(ps->site->options.units, queue_path(o));
+    struct bytes parent = parent_of(ps, o);
     queue_owe(p->o->queue, ps->owed, parent, OWE_DIR, OWED_ANY, (struct bytes){0}, 0, 0);
     queue_retry(p->o->queue, o, SOON_MS, LATER_MAX, NULL);
 }
@@ -160,11 +165,15 @@ static bool step_comparing(struct push *p, struct unit_push *u)
     if (!compare_is_over(u->compare))
         return compare_ask(p, u->compare);
     if (compare_lacks_parent(u->compare)) {
+        if (!send_is_recorded(ps, parent_of(ps, o))) { /* nor is it here */
+            done(p, u);
+            return true;
+        }
         drop(p, u);
         await_parent(p, ps, o);
         return true;
     }
-    u->plan = unit_plan_new(ps, u, queue_path(o));
+    u->plan = unit_plan_new(ps, u, queue_path(o), p->o->unit_atoms);
     u->state = UNIT_PLANNING;
     return true;
 }
@@ -201,6 +210,7 @@ static bool step_planning(struct push *p, struct unit_push *u)
     if (r != 0)
         return true;
     enum unit_way way = unit_plan_way(u->plan);
+    unit_plan_owe_alone(p, u->plan);
     if (way == UNIT_BY_PATH)
         send_by_path(p, u);
     if (way == UNIT_BY_PATH || way == UNIT_NOTHING) {
@@ -309,12 +319,22 @@ static bool step(struct push *p, struct unit_push *u)
 
 /* --- taking and giving back --- */
 
+/* Its number is taken while it rests. One that a change in progress has raised already would hide
+ * that the manifest is without it yet. */
 static void take(struct push *p, struct push_site *ps, struct owed *o)
 {
+    bool forced;
+    struct unrest *unrest = ps->site->unrest;
+    uint64_t generation = unrest_generation(unrest, queue_path(o), &forced);
+    if (!unrest_at_rest(unrest, queue_path(o))) {
+        queue_retry(p->o->queue, o, 0, LATER_MAX, NULL);
+        return;
+    }
     struct unit_push *u = mem_alloc(sizeof *u);
     u->ps = ps;
     u->owed = o;
-    u->generation = unrest_generation(ps->site->unrest, queue_path(o), &u->forced);
+    u->generation = generation;
+    u->forced = forced;
     u->compare = compare_unit(ps, o);
     TAILQ_INSERT_TAIL(&p->units, u, order);
 }
