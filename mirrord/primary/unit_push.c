@@ -148,6 +148,20 @@ static struct bytes parent_of(const struct push_site *ps, const struct owed *o)
     return unit_rules_parent(ps->site->options.units, queue_path(o));
 }
 
+/* Does the manifest have a directory above the unit? If not, the unit is not here either. */
+static bool has_parent(const struct push_site *ps, const struct owed *o)
+{
+    struct manifest_txn *t;
+    struct record r;
+    uint64_t above;
+    struct bytes parent = parent_of(ps, o);
+    if (!parent.len || manifest_begin(ps->site->manifest, false, &t, NULL) < 0)
+        return true;
+    int found = manifest_lookup(t, parent, &r, &above, NULL);
+    manifest_abort(t);
+    return found < 0 || (found == 1 && r.entry.type == ENTRY_DIR);
+}
+
 /* The directory above is owed as well, and mostly on its way already. */
 static void await_parent(struct push *p, struct push_site *ps, struct owed *o)
 {
@@ -165,7 +179,7 @@ static bool step_comparing(struct push *p, struct unit_push *u)
     if (!compare_is_over(u->compare))
         return compare_ask(p, u->compare);
     if (compare_lacks_parent(u->compare)) {
-        if (!send_is_recorded(ps, parent_of(ps, o))) { /* nor is it here */
+        if (!has_parent(ps, o)) {
             done(p, u);
             return true;
         }

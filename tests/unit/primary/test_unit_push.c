@@ -380,12 +380,14 @@ static void test_more_than_fits(void **state)
     assert_true(was_sent(w, "plugins/a/1") && was_sent(w, "plugins/a/6"));
 }
 
-/* The directory above is at neither end: there is nothing to send and nothing to wait for. */
+/* The directory above is at neither end, or something else is there: there is nothing to send and nothing to wait for. */
 static void test_the_parent_is_gone(void **state)
 {
     struct world *w = *state;
     w->far_lacks_parent = true;
     happens(w, "echo 1 > plugins/a/x; rm -r plugins");
+    finish(w);
+    happens(w, "mkdir -p plugins/a; echo 1 > plugins/a/x; rm -r plugins; echo file > plugins");
     finish(w);
     assert_int_equal(w->units, 0);
 }
