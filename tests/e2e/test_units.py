@@ -10,8 +10,8 @@ import time
 from harness import case, check, check_equal, main, send, wait_for
 from pair import Pair
 from trees import check_same, put
-from updates import (OPTIONS, PLUGIN, SHAPES, UPDATES, Reader, arrives_whole, start, version_at,
-                     write_version)
+from updates import (OPTIONS, PLUGIN, SHAPES, UPDATES, Reader, Update, arrives_whole, start,
+                     version_at, write_version)
 
 
 @case
@@ -20,7 +20,7 @@ def test_updates_of_all_shapes(env):
     far = f"{p.dests[0]}/{PLUGIN}"
     readers = [Reader(far), Reader(far, by_path=True)]
     for version in range(1, UPDATES + 1):
-        SHAPES[version % len(SHAPES)](p.src, version)
+        SHAPES[version % len(SHAPES)](Update(p.src, version))
         arrives_whole(p, version)
         for r in readers:
             r.delivered = version
@@ -36,7 +36,7 @@ def test_receiver_killed_during_updates(env):
     reader = Reader(f"{p.dests[0]}/{PLUGIN}")
     dice = random.Random(7)
     for version in range(1, 5):
-        SHAPES[version % len(SHAPES)](p.src, version)
+        SHAPES[version % len(SHAPES)](Update(p.src, version))
         for _ in range(2):
             time.sleep(dice.random() * 0.3)
             for pid in env.sshd.receivers():

@@ -39,71 +39,78 @@ def version_at(path, dir_fd=None):
 
 # Updates, as in WORDPRESS.md 1 and 3 -------------------------------------------------------------
 
-def unzipped(src, version, files):
-    package = f"{src}/wp-content/upgrade/shop.{version}/shop"
-    write_version(package, version, files)
-    return package
+class Update:
+    """One update of a plugin. `work` is where it is unpacked, and where the old one is kept:
+    beneath the root (then there are brackets), or elsewhere on the same filesystem."""
+
+    def __init__(self, src, version, files=FILES, plugin=PLUGIN, work="wp-content", data=None):
+        name = os.path.basename(plugin)
+        self.version, self.files, self.data = version, files, data
+        self.top, work = os.path.join(src, plugin), os.path.join(src, work)
+        self.upgrade = f"{work}/upgrade/{name}.{version}"
+        self.package = f"{self.upgrade}/{name}"
+        self.backup = f"{work}/upgrade-temp-backup/plugins/{name}"
+
+    def unzip(self, to=None):
+        write_version(to or self.package, self.version, self.files, self.data)
+
+    def end(self):
+        remove(self.upgrade)
+
+    def set_aside(self):
+        os.makedirs(os.path.dirname(self.backup), exist_ok=True)
+        os.rename(self.top, self.backup)
+        time.sleep(0.2)
 
 
-def end_upgrade(src, version):
-    remove(f"{src}/wp-content/upgrade/shop.{version}")
-
-
-def delete_and_copy(src, version, files=FILES):
+def delete_and_copy(u):
     """Up to 6.1."""
-    package = unzipped(src, version, files)
-    shutil.rmtree(f"{src}/{PLUGIN}")
-    shutil.copytree(package, f"{src}/{PLUGIN}")
-    end_upgrade(src, version)
+    u.unzip()
+    shutil.rmtree(u.top)
+    shutil.copytree(u.package, u.top)
+    u.end()
 
 
-def delete_and_rename(src, version, files=FILES):
+def delete_and_rename(u):
     """6.2."""
-    package = unzipped(src, version, files)
-    shutil.rmtree(f"{src}/{PLUGIN}")
-    os.rename(package, f"{src}/{PLUGIN}")
-    end_upgrade(src, version)
+    u.unzip()
+    shutil.rmtree(u.top)
+    os.rename(u.package, u.top)
+    u.end()
 
 
-def set_aside(src):
-    backup = f"{src}/wp-content/upgrade-temp-backup/plugins/shop"
-    os.makedirs(os.path.dirname(backup), exist_ok=True)
-    os.rename(f"{src}/{PLUGIN}", backup)
-    time.sleep(0.2)
-    return backup
-
-
-def two_renames(src, version, files=FILES):
+def two_renames(u):
     """6.3 and later: absent for a moment, and the backup deleted when all is done."""
-    package = unzipped(src, version, files)
-    backup = set_aside(src)
-    os.rename(package, f"{src}/{PLUGIN}")
+    u.unzip()
+    u.set_aside()
+    os.rename(u.package, u.top)
     time.sleep(0.2)
-    end_upgrade(src, version)
-    shutil.rmtree(backup)
+    u.end()
+    shutil.rmtree(u.backup)
 
 
-def rename_that_fails(src, version, files=FILES):
+def rename_that_fails(u):
     """The same, where the second rename becomes a copy."""
-    package = unzipped(src, version, files)
-    backup = set_aside(src)
-    shutil.copytree(package, f"{src}/{PLUGIN}")
-    end_upgrade(src, version)
-    shutil.rmtree(backup)
+    u.unzip()
+    u.set_aside()
+    shutil.copytree(u.package, u.top)
+    u.end()
+    shutil.rmtree(u.backup)
 
 
-def roll_back(src, version, files=FILES):
+def roll_back(u):
     """The same, where the update fails: then a later one succeeds."""
-    package = unzipped(src, version, files)
-    os.rename(set_aside(src), f"{src}/{PLUGIN}")
+    u.unzip()
+    u.set_aside()
+    os.rename(u.backup, u.top)
     time.sleep(0.05)
-    shutil.rmtree(f"{src}/{PLUGIN}")
-    os.rename(package, f"{src}/{PLUGIN}")
-    end_upgrade(src, version)
+    shutil.rmtree(u.top)
+    os.rename(u.package, u.top)
+    u.end()
 
 
-def unzip_over(src, version, files=FILES):
-    write_version(f"{src}/{PLUGIN}", version, files)
+def unzip_over(u):
+    u.unzip(u.top)
 
 
 SHAPES = [delete_and_copy, delete_and_rename, two_renames, rename_that_fails, roll_back, unzip_over]
