@@ -329,9 +329,13 @@ struct msg_failure {
     struct bytes text;
 };
 
-enum msg_ack_flags {
-    ACK_PIECEMEAL = 1 << 0, /* a unit could not be switched here: renamed file by file */
-    ACK_FLAGS_ALL = (1 << 1) - 1,
+enum msg_ack_flags {       /* a unit could not be switched here and was renamed file by file: */
+    ACK_EXCLUDED = 1 << 0, /* it holds entries that are not mirrored */
+    ACK_MOUNT = 1 << 1,    /* another filesystem is mounted in it */
+    ACK_EXCHANGE = 1 << 2, /* directories cannot be exchanged here */
+    ACK_LINK = 1 << 3,     /* files cannot be linked here */
+    ACK_PIECEMEAL = (1 << 4) - 1,
+    ACK_FLAGS_ALL = ACK_PIECEMEAL,
 };
 
 struct msg_ack {
@@ -411,5 +415,8 @@ uint16_t msg_fault(const struct frame *f);
 /* The name of a message type for logs ("OPEN"), or "unknown"; of a reason ("locked"). */
 const char *msg_name(uint8_t type);
 const char *msg_reason_name(uint16_t reason);
+
+/* Why a unit was renamed file by file, for people: of the first of these flags. */
+const char *msg_piecemeal_text(unsigned flags);
 
 #endif

@@ -189,9 +189,15 @@ static void print_units(FILE *out, const struct json *site)
 
 static void print_piecemeal(FILE *out, const struct json *site, const struct json *target)
 {
-    if (json_get_bool(target, "piecemeal", false))
-        fprintf(out, "  units of %s are renamed file by file on %s\n",
-            json_get_text(site, "name", "?"), json_get_text(target, "name", "?"));
+    const struct json *units = json_get(target, "piecemeal_units");
+    const char *name = json_get_text(site, "name", "?"), *host = json_get_text(target, "name", "?");
+    for (size_t i = 0; i < json_count(units) && i < 5; i++) {
+        const struct json *unit = json_at(units, i);
+        fprintf(out, "  %s: the unit %s is renamed file by file on %s: %s\n", name,
+            PLAIN(json_get_text(unit, "unit", "?")), host, PLAIN(json_get_text(unit, "why", "?")));
+    }
+    if (json_count(units) > 5)
+        fprintf(out, "  %s: and %zu more on %s\n", name, json_count(units) - 5, host);
 }
 
 /* What is wrong on this side. */

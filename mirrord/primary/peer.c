@@ -461,8 +461,7 @@ bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_sta
         *out = (struct peer_site_status){.owed_paths = c.paths,
             .owed_bytes = c.bytes,
             .behind_ms = c.oldest_ms,
-            .failing = c.failing,
-            .piecemeal = m->ps->piecemeal};
+            .failing = c.failing};
         describe_state(p, m, &c, out);
         out->answered = p->status.state == PEER_UP && m->ps->state >= PUSH_UNSCANNED;
         pthread_mutex_lock(&m->ps->lock);
@@ -476,6 +475,15 @@ bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_sta
     }
     pthread_mutex_unlock(&p->lock);
     return m != NULL;
+}
+
+size_t peer_piecemeal(struct peer *p, const struct site *s, struct piecemeal_unit *out, size_t max)
+{
+    pthread_mutex_lock(&p->lock);
+    struct membership *m = find(p, s);
+    size_t n = m ? push_site_piecemeal_units(m->ps, out, max) : 0;
+    pthread_mutex_unlock(&p->lock);
+    return n;
 }
 
 int peer_reached(struct peer *p, const struct site *s, uint64_t mark, const struct bytes *paths,

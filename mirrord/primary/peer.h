@@ -96,11 +96,14 @@ struct peer_site_status {
     char error[512];                 /* the last one of this site; empty: none */
     char error_path[256];            /* escaped; empty: not about a path */
     int64_t error_time;
-    bool piecemeal; /* its units are renamed file by file there */
 };
 
 void peer_status(struct peer *p, struct peer_status *out);
 bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_status *out);
+
+struct piecemeal_unit;
+/* The units of the site that are renamed file by file there, at most `max`. */
+size_t peer_piecemeal(struct peer *p, const struct site *s, struct piecemeal_unit *out, size_t max);
 
 /* Is nothing with a number ≤ mark owed any more for the site, at or beneath one of the paths (none:
  * all of it)? Then 1. 0 not yet; -1 the peer is not up or the site not open there. */

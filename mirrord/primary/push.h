@@ -23,6 +23,8 @@ enum push_site_state {
     PUSH_FENCED, /* another host is the primary */
 };
 
+struct set;
+
 struct push_counts {
     uint64_t examined;                         /* entries compared */
     uint64_t created, updated, deleted, moved; /* committed (in a dry run: found) */
@@ -48,7 +50,6 @@ struct push_site {
     bool forgive;          /* and what was lost here is no matter any more */
     bool unjudged;         /* first contact with a root that holds something: nothing goes yet */
     atomic_bool comparing; /* some of it: what differs is not all owed yet */
-    atomic_bool piecemeal; /* its units are renamed file by file there */
     atomic_bool again;     /* compare once more after this comparison */
     uint64_t retry_ms;     /* HELD, FAILED: when to open again */
     uint64_t look_ms;      /* HELD: when to look whether the tree is another */
@@ -61,8 +62,10 @@ struct push_site {
     unsigned told;       /* paths that could not be stored and were logged */
     bool no_room;        /* something did not fit there, when this was free: */
     uint64_t free_then;
-    pthread_mutex_t lock; /* of these three, which others read */
-    struct err error;     /* of HELD or FAILED, or the last failing path's */
+    pthread_mutex_t lock;    /* of these five, which others read */
+    struct set *piecemeal;   /* units that are renamed file by file there; value: ACK's flags */
+    unsigned piecemeal_said; /* of these flags */
+    struct err error;        /* of HELD or FAILED, or the last failing path's */
     char error_path[256];
     int64_t error_time;
     struct push_counts counts;
@@ -76,6 +79,14 @@ TAILQ_HEAD(push_site_list, push_site);
 /* Takes a reference to the site, and a place in the queue. */
 struct push_site *push_site_new(struct queue *q, struct site *s, const char *remote_root);
 void push_site_free(struct queue *q, struct push_site *ps);
+
+struct piecemeal_unit {
+    char unit[256]; /* escaped */
+    const char *why;
+};
+
+/* The units that were renamed file by file there when they were sent last, at most `max`. */
+size_t push_site_piecemeal_units(struct push_site *ps, struct piecemeal_unit *out, size_t max);
 
 enum push_event { PUSH_CREATED, PUSH_UPDATED, PUSH_DELETED, PUSH_MOVED, PUSH_SKIPPED };
 
@@ -107,9 +118,9 @@ struct push_options {
     uint64_t bwlimit;      /* bytes per second; 0 none */
     unsigned keepalive_ms; /* PING after so long; four times as long without an answer: lost */
     const atomic_bool *stop;
-    int wake_fd; /* an eventfd that other threads write when there is something new; or -1 */
+    int wake_fd;       /* an eventfd that other threads write when there is something new; or -1 */
     size_t unit_atoms; /* a unit of more is sent path by path; 0: as many as a batch may have */
-    bool once;   /* end when all sites are level, held or failed; failing paths are given up */
+    bool once; /* end when all sites are level, held or failed; failing paths are given up */
     uint64_t *free_bytes; /* of the last site that reported; may be NULL */
     uint64_t *batches;    /* counts those acknowledged; may be NULL */
     struct push_hooks hooks;

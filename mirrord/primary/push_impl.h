@@ -107,6 +107,9 @@ static inline bool push_stopping(const struct push *p)
 /* push_site.c */
 /* Records a site's trouble for status. */
 void push_site_error(struct push_site *ps, const struct err *why, struct bytes path);
+/* A unit was renamed file by file there, for the reasons in an ACK's flags (0: it was switched).
+ * True: none was for such a reason before. */
+bool push_site_piecemeal(struct push_site *ps, struct bytes unit, unsigned flags);
 void push_site_forget_error(struct push_site *ps);
 void push_site_forget_opened(struct push_site *ps);
 /* Its session state is dropped; what was under way for it is owed again. */

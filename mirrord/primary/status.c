@@ -13,8 +13,8 @@
  *     "busy": [paths of files that do not hold still], "unreadable_paths": [some of them],
  *     "secondaries": [{"name", "state":
  * "waiting"|"comparing"|"pushing"|"level"|"held"|"failed"|"fenced", "owed_paths", "owed_bytes",
- * "behind_ms", "failing", "error", "error_path", "error_time", "piecemeal": its units are renamed
- * file by file}]}]}
+ * "behind_ms", "failing", "error", "error_path", "error_time", "piecemeal": units are renamed file
+ * by file there, "piecemeal_units": [{"unit": text, "why": text}, some of them]}]}]}
  *
  * Texts are empty and numbers 0 where there is nothing to say.
  */
@@ -22,6 +22,7 @@
 
 #include "base/mem.h"
 #include "primary/daemon_impl.h"
+#include "primary/push.h"
 
 static const char *peer_state_name(enum peer_state state)
 {
@@ -58,6 +59,20 @@ static void set_count(struct json *j, const char *key, uint64_t n)
     json_set_number(j, key, (double)n);
 }
 
+static struct json *piecemeal_json(const struct roster_site *s, const struct roster_target *t)
+{
+    struct piecemeal_unit *found CLEANUP_FREE = mem_array(UNREST_SHOWN, sizeof *found);
+    struct json *units = json_array();
+    size_t n = s->site && t->peer ? peer_piecemeal(t->peer->peer, s->site, found, UNREST_SHOWN) : 0;
+    for (size_t i = 0; i < n; i++) {
+        struct json *j = json_object();
+        json_set_text(j, "unit", found[i].unit);
+        json_set_text(j, "why", found[i].why);
+        json_append_json(units, j);
+    }
+    return units;
+}
+
 static struct json *target_json(const struct roster_site *s, const struct roster_target *t)
 {
     struct peer_site_status at = {.state = PEER_SITE_WAITING};
@@ -73,7 +88,9 @@ static struct json *target_json(const struct roster_site *s, const struct roster
     json_set_text(j, "error", at.error);
     json_set_text(j, "error_path", at.error_path);
     json_set_number(j, "error_time", (double)at.error_time);
-    json_set_bool(j, "piecemeal", at.piecemeal);
+    struct json *units = piecemeal_json(s, t);
+    json_set_bool(j, "piecemeal", json_count(units) > 0);
+    json_set_json(j, "piecemeal_units", units);
     return j;
 }
 

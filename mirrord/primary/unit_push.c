@@ -28,6 +28,7 @@ struct unit_push {
     struct owed *owed; /* flies */
     enum unit_state state;
     uint64_t generation; /* when the comparison began */
+    bool whole;          /* directories are switched */
     bool forced;         /* it never rests: what can be sent is */
     bool spoiled;        /* it is not any more what was compared */
     struct err err;      /* it cannot be read */
@@ -196,6 +197,7 @@ static void begin_batch(struct push *p, struct unit_push *u, bool whole)
 {
     u->batch = lanes_batch(p, &p->lanes[LANE_UNIT], u->ps, true);
     u->batch->unit = u;
+    u->whole = whole;
     u->state = UNIT_SENDING;
     for (struct set_item *i = whole ? unit_plan_tops(u->plan) : NULL; i; i = i->next) {
         struct atom *a = lanes_atom(p, u->batch, u->owed);
@@ -387,13 +389,11 @@ bool unit_push_step(struct push *p)
 
 /* --- the answer --- */
 
-static void note_piecemeal(struct push *p, struct push_site *ps)
+static void note_piecemeal(struct push *p, struct push_site *ps, struct bytes unit, unsigned flags)
 {
-    if (atomic_exchange(&ps->piecemeal, true))
-        return;
-    log_warn("%s: %s: units are renamed file by file there: its filesystem cannot exchange "
-             "directories, or a unit holds what is not mirrored",
-        p->o->name, ps->site->name);
+    if (push_site_piecemeal(ps, unit, flags))
+        log_warn("%s: %s: %s is not switched as a whole there but renamed file by file: %s",
+            p->o->name, ps->site->name, QUOTED(unit.data, unit.len), msg_piecemeal_text(flags));
 }
 
 static const struct atom *first_failure(const struct push_batch *b)
@@ -429,8 +429,8 @@ void unit_push_acked(struct push *p, struct push_batch *b, uint8_t flags)
     struct owed *o = u->owed;
     const struct atom *wrong = first_failure(b);
     struct atom *a;
-    if (flags & ACK_PIECEMEAL)
-        note_piecemeal(p, b->ps);
+    if (u->whole)
+        note_piecemeal(p, b->ps, queue_path(o), flags & ACK_PIECEMEAL);
     if (wrong) {
         refused(p, b->ps, o, wrong);
     } else {

@@ -204,21 +204,11 @@ void replica_progress(struct replica *r, uint64_t done)
     outbox_put(&r->tools->out);
 }
 
-static const char *piecemeal_text(enum piecemeal cause)
-{
-    switch (cause) {
-    case PIECEMEAL_EXCLUDED: return "it holds entries that are not mirrored, or another filesystem";
-    case PIECEMEAL_EXCHANGE: return "this filesystem cannot exchange directories";
-    case PIECEMEAL_LINK: return "its files cannot be linked";
-    }
-    return "";
-}
-
-void replica_say_piecemeal(struct replica *r, struct bytes unit, enum piecemeal cause)
+void replica_say_piecemeal(struct replica *r, struct bytes unit, enum msg_ack_flags cause)
 {
     if (!(r->piecemeal_said & cause))
         log_warn("%s: %s is not switched as a whole but file by file: %s", r->path,
-            QUOTED(unit.data, unit.len), piecemeal_text(cause));
+            QUOTED(unit.data, unit.len), msg_piecemeal_text(cause));
     r->piecemeal_said |= cause;
 }
 

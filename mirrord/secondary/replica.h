@@ -49,7 +49,7 @@ struct replica {
     uint64_t lock_until;     /* waiting for the lock */
     uint64_t progress_due;   /* io_now_ms */
     unsigned swaps;          /* batches that switch units, from COMMIT to ACK */
-    unsigned piecemeal_said; /* enum piecemeal, or'ed */
+    unsigned piecemeal_said; /* enum msg_ack_flags, or'ed */
     struct retire *retire;
     struct checkpoint *checkpoint;
     struct job job;        /* opening, then removing what is dead */
@@ -81,8 +81,7 @@ void replica_reap(struct replica *r);
 void replica_progress(struct replica *r, uint64_t done);
 
 /* Says, once a session and cause, that a unit is not switched as a whole but file by file. */
-enum piecemeal { PIECEMEAL_EXCLUDED = 1, PIECEMEAL_EXCHANGE = 2, PIECEMEAL_LINK = 4 };
-void replica_say_piecemeal(struct replica *r, struct bytes unit, enum piecemeal cause);
+void replica_say_piecemeal(struct replica *r, struct bytes unit, enum msg_ack_flags cause);
 
 unsigned replica_unit_grace(const struct replica *r); /* seconds */
 

@@ -22,12 +22,13 @@ static void put_failure(struct msg_ack *m, const struct atom *a)
     };
 }
 
-static bool is_piecemeal(const struct batch *b)
+/* Why units of it were renamed file by file: flags; 0: none was. */
+static uint8_t piecemeal(const struct batch *b)
 {
+    uint8_t causes = 0;
     for (size_t i = 0; i < b->count; i++)
-        if (b->atoms[i]->step.piecemeal)
-            return true;
-    return false;
+        causes |= b->atoms[i]->step.piecemeal;
+    return causes;
 }
 
 static void acknowledge(struct batch *b)
@@ -35,7 +36,7 @@ static void acknowledge(struct batch *b)
     struct outbox *out = &b->replica->tools->out;
     struct msg_ack m = {
         .batch = b->number,
-        .flags = is_piecemeal(b) ? ACK_PIECEMEAL : 0,
+        .flags = piecemeal(b),
         .free_bytes = replica_free_bytes(b->replica),
     };
     for (size_t i = 0; i < b->count; i++) {

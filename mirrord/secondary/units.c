@@ -147,12 +147,12 @@ static void take_apart(struct commit *c, struct step *u)
         if (c->steps[i]->unit == u)
             c->steps[i]->unit = NULL;
     u->state = STEP_DONE;
-    u->piecemeal = true;
+    u->piecemeal = ACK_EXCHANGE;
     grace_discard(c->r->stage, name, u->path);
     drop_step(c->steps, c->n, u);
     drop_step(c->sorted, c->n, u);
     c->n--;
-    replica_say_piecemeal(c->r, u->path, PIECEMEAL_EXCHANGE);
+    replica_say_piecemeal(c->r, u->path, ACK_EXCHANGE);
 }
 
 /* A directory above a unit that the batch brings, too. */

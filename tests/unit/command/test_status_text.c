@@ -136,10 +136,12 @@ static void test_units(void **state)
     (void)state;
     char *out = print("{\"sites\":[{\"name\":\"s\",\"units\":[{\"unit\":\"a/b\","
                       "\"waits\":\"the bracket x stands\"}],"
-                      "\"secondaries\":[{\"name\":\"web2\",\"piecemeal\":true}]}]}",
+                      "\"secondaries\":[{\"name\":\"web2\",\"piecemeal_units\":[{\"unit\":"
+                      "\"a/b\",\"why\":\"files cannot be linked there\"}]}]}]}",
         false);
     assert_non_null(strstr(out, "s: the unit a/b waits: the bracket x stands\n"));
-    assert_non_null(strstr(out, "units of s are renamed file by file on web2\n"));
+    assert_non_null(strstr(out, "s: the unit a/b is renamed file by file on web2: files cannot be "
+                                "linked there\n"));
     free(out);
 }
 
