@@ -63,8 +63,8 @@ struct push_site {
     bool no_room;        /* something did not fit there, when this was free: */
     uint64_t free_then;
     pthread_mutex_t lock;    /* of these five, which others read */
-    struct set *piecemeal;   /* units that are renamed file by file there; value: ACK's flags */
-    unsigned piecemeal_said; /* of these flags */
+    struct set *piecemeal;   /* units that are renamed file by file there; value: why */
+    unsigned piecemeal_said; /* of these reasons */
     struct err error;        /* of HELD or FAILED, or the last failing path's */
     char error_path[256];
     int64_t error_time;
