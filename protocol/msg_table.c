@@ -34,6 +34,8 @@ static const struct msg_name_row msg_types[] = {
     {MSG_PROGRESS, "PROGRESS"},
     {MSG_SITE_ERROR, "SITE_ERROR"},
     {MSG_CLAIMED, "CLAIMED"},
+    {MSG_TRASH, "TRASH"},
+    {MSG_DRIFT, "DRIFT"},
 };
 
 static const struct msg_name_row msg_reasons[] = {

@@ -16,7 +16,7 @@
 
 enum {
     RUN_MAX = 256,   /* looks in one transaction */
-    RUN_US = 8000,   /* and how long they may take */
+    RUN_US = 4000,   /* and how long they may take */
     PAIR_MS = 5,     /* how long a name that was left waits for its other half */
     SWEEP_MS = 2000, /* after a directory was lost: are there watches of what was in it? */
     UNREADABLE_MS = 60000,

@@ -35,7 +35,7 @@ struct peer {
     struct digest host_id;
     struct queue *queue;
     int wake_fd;
-    atomic_bool stop;
+    atomic_bool stop, paused;
     pthread_t thread;
     bool started;
 
@@ -264,6 +264,7 @@ static int session(struct peer *p, struct err *err)
         .bwlimit = p->bwlimit,
         .keepalive_ms = p->keepalive_ms,
         .stop = &p->stop,
+        .paused = &p->paused,
         .wake_fd = p->wake_fd,
         .free_bytes = &p->free_bytes,
         .batches = &p->batches,
@@ -417,6 +418,11 @@ void peer_force(struct peer *p, struct site *s)
     peer_wake(p);
 }
 
+void peer_pause(struct peer *p, bool on)
+{
+    p->paused = on;
+}
+
 uint64_t peer_mark(struct peer *p)
 {
     return queue_mark(p->queue);
@@ -449,6 +455,8 @@ static void describe_state(const struct peer *p, const struct membership *m,
     case PUSH_FAILED: s->state = PEER_SITE_FAILED; break;
     case PUSH_FENCED: s->state = PEER_SITE_FENCED; break;
     }
+    if ((p->paused || m->site->paused) && s->state < PEER_SITE_HELD)
+        s->state = PEER_SITE_PAUSED;
 }
 
 bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_status *out)
@@ -465,6 +473,10 @@ bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_sta
         describe_state(p, m, &c, out);
         out->answered = p->status.state == PEER_UP && m->ps->state >= PUSH_UNSCANNED;
         pthread_mutex_lock(&m->ps->lock);
+        out->trash_foreign = m->ps->trash.foreign;
+        out->trash_foreign_bytes = m->ps->trash.foreign_bytes;
+        out->trash_kept = m->ps->trash.kept;
+        drifted_status(m->ps->drifted, &out->drift);
         if (m->ps->error.code && (c.failing || out->state >= PEER_SITE_HELD)) {
             snprintf(out->error, sizeof out->error, "%.*s", (int)sizeof out->error - 1,
                 m->ps->error.text);

@@ -11,6 +11,7 @@
 #define PRIMARY_PEER_H
 
 #include "link/conn.h"
+#include "primary/drifted.h"
 #include "primary/site.h"
 
 struct peer;
@@ -61,6 +62,9 @@ void peer_compare(struct peer *p, struct site *s);
 /* The operator overrules holds of this site: it is opened anew, until it is level. */
 void peer_force(struct peer *p, struct site *s);
 
+/* On: nothing is sent to it; what happens is owed. (A site is paused by its own flag.) */
+void peer_pause(struct peer *p, bool on);
+
 /* A number that grows with everything owed; what was owed so far has a smaller or equal one. */
 uint64_t peer_mark(struct peer *p);
 
@@ -88,6 +92,7 @@ struct peer_site_status {
         PEER_SITE_HELD,   /* refused for safety until the operator says more */
         PEER_SITE_FAILED, /* the far end cannot open it; tried again */
         PEER_SITE_FENCED, /* another host is the primary */
+        PEER_SITE_PAUSED, /* by the operator */
     } state;
     bool answered;                   /* it was opened there, or refused */
     uint64_t owed_paths, owed_bytes; /* bytes as far as known */
@@ -96,6 +101,8 @@ struct peer_site_status {
     char error[512];                 /* the last one of this site; empty: none */
     char error_path[256];            /* escaped; empty: not about a path */
     int64_t error_time;
+    uint64_t trash_foreign, trash_foreign_bytes, trash_kept; /* there, as last told */
+    struct drifted_status drift;
 };
 
 void peer_status(struct peer *p, struct peer_status *out);

@@ -10,7 +10,9 @@
 #include <pthread.h>
 
 #include "link/conn.h"
+#include "primary/drifted.h"
 #include "primary/queue.h"
+#include "protocol/msg.h"
 
 enum push_site_state {
     PUSH_CLOSED,    /* to be opened */
@@ -55,6 +57,7 @@ struct push_site {
     uint64_t look_ms;      /* HELD: when to look whether the tree is another */
     uint64_t held_entries; /* HELD: how many there were here */
     uint64_t deleted, deleted_from; /* as OPENED said */
+    uint64_t session;               /* of the last opening; 0: a dry run's */
     bool incomplete;                /* something could not be mirrored: never level */
     bool told_level;                /* LEVEL was sent for this opening */
     unsigned failures;
@@ -62,13 +65,18 @@ struct push_site {
     unsigned told;       /* paths that could not be stored and were logged */
     bool no_room;        /* something did not fit there, when this was free: */
     uint64_t free_then;
-    pthread_mutex_t lock;    /* of these five, which others read */
+    unsigned told_drift;     /* paths that drifted and were logged, in this opening */
+    pthread_mutex_t lock;    /* of these seven, which others read */
     struct set *piecemeal;   /* units that are renamed file by file there; value: why */
     unsigned piecemeal_said; /* of these reasons */
-    struct err error;        /* of HELD or FAILED, or the last failing path's */
+    struct msg_trash trash;  /* there, as far as is known */
+    struct drifted *drifted;
+    struct err error; /* of HELD or FAILED, or the last failing path's */
     char error_path[256];
     int64_t error_time;
     struct push_counts counts;
+    uint64_t awaited_ms; /* when a link last waited for what is owed beneath its target; 0: never */
+    uint64_t search_ms, searched; /* owed paths gone through for such links since then */
     struct bytes opened; /* once: OPENED as it came before the first scan was done; owned */
     struct compare *compare;
     struct expander *expander;
@@ -118,6 +126,7 @@ struct push_options {
     uint64_t bwlimit;      /* bytes per second; 0 none */
     unsigned keepalive_ms; /* PING after so long; four times as long without an answer: lost */
     const atomic_bool *stop;
+    const atomic_bool *paused; /* while it is set nothing is sent; NULL: never */
     int wake_fd;       /* an eventfd that other threads write when there is something new; or -1 */
     size_t unit_atoms; /* a unit of more is sent path by path; 0: as many as a batch may have */
     bool once; /* end when all sites are level, held or failed; failing paths are given up */

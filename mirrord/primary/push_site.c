@@ -67,6 +67,19 @@ size_t push_site_piecemeal_units(struct push_site *ps, struct piecemeal_unit *ou
     return n;
 }
 
+void push_site_trash(struct push_site *ps, const struct msg_trash *m)
+{
+    pthread_mutex_lock(&ps->lock);
+    ps->trash = *m;
+    pthread_mutex_unlock(&ps->lock);
+}
+
+bool push_site_leaves_drift(const struct push_site *ps)
+{
+    const struct site_options *o = &ps->site->options;
+    return o->drift_report && !o->force && !ps->force;
+}
+
 struct push_site *push_site_new(struct queue *q, struct site *s, const char *remote_root)
 {
     struct push_site *ps = mem_alloc(sizeof *ps);
@@ -74,6 +87,7 @@ struct push_site *push_site_new(struct queue *q, struct site *s, const char *rem
     ps->owed = queue_add_site(q, s);
     ps->remote_root = mem_copy_string(remote_root);
     ps->piecemeal = set_new();
+    ps->drifted = drifted_new(s->options.drift_report);
     pthread_mutex_init(&ps->lock, NULL);
     return ps;
 }
@@ -90,6 +104,7 @@ void push_site_free(struct queue *q, struct push_site *ps)
     site_unref(ps->site);
     free(ps->remote_root);
     set_free(ps->piecemeal);
+    drifted_free(ps->drifted);
     pthread_mutex_destroy(&ps->lock);
     free(ps);
 }

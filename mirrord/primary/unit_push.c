@@ -373,13 +373,13 @@ static bool take_next(struct push *p)
         return false;
     TAILQ_FOREACH (ps, p->o->sites, order) {
         struct owed *o =
-            ps->state == PUSH_OPEN ? queue_take(p->o->queue, ps->owed, OWED_UNIT) : NULL;
+            lanes_may_send(p, ps, OWED_UNIT) ? queue_take(p->o->queue, ps->owed, OWED_UNIT) : NULL;
         if (!o)
             continue;
-        if (send_root_in_place(ps))
-            take(p, ps, o);
-        else
+        if (!send_root_in_place(ps))
             queue_retry(p->o->queue, o, LATER_MS, LATER_MAX, NULL);
+        else if (send_is_recorded(ps, queue_path(o)) || !switches_hold(p, ps, o))
+            take(p, ps, o);
         return true;
     }
     return false;

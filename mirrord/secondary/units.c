@@ -305,7 +305,7 @@ static void settle_unit(struct commit *c, struct step *u, int kept)
     struct stage *stage = c->r->stage;
     char *name CLEANUP_FREE = holder_of(u);
     if (kept == 1)
-        grace_keep(stage, name, u->path, replica_unit_grace(c->r));
+        grace_keep(stage, name, u->path, c->r->unit_grace);
     else if (kept == 0)
         stage_bury(stage, root_fd(stage->root), name);
     u->state = STEP_DONE;
