@@ -122,6 +122,8 @@ enum { PIECEMEAL_LARGE = 1 << 8, PIECEMEAL_REPLACED = 1 << 9 };
 /* It was, for these reasons (0: it was switched). True: none was for such a reason before. */
 bool push_site_piecemeal(struct push_site *ps, struct bytes unit, unsigned flags);
 const char *push_site_piecemeal_text(unsigned flags);
+/* A file is left alone for its size, or is not. True: it was not before, and should be said. */
+bool push_site_leave(struct push_site *ps, struct bytes path, bool left);
 void push_site_trash(struct push_site *ps, const struct msg_trash *m);
 void push_site_forget_error(struct push_site *ps);
 /* Is drift of this site only reported, and nobody overruled that? */
