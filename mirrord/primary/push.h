@@ -68,8 +68,8 @@ struct push_site {
     uint64_t free_then;
     unsigned told_drift;     /* paths that drifted and were logged, in this opening */
     pthread_mutex_t lock;    /* of these eight, which others read */
-    struct set *piecemeal;   /* units that are renamed file by file there; value: ACK's flags */
-    unsigned piecemeal_said; /* of these flags */
+    struct set *piecemeal;   /* units that are renamed file by file there; value: why */
+    unsigned piecemeal_said; /* of these reasons */
     struct set *left;        /* files that are left alone for their size */
     struct msg_trash trash;  /* there, as far as is known */
     struct drifted *drifted;
@@ -132,7 +132,7 @@ struct push_options {
     unsigned keepalive_ms; /* PING after so long; four times as long without an answer: lost */
     const atomic_bool *stop;
     const atomic_bool *paused; /* while it is set nothing is sent; NULL: never */
-    int wake_fd; /* an eventfd that other threads write when there is something new; or -1 */
+    int wake_fd;       /* an eventfd that other threads write when there is something new; or -1 */
     size_t unit_atoms; /* a unit of more is sent path by path; 0: as many as a batch may have */
     bool once; /* end when all sites are level, held or failed; failing paths are given up */
     uint64_t *free_bytes; /* of the last site that reported; may be NULL */

@@ -117,9 +117,11 @@ void push_ping(struct push *p, uint64_t token);
 /* push_site.c */
 /* Records a site's trouble for status. */
 void push_site_error(struct push_site *ps, const struct err *why, struct bytes path);
-/* A unit was renamed file by file there, for the reasons in an ACK's flags (0: it was switched).
- * True: none was for such a reason before. */
+/* Beside ACK's flags, why a unit is renamed file by file: */
+enum { PIECEMEAL_LARGE = 1 << 8, PIECEMEAL_REPLACED = 1 << 9 };
+/* It was, for these reasons (0: it was switched). True: none was for such a reason before. */
 bool push_site_piecemeal(struct push_site *ps, struct bytes unit, unsigned flags);
+const char *push_site_piecemeal_text(unsigned flags);
 /* A file is left alone for its size, or is not. True: it was not before, and should be said. */
 bool push_site_leave(struct push_site *ps, struct bytes path, bool left);
 void push_site_trash(struct push_site *ps, const struct msg_trash *m);
@@ -152,7 +154,7 @@ struct atom *lanes_atom(struct push *p, struct push_batch *b, struct owed *o); /
 void lanes_drop_atom(struct atom *a);
 void lanes_drop_batch(struct push_batch *b); /* in no list any more; its atoms too */
 void lanes_commit(struct push *p, struct push_batch *b);
-void lanes_probe(struct push *p); /* now and then: is what failed possible again? */
+void lanes_probe(struct push *p);        /* now and then: is what failed possible again? */
 void lanes_forget(struct push_batch *b); /* an open one: dropped, with its transfers */
 bool lanes_may_send(const struct push *p, const struct push_site *ps, enum owed_class class);
 bool lanes_has_credit(const struct lane *lane);

@@ -30,9 +30,17 @@ void push_site_forget_error(struct push_site *ps)
     pthread_mutex_unlock(&ps->lock);
 }
 
+const char *push_site_piecemeal_text(unsigned flags)
+{
+    if (flags & PIECEMEAL_LARGE)
+        return "it had more changes than can be switched at once";
+    if (flags & PIECEMEAL_REPLACED)
+        return "a file became a directory, or a directory a file";
+    return msg_piecemeal_text(flags);
+}
+
 bool push_site_piecemeal(struct push_site *ps, struct bytes unit, unsigned flags)
 {
-    flags &= ACK_PIECEMEAL;
     pthread_mutex_lock(&ps->lock);
     struct set_item *item = set_find(ps->piecemeal, unit.data, unit.len);
     if (item && !flags)
@@ -53,7 +61,7 @@ size_t push_site_piecemeal_units(struct push_site *ps, struct piecemeal_unit *ou
     pthread_mutex_lock(&ps->lock);
     for (struct set_item *i = set_first(ps->piecemeal); i && n < max; i = i->next) {
         log_name(out[n].unit, sizeof out[n].unit, i->key, i->len);
-        out[n++].why = msg_piecemeal_text((unsigned)(uintptr_t)i->value);
+        out[n++].why = push_site_piecemeal_text((unsigned)(uintptr_t)i->value);
     }
     pthread_mutex_unlock(&ps->lock);
     return n;

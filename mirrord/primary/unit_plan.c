@@ -156,11 +156,13 @@ enum unit_way unit_plan_way(const struct unit_plan *l)
     bool simple = l->changes <= 1 && !l->dir_changes;
     if (set_count(l->paths) == 0)
         return UNIT_NOTHING;
-    if (atoms > l->most || l->replaced)
-        return UNIT_BY_PATH;
+    if (atoms > l->most)
+        return UNIT_TOO_LARGE;
+    if (l->replaced)
+        return UNIT_REPLACED;
     if ((simple || set_count(l->tops) == 0) && atoms <= MSG_ATOMS_MAX)
         return UNIT_ATOMS;
-    return set_count(l->tops) > 0 ? UNIT_SWITCH : UNIT_BY_PATH;
+    return set_count(l->tops) > 0 ? UNIT_SWITCH : UNIT_TOO_LARGE;
 }
 
 struct set_item *unit_plan_tops(const struct unit_plan *l)

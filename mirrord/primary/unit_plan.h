@@ -9,10 +9,11 @@
 #include "primary/push_impl.h"
 
 enum unit_way {
-    UNIT_NOTHING, /* it is level */
-    UNIT_ATOMS,   /* one entry at most, besides times of directories: a rename makes it visible */
-    UNIT_SWITCH,  /* the directories in `tops` are switched */
-    UNIT_BY_PATH, /* it cannot be: what differs is owed path by path */
+    UNIT_NOTHING,   /* it is level */
+    UNIT_ATOMS,     /* one entry at most, besides times of directories: a rename makes it visible */
+    UNIT_SWITCH,    /* the directories in `tops` are switched */
+    UNIT_TOO_LARGE, /* they cannot be, for more changes than a batch may have … */
+    UNIT_REPLACED, /* … or since one becomes a directory or is one no longer: owed path by path */
 };
 
 struct unit_plan;
@@ -37,7 +38,7 @@ struct owed *unit_plan_next(struct unit_plan *l);
 /* Owes what does not go with the unit because it changes all the time. */
 void unit_plan_owe_alone(struct push *p, struct unit_plan *l);
 
-/* UNIT_BY_PATH: owes all of it outside of the unit. */
+/* What is not switched: owes all of it outside of the unit. */
 void unit_plan_owe(struct push *p, struct unit_plan *l, const struct compare *found);
 
 #endif

@@ -208,12 +208,18 @@ static void begin_batch(struct push *p, struct unit_push *u, bool whole)
     }
 }
 
-static void send_by_path(struct push *p, struct unit_push *u)
+static void note_piecemeal(struct push *p, struct push_site *ps, struct bytes unit, unsigned flags)
 {
-    struct bytes path = queue_path(u->owed);
-    log_info("%s: %s: %s cannot be switched as a whole (too many changes, or a file became a "
-             "directory): it is sent path by path",
-        p->o->name, u->ps->site->name, QUOTED(path.data, path.len));
+    if (push_site_piecemeal(ps, unit, flags))
+        log_warn("%s: %s: %s is not switched as a whole there but renamed file by file: %s",
+            p->o->name, ps->site->name, QUOTED(unit.data, unit.len),
+            push_site_piecemeal_text(flags));
+}
+
+static void send_by_path(struct push *p, struct unit_push *u, enum unit_way way)
+{
+    note_piecemeal(p, u->ps, queue_path(u->owed),
+        way == UNIT_TOO_LARGE ? PIECEMEAL_LARGE : PIECEMEAL_REPLACED);
     unit_plan_owe(p, u->plan, u->compare);
 }
 
@@ -227,9 +233,10 @@ static bool step_planning(struct push *p, struct unit_push *u)
         return true;
     enum unit_way way = unit_plan_way(u->plan);
     unit_plan_owe_alone(p, u->plan);
-    if (way == UNIT_BY_PATH)
-        send_by_path(p, u);
-    if (way == UNIT_BY_PATH || way == UNIT_NOTHING) {
+    bool by_path = way == UNIT_TOO_LARGE || way == UNIT_REPLACED;
+    if (by_path)
+        send_by_path(p, u, way);
+    if (by_path || way == UNIT_NOTHING) {
         done(p, u);
         return true;
     }
@@ -388,13 +395,6 @@ bool unit_push_step(struct push *p)
 }
 
 /* --- the answer --- */
-
-static void note_piecemeal(struct push *p, struct push_site *ps, struct bytes unit, unsigned flags)
-{
-    if (push_site_piecemeal(ps, unit, flags))
-        log_warn("%s: %s: %s is not switched as a whole there but renamed file by file: %s",
-            p->o->name, ps->site->name, QUOTED(unit.data, unit.len), msg_piecemeal_text(flags));
-}
 
 static const struct atom *first_failure(const struct push_batch *b)
 {

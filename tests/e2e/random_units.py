@@ -13,8 +13,8 @@ from updates import SHAPES, Update, names, version_at, write_version
 FILES = 24
 UNITS = [f"plugins/p{i}" for i in range(3)]
 SETTLE_MS = 600
-# d3, and what is in d1, are units in which the writers of all else do what they like.
-OPTIONS = (f'unit = {{"plugins/*", "d1/*", "d3"}} bracket = {{"upgrade/"}} '
+# In the others the writers of all else do what they like.
+OPTIONS = (f'unit = {{"plugins/*", "d1/*", "d2/d0 + d2/d1 + d2/f[0-4]", "d3"}} bracket = {{"upgrade/"}} '
            f'exclude = {{"/upgrade/", "/upgrade-temp-backup/"}} settle = {SETTLE_MS}ms')
 
 

@@ -1,9 +1,10 @@
 """Four writers do whatever can be done to a tree, units in it included, and one updates units, while
-daemon, connections, receivers and sshd are killed. Every few seconds all hold still, and after a flush the trees are equal; so a difference is
-seen even if something later would have repaired it.
+daemon, connections, receivers and sshd are killed. Every few seconds all hold still, and after a
+flush the trees are equal; so a difference is seen even if something later would have repaired it.
 
 SEED=N repeats a run's operations (their interleaving is the machine's), SECONDS_LONG=600 makes the
-long run. What the writers did is in `operations` beside the trees (KEEP=1)."""
+long run, HOST='bwlimit = "2M"' is what the configuration says of every host. What the writers did is
+in `operations` beside the trees (KEEP=1)."""
 
 import contextlib
 import ctypes
@@ -383,7 +384,7 @@ def look(pair, gate, killer):
 
 def run(env, kill):
     pair = Pair(env, options=f'max-delete = "100%" {random_units.OPTIONS}', fill=random_units.fill,
-                leave_out=random_units.is_left_out)
+                leave_out=random_units.is_left_out, extra_host=os.environ.get("HOST", ""))
     outside = env.path("outside")
     os.mkdir(outside)
     gate, rng = Gate(), random.Random(SEED + 1)

@@ -10,8 +10,8 @@ import time
 from harness import case, check, check_equal, main, send, wait_for
 from pair import Pair
 from trees import check_same, put
-from updates import (KILLED, OPTIONS, PLUGIN, SHAPES, UPDATES, Reader, Update, arrives_whole, start,
-                     version_at, write_version)
+from updates import (KILLED, OPTIONS, PLUGIN, SHAPES, UPDATES, Reader, Update, arrives_whole,
+                     report, start, version_at, write_version)
 
 
 @case
@@ -22,7 +22,9 @@ def test_updates_of_all_shapes(env):
     for version in range(1, UPDATES + 1):
         SHAPES[version % len(SHAPES)](Update(p.src, version))
         arrives_whole(p, version)
-    print(f"# {UPDATES} updates in {len(SHAPES)} shapes")
+        if version % 60 == 0:
+            report(version, "so far", readers)
+    report(UPDATES, f"{len(SHAPES)} shapes", readers)
     for r in readers:
         r.end()
     check_same(p.src, p.dests[0], leave_out=lambda path: b"/upgrade" in path)
@@ -44,7 +46,9 @@ def test_receiver_killed_during_updates(env):
                 kills += 1
         p.daemon.flush("--all")
         check_equal(version_at(f"{far}/file0.php"), version)
-    print(f"# {KILLED} updates, {kills} kills")
+        if version % 60 == 0:
+            report(version, f"{kills} kills so far", readers)
+    report(KILLED, f"{kills} kills", readers)
     for r in readers:
         r.end()
     p.daemon.stop()

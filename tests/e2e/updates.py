@@ -12,7 +12,7 @@ from pair import Pair
 from trees import put, remove
 
 LONG = bool(os.environ.get("LONG"))
-UPDATES = int(os.environ.get("UNITS_UPDATES", 6 * 200 if LONG else 10))
+UPDATES = int(os.environ.get("UNITS_UPDATES", 6 * 200 if LONG else 7))
 KILLED = int(os.environ.get("UNITS_KILLED", 200 if LONG else 4))
 FILES = int(os.environ.get("UNITS_FILES", 2000 if LONG else 300))
 OPTIONS = "preset = wordpress settle = 1s"
@@ -161,10 +161,20 @@ class Reader(threading.Thread):
         wait_for(lambda: self.passes > 0, "a pass")
         self.over.set()
         self.join()
-        how = "path" if self.by_path else "descriptor"
-        print(f"# by {how}: {self.passes} passes of {len(self.files)} files, {self.switched} over a "
-              f"switch, {len(self.mixed)} mixed, {len(self.missing)} with a file missing")
-        check(not self.mixed and not self.missing, f"by {how}:", *(self.mixed + self.missing)[:5])
+        check(not self.mixed and not self.missing, f"by {self.how()}:",
+              *(self.mixed + self.missing)[:5])
+
+    def how(self):
+        return "path" if self.by_path else "descriptor"
+
+    def __str__(self):
+        return (f"by {self.how()}: {self.passes} passes of {len(self.files)} files, {self.switched} "
+                f"over a switch, {len(self.mixed)} mixed, {len(self.missing)} with a file missing")
+
+
+def report(updates, what, readers):
+    """At the end, and now and then in the long form."""
+    print(f"# {updates} updates, {what}", *(f"#   {r}" for r in readers), sep="\n", flush=True)
 
 
 def start(env, files=FILES, options=OPTIONS, **more):

@@ -555,6 +555,20 @@ static void test_flush_of_units(void **state)
     assert_true(queue_owes(f->q, f->site, mark, (const struct bytes[]){bytes_of("plugins")}, 1));
 }
 
+/* A path that is owed alone may be owed with its unit, too. */
+static void test_flush_of_a_path_alone(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t mark = queue_mark(f->q);
+    owe(f, "plugins/shop/log", OWE_ALONE);
+    owe(f, "plugins/shop/log", 0);
+    queue_backdate(f->q, f->site, bytes_of("plugins/shop/log"));
+    queue_done(f->q, take(f, OWED_LIVE));
+    assert_true(queue_owes(f->q, f->site, mark, NULL, 0));
+    queue_done(f->q, take(f, OWED_UNIT));
+    assert_false(queue_owes(f->q, f->site, mark, NULL, 0));
+}
+
 #define WITH_UNITS(test) cmocka_unit_test_setup_teardown(test, setup_units, teardown_units)
 
 int main(void)
@@ -588,6 +602,7 @@ int main(void)
         WITH_UNITS(test_unit_waits_for_rest),
         WITH_UNITS(test_units_and_moves),
         WITH_UNITS(test_flush_of_units),
+        WITH_UNITS(test_flush_of_a_path_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -372,11 +372,15 @@ static void test_owed_when_the_link_is_lost(void **state)
 static void test_more_than_fits(void **state)
 {
     struct world *w = *state;
+    struct piecemeal_unit piecemeal;
     w->o.unit_atoms = 3;
     happens(w, "for i in 1 2 3 4 5 6; do echo $i > plugins/a/$i; done");
     until(w, has_committed);
     finish(w);
     assert_int_equal(w->units, 0);
+    assert_int_equal(push_site_piecemeal_units(w->ps, &piecemeal, 1), 1);
+    assert_string_equal(piecemeal.unit, "plugins/a");
+    assert_non_null(strstr(piecemeal.why, "more changes"));
     assert_true(was_sent(w, "plugins/a/1") && was_sent(w, "plugins/a/6"));
 }
 
