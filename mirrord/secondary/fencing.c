@@ -10,29 +10,34 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "secondary/recover.h"
 #include "tree/digest.h"
 
 enum { SETTLE_WAIT_MS = 5000, SETTLE_SLICE_MS = 50 };
 
-int fencing_present(struct replica *r, const struct msg_open *m, bool primary_here,
-    uint16_t *reason, struct err *err)
+static struct epoch presented_of(uint64_t counter, const struct digest *id, struct bytes host)
 {
-    char *host CLEANUP_FREE = mem_copy_bytes(r->tools->peer_host.data, r->tools->peer_host.len);
+    struct epoch e = {.counter = counter, .id = *id};
+    snprintf(e.primary, sizeof e.primary, "%.*s", (int)host.len,
+        host.len ? (const char *)host.data : "");
+    return e;
+}
+
+int fencing_present(struct replica *r, const struct msg_open *m, uint16_t *reason, struct err *err)
+{
+    const struct outside *o = r->tools->outside;
+    struct epoch presented = presented_of(m->epoch, &m->epoch_id, r->tools->peer_host);
+    int verdict = o->epoch(o->ctx, &r->asked, false, &presented, &r->epoch, err);
+    *reason = verdict < 0 ? REASON_IO : REASON_FENCED;
+    if (verdict)
+        return -1;
     *reason = REASON_IO;
-    r->epoch_dir =
-        state_open_dir(r->tools->options->state_dir, root_path(r->root), m->epoch > 0, err);
+    r->epoch_dir = state_open_dir(r->tools->options->state_dir, root_path(r->root), false, err);
     if (r->epoch_dir == -1)
         return -1;
-    *reason = REASON_FENCED;
-    if (r->epoch_dir == STATE_NONE)
-        return primary_here ? err_set(err, ERR_REFUSED, "fenced: this host is the primary itself")
-                            : 0;
-    int verdict =
-        epoch_present(r->epoch_dir, primary_here, m->epoch, &m->epoch_id, host, &r->epoch, err);
-    if (verdict < 0)
-        *reason = REASON_IO;
-    r->epoch_stamp = epoch_stamp(r->epoch_dir);
-    return verdict == 0 ? 0 : -1;
+    if (r->epoch_dir >= 0)
+        r->epoch_stamp = epoch_stamp(r->epoch_dir);
+    return 0;
 }
 
 static bool is_raised(const struct replica *r)
@@ -100,7 +105,7 @@ static void settle(struct tools *tools, const char *root)
 {
     struct err why;
     uint64_t until = io_now_ms() + SETTLE_WAIT_MS;
-    while (receive_recover(tools->options->state_dir, root, &why) < 0) {
+    while (recover_beside(tools->outside, tools->options->state_dir, root, &why) < 0) {
         if (why.code != ERR_TEMPORARY || io_now_ms() > until) {
             log_warn("%s: %s", root, why.text);
             return;
@@ -109,44 +114,18 @@ static void settle(struct tools *tools, const char *root)
     }
 }
 
-/* The primary hands over: this host raises the epoch. Repeated, it has done so already. */
-static int take(
-    struct tools *tools, int dir, const struct msg_claim *m, struct epoch *now, struct err *err)
-{
-    const struct receive_options *o = tools->options;
-    struct digest self;
-    int lock CLEANUP_FD = epoch_lock(dir, err);
-    if (lock < 0 || epoch_read(dir, now, err) < 0 || state_host_id(o->state_dir, &self, err) < 0)
-        return -1;
-    if (now->role == ROLE_PRIMARY && now->counter > m->epoch && digest_equal(&now->id, &self))
-        return 0;
-    enum epoch_order order = epoch_compare(now, m->epoch, &m->epoch_id);
-    if (order == EPOCH_LOWER || order == EPOCH_SPLIT || now->role == ROLE_PRIMARY) {
-        err_set(err, ERR_REFUSED, "fenced: %s is the primary (epoch %llu)", now->primary,
-            (unsigned long long)now->counter);
-        return 1;
-    }
-    *now = (struct epoch){.counter = m->epoch + 1, .id = self, .role = ROLE_PRIMARY};
-    snprintf(now->primary, sizeof now->primary, "%s", o->host ? o->host : "?");
-    return epoch_write(dir, now, err);
-}
-
 static int claim(struct tools *tools, const struct msg_claim *m, struct epoch *now, struct err *err)
 {
-    const struct receive_options *o = tools->options;
-    char *root CLEANUP_FREE = NULL;
-    char *host CLEANUP_FREE = mem_copy_bytes(m->primary.data, m->primary.len);
-    bool primary_here = false;
-    if (o->fence->resolve(o->fence->ctx, m->name, (struct bytes){0}, &root, &primary_here, err) < 0)
+    const struct outside *o = tools->outside;
+    const struct outside_site site = {.name = m->name};
+    struct epoch presented = presented_of(m->epoch, &m->epoch_id, m->primary);
+    struct outside_place place;
+    if (o->place(o->ctx, &site, &place, err) < 0)
         return -1;
-    int dir CLEANUP_FD = state_open_dir(o->state_dir, root, true, err);
-    if (dir < 0)
-        return -1;
-    if (!m->take)
-        return epoch_present(dir, primary_here, m->epoch, &m->epoch_id, host, now, err);
-    if (access(root, F_OK) == 0)
-        settle(tools, root);
-    return take(tools, dir, m, now, err);
+    if (m->take && !place.barred && access(place.root, F_OK) == 0)
+        settle(tools, place.root);
+    free(place.root);
+    return o->epoch(o->ctx, &site, m->take, &presented, now, err);
 }
 
 void fencing_claim(struct tools *tools, const struct msg_claim *m)

@@ -18,6 +18,9 @@ struct receive_fence {
      * err: refused, with the reason. */
     int (*resolve)(void *ctx, struct bytes name, struct bytes asked, char **root, bool *primary,
         struct err *err);
+    /* Names each root that may be asked for, and (beneath) the directories whose subtrees may. What
+     * `resolve` gives without having been named here is served by the next session. */
+    void (*each)(void *ctx, void (*root)(void *to, const char *path, bool beneath), void *to);
     void *ctx;
 };
 
