@@ -110,6 +110,7 @@ struct push_options {
     int wake_fd; /* an eventfd that other threads write when there is something new; or -1 */
     bool once;   /* end when all sites are level, held or failed; failing paths are given up */
     uint64_t *free_bytes; /* of the last site that reported; may be NULL */
+    bool *unconfined;     /* the far end's sandbox lacks something; may be NULL */
     uint64_t *batches;    /* counts those acknowledged; may be NULL */
     struct push_hooks hooks;
 };

@@ -5,13 +5,12 @@
  * {"host": text, "version": text, "ready": bool,
  *  "secondaries": [{"name", "state": "up"|"connecting"|"down", "link": text, "error": text,
  *     "error_time": seconds, "retry_ms", "bytes_sent", "bytes_received", "batches", "free_bytes",
- *     "sites_level": how many, "sites": of how many}],
- *  "sites": [{"name", "root", "state": "ok"|"scanning"|"failed"|"held", or of those that are not
- *     pushed from here "secondary"|"fenced" with "primary", "error", "error_time",
- *     "entries", "bytes", "watches", "unwatched", "unreadable",
- *     "units": [{"unit": text, "waits": why}, those that wait to be at rest],
- *     "busy": [paths of files that do not hold still], "unreadable_paths": [some of them],
- *     "secondaries": [{"name", "state":
+ *     "unconfined": its receiver's sandbox lacks something, "sites_level": how many, "sites": of
+ * how many}], "sites": [{"name", "root", "state": "ok"|"scanning"|"failed"|"held", or of those that
+ * are not pushed from here "secondary"|"fenced" with "primary", "error", "error_time", "entries",
+ * "bytes", "watches", "unwatched", "unreadable", "units": [{"unit": text, "waits": why}, those that
+ * wait to be at rest], "busy": [paths of files that do not hold still], "unreadable_paths": [some
+ * of them], "secondaries": [{"name", "state":
  * "waiting"|"comparing"|"pushing"|"level"|"held"|"failed"|"fenced", "owed_paths", "owed_bytes",
  * "behind_ms", "failing", "error", "error_path", "error_time", "piecemeal": its units are renamed
  * file by file}]}]}
@@ -170,6 +169,7 @@ static struct json *peer_json(struct daemon *d, const struct roster_peer *p)
     set_count(j, "bytes_received", status.bytes_received);
     set_count(j, "batches", status.batches);
     set_count(j, "free_bytes", status.free_bytes);
+    json_set_bool(j, "unconfined", status.unconfined);
     count_level(d, p, j);
     return j;
 }

@@ -24,6 +24,7 @@
 #include "secondary/reap.h"
 #include "secondary/recover.h"
 #include "secondary/retire.h"
+#include "secondary/session.h"
 #include "secondary/trash.h"
 #include "tree/rootid.h"
 
@@ -242,7 +243,7 @@ static int report(struct replica *r, struct err *err)
     struct msg_opened m = {
         .site = r->site,
         .state = r->root_state,
-        .caps = r->caps,
+        .caps = r->caps | (r->tools->self->confined ? CAP_SANDBOX : 0),
         .root = {.type = ENTRY_DIR, .mode = 0755},
         .free_bytes = replica_free_bytes(r),
     };

@@ -87,7 +87,8 @@ int receive_run(const struct receive_options *o, struct err *err)
     struct common c = {.options = o, .box = sandbox_new()};
     c.self.failed = state_host_id(o->state_dir, &c.self.id, &c.self.err);
     c.grounds = grounds_prepare(o, c.box);
-    if (sandbox_lacks(c.box))
+    c.self.confined = !sandbox_lacks(c.box);
+    if (!c.self.confined)
         log_warn("this receiver is not confined by %s", sandbox_lacks(c.box));
     /* A link that is cut must not end the parent, and with it a commit. */
     void (*hangup)(int) = signal(SIGHUP, SIG_IGN);

@@ -6,11 +6,12 @@
 #include "secondary/outside.h"
 #include "secondary/receive.h"
 
-/* This host's id, which is outside the sandbox, or why it has none. */
+/* What the session cannot find out itself. The host's id is outside the sandbox. */
 struct receive_self {
     struct digest id;
     int failed; /* then with err */
     struct err err;
+    bool confined; /* by all layers of the sandbox */
 };
 
 /* Serves the session in this process. 0 after BYE or a clean end of the stream; -1 with err, after
