@@ -25,16 +25,6 @@ struct common {
     struct grounds *grounds;
 };
 
-static unsigned layers(void)
-{
-#ifdef MIRRORD_FAULTS
-    const char *wanted = getenv("MIRRORD_SANDBOX"); /* is there another fence before this one? */
-    if (wanted)
-        return (unsigned)atoi(wanted);
-#endif
-    return SANDBOX_ALL;
-}
-
 static void be_child(struct common *c, int socket, pid_t parent)
 {
     struct err err;
@@ -46,7 +36,7 @@ static void be_child(struct common *c, int socket, pid_t parent)
     const struct sandbox_alarm alarm = {parent_refused, socket};
     struct outside outside = parent_outside(&socket);
     FAULT("sandbox"); /* what a build for tests opens, it opens here */
-    int result = sandbox_enter(c->box, layers(), &alarm, &err);
+    int result = sandbox_enter(c->box, SANDBOX_ALL, &alarm, &err);
     if (result == 0)
         result = session_run(c->options, &outside, &c->self, &err);
     parent_report(socket, result, &err);

@@ -5,7 +5,7 @@ what is outside must stay as it is."""
 
 import os
 
-from harness import MIRRORD, case, check, main, read_text, wait_for, write_text
+from harness import MIRRORD, case, check, check_equal, main, read_text, wait_for, write_text
 from pair import site_text
 from trees import put, remove, snapshot
 
@@ -48,6 +48,8 @@ class Attack:
         self.swap()
         self.change()
         changed = snapshot(self.outside) != self.before
+        self.unconfined = self.daemon.status()["secondaries"][0]["unconfined"]
+        check_equal(self.unconfined, "not confined by" in read_text(self.log), "what status says")
         self.daemon.stop()
         return changed
 
@@ -60,7 +62,9 @@ def exports(**settings):
 def test_paths_without_confinement(env):
     """Landlock alone; and with the sandbox off, the confined paths alone."""
     check(not Attack(env, "landlock", exports(MIRRORD_UNCONFINED=1)).run(), "the sandbox holds")
-    check(not Attack(env, "paths", exports(MIRRORD_SANDBOX=0)).run(), "the paths hold")
+    paths = Attack(env, "paths", exports(MIRRORD_SANDBOX=0))
+    check(not paths.run(), "the paths hold")
+    check(paths.unconfined, "the primary knows that there is no sandbox")
     check(Attack(env, "neither", exports(MIRRORD_UNCONFINED=1, MIRRORD_SANDBOX=0)).run(),
           "without both the attack works: the other two say something")
 
