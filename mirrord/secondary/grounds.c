@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "secondary/marker.h"
 #include "secondary/stage.h"
+#include "tree/root.h"
 #include "tree/state.h"
 
 /* In the state directory: the names of what is made ready, in case that nobody takes it away. */
@@ -326,21 +327,70 @@ static int put_back(struct ground *g, struct err *err)
     return err_set(err, ERR_FAILED, "%s stays", g->path);
 }
 
-/* Beneath what the sandbox has. */
-static int make_plainly(const char *root, bool away, struct err *err)
+char *grounds_resolve(const struct grounds *all, const char *root, struct err *err)
+{
+    const struct ground *g = find(all, root);
+    char *real = realpath(root, NULL);
+    if (!real)
+        real = mem_copy_string(root);
+    if (g && (!g->beneath || lies_beneath(real, g->real)))
+        return real;
+    free(real);
+    err_set(err, ERR_REFUSED, "%s leads out of what may be asked for", root);
+    return NULL;
+}
+
+bool grounds_has_state(const struct grounds *all, const char *name)
+{
+    for (size_t i = 0; i < all->count; i++) {
+        const struct ground *g = &all->all[i];
+        char *path CLEANUP_FREE = state_root_dir(all->options->state_dir, g->real);
+        if (g->beneath || strcmp(name_in(path), name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The directory that a root beneath is in; the child must not be able to turn the way elsewhere. */
+static int open_beneath(const struct ground *g, const char *root, char name[PATH_NAME_MAX + 1])
+{
+    struct root *top;
+    struct err ignored;
+    const char *path = root + strlen(g->path);
+    path += *path == '/';
+    if (root_open(g->path, &top, &ignored) < 0) {
+        errno = ENOENT;
+        return -1;
+    }
+    int fd = root_open_parent(top, bytes_of(path), name);
+    root_close(top);
+    return fd;
+}
+
+static int make_at(int dirfd, const char *name, const char *root, bool away, struct err *err)
 {
     mode_t before = umask(0);
-    int failed = (away ? rmdir(root) : mkdir(root, 0755)) < 0 ? errno : 0;
+    int failed =
+        (away ? unlinkat(dirfd, name, AT_REMOVEDIR) : mkdirat(dirfd, name, 0755)) < 0 ? errno : 0;
     umask(before);
     return failed ? err_sys(err, failed, "create %s", root) : 0;
+}
+
+static int make_beneath(const struct ground *g, const char *root, bool away, struct err *err)
+{
+    char name[PATH_NAME_MAX + 1];
+    int fd CLEANUP_FD = open_beneath(g, root, name);
+    return fd < 0 ? err_sys(err, errno, "create %s", root) : make_at(fd, name, root, away, err);
 }
 
 int grounds_make_root(struct grounds *all, const char *root, bool away, struct err *err)
 {
     struct ground *g = find(all, root);
     struct stat st;
-    if (!g || g->root.fd < 0 || strcmp(g->path, root) != 0)
-        return make_plainly(root, away, err);
+    if (g && g->beneath && strcmp(g->path, root) != 0)
+        return make_beneath(g, root, away, err);
+    if (!g || g->root.fd < 0)
+        return make_at(AT_FDCWD, root, root, away, err);
     if (away)
         return put_back(g, err);
     if (renameat2(g->above, g->root.name, g->above, name_in(g->real), RENAME_NOREPLACE) < 0)

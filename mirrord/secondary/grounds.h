@@ -26,6 +26,13 @@ void grounds_leave(struct grounds *g);
  * is ready beside it, or "". */
 bool grounds_cover(const struct grounds *g, const char *root, char stage[PATH_NAME_MAX + 1]);
 
+/* The root's path with its links resolved, which must not lead out of what the fence names. The
+ * caller frees it; NULL with err. */
+char *grounds_resolve(const struct grounds *g, const char *root, struct err *err);
+
+/* Is the state directory of this name one of theirs? */
+bool grounds_has_state(const struct grounds *g, const char *name);
+
 /* Puts the directory that is ready in the root's place; `away`: takes it out again if it is empty.
  * 0, -1 with err (its errno is mkdir's). */
 int grounds_make_root(struct grounds *g, const char *root, bool away, struct err *err);

@@ -23,6 +23,19 @@ static int resolve(struct outside_direct *d, const struct outside_site *s, char 
     return f->resolve(f->ctx, s->name, s->asked, root, primary_here, err);
 }
 
+/* The same, as the state directory knows it. */
+static char *resolve_links(
+    struct outside_direct *d, const struct outside_site *s, bool *primary_here, struct err *err)
+{
+    char *root CLEANUP_FREE = NULL;
+    if (resolve(d, s, &root, primary_here, err) < 0)
+        return NULL;
+    if (d->grounds)
+        return grounds_resolve(d->grounds, root, err);
+    char *real = realpath(root, NULL);
+    return real ? real : TAKE_PTR(root);
+}
+
 static int place(
     void *ctx, const struct outside_site *s, struct outside_place *out, struct err *err)
 {
@@ -75,13 +88,13 @@ static int epoch(void *ctx, const struct outside_site *s, bool raise, const stru
     struct epoch *now, struct err *err)
 {
     struct outside_direct *d = ctx;
-    char *root CLEANUP_FREE = NULL;
     bool primary_here = false;
     *now = (struct epoch){0};
-    if (resolve(d, s, &root, &primary_here, err) < 0)
+    char *root CLEANUP_FREE = resolve_links(d, s, &primary_here, err);
+    if (!root)
         return -1;
     int dir CLEANUP_FD =
-        state_open_dir(d->options->state_dir, root, raise || presented->counter > 0, err);
+        state_open_resolved(d->options->state_dir, root, raise || presented->counter > 0, err);
     if (dir == -1)
         return -1;
     if (dir == STATE_NONE && primary_here) {
@@ -99,10 +112,10 @@ static int epoch(void *ctx, const struct outside_site *s, bool raise, const stru
 static void yield(void *ctx, const struct outside_site *s, const struct digest *owner)
 {
     struct outside_direct *d = ctx;
-    char *root CLEANUP_FREE = NULL;
     bool primary_here;
     struct err ignored;
-    if (resolve(d, s, &root, &primary_here, &ignored) == 0)
+    char *root CLEANUP_FREE = resolve_links(d, s, &primary_here, &ignored);
+    if (root)
         state_ask_to_yield(d->options->state_dir, root, owner);
 }
 
@@ -155,7 +168,8 @@ static int loosen(void *ctx, int dirfd, const char *name)
 static int write_mark(void *ctx, const char *name, const struct mark *m, struct err *err)
 {
     struct outside_direct *d = ctx;
-    if (!*name || *name == '.' || strchr(name, '/'))
+    if (!*name || *name == '.' || strchr(name, '/') ||
+        (d->grounds && !grounds_has_state(d->grounds, name)))
         return err_sys(err, EINVAL, "write");
     char *path CLEANUP_FREE = mem_format("%s/roots/%s", d->options->state_dir, name);
     int dir CLEANUP_FD = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

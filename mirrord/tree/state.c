@@ -244,8 +244,7 @@ int state_open(const char *state_dir, const char *root_path, const struct digest
 void state_ask_to_yield(const char *state_dir, const char *root_path, const struct digest *owner)
 {
     struct flock holder = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    char *resolved CLEANUP_FREE = realpath(root_path, NULL);
-    char *dir CLEANUP_FREE = state_root_dir(state_dir, resolved ? resolved : root_path);
+    char *dir CLEANUP_FREE = state_root_dir(state_dir, root_path);
     char *path CLEANUP_FREE = mem_format("%s/lock", dir);
     int fd CLEANUP_FD = open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0 || fcntl(fd, F_GETLK, &holder) < 0 || holder.l_type == F_UNLCK || holder.l_pid <= 0)
@@ -314,7 +313,12 @@ int state_make_dir(const char *state_dir, const char *root_path, struct err *err
 int state_open_dir(const char *state_dir, const char *root_path, bool make, struct err *err)
 {
     char *resolved CLEANUP_FREE = realpath(root_path, NULL);
-    char *path CLEANUP_FREE = state_root_dir(state_dir, resolved ? resolved : root_path);
+    return state_open_resolved(state_dir, resolved ? resolved : root_path, make, err);
+}
+
+int state_open_resolved(const char *state_dir, const char *root_path, bool make, struct err *err)
+{
+    char *path CLEANUP_FREE = state_root_dir(state_dir, root_path);
     if (make && io_make_path(path, 0700, err) < 0)
         return -1;
     int fd CLEANUP_FD = open(path, (make ? O_RDONLY : O_PATH) | O_DIRECTORY | O_CLOEXEC);

@@ -38,8 +38,8 @@ int state_open(const char *state_dir, const char *root_path, const struct digest
     unsigned wait_ms, struct state **out, struct err *err);
 void state_close(struct state *s);
 
-/* When the lock is held by a process of the same owner, that one is asked to yield (SIGTERM, which
- * it defers to the end of a commit). */
+/* When the lock of the root at this resolved path is held by a process of the same owner, that one
+ * is asked to yield (SIGTERM, which it defers to the end of a commit). */
 void state_ask_to_yield(const char *state_dir, const char *root_path, const struct digest *owner);
 
 /* A state directory for one look, beside the true one: what it learns is nobody's, and nothing that
@@ -52,6 +52,9 @@ void state_discard(const char *scratch);
  * What is made here others may pass through, though not list. */
 enum { STATE_NONE = -2 };
 int state_open_dir(const char *state_dir, const char *root_path, bool make, struct err *err);
+
+/* The same for a path that is resolved already, and not looked at again. */
+int state_open_resolved(const char *state_dir, const char *root_path, bool make, struct err *err);
 
 /* The same, made where it is missing, and for nobody else to pass through. */
 int state_make_dir(const char *state_dir, const char *root_path, struct err *err);

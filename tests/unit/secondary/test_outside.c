@@ -206,6 +206,44 @@ static void what_a_killed_receiver_made_ready_goes(void **state)
     assert_int_equal(count_reserved(), 0);
 }
 
+/* Where all beneath a directory may be asked for, its links are whoever's. */
+static int lead_out(const struct outside *o, int socket)
+{
+    struct outside_site s = {{"", 0}, {NULL, 0}}, deep = s;
+    struct epoch now, e = {.counter = 9, .id = {{1}}, .primary = "web1"};
+    struct outside_place p;
+    struct err err;
+    struct stat st;
+    (void)socket;
+    char *other CLEANUP_FREE = mem_format("%s/other", dir);
+    char *way CLEANUP_FREE = mem_format("%s/way", root),
+              *in CLEANUP_FREE = mem_format("%s/way/in", root);
+    char *made CLEANUP_FREE = mem_format("%s/other/in", dir);
+    CHECK(o->make(o->ctx, &the_root, false, &err) == 0);
+    CHECK(mkdir(other, 0755) == 0 && symlink(other, way) == 0);
+    s.asked = bytes_of(way);
+    deep.asked = bytes_of(in);
+    CHECK(o->epoch(o->ctx, &s, false, &e, &now, &err) == -1 && err.code == ERR_REFUSED);
+    CHECK(o->epoch(o->ctx, &s, true, &e, &now, &err) == -1);
+    CHECK(o->make(o->ctx, &deep, false, &err) == -1 && stat(made, &st) < 0);
+    CHECK(unlink(way) == 0 && mkdir(way, 0755) == 0);
+    CHECK(o->make(o->ctx, &deep, false, &err) == 0 && stat(in, &st) == 0);
+    CHECK(o->place(o->ctx, &deep, &p, &err) == 0 && !p.barred);
+    CHECK(o->make(o->ctx, &deep, true, &err) == 0 && stat(in, &st) < 0);
+    return 0;
+}
+
+static void links_do_not_lead_out(void **state)
+{
+    struct epoch now;
+    struct err err;
+    (void)state;
+    run(lead_out);
+    char *other CLEANUP_FREE = mem_format("%s/other", dir);
+    assert_int_equal(epoch_of(options.state_dir, other, &now, &err), 0);
+    assert_int_equal(now.counter, 0);
+}
+
 /* --- epochs and marks --- */
 
 static int present(const struct outside *o, int socket)
@@ -311,6 +349,7 @@ int main(void)
         T(nothing_but_links_and_directories),
         T(the_root_is_made_where_the_sandbox_has_it),
         T(what_a_killed_receiver_made_ready_goes),
+        T(links_do_not_lead_out),
         T(epochs_only_rise),
         T(marks_stay_in_the_state_directory),
         T(names_are_looked_up),
