@@ -300,8 +300,7 @@ char *state_root_dir(const char *state_dir, const char *root_path)
 int state_make_dir(const char *state_dir, const char *root_path, struct err *err)
 {
     enum { FLAGS = O_RDONLY | O_DIRECTORY | O_CLOEXEC };
-    char *resolved CLEANUP_FREE = realpath(root_path, NULL);
-    char *path CLEANUP_FREE = state_root_dir(state_dir, resolved ? resolved : root_path);
+    char *path CLEANUP_FREE = state_root_dir(state_dir, root_path);
     int fd = open(path, FLAGS);
     if (fd < 0 && errno == ENOENT && io_make_path(path, 0700, err) < 0)
         return -1;

@@ -56,7 +56,7 @@ int state_open_dir(const char *state_dir, const char *root_path, bool make, stru
 /* The same for a path that is resolved already, and not looked at again. */
 int state_open_resolved(const char *state_dir, const char *root_path, bool make, struct err *err);
 
-/* The same, made where it is missing, and for nobody else to pass through. */
+/* As that one, made where it is missing, and for nobody else to pass through. */
 int state_make_dir(const char *state_dir, const char *root_path, struct err *err);
 
 /* Its path, for this resolved root. The caller frees it. */

@@ -45,7 +45,7 @@ static void test_all_states(void **state)
     (void)state;
     static const char *const parts[] = {
         "web1: mirrord 0.1.0, ready, 3 sites to push, not level\n",
-        "  web2           up          1 of 2 sites level  openssh\n"
+        "  web2           up          1 of 2 sites level  openssh\n",
         "      its receiver's sandbox lacks something; type there: mirrord check\n",
         "  a-longer-name  down        0 of 1 sites level  next try in 12 s\n",
         "connect: refused\n      type: mirrord check\n",
