@@ -6,7 +6,7 @@
 #include "command/command.h"
 #include "command/config.h"
 #include "command/options.h"
-#include "secondary/receive.h"
+#include "command/policy.h"
 
 /* One site that cannot be recovered does not keep the others waiting; the first error counts. */
 static int recover_all(const struct config *c, const char *state_dir, struct err *err)
@@ -20,7 +20,8 @@ static int recover_all(const struct config *c, const char *state_dir, struct err
         const char *root = config_root_at(s, c->self);
         if (access(root, F_OK) != 0)
             continue; /* nothing was ever received there */
-        if (receive_recover(state_dir, root, &why) == 0) {
+        const struct receive_policy policy = policy_of(s);
+        if (receive_recover(state_dir, root, &policy, &why) == 0) {
             log_info("site %s: recovered", s->name);
             continue;
         }

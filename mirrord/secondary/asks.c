@@ -14,6 +14,7 @@ enum field {
     ROOT = 128,
     TEXT = 256,
     RESULT = 512,
+    POLICY = 1024,
 };
 
 static const uint16_t fields[ASK_LAST + 1] = {
@@ -26,7 +27,7 @@ static const uint16_t fields[ASK_LAST + 1] = {
     [ASK_YIELD] = NAME | ROOT | ID,
     [ASK_LINK] = NAME | NUMBER | OTHER | TIME,
     [ASK_LOOSEN] = NAME,
-    [ASK_ANSWER] = FLAG | NUMBER | OTHER | COUNT | ID | NAME | ROOT | TEXT | RESULT,
+    [ASK_ANSWER] = FLAG | NUMBER | OTHER | COUNT | ID | NAME | ROOT | TEXT | RESULT | POLICY,
     [ASK_REPORT] = TEXT | RESULT,
     [ASK_REFUSED] = NUMBER,
 };
@@ -58,6 +59,13 @@ static void put(struct wire_writer *w, const struct ask *a, unsigned has)
         wire_u32(w, (uint32_t)a->result);
         wire_u32(w, (uint32_t)a->code);
         wire_u32(w, (uint32_t)a->sys);
+    }
+    if (has & POLICY) {
+        wire_u8(w, a->policy.said);
+        wire_u32(w, a->policy.limit.percent);
+        wire_u64(w, a->policy.limit.count);
+        wire_u32(w, a->policy.keep_days);
+        wire_u32(w, a->policy.unit_grace);
     }
 }
 
@@ -116,6 +124,13 @@ bool ask_decode(struct bytes packet, struct ask *out)
         a.result = (int32_t)wire_get_u32(&r);
         a.code = (int32_t)wire_get_u32(&r);
         a.sys = (int32_t)wire_get_u32(&r);
+    }
+    if (has & POLICY) {
+        a.policy.said = wire_get_u8(&r);
+        a.policy.limit.percent = wire_get_u32(&r);
+        a.policy.limit.count = wire_get_u64(&r);
+        a.policy.keep_days = wire_get_u32(&r);
+        a.policy.unit_grace = wire_get_u32(&r);
     }
     if (!has || a.flag > 1 || !wire_done(&r))
         return false;

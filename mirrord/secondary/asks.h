@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "protocol/msg.h"
+#include "secondary/receive.h"
 
 enum ask_kind {
     ASK_NUMBER_OF = 1, /* of a user, or (flag) a group: name → number */
@@ -15,7 +16,7 @@ enum ask_kind {
     ASK_MARK,          /* write the mark `text` into the state directory `name` */
     ASK_PLACE,         /* which root: site `name`, `root` as it was asked for */
     ASK_MAKE,          /* make that root; flag: take away again what was just made */
-    ASK_EPOCH,         /* present an epoch for it; flag: raise it here */
+    ASK_EPOCH,         /* present an epoch for it; flag: raise it here; its lock may come, too */
     ASK_YIELD,         /* whoever holds the root's lock for this primary (id) is to end */
     ASK_LINK,          /* owner and times of the link `name` in the directory that comes with it */
     ASK_LOOSEN,        /* u+rwx for the directory `name` in the directory that comes with it */
@@ -43,6 +44,7 @@ struct ask {
     struct bytes name; /* without NUL; as all of these, in the bytes that were decoded */
     struct bytes root; /* the same */
     struct bytes text;
+    struct receive_policy policy;
     int32_t result, code, sys;
 };
 

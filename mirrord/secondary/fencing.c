@@ -2,7 +2,6 @@
  * configuration names is the fence's. */
 #include "secondary/fencing.h"
 
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,8 +11,6 @@
 #include "base/mem.h"
 #include "secondary/recover.h"
 #include "tree/digest.h"
-
-enum { SETTLE_WAIT_MS = 5000, SETTLE_SLICE_MS = 50 };
 
 static struct epoch presented_of(uint64_t counter, const struct digest *id, struct bytes host)
 {
@@ -27,7 +24,7 @@ int fencing_present(struct replica *r, const struct msg_open *m, uint16_t *reaso
 {
     const struct outside *o = r->tools->outside;
     struct epoch presented = presented_of(m->epoch, &m->epoch_id, r->tools->peer_host);
-    int verdict = o->epoch(o->ctx, &r->asked, false, &presented, &r->epoch, err);
+    int verdict = o->epoch(o->ctx, &r->asked, false, -1, &presented, &r->epoch, err);
     *reason = verdict < 0 ? REASON_IO : REASON_FENCED;
     if (verdict)
         return -1;
@@ -100,18 +97,27 @@ void fencing_look(struct tools *tools)
     }
 }
 
-/* An interrupted commit of the former primary is finished before this host counts as one. */
-static void settle(struct tools *tools, const char *root)
+/* An interrupted commit of the former primary is finished before this host counts as one. Under the
+ * epoch's lock: a receiver that holds the root is alive, and in no commit. */
+static void settle(struct tools *tools, const struct outside_place *p)
 {
     struct err why;
-    uint64_t until = io_now_ms() + SETTLE_WAIT_MS;
-    while (recover_beside(tools->outside, tools->options->state_dir, root, &why) < 0) {
-        if (why.code != ERR_TEMPORARY || io_now_ms() > until) {
-            log_warn("%s: %s", root, why.text);
-            return;
-        }
-        poll(NULL, 0, SETTLE_SLICE_MS);
-    }
+    if (!p->barred && access(p->root, F_OK) == 0 &&
+        recover_beside(tools->outside, tools->options->state_dir, p->root, &p->policy, &why) < 0 &&
+        why.code != ERR_TEMPORARY)
+        log_warn("%s: %s", p->root, why.text);
+}
+
+/* The primary hands over. -1 with err, or the lock (STATE_NONE: there is nothing to be settled). */
+static int settle_locked(struct tools *tools, const struct outside_place *p, struct err *err)
+{
+    int dir CLEANUP_FD = state_open_dir(tools->options->state_dir, p->root, false, err);
+    if (dir < 0)
+        return dir;
+    int lock = epoch_lock(dir, err);
+    if (lock >= 0)
+        settle(tools, p);
+    return lock;
 }
 
 static int claim(struct tools *tools, const struct msg_claim *m, struct epoch *now, struct err *err)
@@ -122,10 +128,11 @@ static int claim(struct tools *tools, const struct msg_claim *m, struct epoch *n
     struct outside_place place;
     if (o->place(o->ctx, &site, &place, err) < 0)
         return -1;
-    if (m->take && !place.barred && access(place.root, F_OK) == 0)
-        settle(tools, place.root);
-    free(place.root);
-    return o->epoch(o->ctx, &site, m->take, &presented, now, err);
+    char *root CLEANUP_FREE = place.root;
+    int lock CLEANUP_FD = m->take ? settle_locked(tools, &place, err) : STATE_NONE;
+    if (lock == -1)
+        return -1;
+    return o->epoch(o->ctx, &site, m->take, lock, &presented, now, err);
 }
 
 void fencing_claim(struct tools *tools, const struct msg_claim *m)

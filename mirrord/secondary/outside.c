@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -16,20 +17,22 @@
 #include "tree/digest.h"
 #include "tree/state.h"
 
-static int resolve(struct outside_direct *d, const struct outside_site *s, char **root,
-    bool *primary_here, struct err *err)
+static int resolve(struct outside_direct *d, const struct outside_site *s,
+    struct receive_grant *out, struct err *err)
 {
     const struct receive_fence *f = d->options->fence;
-    return f->resolve(f->ctx, s->name, s->asked, root, primary_here, err);
+    return f->resolve(f->ctx, s->name, s->asked, out, err);
 }
 
 /* The same, as the state directory knows it. */
 static char *resolve_links(
     struct outside_direct *d, const struct outside_site *s, bool *primary_here, struct err *err)
 {
-    char *root CLEANUP_FREE = NULL;
-    if (resolve(d, s, &root, primary_here, err) < 0)
+    struct receive_grant grant;
+    if (resolve(d, s, &grant, err) < 0)
         return NULL;
+    char *root CLEANUP_FREE = grant.root;
+    *primary_here = grant.primary;
     if (d->grounds)
         return grounds_resolve(d->grounds, root, err);
     char *real = realpath(root, NULL);
@@ -40,10 +43,12 @@ static int place(
     void *ctx, const struct outside_site *s, struct outside_place *out, struct err *err)
 {
     struct outside_direct *d = ctx;
+    struct receive_grant grant;
     *out = (struct outside_place){0};
-    bool primary_here;
-    if (resolve(d, s, &out->root, &primary_here, err) < 0)
+    if (resolve(d, s, &grant, err) < 0)
         return -1;
+    out->root = grant.root;
+    out->policy = grant.policy;
     if (d->grounds)
         out->barred = !grounds_cover(d->grounds, out->root, out->stage);
     return 0;
@@ -52,23 +57,37 @@ static int place(
 static int make(void *ctx, const struct outside_site *s, bool away, struct err *err)
 {
     struct outside_direct *d = ctx;
-    char *root CLEANUP_FREE = NULL;
-    bool primary_here;
-    if (resolve(d, s, &root, &primary_here, err) < 0)
+    struct receive_grant grant;
+    if (resolve(d, s, &grant, err) < 0)
         return -1;
+    char *root CLEANUP_FREE = grant.root;
     if (d->grounds)
         return grounds_make_root(d->grounds, root, away, err);
     return (away ? rmdir(root) : mkdir(root, 0755)) < 0 ? err_sys(err, errno, "create %s", root)
                                                         : 0;
 }
 
+/* A lock that the child holds on the epoch of this directory holds for whoever has its descriptor,
+ * too. */
+static int check_lock(int dir, int lock, struct err *err)
+{
+    struct stat given, own;
+    if (fstat(lock, &given) < 0 || fstatat(dir, EPOCH_LOCK, &own, AT_SYMLINK_NOFOLLOW) < 0)
+        return err_sys(err, errno, "the epoch's lock");
+    if (given.st_dev != own.st_dev || given.st_ino != own.st_ino)
+        return err_set(err, ERR_FAILED, "the epoch's lock is another one");
+    return flock(lock, LOCK_EX) < 0 ? err_sys(err, errno, "lock the epoch") : 0;
+}
+
 /* The primary hands over: this host raises the epoch. Repeated, it has done so already. */
-static int take(const struct receive_options *o, int dir, const struct epoch *presented,
+static int take(const struct receive_options *o, int dir, int lock, const struct epoch *presented,
     struct epoch *now, struct err *err)
 {
     struct digest self;
-    int lock CLEANUP_FD = epoch_lock(dir, err);
-    if (lock < 0 || epoch_read(dir, now, err) < 0 || state_host_id(o->state_dir, &self, err) < 0)
+    int own CLEANUP_FD = lock < 0 ? epoch_lock(dir, err) : -1;
+    if (lock < 0 ? own < 0 : check_lock(dir, lock, err) < 0)
+        return -1;
+    if (epoch_read(dir, now, err) < 0 || state_host_id(o->state_dir, &self, err) < 0)
         return -1;
     if (now->role == ROLE_PRIMARY && now->counter > presented->counter &&
         digest_equal(&now->id, &self))
@@ -84,8 +103,8 @@ static int take(const struct receive_options *o, int dir, const struct epoch *pr
     return epoch_write(dir, now, err);
 }
 
-static int epoch(void *ctx, const struct outside_site *s, bool raise, const struct epoch *presented,
-    struct epoch *now, struct err *err)
+static int epoch(void *ctx, const struct outside_site *s, bool raise, int lock,
+    const struct epoch *presented, struct epoch *now, struct err *err)
 {
     struct outside_direct *d = ctx;
     bool primary_here = false;
@@ -104,7 +123,7 @@ static int epoch(void *ctx, const struct outside_site *s, bool raise, const stru
     if (dir < 0)
         return 0;
     if (raise)
-        return take(d->options, dir, presented, now, err);
+        return take(d->options, dir, lock, presented, now, err);
     return epoch_present(
         dir, primary_here, presented->counter, &presented->id, presented->primary, now, err);
 }

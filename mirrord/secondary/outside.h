@@ -23,6 +23,7 @@ struct outside_site {
 
 struct outside_place {
     char *root;                    /* the caller frees it */
+    struct receive_policy policy;
     bool barred;                   /* it came up behind the sandbox: the next session serves it */
     char stage[PATH_NAME_MAX + 1]; /* an empty one that is ready beside a root without; or "" */
 };
@@ -39,10 +40,11 @@ struct outside {
      * was made so. */
     int (*make)(void *ctx, const struct outside_site *s, bool away, struct err *err);
 
-    /* As epoch_present; `take`: this host raises the epoch above the one presented. *now: what is
-     * stored by then. */
-    int (*epoch)(void *ctx, const struct outside_site *s, bool take, const struct epoch *presented,
-        struct epoch *now, struct err *err);
+    /* As epoch_present; `take`: this host raises the epoch above the one presented, under the
+     * caller's lock (epoch_lock; below 0: there was nothing to be locked). *now: what is stored by
+     * then. */
+    int (*epoch)(void *ctx, const struct outside_site *s, bool take, int lock,
+        const struct epoch *presented, struct epoch *now, struct err *err);
 
     /* Asks the process that holds the root's lock on behalf of the same primary to end. */
     void (*yield)(void *ctx, const struct outside_site *s, const struct digest *owner);

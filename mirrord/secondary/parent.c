@@ -140,15 +140,18 @@ static void answer_place(
     answer->flag = s->place.barred;
     answer->root = bytes_of(s->place.root);
     answer->name = bytes_of(s->place.stage);
+    answer->policy = s->place.policy;
 }
 
-static void answer_epoch(const struct outside *o, const struct ask *q,
+static void answer_epoch(const struct outside *o, const struct packet *p,
     const struct outside_site *site, struct ask *answer, struct scratch *s)
 {
+    const struct ask *q = &p->ask;
     struct epoch presented = {.counter = q->count, .id = q->id};
     size_t len = q->text.len < MSG_HOST_MAX ? q->text.len : MSG_HOST_MAX;
     memcpy(presented.primary, q->text.data ? q->text.data : "", len);
-    answer_err(answer, o->epoch(o->ctx, site, q->flag, &presented, &s->epoch, &s->err), &s->err);
+    answer_err(
+        answer, o->epoch(o->ctx, site, q->flag, p->fd, &presented, &s->epoch, &s->err), &s->err);
     answer->count = s->epoch.counter;
     answer->id = s->epoch.id;
     answer->other = s->epoch.role;
@@ -182,7 +185,7 @@ static bool answer_one(
     case ASK_MAKE:
         answer_err(answer, o->make(o->ctx, &site, q->flag, &s->err), &s->err);
         return true;
-    case ASK_EPOCH: answer_epoch(o, q, &site, answer, s); return true;
+    case ASK_EPOCH: answer_epoch(o, p, &site, answer, s); return true;
     case ASK_YIELD: o->yield(o->ctx, &site, &q->id); return true;
     case ASK_LINK:
     case ASK_LOOSEN: answer_change(o, p, answer); return true;
@@ -290,9 +293,10 @@ static bool ask(int *socket, const struct ask *question, int fd, struct packet *
 }
 
 /* The same, and what the answer says of success: its result, or -1 with err. */
-static int ask_for(int *socket, const struct ask *question, struct packet *answer, struct err *err)
+static int ask_for(
+    int *socket, const struct ask *question, int fd, struct packet *answer, struct err *err)
 {
-    if (!ask(socket, question, -1, answer))
+    if (!ask(socket, question, fd, answer))
         return err_set(err, ERR_FAILED, "the receiver's parent does not answer");
     const struct ask *a = &answer->ask;
     if (a->result == 0)
@@ -328,7 +332,7 @@ static int ask_mark(void *ctx, const char *name, const struct mark *m, struct er
     char line[MARK_TEXT_MAX];
     mark_format(m, line);
     struct ask q = {.kind = ASK_MARK, .name = bytes_of(name), .text = bytes_of(line)};
-    return ask_for(ctx, &q, &p, err);
+    return ask_for(ctx, &q, -1, &p, err);
 }
 
 static int ask_place(
@@ -337,9 +341,10 @@ static int ask_place(
     struct packet p;
     struct ask q = {.kind = ASK_PLACE, .name = s->name, .root = s->asked};
     *out = (struct outside_place){0};
-    if (ask_for(ctx, &q, &p, err))
+    if (ask_for(ctx, &q, -1, &p, err))
         return -1;
     out->barred = p.ask.flag;
+    out->policy = p.ask.policy;
     out->root = mem_copy_bytes(p.ask.root.data, p.ask.root.len);
     snprintf(out->stage, sizeof out->stage, "%.*s", (int)p.ask.name.len,
         p.ask.name.len ? (const char *)p.ask.name.data : "");
@@ -350,10 +355,10 @@ static int ask_make(void *ctx, const struct outside_site *s, bool away, struct e
 {
     struct packet p;
     struct ask q = {.kind = ASK_MAKE, .flag = away, .name = s->name, .root = s->asked};
-    return ask_for(ctx, &q, &p, err);
+    return ask_for(ctx, &q, -1, &p, err);
 }
 
-static int ask_epoch(void *ctx, const struct outside_site *s, bool take,
+static int ask_epoch(void *ctx, const struct outside_site *s, bool take, int lock,
     const struct epoch *presented, struct epoch *now, struct err *err)
 {
     struct packet p;
@@ -364,7 +369,7 @@ static int ask_epoch(void *ctx, const struct outside_site *s, bool take,
         .count = presented->counter,
         .id = presented->id,
         .text = bytes_of(presented->primary)};
-    int result = ask_for(ctx, &q, &p, err);
+    int result = ask_for(ctx, &q, lock, &p, err);
     *now = (struct epoch){0};
     if (result < 0)
         return -1;

@@ -110,8 +110,8 @@ static int recover_root(struct replica *r, const char *state_dir, struct err *er
     return 0;
 }
 
-int recover_beside(
-    const struct outside *outside, const char *state_dir, const char *root, struct err *err)
+int recover_beside(const struct outside *outside, const char *state_dir, const char *root,
+    const struct receive_policy *policy, struct err *err)
 {
     struct receive_options options = {.state_dir = state_dir};
     struct tools tools = {.options = &options, .outside = outside};
@@ -122,6 +122,8 @@ int recover_beside(
     r->tools = &tools;
     r->epoch_dir = r->epoch_lock = -1;
     r->path = mem_copy_string(root);
+    r->keep_days = policy->keep_days;
+    r->unit_grace = policy->said ? policy->unit_grace : MSG_UNIT_GRACE_MAX;
     int result = recover_root(r, state_dir, err);
     replica_free(r);
     set_free(tools.replicas);
@@ -129,12 +131,13 @@ int recover_beside(
     return result < 0 ? -1 : 0;
 }
 
-int receive_recover(const char *state_dir, const char *root, struct err *err)
+int receive_recover(
+    const char *state_dir, const char *root, const struct receive_policy *policy, struct err *err)
 {
     struct receive_options options = {.state_dir = state_dir};
     struct outside_direct direct = {.options = &options, .names = names_new(NULL)};
     struct outside outside = outside_direct(&direct);
-    int result = recover_beside(&outside, state_dir, root, err);
+    int result = recover_beside(&outside, state_dir, root, policy, err);
     names_free(direct.names);
     return result;
 }

@@ -9,7 +9,7 @@
 int recover_run(struct replica *r, struct err *err);
 
 /* As receive_recover, within a session. */
-int recover_beside(
-    const struct outside *outside, const char *state_dir, const char *root, struct err *err);
+int recover_beside(const struct outside *outside, const char *state_dir, const char *root,
+    const struct receive_policy *policy, struct err *err);
 
 #endif

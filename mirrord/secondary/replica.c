@@ -13,8 +13,10 @@
 #include "base/mem.h"
 #include "secondary/batch.h"
 #include "secondary/checkpoint.h"
+#include "secondary/drift.h"
 #include "secondary/fencing.h"
 #include "secondary/grace.h"
+#include "secondary/keeper.h"
 #include "secondary/opening.h"
 #include "secondary/reap.h"
 #include "secondary/retire.h"
@@ -60,6 +62,10 @@ static int find_place(struct replica *r, const struct msg_open *m, struct err *e
     if (o->place(o->ctx, &r->asked, &place, err) < 0)
         return -1;
     r->path = place.root;
+    r->policy = place.policy;
+    r->limit = (struct deletions_limit){m->max_delete_percent, m->max_delete_count};
+    r->keep_days = r->policy.said ? r->policy.keep_days : m->keep_days;
+    r->unit_grace = r->policy.said ? r->policy.unit_grace : m->unit_grace;
     strcpy(r->ready, place.stage);
     r->barred = place.barred;
     r->tools->renew |= place.barred;
@@ -79,7 +85,8 @@ int replica_open(struct tools *tools, const struct msg_open *m, struct err *err)
     r->tools = tools;
     r->site = m->site;
     r->flags = m->flags;
-    r->limit = (struct deletions_limit){m->max_delete_percent, m->max_delete_count};
+    r->session = m->session;
+    r->known = m->known;
     uint16_t reason = REASON_MALFORMED;
     struct err why;
     err_clear(&why);
@@ -103,8 +110,15 @@ int replica_open(struct tools *tools, const struct msg_open *m, struct err *err)
     return 0;
 }
 
+void replica_end(struct replica *r)
+{
+    drift_free(TAKE_PTR(r->drift)); /* its thread writes to the manifest, too */
+    checkpoint_end(r, r->state == REPLICA_OPEN);
+}
+
 static void release(struct replica *r)
 {
+    drift_free(TAKE_PTR(r->drift)); /* its thread reads the manifest */
     checkpoint_end(r, false);
     job_stop(&r->job);
     fencing_leave(r);
@@ -112,6 +126,7 @@ static void release(struct replica *r)
         close(r->epoch_dir);
     r->epoch_dir = -1;
     retire_free(TAKE_PTR(r->retire));
+    keeper_free(TAKE_PTR(r->keeper));
     walk_free(r->walk);
     inherit_free(r->inherit);
     mounts_free(TAKE_PTR(r->mounts));
@@ -232,28 +247,12 @@ void replica_progress(struct replica *r, uint64_t done)
     outbox_put(&r->tools->out);
 }
 
-static const char *piecemeal_text(enum piecemeal cause)
-{
-    switch (cause) {
-    case PIECEMEAL_EXCLUDED: return "it holds entries that are not mirrored, or another filesystem";
-    case PIECEMEAL_EXCHANGE: return "this filesystem cannot exchange directories";
-    case PIECEMEAL_LINK: return "its files cannot be linked";
-    }
-    return "";
-}
-
-void replica_say_piecemeal(struct replica *r, struct bytes unit, enum piecemeal cause)
+void replica_say_piecemeal(struct replica *r, struct bytes unit, enum msg_ack_flags cause)
 {
     if (!(r->piecemeal_said & cause))
         log_warn("%s: %s is not switched as a whole but file by file: %s", r->path,
-            QUOTED(unit.data, unit.len), piecemeal_text(cause));
+            QUOTED(unit.data, unit.len), msg_piecemeal_text(cause));
     r->piecemeal_said |= cause;
-}
-
-unsigned replica_unit_grace(const struct replica *r)
-{
-    int grace = r->tools->options->unit_grace;
-    return grace < 0 ? 0 : grace == 0 ? RECEIVE_UNIT_GRACE : (unsigned)grace;
 }
 
 uint64_t replica_free_bytes(const struct replica *r)

@@ -196,6 +196,7 @@ static int allow_some(scmp_filter_ctx c)
         {SCMP_SYS(clone), SCMP_A0(SCMP_CMP_MASKED_EQ, NEW_NAMESPACES, 0)},
         {SCMP_SYS(prctl), SCMP_A0(SCMP_CMP_EQ, PR_SET_PDEATHSIG)},
         {SCMP_SYS(prlimit64), SCMP_A0(SCMP_CMP_EQ, 0)},
+        {SCMP_SYS(ioprio_set), SCMP_A1(SCMP_CMP_EQ, 0)}, /* of this thread */
         /* the handler below stays */
         {SCMP_SYS(rt_sigaction), SCMP_A0(SCMP_CMP_NE, SIGSYS)},
         /* abort, and the fault points of a build for tests */

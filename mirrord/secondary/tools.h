@@ -16,6 +16,7 @@ struct tools {
     struct outbox out;
     struct jobs jobs;
     struct names *names;
+    struct reread *reread; /* NULL: content is not read again */
     const struct outside *outside;
     const struct receive_self *self; /* NULL: no session */
     struct zip *zip;
@@ -26,6 +27,7 @@ struct tools {
     struct set *replicas;   /* sites by number: struct replica */
     struct batch *batches;  /* all that are not acknowledged */
     unsigned batch_count;
+    unsigned patching; /* transfers at work on what has come: not until they are done is it taken */
     uint32_t last_batch, last_atom; /* numbers rise through the session */
     uint64_t commits;               /* asked for so far */
     bool can_chown;

@@ -125,12 +125,31 @@ static void settle(struct walk *w, struct walk_item *item)
         walk_found_dir(w, item->before.dir, false);
 }
 
+/* It is here because its content is to be read, not because it differs. */
+static bool is_as_recorded(const struct walk_item *item)
+{
+    struct validators v = validators_of(&item->st);
+    return item->has_before && validators_equal(&v, &item->before.validators);
+}
+
+/* The entry of the disk, as entry_read. The validators of a file that is as it was prove all of it
+ * but the content: owner, mode and ACL do not change without its ctime. */
+static int read_entry(struct walk *w, struct walk_item *item, struct entry *out, struct err *err)
+{
+    if (is_as_recorded(item) && item->before.entry.type == ENTRY_FILE &&
+        !(item->before.flags & RECORD_RACY)) {
+        *out = item->before.entry;
+        return 0;
+    }
+    return entry_read(
+        w->found.fd, item->name.data, &item->st, w->names, w->o.keep_special, &w->store, out, err);
+}
+
 static void look_at_entry(struct walk *w, struct walk_item *item)
 {
     struct entry e;
     struct err why;
-    int rc = entry_read(
-        w->found.fd, item->name.data, &item->st, w->names, w->o.keep_special, &w->store, &e, &why);
+    int rc = read_entry(w, item, &e, &why);
     if (rc == 1 || (rc < 0 && (why.sys == ENOENT || why.sys == EINVAL))) {
         look_again(w, item);
         return;
@@ -144,13 +163,6 @@ static void look_at_entry(struct walk *w, struct walk_item *item)
         item->action = ACTION_READ;
     else
         settle(w, item);
-}
-
-/* It is here because its content is to be read, not because it differs. */
-static bool is_as_recorded(const struct walk_item *item)
-{
-    struct validators v = validators_of(&item->st);
-    return item->has_before && validators_equal(&v, &item->before.validators);
 }
 
 static void look_at(struct walk *w, struct walk_item *item)
@@ -237,6 +249,8 @@ static int write_item(
         look_again(w, item);
         return 0;
     }
+    if (walk_drift_note(w, t, w->job.dir, item, err) < 0)
+        return -1;
     if (item->action == ACTION_PUT)
         return manifest_put(t, w->job.dir, item->name, &item->after, err);
     return manifest_delete(t, w->job.dir, item->name, err) < 0 ? -1 : 0;
@@ -364,7 +378,8 @@ static int put_root_record(struct walk *w, struct walk_item *item, struct err *e
     struct manifest_txn *t;
     if (manifest_begin(w->manifest, true, &t, err) != 0)
         return -1;
-    if (manifest_put_root(t, &item->after, err) != 0) {
+    if (walk_drift_note(w, t, MANIFEST_NO_DIR, item, err) < 0 ||
+        manifest_put_root(t, &item->after, err) != 0) {
         manifest_abort(t);
         return -1;
     }

@@ -324,7 +324,7 @@ def short(data):
 
 
 def open_message(root, name=b""):
-    return frame(16, struct.pack("<I", 1) + short(name) + short(root) + b"\0" * 35)
+    return frame(16, struct.pack("<I", 1) + short(name) + short(root) + b"\0" * 57)
 
 
 def delete_message(atom, path):

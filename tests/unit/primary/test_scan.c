@@ -319,6 +319,33 @@ static void test_removed(void **state)
     model_free(m);
 }
 
+/* The record's digest is another: as if the disk had changed what is in the file. */
+static void test_content_that_went_bad(void **state)
+{
+    (void)state;
+    struct model *m = begun("mkdir d; echo content > d/f; echo content > d/g");
+    struct manifest_txn *t;
+    struct record r;
+    struct err err;
+    uint64_t parent, end = io_now_ms() + 20000;
+    bool known = false;
+    model_settle(m);
+    while (!known && io_now_ms() < end) {
+        assert_int_equal(manifest_begin(model_site(m)->manifest, true, &t, &err), 0);
+        assert_int_equal(manifest_lookup(t, bytes_of("d/f"), &r, &parent, &err), 1);
+        known = r.entry.has_digest && !(r.flags & RECORD_RACY);
+        r.entry.digest.b[0] ^= known;
+        assert_int_equal(manifest_put(t, parent, bytes_of("f"), &r, &err), 0);
+        assert_int_equal(manifest_commit(t, &err), 0);
+        model_step(m);
+        usleep(1000);
+    }
+    assert_true(known);
+    unsigned told = model_owed(m, "d/f");
+    until_owed(m, "d/f", told + 1, 20000);
+    done(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -329,6 +356,7 @@ int main(void)
         cmocka_unit_test(test_a_name_used_again),
         cmocka_unit_test(test_back_and_forth),
         cmocka_unit_test(test_large_file_moves),
+        cmocka_unit_test(test_content_that_went_bad),
         cmocka_unit_test(test_hard_links),
         cmocka_unit_test(test_borders),
         cmocka_unit_test(test_filter_follows_names),

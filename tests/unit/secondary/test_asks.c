@@ -38,7 +38,8 @@ static const struct ask samples[] = {
         .text = {"t", 1},
         .result = -1,
         .code = 6,
-        .sys = 28},
+        .sys = 28,
+        .policy = {true, {20, 200}, 30, 60}},
     {.kind = ASK_REPORT, .result = -1, .code = 1, .sys = 5, .text = {"read: I/O", 9}},
     {.kind = ASK_REFUSED, .number = 101},
 };

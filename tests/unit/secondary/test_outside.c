@@ -223,8 +223,8 @@ static int lead_out(const struct outside *o, int socket)
     CHECK(mkdir(other, 0755) == 0 && symlink(other, way) == 0);
     s.asked = bytes_of(way);
     deep.asked = bytes_of(in);
-    CHECK(o->epoch(o->ctx, &s, false, &e, &now, &err) == -1 && err.code == ERR_REFUSED);
-    CHECK(o->epoch(o->ctx, &s, true, &e, &now, &err) == -1);
+    CHECK(o->epoch(o->ctx, &s, false, -1, &e, &now, &err) == -1 && err.code == ERR_REFUSED);
+    CHECK(o->epoch(o->ctx, &s, true, -1, &e, &now, &err) == -1);
     CHECK(o->make(o->ctx, &deep, false, &err) == -1 && stat(made, &st) < 0);
     CHECK(unlink(way) == 0 && mkdir(way, 0755) == 0);
     CHECK(o->make(o->ctx, &deep, false, &err) == 0 && stat(in, &st) == 0);
@@ -252,13 +252,13 @@ static int present(const struct outside *o, int socket)
     struct err err;
     (void)socket;
     CHECK(mkdir(root, 0755) == 0);
-    CHECK(o->epoch(o->ctx, &the_root, false, &e, &now, &err) == 0);
+    CHECK(o->epoch(o->ctx, &the_root, false, -1, &e, &now, &err) == 0);
     CHECK(now.counter == 5 && now.role == ROLE_SECONDARY && strcmp(now.primary, "web1") == 0);
     e.counter = 4;
-    CHECK(o->epoch(o->ctx, &the_root, false, &e, &now, &err) == 1);
+    CHECK(o->epoch(o->ctx, &the_root, false, -1, &e, &now, &err) == 1);
     CHECK(err.code == ERR_REFUSED && now.counter == 5);
     e.counter = 5;
-    CHECK(o->epoch(o->ctx, &the_root, true, &e, &now, &err) == 0);
+    CHECK(o->epoch(o->ctx, &the_root, true, -1, &e, &now, &err) == 0);
     CHECK(now.counter == 6 && now.role == ROLE_PRIMARY && strcmp(now.primary, "here") == 0);
     return 0;
 }

@@ -439,6 +439,57 @@ static void closed_sites_are_unknown(void **state)
     peer_expect_error(p, REASON_MALFORMED);
 }
 
+/* Opens with this number and what the primary remembers; the files whose content is not known, and
+ * in *before what is remembered here. */
+static uint64_t open_session(struct peer *p, uint64_t session, uint64_t known, uint64_t *before)
+{
+    p->session = session;
+    p->known = known;
+    struct msg_opened m = peer_open(p);
+    peer_end(p);
+    *before = m.session;
+    return m.sums.unproven;
+}
+
+/* Content that nobody has read is counted as unproven; a memory that went back has it read. */
+static void a_session_that_went_back_is_a_full_comparison(void **state)
+{
+    struct peer *p = *state;
+    uint64_t before;
+    assert_int_equal(mkdir(p->root, 0755), 0);
+    write_file(p, "there", "x");
+    assert_int_equal(open_session(p, 5, 0, &before), 1);
+    assert_int_equal(before, 0);
+    assert_int_equal(open_session(p, 9, 5, &before), 1); /* numbers may be left out */
+    assert_int_equal(before, 5);
+    assert_int_equal(open_session(p, 10, 5, &before), 1); /* the answer to 9 was lost */
+    assert_int_equal(before, 9);
+    assert_int_equal(open_session(p, 0, 0, &before), 1);   /* a dry run does not count */
+    assert_int_equal(open_session(p, 12, 11, &before), 0); /* 11 was never here: put back */
+    assert_int_equal(before, 10);
+    write_file(p, "there", "y");
+    assert_int_equal(open_session(p, 13, 12, &before), 0);
+}
+
+static void a_primary_that_went_back_is_a_full_comparison(void **state)
+{
+    struct peer *p = *state;
+    uint64_t before;
+    assert_int_equal(mkdir(p->root, 0755), 0);
+    write_file(p, "there", "x");
+    assert_int_equal(open_session(p, 20, 0, &before), 1);
+    assert_int_equal(open_session(p, 20, 19, &before), 0); /* used before */
+    assert_int_equal(before, 20);
+    assert_int_equal(open_session(p, 3, 2, &before), 0);
+    assert_int_equal(before, 20);
+    assert_int_equal(open_session(p, 21, 20, &before), 0);
+    assert_int_equal(before, 20); /* the higher number stayed */
+    /* Another primary counts for itself. */
+    p->id = 77;
+    assert_int_equal(open_session(p, 1, 0, &before), 0);
+    assert_int_equal(before, 0);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -461,6 +512,8 @@ int main(void)
         T(sigterm_ends_between_steps),
         T(limits_end_the_session),
         T(closed_sites_are_unknown),
+        T(a_session_that_went_back_is_a_full_comparison),
+        T(a_primary_that_went_back_is_a_full_comparison),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
