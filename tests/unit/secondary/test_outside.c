@@ -24,6 +24,7 @@
 #include "secondary/grounds.h"
 #include "secondary/outside.h"
 #include "secondary/parent.h"
+#include "tree/state.h"
 
 static char *dir, *root;
 static struct receive_fence fence;
@@ -273,6 +274,28 @@ static void epochs_only_rise(void **state)
     assert_int_equal(now.counter, 6);
 }
 
+/* Whoever holds the lock hands it over; another file's is none. */
+static int raise_locked(const struct outside *o, int socket)
+{
+    struct epoch now, e = {.counter = 7, .id = {{1}}};
+    struct err err;
+    (void)socket;
+    CHECK(mkdir(root, 0755) == 0);
+    CHECK(o->epoch(o->ctx, &the_root, false, -1, &e, &now, &err) == 0);
+    int state = state_open_dir(options.state_dir, root, false, &err);
+    int lock = epoch_lock(state, &err), other = open(dir, O_RDONLY | O_DIRECTORY);
+    CHECK(lock >= 0 && other >= 0);
+    CHECK(o->epoch(o->ctx, &the_root, true, other, &e, &now, &err) == -1);
+    CHECK(o->epoch(o->ctx, &the_root, true, lock, &e, &now, &err) == 0 && now.counter == 8);
+    return 0;
+}
+
+static void the_epoch_is_raised_under_a_lock(void **state)
+{
+    (void)state;
+    run(raise_locked);
+}
+
 static int mark(const struct outside *o, int socket)
 {
     struct mark m = {.state = MARK_CLEAN, .boot = "boot"};
@@ -351,6 +374,7 @@ int main(void)
         T(what_a_killed_receiver_made_ready_goes),
         T(links_do_not_lead_out),
         T(epochs_only_rise),
+        T(the_epoch_is_raised_under_a_lock),
         T(marks_stay_in_the_state_directory),
         T(names_are_looked_up),
         T(nonsense_ends_it),
