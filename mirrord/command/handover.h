@@ -13,8 +13,8 @@ bool handover_resume(const struct config *c, const struct config_site *s, const 
 /* The operator wants something else now. The descriptor is of the root's state directory. */
 void handover_forget(int state_dir_fd);
 
-/* A thread that goes on with them: when it starts, when it is told to look, and again after pauses
- * as long as there are any. The strings are borrowed; `as` may be NULL. */
+/* A thread that goes on with them: when it starts, when it is told to look, now and then, and after
+ * pauses as long as there are any. The strings are borrowed; `as` may be NULL. */
 struct handovers;
 struct handovers *handovers_start(
     const char *config, const char *as, const char *state_dir, const char *control);

@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "command/handover.h"
 
-enum { PAUSE_MIN_S = 1, PAUSE_MAX_S = 20 };
+enum { PAUSE_MIN_S = 1, PAUSE_MAX_S = 20, IDLE_S = 60 };
 
 struct handovers {
     const char *config, *as, *state_dir, *control;
@@ -32,35 +32,35 @@ static bool try_all(struct handovers *h)
     return more;
 }
 
-/* False: it is to stop. */
+/* Until then, or until it is told to look. False: it is to stop. */
 static bool wait_for(struct handovers *h, unsigned seconds)
 {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += seconds;
     pthread_mutex_lock(&h->lock);
-    while (!h->stop && !h->look)
-        if (seconds == 0)
-            pthread_cond_wait(&h->news, &h->lock);
-        else if (pthread_cond_timedwait(&h->news, &h->lock, &until) != 0)
-            break;
+    while (!h->stop && !h->look && pthread_cond_timedwait(&h->news, &h->lock, &until) == 0)
+        continue;
     h->look = false;
     bool on = !h->stop;
     pthread_mutex_unlock(&h->lock);
     return on;
 }
 
+static unsigned longer(unsigned pause)
+{
+    return pause * 2 > PAUSE_MAX_S ? PAUSE_MAX_S : pause * 2;
+}
+
 static void *run(void *arg)
 {
     struct handovers *h = arg;
-    unsigned pause = 0;
+    unsigned pause = PAUSE_MIN_S, wait;
     do {
         bool more = try_all(h);
-        pause = !more                     ? 0
-                : pause == 0              ? PAUSE_MIN_S
-                : pause * 2 > PAUSE_MAX_S ? PAUSE_MAX_S
-                                          : pause * 2;
-    } while (wait_for(h, pause));
+        wait = more ? pause : IDLE_S;
+        pause = more ? longer(pause) : PAUSE_MIN_S;
+    } while (wait_for(h, wait));
     return NULL;
 }
 

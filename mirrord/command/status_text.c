@@ -204,9 +204,12 @@ static void print_target(
         fprintf(out, "      type: mirrord check   (here and on %s)\n", host);
 }
 
-static void print_paths(FILE *out, const struct json *site, const char *key, const char *what)
+/* Up to five of the paths that `of` (the site, or what is known of a secondary) has under this key.
+ */
+static void print_paths(
+    FILE *out, const struct json *of, const struct json *site, const char *key, const char *what)
 {
-    const struct json *paths = json_get(site, key);
+    const struct json *paths = json_get(of, key);
     const char *name = json_get_text(site, "name", "?");
     for (size_t i = 0; i < json_count(paths) && i < 5; i++) {
         const char *path = json_text_at(paths, i);
@@ -304,13 +307,15 @@ static void print_site_and_targets(FILE *out, const struct json *site, bool all)
         print_site(out, site);
     print_pause(out, site, "");
     print_unwatched(out, site);
-    print_paths(out, site, "busy", "still being written");
-    print_paths(out, site, "unreadable_paths", "cannot be read");
+    print_paths(out, site, site, "busy", "still being written");
+    print_paths(out, site, site, "unreadable_paths", "cannot be read");
     print_units(out, site);
     for (size_t i = 0; i < json_count(targets); i++) {
         if (all || !target_is_level(json_at(targets, i)))
             print_target(out, site, json_at(targets, i), well);
         print_piecemeal(out, site, json_at(targets, i));
+        if (i == 0) /* the same for all */
+            print_paths(out, json_at(targets, i), site, "too_large", "over max-size, left alone");
         print_trash(out, site, json_at(targets, i), all);
     }
 }

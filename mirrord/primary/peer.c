@@ -492,6 +492,15 @@ bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_sta
     return m != NULL;
 }
 
+size_t peer_left(struct peer *p, const struct site *s, char (*out)[LOG_NAME_MAX], size_t max)
+{
+    pthread_mutex_lock(&p->lock);
+    struct membership *m = find(p, s);
+    size_t n = m ? push_site_left(m->ps, out, max) : 0;
+    pthread_mutex_unlock(&p->lock);
+    return n;
+}
+
 size_t peer_piecemeal(struct peer *p, const struct site *s, struct piecemeal_unit *out, size_t max)
 {
     pthread_mutex_lock(&p->lock);

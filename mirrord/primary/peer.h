@@ -10,6 +10,7 @@
 #ifndef PRIMARY_PEER_H
 #define PRIMARY_PEER_H
 
+#include "base/log.h"
 #include "link/conn.h"
 #include "primary/drifted.h"
 #include "primary/site.h"
@@ -112,6 +113,9 @@ bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_sta
 struct piecemeal_unit;
 /* The units of the site that are renamed file by file there, at most `max`. */
 size_t peer_piecemeal(struct peer *p, const struct site *s, struct piecemeal_unit *out, size_t max);
+
+/* The files that are left alone for their size, at most `max`, escaped. */
+size_t peer_left(struct peer *p, const struct site *s, char (*out)[LOG_NAME_MAX], size_t max);
 
 /* Is nothing with a number ≤ mark owed any more for the site, at or beneath one of the paths (none:
  * all of it)? Then 1. 0 not yet; -1 the peer is not up or the site not open there. */

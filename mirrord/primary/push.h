@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 
+#include "base/log.h"
 #include "link/conn.h"
 #include "primary/drifted.h"
 #include "primary/queue.h"
@@ -66,9 +67,10 @@ struct push_site {
     bool no_room;        /* something did not fit there, when this was free: */
     uint64_t free_then;
     unsigned told_drift;     /* paths that drifted and were logged, in this opening */
-    pthread_mutex_t lock;    /* of these seven, which others read */
+    pthread_mutex_t lock;    /* of these eight, which others read */
     struct set *piecemeal;   /* units that are renamed file by file there; value: ACK's flags */
     unsigned piecemeal_said; /* of these flags */
+    struct set *left;        /* files that are left alone for their size */
     struct msg_trash trash;  /* there, as far as is known */
     struct drifted *drifted;
     struct err error; /* of HELD or FAILED, or the last failing path's */
@@ -95,6 +97,9 @@ struct piecemeal_unit {
 
 /* The units that were renamed file by file there when they were sent last, at most `max`. */
 size_t push_site_piecemeal_units(struct push_site *ps, struct piecemeal_unit *out, size_t max);
+
+/* The files that are left alone for their size, at most `max`, escaped. */
+size_t push_site_left(struct push_site *ps, char (*out)[LOG_NAME_MAX], size_t max);
 
 enum push_event { PUSH_CREATED, PUSH_UPDATED, PUSH_DELETED, PUSH_MOVED, PUSH_SKIPPED };
 

@@ -120,6 +120,8 @@ void push_site_error(struct push_site *ps, const struct err *why, struct bytes p
 /* A unit was renamed file by file there, for the reasons in an ACK's flags (0: it was switched).
  * True: none was for such a reason before. */
 bool push_site_piecemeal(struct push_site *ps, struct bytes unit, unsigned flags);
+/* A file is left alone for its size, or is not. True: it was not before, and should be said. */
+bool push_site_leave(struct push_site *ps, struct bytes path, bool left);
 void push_site_trash(struct push_site *ps, const struct msg_trash *m);
 void push_site_forget_error(struct push_site *ps);
 /* Is drift of this site only reported, and nobody overruled that? */

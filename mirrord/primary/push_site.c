@@ -8,7 +8,7 @@
 #include "base/set.h"
 #include "primary/push_impl.h"
 
-enum { PIECEMEAL_KEPT = 256 };
+enum { PIECEMEAL_KEPT = 256, LEFT_KEPT = 256 };
 
 void push_site_error(struct push_site *ps, const struct err *why, struct bytes path)
 {
@@ -59,6 +59,29 @@ size_t push_site_piecemeal_units(struct push_site *ps, struct piecemeal_unit *ou
     return n;
 }
 
+bool push_site_leave(struct push_site *ps, struct bytes path, bool left)
+{
+    pthread_mutex_lock(&ps->lock);
+    struct set_item *item = set_count(ps->left) ? set_find(ps->left, path.data, path.len) : NULL;
+    bool news = left && !item && set_count(ps->left) < LEFT_KEPT;
+    if (news)
+        set_add(ps->left, path.data, path.len);
+    if (item && !left)
+        set_remove(ps->left, item);
+    pthread_mutex_unlock(&ps->lock);
+    return news;
+}
+
+size_t push_site_left(struct push_site *ps, char (*out)[LOG_NAME_MAX], size_t max)
+{
+    size_t n = 0;
+    pthread_mutex_lock(&ps->lock);
+    for (struct set_item *i = set_first(ps->left); i && n < max; i = i->next)
+        log_name(out[n++], LOG_NAME_MAX, i->key, i->len);
+    pthread_mutex_unlock(&ps->lock);
+    return n;
+}
+
 void push_site_trash(struct push_site *ps, const struct msg_trash *m)
 {
     pthread_mutex_lock(&ps->lock);
@@ -79,6 +102,7 @@ struct push_site *push_site_new(struct queue *q, struct site *s, const char *rem
     ps->owed = queue_add_site(q, s);
     ps->remote_root = mem_copy_string(remote_root);
     ps->piecemeal = set_new();
+    ps->left = set_new();
     ps->drifted = drifted_new(s->options.drift_report);
     pthread_mutex_init(&ps->lock, NULL);
     return ps;
@@ -96,6 +120,7 @@ void push_site_free(struct queue *q, struct push_site *ps)
     site_unref(ps->site);
     free(ps->remote_root);
     set_free(ps->piecemeal);
+    set_free(ps->left);
     drifted_free(ps->drifted);
     pthread_mutex_destroy(&ps->lock);
     free(ps);

@@ -300,6 +300,7 @@ void scan_send(struct scan_site *s)
             send_move(s, o);
     }
     send_hints(s);
+    want_publish(s, PUBLISH_MS);
     outbox_clear(&s->outbox);
 }
 

@@ -16,9 +16,9 @@
  * "waiting"|"comparing"|"pushing"|"level"|"held"|"failed"|"fenced"|"paused", "owed_paths",
  * "owed_bytes", "behind_ms", "failing", "error", "error_path", "error_time", "piecemeal": units are
  * renamed file by file there, "piecemeal_units": [{"unit": text, "why": text}, some of them],
- * "trash": {"foreign", "foreign_bytes", "kept"}: how much is set aside there,
- * "drift": paths that somebody else changed there, "drift_healed", "drift_paths": [{"path", "what":
- * "changed"|"added"|"removed"}, some of them]}]}]}
+ * "too_large": [paths of files over max-size, some of them], "trash": {"foreign", "foreign_bytes",
+ * "kept"}: how much is set aside there, "drift": paths that somebody else changed there,
+ * "drift_healed", "drift_paths": [{"path", "what": "changed"|"added"|"removed"}, some of them]}]}]}
  *
  * PAUSE is "paused": bool and, where it is so, "pause_reason": text, "paused_since",
  * "paused_until": seconds, 0 until it is resumed.
@@ -30,6 +30,8 @@
 #include "base/mem.h"
 #include "primary/daemon_impl.h"
 #include "primary/push.h"
+
+enum { LEFT_SHOWN = 16 };
 
 static const char *peer_state_name(enum peer_state state)
 {
@@ -81,6 +83,16 @@ static struct json *piecemeal_json(const struct roster_site *s, const struct ros
     return units;
 }
 
+static struct json *left_json(const struct roster_site *s, const struct roster_target *t)
+{
+    char(*found)[LOG_NAME_MAX] CLEANUP_FREE = mem_array(LEFT_SHOWN, sizeof *found);
+    struct json *paths = json_array();
+    size_t n = s->site && t->peer ? peer_left(t->peer->peer, s->site, found, LEFT_SHOWN) : 0;
+    for (size_t i = 0; i < n; i++)
+        json_append_text(paths, found[i]);
+    return paths;
+}
+
 static struct json *trash_json(const struct peer_site_status *at)
 {
     struct json *j = json_object();
@@ -122,6 +134,7 @@ static struct json *target_json(const struct roster_site *s, const struct roster
     struct json *units = piecemeal_json(s, t);
     json_set_bool(j, "piecemeal", json_count(units) > 0);
     json_set_json(j, "piecemeal_units", units);
+    json_set_json(j, "too_large", left_json(s, t));
     json_set_json(j, "trash", trash_json(&at));
     put_drift(j, &at.drift);
     return j;

@@ -2,10 +2,9 @@
 removed after its time."""
 
 import os
-import shutil
 import time
 
-from harness import case, check, check_equal, main, read_text, wait_for
+from harness import MIRRORD, case, check, check_equal, main, read_text, wait_for
 from pair import Pair
 from trees import check_same, put
 
@@ -83,7 +82,7 @@ def test_what_is_deleted_or_overwritten_is_kept(env):
     p.daemon.flush()
     put(f"{p.dests[0]}/upload", b"wrong server")
     put(f"{p.src}/over", b"new")
-    shutil.rmtree(f"{p.src}/d")
+    os.rename(f"{p.src}/d", env.path("away"))  # in one step: all of it is one thing
     put(f"{p.src}/upload", b"of the primary")
     for name in "ab":
         put(f"{p.src}/units/u/{name}", f"{name}2".encode())
@@ -109,6 +108,35 @@ def test_what_is_deleted_or_overwritten_is_kept(env):
     trash(env, p, "restore", "example.com", items["d"]["id"])
     check_equal(read_text(f"{p.dests[0]}/d/gone"), "deleted")
     p.daemon.stop()
+
+
+@case
+def test_the_configuration_of_the_secondary_counts(env):
+    """A primary with another file can neither leave keep-deleted out nor raise max-delete."""
+    def fill(src):
+        for i in range(20):
+            put(f"{src}/d/f{i}", b"old")
+
+    p = Pair(env, secondaries=1, start=False, fill=fill, options='max-delete = "100%"')
+    own = env.path("own.conf")
+    with open(p.config) as here, open(own, "w") as there:
+        there.write(here.read().replace('max-delete = "100%"',
+                                        'max-delete-count = 5 keep-deleted = 3'))
+    env.far_end("web2", f"exec '{MIRRORD}' receive -c '{own}' --as web2 "
+                        f"--state-dir '{env.path('state-web2')}'")
+    compare(env, p)
+    put(f"{p.src}/d/f0", b"new")
+    compare(env, p)
+    item, = trash(env, p, "list", "--json").json()
+    check_equal((item["path"], item["until"] - item["since"]), ("d/f0", 3 * 86400))
+    for i in range(1, 12):
+        os.remove(f"{p.src}/d/f{i}")
+    held = env.mirrord("resync", "-c", p.config, "--as", "web1", "example.com", code=5)
+    check("more than max-delete of this host allows (20 % and 5)" in held.err, held)
+    check_equal(read_text(f"{p.dests[0]}/d/f1"), "old")
+    env.mirrord("resync", "-c", p.config, "--as", "web1", "--force", "example.com")
+    check_same(p.src, p.dests[0])
+    check_equal(len(trash(env, p, "list", "--json").json()), 12)
 
 
 @case

@@ -186,6 +186,31 @@ static void test_filter_follows_names(void **state)
     done(m);
 }
 
+/* What status says, which may be some milliseconds old. */
+static void until_watches(struct model *m, uint64_t wanted)
+{
+    struct scan_status status = {0};
+    uint64_t end = io_now_ms() + 5000;
+    while (scan_status(model_scan(m), model_site(m), &status) && status.watches != wanted) {
+        if (io_now_ms() > end)
+            fail_msg("%llu watches, not %llu", (unsigned long long)status.watches,
+                (unsigned long long)wanted);
+        usleep(1000);
+    }
+}
+
+/* What is excluded gets no watch; what is moved out of it does. */
+static void test_watches_of_what_is_mirrored(void **state)
+{
+    (void)state;
+    struct model *m = begun("mkdir -p a/b c; for i in $(seq 40); do mkdir -p cache/$i/x; done");
+    until_watches(m, 5); /* the root, a, a/b, c, and the flushes' own */
+    model_shell(m, "mv cache/7 seven; mkdir cache/more; mkdir d");
+    model_settle(m);
+    until_watches(m, 8); /* and seven, seven/x, d */
+    done(m);
+}
+
 /* A picture as Imagick writes it: closed once while it is empty. */
 static void test_empty_is_held(void **state)
 {
@@ -360,6 +385,7 @@ int main(void)
         cmocka_unit_test(test_hard_links),
         cmocka_unit_test(test_borders),
         cmocka_unit_test(test_filter_follows_names),
+        cmocka_unit_test(test_watches_of_what_is_mirrored),
         cmocka_unit_test(test_empty_is_held),
         cmocka_unit_test(test_open_file),
         cmocka_unit_test(test_overflow),

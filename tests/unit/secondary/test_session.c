@@ -490,6 +490,47 @@ static void a_primary_that_went_back_is_a_full_comparison(void **state)
     assert_int_equal(before, 0);
 }
 
+static struct msg_claimed claim(struct peer *p, uint32_t request, uint64_t epoch, bool take)
+{
+    struct msg_claimed m;
+    msg_put_claim(&p->out, &(struct msg_claim){.request = request,
+                               .name = bytes_of("s"),
+                               .epoch = epoch,
+                               .epoch_id = {{p->id}},
+                               .take = take,
+                               .primary = bytes_of("primary")});
+    peer_send(p);
+    assert_true(msg_get_claimed(peer_expect(p, MSG_CLAIMED), &m));
+    assert_int_equal(m.request, request);
+    return m;
+}
+
+/* An answer that was lost is given again, by another process, too: the epoch is raised once. */
+static void a_site_is_taken_once(void **state)
+{
+    struct peer *p = *state;
+    peer_start(p);
+    peer_hello(p);
+    struct msg_claimed first = claim(p, 1, 4, true);
+    assert_int_equal(first.reason, REASON_NONE);
+    assert_int_equal(first.epoch, 5);
+    struct digest id = first.epoch_id;
+    assert_int_equal(claim(p, 2, 4, true).epoch, 5);
+    peer_kill(p);
+    peer_start(p);
+    peer_hello(p);
+    struct msg_claimed again = claim(p, 1, 4, true);
+    assert_int_equal(again.reason, REASON_NONE);
+    assert_int_equal(again.epoch, 5);
+    assert_memory_equal(again.epoch_id.b, id.b, sizeof id.b);
+    /* The former primary's claim counts no more, and who is the primary is said. */
+    struct msg_claimed late = claim(p, 2, 4, false);
+    assert_int_equal(late.reason, REASON_FENCED);
+    assert_int_equal(late.epoch, 5);
+    assert_true(late.primary.len > 0);
+    peer_end(p);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -514,6 +555,7 @@ int main(void)
         T(closed_sites_are_unknown),
         T(a_session_that_went_back_is_a_full_comparison),
         T(a_primary_that_went_back_is_a_full_comparison),
+        T(a_site_is_taken_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
