@@ -128,8 +128,8 @@ static int claim(struct tools *tools, const struct msg_claim *m, struct epoch *n
     struct outside_place place;
     if (o->place(o->ctx, &site, &place, err) < 0)
         return -1;
-    char *root CLEANUP_FREE = place.root;
     int lock CLEANUP_FD = m->take ? settle_locked(tools, &place, err) : STATE_NONE;
+    free(place.root);
     if (lock == -1)
         return -1;
     return o->epoch(o->ctx, &site, m->take, lock, &presented, now, err);
