@@ -162,11 +162,12 @@ enum msg_root_state {
     ROOT_OURS = 4,    /* carries the marker that an earlier session left */
 };
 
-enum msg_caps { /* what the secondary can store */
+enum msg_caps { /* what the secondary can do */
     CAP_SET_OWNER = 1 << 0,
     CAP_SET_ACL = 1 << 1,
-    CAP_PARTS = 1 << 2, /* has parts of large files from an earlier session */
-    CAPS_ALL = (1 << 3) - 1,
+    CAP_PARTS = 1 << 2,   /* has parts of large files from an earlier session */
+    CAP_SANDBOX = 1 << 3, /* its receiver is confined by all that it should be */
+    CAPS_ALL = (1 << 4) - 1,
 };
 
 /* Digests over a directory's subtree as tree/manifest keeps them; entry counts include dirs. */

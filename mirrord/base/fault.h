@@ -6,6 +6,9 @@
  *                                 by SIGKILL, or makes the call fail with this error ("ENOSPC")
  * MIRRORD_FAULT_LIST=FILE         each passing appends its name and a newline to FILE
  *
+ * MIRRORD_UNCONFINED=1            paths beneath a root are opened without its confinement
+ * MIRRORD_SANDBOX=LAYERS          of a receiver's sandbox only these are there (sandbox.h, or'ed)
+ *
  * A call that changes state passes "FILE:FUNCTION:CALL@LINE<" before and the same with ">" after;
  * see fault_calls.h.
  */

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "command/check_report.h"
 #include "primary/watch.h"
+#include "secondary/sandbox.h"
 
 enum { COUNT_MAX = 5 * 1000 * 1000 }; /* directories; more are not counted */
 
@@ -108,6 +109,15 @@ void check_report_places(struct check_report *r)
         puts(
             "note: not root: files of other users cannot be read, owners cannot be set, leases on\n"
             "      their files cannot be taken");
+}
+
+void check_report_sandbox(void)
+{
+    struct sandbox *box = sandbox_new();
+    const char *lacks = sandbox_lacks(box);
+    if (lacks)
+        printf("note: receivers on this host are not confined by %s\n", lacks);
+    sandbox_free(box);
 }
 
 /* ---- Roots ---- */

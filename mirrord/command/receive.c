@@ -2,6 +2,7 @@
  * `mirrord receive`: the secondary's end, started by sshd. Here is only the fence: what the other
  * end may ask for, from --root or from this host's configuration. The session is secondary/'s.
  */
+#include <glob.h>
 #include <limits.h>
 #include <string.h>
 
@@ -81,6 +82,42 @@ static int resolve(
     return find(now, name, out, err);
 }
 
+/* Of a `sites` block any directory in the *'s place is a site, also where its root is still to be
+ * made. With the * at the end that may be any directory beneath. */
+static void name_block(const struct config *c, const struct config_site *s,
+    void (*root)(void *to, const char *path, bool beneath), void *to)
+{
+    const char *pattern = config_root_at(s, c->self);
+    const char *rest = pattern + strcspn(pattern, "*") + 1;
+    char *above CLEANUP_FREE = mem_copy_bytes(pattern, (size_t)(rest - 1 - pattern));
+    char *any CLEANUP_FREE = mem_format("%s*", above);
+    glob_t found;
+    if (!*rest) {
+        char *slash = strrchr(above, '/');
+        slash[slash == above] = '\0';
+        root(to, above, true);
+        return;
+    }
+    int rc = glob(any, GLOB_NOESCAPE | GLOB_ONLYDIR, NULL, &found);
+    for (size_t i = 0; rc == 0 && i < found.gl_pathc; i++) {
+        char *path CLEANUP_FREE = mem_format("%s%s", found.gl_pathv[i], rest);
+        if (access(path, F_OK) != 0)
+            root(to, path, false);
+    }
+    globfree(&found);
+}
+
+static void each(void *ctx, void (*root)(void *to, const char *path, bool beneath), void *to)
+{
+    const struct config *c = ((struct fence *)ctx)->config;
+    for (size_t i = 0; i < c->site_count; i++)
+        if (config_site_has_host(&c->sites[i], c->self))
+            root(to, config_root_at(&c->sites[i], c->self), false);
+    for (size_t i = 0; i < c->glob_count; i++)
+        if (config_site_has_host(&c->globs[i], c->self))
+            name_block(c, &c->globs[i], root, to);
+}
+
 static int serve(const struct request *r, const struct receive_fence *fence, const char *state_dir,
     const char *host, unsigned keepalive, uint64_t scan_rate, struct err *err)
 {
@@ -115,7 +152,7 @@ static int serve_config(const struct request *r, struct err *err)
     struct fence f = {.request = r};
     if (load(r, &f.config, err))
         return -1;
-    const struct receive_fence fence = {resolve, &f};
+    const struct receive_fence fence = {resolve, each, &f};
     char *state_dir CLEANUP_FREE =
         mem_copy_string(r->state_dir ? r->state_dir : f.config->state_dir);
     char *self CLEANUP_FREE = mem_copy_string(f.config->self);

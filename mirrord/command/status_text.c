@@ -128,6 +128,8 @@ static void print_secondary(FILE *out, const struct json *peer, int width)
     if (has_state(peer, "down") && number(peer, "retry_ms") > 0)
         fprintf(out, "  next try in %s", duration_text(wait, number(peer, "retry_ms") / 1000));
     fputc('\n', out);
+    if (json_get_bool(peer, "unconfined", false))
+        fputs("      its receiver's sandbox lacks something; type there: mirrord check\n", out);
     if (has_state(peer, "up"))
         return;
     print_error(out, peer);

@@ -140,6 +140,8 @@ static void opened(
 {
     p->opening--;
     ps->caps = m->caps;
+    if (p->o->unconfined)
+        *p->o->unconfined = !(m->caps & CAP_SANDBOX);
     ps->free_bytes = m->free_bytes;
     ps->no_room = false;
     ps->deleted = m->deleted;

@@ -50,6 +50,7 @@ struct peer {
 
     struct push_site_list sites; /* the thread's */
     uint64_t free_bytes;         /* the thread's */
+    bool unconfined;             /* the same */
     uint64_t batches;            /* the thread's */
     struct conn *conn;           /* the thread's */
 };
@@ -183,6 +184,7 @@ static void on_changed(void *ctx)
         snprintf(p->status.kind, sizeof p->status.kind, "%s", conn_kind(p->conn));
     }
     p->status.free_bytes = p->free_bytes;
+    p->status.unconfined = p->unconfined;
     p->status.batches = p->batches;
     void (*changed)(void *) = p->changed;
     void *to = p->changed_ctx;
@@ -267,6 +269,7 @@ static int session(struct peer *p, struct err *err)
         .paused = &p->paused,
         .wake_fd = p->wake_fd,
         .free_bytes = &p->free_bytes,
+        .unconfined = &p->unconfined,
         .batches = &p->batches,
         .hooks = {.changed = on_changed, .sites = on_sites, .left = on_left, .ctx = p},
     };

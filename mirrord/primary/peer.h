@@ -81,6 +81,7 @@ struct peer_status {
     uint64_t bytes_sent, bytes_received;
     uint64_t batches;    /* acknowledged */
     uint64_t free_bytes; /* of the last site's disk that reported */
+    bool unconfined;     /* its receiver's sandbox lacks something */
     bool reached_once;   /* an attempt has ended, with or without success: for `ready` */
 };
 

@@ -136,6 +136,7 @@ struct push_options {
     size_t unit_atoms; /* a unit of more is sent path by path; 0: as many as a batch may have */
     bool once; /* end when all sites are level, held or failed; failing paths are given up */
     uint64_t *free_bytes; /* of the last site that reported; may be NULL */
+    bool *unconfined;     /* the far end's sandbox lacks something; may be NULL */
     uint64_t *batches;    /* counts those acknowledged; may be NULL */
     struct push_hooks hooks;
 };

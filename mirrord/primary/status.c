@@ -5,6 +5,7 @@
  * {"host": text, "version": text, "ready": bool,
  *  "secondaries": [{"name", "state": "up"|"connecting"|"down", "link": text, "error": text,
  *     "error_time": seconds, "retry_ms", "bytes_sent", "bytes_received", "batches", "free_bytes",
+ *     "unconfined": its receiver's sandbox lacks something,
  *     "sites_level": how many, "sites": of how many, PAUSE}],
  *  "sites": [{"name", "root", "state": "ok"|"scanning"|"failed"|"held", or of those that are not
  *     pushed from here "secondary"|"fenced" with "primary", "error", "error_time",
@@ -233,6 +234,7 @@ static struct json *peer_json(struct daemon *d, const struct roster_peer *p)
     set_count(j, "bytes_received", status.bytes_received);
     set_count(j, "batches", status.batches);
     set_count(j, "free_bytes", status.free_bytes);
+    json_set_bool(j, "unconfined", status.unconfined);
     count_level(d, p, j);
     pausing_describe(d, true, p->name, j);
     return j;

@@ -52,10 +52,10 @@ struct checkpoint {
 
 static int write_mark(struct checkpoint *c, struct err *err)
 {
-    const struct mark_writer *w = c->r->tools->marks;
+    const struct mark_writer *w = &c->r->tools->outside->marks;
     const char *path = state_path(c->r->locked);
-    int bad = w ? w->write(w->ctx, strrchr(path, '/') + 1, &c->mark, err)
-                : mark_write(state_fd(c->r->locked), &c->mark, err);
+    int bad = c->r->scratch ? mark_write(state_fd(c->r->locked), &c->mark, err)
+                            : w->write(w->ctx, strrchr(path, '/') + 1, &c->mark, err);
     return bad ? err_prefix(err, "the mark of %s", path) : 0;
 }
 

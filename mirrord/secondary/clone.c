@@ -92,7 +92,8 @@ static int copy_directory(struct clone *c, struct spot *at)
         return -1;
     if (c->r->rules.owner || (st.st_uid == geteuid() && st.st_gid == getegid()))
         return 1;
-    int bad = fchownat(at->dir, at->name, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW);
+    int fd CLEANUP_FD = openat(at->dir, at->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int bad = fd < 0 ? -1 : fchown(fd, st.st_uid, st.st_gid);
     return bad && errno != EPERM ? -1 : 1;
 }
 

@@ -96,6 +96,11 @@ static int resolve(
     return 0;
 }
 
+static void each(void *ctx, void (*root)(void *to, const char *path, bool beneath), void *to)
+{
+    root(to, ctx, true);
+}
+
 int receive_fence_root(const char *root, struct receive_fence *out, struct err *err)
 {
     char *whole CLEANUP_FREE = NULL;
@@ -110,7 +115,7 @@ int receive_fence_root(const char *root, struct receive_fence *out, struct err *
     if (!top)
         return err_sys(err, errno, "%s", root);
     strip_slashes(top);
-    *out = (struct receive_fence){resolve, top};
+    *out = (struct receive_fence){resolve, each, top};
     return 0;
 }
 

@@ -9,27 +9,32 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "secondary/recover.h"
 #include "tree/digest.h"
 
-int fencing_present(struct replica *r, const struct msg_open *m, bool primary_here,
-    uint16_t *reason, struct err *err)
+static struct epoch presented_of(uint64_t counter, const struct digest *id, struct bytes host)
 {
-    char *host CLEANUP_FREE = mem_copy_bytes(r->tools->peer_host.data, r->tools->peer_host.len);
+    struct epoch e = {.counter = counter, .id = *id};
+    snprintf(e.primary, sizeof e.primary, "%.*s", (int)host.len,
+        host.len ? (const char *)host.data : "");
+    return e;
+}
+
+int fencing_present(struct replica *r, const struct msg_open *m, uint16_t *reason, struct err *err)
+{
+    const struct outside *o = r->tools->outside;
+    struct epoch presented = presented_of(m->epoch, &m->epoch_id, r->tools->peer_host);
+    int verdict = o->epoch(o->ctx, &r->asked, false, -1, &presented, &r->epoch, err);
+    *reason = verdict < 0 ? REASON_IO : REASON_FENCED;
+    if (verdict)
+        return -1;
     *reason = REASON_IO;
-    r->epoch_dir =
-        state_open_dir(r->tools->options->state_dir, root_path(r->root), m->epoch > 0, err);
+    r->epoch_dir = state_open_dir(r->tools->options->state_dir, root_path(r->root), false, err);
     if (r->epoch_dir == -1)
         return -1;
-    *reason = REASON_FENCED;
-    if (r->epoch_dir == STATE_NONE)
-        return primary_here ? err_set(err, ERR_REFUSED, "fenced: this host is the primary itself")
-                            : 0;
-    int verdict =
-        epoch_present(r->epoch_dir, primary_here, m->epoch, &m->epoch_id, host, &r->epoch, err);
-    if (verdict < 0)
-        *reason = REASON_IO;
-    r->epoch_stamp = epoch_stamp(r->epoch_dir);
-    return verdict == 0 ? 0 : -1;
+    if (r->epoch_dir >= 0)
+        r->epoch_stamp = epoch_stamp(r->epoch_dir);
+    return 0;
 }
 
 static bool is_raised(const struct replica *r)
@@ -94,52 +99,40 @@ void fencing_look(struct tools *tools)
 
 /* An interrupted commit of the former primary is finished before this host counts as one. Under the
  * epoch's lock: a receiver that holds the root is alive, and in no commit. */
-static void settle(struct tools *tools, const struct receive_grant *g)
+static void settle(struct tools *tools, const struct outside_place *p)
 {
     struct err why;
-    if (access(g->root, F_OK) == 0 &&
-        receive_recover(tools->options->state_dir, g->root, &g->policy, &why) < 0 &&
+    if (!p->barred && access(p->root, F_OK) == 0 &&
+        recover_beside(tools->outside, tools->options->state_dir, p->root, &p->policy, &why) < 0 &&
         why.code != ERR_TEMPORARY)
-        log_warn("%s: %s", g->root, why.text);
+        log_warn("%s: %s", p->root, why.text);
 }
 
-/* The primary hands over: this host raises the epoch. Repeated, it has done so already. */
-static int take(struct tools *tools, const struct receive_grant *g, int dir, const struct msg_claim *m,
-    struct epoch *now, struct err *err)
+/* The primary hands over. -1 with err, or the lock (STATE_NONE: there is nothing to be settled). */
+static int settle_locked(struct tools *tools, const struct outside_place *p, struct err *err)
 {
-    const struct receive_options *o = tools->options;
-    struct digest self;
-    int lock CLEANUP_FD = epoch_lock(dir, err);
-    if (lock < 0 || epoch_read(dir, now, err) < 0 || state_host_id(o->state_dir, &self, err) < 0)
-        return -1;
-    if (now->role == ROLE_PRIMARY && now->counter > m->epoch && digest_equal(&now->id, &self))
-        return 0;
-    enum epoch_order order = epoch_compare(now, m->epoch, &m->epoch_id);
-    if (order == EPOCH_LOWER || order == EPOCH_SPLIT || now->role == ROLE_PRIMARY) {
-        err_set(err, ERR_REFUSED, "fenced: %s is the primary (epoch %llu)", now->primary,
-            (unsigned long long)now->counter);
-        return 1;
-    }
-    settle(tools, g);
-    *now = (struct epoch){.counter = m->epoch + 1, .id = self, .role = ROLE_PRIMARY};
-    snprintf(now->primary, sizeof now->primary, "%s", o->host ? o->host : "?");
-    return epoch_write(dir, now, err);
+    int dir CLEANUP_FD = state_open_dir(tools->options->state_dir, p->root, false, err);
+    if (dir < 0)
+        return dir;
+    int lock = epoch_lock(dir, err);
+    if (lock >= 0)
+        settle(tools, p);
+    return lock;
 }
 
 static int claim(struct tools *tools, const struct msg_claim *m, struct epoch *now, struct err *err)
 {
-    const struct receive_options *o = tools->options;
-    struct receive_grant grant;
-    char *host CLEANUP_FREE = mem_copy_bytes(m->primary.data, m->primary.len);
-    if (o->fence->resolve(o->fence->ctx, m->name, (struct bytes){0}, &grant, err) < 0)
+    const struct outside *o = tools->outside;
+    const struct outside_site site = {.name = m->name};
+    struct epoch presented = presented_of(m->epoch, &m->epoch_id, m->primary);
+    struct outside_place place;
+    if (o->place(o->ctx, &site, &place, err) < 0)
         return -1;
-    char *root CLEANUP_FREE = grant.root;
-    int dir CLEANUP_FD = state_open_dir(o->state_dir, root, true, err);
-    if (dir < 0)
+    int lock CLEANUP_FD = m->take ? settle_locked(tools, &place, err) : STATE_NONE;
+    free(place.root);
+    if (lock == -1)
         return -1;
-    if (!m->take)
-        return epoch_present(dir, grant.primary, m->epoch, &m->epoch_id, host, now, err);
-    return take(tools, &grant, dir, m, now, err);
+    return o->epoch(o->ctx, &site, m->take, lock, &presented, now, err);
 }
 
 void fencing_claim(struct tools *tools, const struct msg_claim *m)

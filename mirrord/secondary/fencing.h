@@ -8,8 +8,7 @@
 #include "secondary/replica.h"
 
 /* With OPEN, once the root is open. -1 with err and the reason. */
-int fencing_present(struct replica *r, const struct msg_open *m, bool primary_here,
-    uint16_t *reason, struct err *err);
+int fencing_present(struct replica *r, const struct msg_open *m, uint16_t *reason, struct err *err);
 
 /* Before a commit: no promotion comes until fencing_leave. -1 with err: another epoch counts. */
 int fencing_enter(struct replica *r, struct err *err);

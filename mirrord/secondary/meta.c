@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "secondary/outside.h"
 #include "tree/entry.h"
 
 static int unknown(
@@ -106,11 +107,9 @@ int meta_apply_link(const struct meta_rules *rules, int dirfd, const char *name,
     struct meta_owner owner;
     if (meta_resolve(rules, e, &owner, err) < 0)
         return -1;
-    if ((owner.uid != (uid_t)-1 || owner.gid != (gid_t)-1) &&
-        fchownat(dirfd, name, owner.uid, owner.gid, AT_SYMLINK_NOFOLLOW) < 0)
-        return err_sys(err, errno, "chown");
-    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, mtime_of(e)};
-    if (utimensat(dirfd, name, times, AT_SYMLINK_NOFOLLOW) < 0)
-        return err_sys(err, errno, "set times");
+    struct timespec mtime = mtime_of(e);
+    const struct outside *o = rules->outside;
+    if (o->set_link(o->ctx, dirfd, name, owner.uid, owner.gid, &mtime) < 0)
+        return err_sys(err, errno, "set owner and times");
     return 0;
 }

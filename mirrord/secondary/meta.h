@@ -9,7 +9,10 @@
 #include "protocol/msg.h"
 #include "tree/names.h"
 
+struct outside;
+
 struct meta_rules {
+    const struct outside *outside;
     struct names *names;
     const char *host; /* for messages */
     bool owner, acl;  /* what is mirrored */
@@ -34,7 +37,7 @@ int meta_apply(const struct meta_rules *rules, int fd, const struct entry *e, mo
 int meta_apply_new(const struct meta_rules *rules, int fd, const struct entry *e,
     struct stat *after, struct err *err);
 
-/* The same for a link, by name, in a directory that nobody else can write to. */
+/* The same for a link, by name, in a directory that nobody else can write to; done outside. */
 int meta_apply_link(const struct meta_rules *rules, int dirfd, const char *name,
     const struct entry *e, struct err *err);
 

@@ -26,6 +26,7 @@
 #include "secondary/reap.h"
 #include "secondary/recover.h"
 #include "secondary/retire.h"
+#include "secondary/session.h"
 #include "tree/rootid.h"
 
 enum { LOCK_WAIT_MS = 5000, LOCK_SLICE_MS = 50 };
@@ -45,10 +46,11 @@ static char *first_missing(const char *path)
 
 static int make_root(struct replica *r, struct err *err)
 {
-    if (mkdir(r->path, 0755) == 0)
+    const struct outside *o = r->tools->outside;
+    if (o->make(o->ctx, &r->asked, false, err) == 0)
         return 0;
-    if (errno != ENOENT)
-        return err_sys(err, errno, "create %s", r->path);
+    if (err->sys != ENOENT)
+        return -1;
     char *missing CLEANUP_FREE = first_missing(r->path);
     return err_set(err, ERR_FAILED,
         "cannot create %s: the directory %s is missing; only the last one is made", r->path,
@@ -127,8 +129,10 @@ static int refuse_other_root(struct replica *r, struct err *err)
                        : is_empty(r->root)           ? "is another, empty directory now"
                                                      : "is another directory now";
     r->refused = true;
+    const struct outside *o = r->tools->outside;
+    struct err ignored;
     if (r->root_state == ROOT_CREATED)
-        rmdir(r->path);
+        o->make(o->ctx, &r->asked, true, &ignored);
     return err_set(err, ERR_REFUSED,
         "the root %s, which was filled from here before, %s: is its volume not mounted? Nothing is "
         "changed; if it is meant to be so, use --force",
@@ -165,6 +169,7 @@ static void read_caps(struct replica *r)
         fgetxattr(root_fd(r->root), "system.posix_acl_access", NULL, 0) >= 0 || errno != EOPNOTSUPP;
     r->caps = (r->tools->can_chown ? CAP_SET_OWNER : 0) | (acl ? CAP_SET_ACL : 0);
     r->rules = (struct meta_rules){
+        .outside = r->tools->outside,
         .names = r->tools->names,
         .host = r->tools->options->host ? r->tools->options->host : "this host",
         .owner = (r->flags & OPEN_OWNER) && (r->caps & CAP_SET_OWNER),
@@ -246,7 +251,7 @@ static int report(struct replica *r, struct err *err)
     struct msg_opened m = {
         .site = r->site,
         .state = r->root_state,
-        .caps = r->caps,
+        .caps = r->caps | (r->tools->self->confined ? CAP_SANDBOX : 0),
         .root = {.type = ENTRY_DIR, .mode = 0755},
         .free_bytes = replica_free_bytes(r),
         .session = r->session_before,
@@ -279,7 +284,7 @@ static void finish(struct replica *r)
     }
     r->state = REPLICA_OPEN;
     if (r->stage && !(r->flags & OPEN_DRY_RUN)) {
-        reap_begin(r->stage);
+        reap_begin(r->stage, r->tools->outside);
         replica_reap(r);
         grace_load(r->stage);
         retire_schedule(r);
@@ -364,15 +369,21 @@ static void lock_and_read(struct job *job, unsigned budget_ms)
     struct replica *r = of_job(job);
     struct digest filter;
     struct err why;
+    const struct outside *o = r->tools->outside;
     const char *dir = r->tools->options->state_dir;
     if (is_verification(r)) {
-        dir = r->scratch = state_scratch(dir, &why);
+        char *own CLEANUP_FREE = state_root_dir(dir, root_path(r->root));
+        dir = r->scratch = state_scratch(own, &why);
         if (!dir) {
             replica_fail(r, REASON_IO, &why);
             return;
         }
     }
     int locked = state_open(dir, root_path(r->root), &r->tools->peer, 0, &r->locked, &why);
+    if (locked == STATE_LOCKED && !r->asked_to_yield) {
+        r->asked_to_yield = true;
+        o->yield(o->ctx, &r->asked, &r->tools->peer);
+    }
     if (locked == STATE_LOCKED && io_now_ms() < r->lock_until) {
         job->not_before = io_now_ms() + LOCK_SLICE_MS;
         return;

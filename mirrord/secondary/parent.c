@@ -1,12 +1,11 @@
 /*
- * The socket between the receiver's two processes; see parent.h. A request or an answer is one
- * packet of one struct: both ends are the same program. What the child says is believed only as
- * far as its size and its strings' ends: it may have been taken over by the peer.
+ * Requests and answers between the receiver's two processes; see parent.h. The packets are
+ * asks.c's, what is done for them outside.c's. Of what the child says nothing is believed: it may
+ * have been taken over by the peer.
  */
 #include "secondary/parent.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,98 +16,223 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "secondary/asks.h"
+#include "secondary/sandbox.h"
 
-enum kind { ASK_ID = 1, ASK_NAME = 2, REPORT = 3, WRITE_MARK = 4 };
-
+/* A packet and what its strings point into; fd: a directory that came with it, else -1. */
 struct packet {
-    uint32_t kind;
-    uint32_t group; /* requests: a group, not a user */
-    uint32_t id;
-    int32_t result; /* answers: 1 found; report: the child's result */
-    int32_t code;   /* report: err.code, err.sys */
-    int32_t sys;
-    char text[ERR_TEXT_MAX]; /* a name, or the report's words */
+    struct ask ask;
+    int fd;
+    uint8_t raw[ASK_PACKET_MAX];
 };
 
-/* 1 a packet, 0 the other end is gone. */
-static int receive_packet(int socket, struct packet *p)
+union descriptor_room {
+    struct cmsghdr head;
+    char bytes[CMSG_SPACE(sizeof(int))];
+};
+
+static bool send_ask(int socket, const struct ask *a, int fd)
 {
+    uint8_t raw[ASK_PACKET_MAX];
+    union descriptor_room room = {0};
+    struct iovec part = {raw, ask_encode(a, raw)};
+    struct msghdr m = {.msg_iov = &part, .msg_iovlen = 1};
+    if (fd >= 0) {
+        m.msg_control = &room;
+        m.msg_controllen = sizeof room;
+        struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof fd);
+        memcpy(CMSG_DATA(c), &fd, sizeof fd);
+    }
     ssize_t n;
     do
-        n = recv(socket, p, sizeof *p, 0);
+        n = part.iov_len ? sendmsg(socket, &m, MSG_NOSIGNAL) : -1;
     while (n < 0 && errno == EINTR);
-    p->text[sizeof p->text - 1] = '\0';
-    return n == (ssize_t)sizeof *p;
+    return n == (ssize_t)part.iov_len && n > 0;
 }
 
-static bool send_packet(int socket, const struct packet *p)
+/* The one descriptor that may come; the kernel closes what has no room. */
+static int take_descriptor(struct msghdr *m)
 {
+    int fd = -1;
+    struct cmsghdr *c = CMSG_FIRSTHDR(m);
+    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
+        c->cmsg_len == CMSG_LEN(sizeof fd))
+        memcpy(&fd, CMSG_DATA(c), sizeof fd);
+    return fd;
+}
+
+/* False: the other end is gone, or what it sent is no packet. The caller closes p->fd. */
+static bool receive_ask(int socket, struct packet *p)
+{
+    union descriptor_room room = {0};
+    struct iovec part = {p->raw, sizeof p->raw};
+    struct msghdr m = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &room, .msg_controllen = sizeof room};
     ssize_t n;
     do
-        n = send(socket, p, sizeof *p, MSG_NOSIGNAL);
+        n = recvmsg(socket, &m, MSG_CMSG_CLOEXEC);
     while (n < 0 && errno == EINTR);
-    return n == (ssize_t)sizeof *p;
+    p->fd = n < 0 ? -1 : take_descriptor(&m);
+    return n > 0 && !(m.msg_flags & MSG_TRUNC) &&
+           ask_decode((struct bytes){p->raw, (size_t)n}, &p->ask);
 }
 
-static void answer_id(struct names *names, struct packet *p)
+/* --- the parent --- */
+
+static struct bytes cut_text(const char *text)
 {
-    struct bytes name = bytes_of(p->text);
-    uid_t uid = 0;
-    gid_t gid = 0;
-    p->result = p->group ? names_gid(names, name, &gid) : names_uid(names, name, &uid);
-    p->id = p->group ? gid : uid;
+    return (struct bytes){text, strnlen(text, ASK_TEXT_MAX)};
 }
 
-static void answer_name(struct names *names, struct packet *p)
+static void answer_err(struct ask *answer, int result, const struct err *err)
 {
-    struct bytes name = p->group ? names_group(names, p->id) : names_user(names, p->id);
-    p->result = name.len > 0;
-    memset(p->text, 0, sizeof p->text);
-    memcpy(p->text, name.data ? name.data : "", name.len);
+    answer->result = result;
+    if (result == 0)
+        return;
+    answer->code = (int32_t)err->code;
+    answer->sys = err->sys;
+    answer->text = cut_text(err->text);
 }
 
-/* "NAME MARK": the mark of the root whose state directory has this name. */
-static void write_mark(const char *state_dir, struct packet *p)
+/* What an answer's strings point into. */
+struct scratch {
+    struct err err;
+    struct outside_place place;
+    struct epoch epoch;
+    char name[ASK_NAME_MAX + 1];
+};
+
+static void answer_number(const struct outside *o, const struct ask *q, struct ask *answer)
+{
+    char name[ASK_NAME_MAX + 1] = "";
+    memcpy(name, q->name.data, q->name.len);
+    answer->result = o->names.id_of(o->names.ctx, q->flag, name, &answer->number);
+}
+
+static void answer_name(
+    const struct outside *o, const struct ask *q, struct ask *answer, struct scratch *s)
+{
+    answer->result = o->names.name_of(o->names.ctx, q->flag, q->number, s->name);
+    answer->name = answer->result ? bytes_of(s->name) : (struct bytes){0};
+}
+
+static void answer_mark(
+    const struct outside *o, const struct ask *q, struct ask *answer, struct scratch *s)
 {
     struct mark m;
-    struct err err;
-    char *space = strchr(p->text, ' ');
-    p->result = -1;
-    p->sys = EINVAL;
-    if (!space || !mark_parse(space + 1, &m))
-        return;
-    *space = '\0';
-    if (!p->text[0] || p->text[0] == '.' || strchr(p->text, '/'))
-        return;
-    char *path CLEANUP_FREE = mem_format("%s/roots/%s", state_dir, p->text);
-    int dir CLEANUP_FD = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    p->sys = dir < 0 ? errno : 0;
-    if (dir >= 0 && mark_write(dir, &m, &err) == 0)
-        p->result = 1;
-    else if (dir >= 0)
-        p->sys = err.sys;
+    char *line CLEANUP_FREE = mem_copy_bytes(q->text.data, q->text.len);
+    char *name CLEANUP_FREE = mem_copy_bytes(q->name.data, q->name.len);
+    if (!mark_parse(line, &m))
+        answer_err(answer, err_sys(&s->err, EINVAL, "write"), &s->err);
+    else
+        answer_err(answer, o->marks.write(o->marks.ctx, name, &m, &s->err), &s->err);
 }
 
-/* Keeps a report; answers everything else. False when the child is gone or makes no sense. */
-static bool serve_one(int socket, const char *state_dir, struct names *names, struct packet *report)
+static void answer_place(
+    const struct outside *o, const struct outside_site *site, struct ask *answer, struct scratch *s)
 {
-    struct packet p = {0};
-    if (!receive_packet(socket, &p))
-        return false;
-    switch (p.kind) {
-    case ASK_ID: answer_id(names, &p); break;
-    case ASK_NAME: answer_name(names, &p); break;
-    case WRITE_MARK: write_mark(state_dir, &p); break;
-    case REPORT: *report = p; return true;
+    answer_err(answer, o->place(o->ctx, site, &s->place, &s->err), &s->err);
+    if (answer->result)
+        return;
+    answer->flag = s->place.barred;
+    answer->root = bytes_of(s->place.root);
+    answer->name = bytes_of(s->place.stage);
+    answer->policy = s->place.policy;
+}
+
+static void answer_epoch(const struct outside *o, const struct packet *p,
+    const struct outside_site *site, struct ask *answer, struct scratch *s)
+{
+    const struct ask *q = &p->ask;
+    struct epoch presented = {.counter = q->count, .id = q->id};
+    size_t len = q->text.len < MSG_HOST_MAX ? q->text.len : MSG_HOST_MAX;
+    memcpy(presented.primary, q->text.data ? q->text.data : "", len);
+    answer_err(
+        answer, o->epoch(o->ctx, site, q->flag, p->fd, &presented, &s->epoch, &s->err), &s->err);
+    answer->count = s->epoch.counter;
+    answer->id = s->epoch.id;
+    answer->other = s->epoch.role;
+    answer->name = bytes_of(s->epoch.primary);
+}
+
+/* Through a directory that the child has open: how far that reaches is the sandbox's. */
+static void answer_change(const struct outside *o, const struct packet *p, struct ask *answer)
+{
+    const struct ask *q = &p->ask;
+    char name[ASK_NAME_MAX + 1] = "";
+    struct timespec mtime = {q->seconds, q->nanoseconds};
+    memcpy(name, q->name.data ? q->name.data : "", q->name.len);
+    answer->result = q->kind == ASK_LINK
+                         ? o->set_link(o->ctx, p->fd, name, q->number, q->other, &mtime)
+                         : o->loosen(o->ctx, p->fd, name);
+    answer->sys = answer->result < 0 ? errno : 0;
+}
+
+/* False: there is no such request. */
+static bool answer_one(
+    const struct outside *o, const struct packet *p, struct ask *answer, struct scratch *s)
+{
+    const struct ask *q = &p->ask;
+    struct outside_site site = {q->name, q->root};
+    switch (q->kind) {
+    case ASK_NUMBER_OF: answer_number(o, q, answer); return true;
+    case ASK_NAME_OF: answer_name(o, q, answer, s); return true;
+    case ASK_MARK: answer_mark(o, q, answer, s); return true;
+    case ASK_PLACE: answer_place(o, &site, answer, s); return true;
+    case ASK_MAKE:
+        answer_err(answer, o->make(o->ctx, &site, q->flag, &s->err), &s->err);
+        return true;
+    case ASK_EPOCH: answer_epoch(o, p, &site, answer, s); return true;
+    case ASK_YIELD: o->yield(o->ctx, &site, &q->id); return true;
+    case ASK_LINK:
+    case ASK_LOOSEN: answer_change(o, p, answer); return true;
     default: return false;
     }
-    return send_packet(socket, &p);
+}
+
+/* What the child said last. */
+struct last_word {
+    int kind; /* 0: nothing */
+    int result, call;
+    struct err err;
+};
+
+/* Of a refused call nothing that comes after it takes the place. */
+static void keep_word(const struct ask *a, struct last_word *word)
+{
+    if (word->kind == ASK_REFUSED)
+        return;
+    word->kind = a->kind;
+    word->result = a->result;
+    word->call = (int)a->number;
+    err_set(&word->err, (enum err_code)a->code, "%.*s", (int)a->text.len,
+        a->text.len ? (const char *)a->text.data : "");
+    word->err.sys = a->sys;
+}
+
+/* False when the child is gone or makes no sense. */
+static bool serve_one(int socket, const struct outside *o, struct last_word *word)
+{
+    struct packet p;
+    struct scratch s = {0};
+    struct ask answer = {.kind = ASK_ANSWER};
+    bool good = receive_ask(socket, &p);
+    if (good && (p.ask.kind == ASK_REPORT || p.ask.kind == ASK_REFUSED))
+        keep_word(&p.ask, word);
+    else if (good)
+        good = answer_one(o, &p, &answer, &s) && send_ask(socket, &answer, -1);
+    if (p.fd >= 0)
+        close(p.fd);
+    free(s.place.root);
+    return good;
 }
 
 static void serve_all(
-    int socket, const char *state_dir, int signals, pid_t child, struct packet *report)
+    int socket, const struct outside *o, int signals, pid_t child, struct last_word *word)
 {
-    struct names *names = names_new(NULL);
     struct pollfd fds[] = {{.fd = socket, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
     for (;;) {
         if (poll(fds, 2, -1) < 0 && errno != EINTR)
@@ -116,27 +240,32 @@ static void serve_all(
         struct signalfd_siginfo info;
         if (fds[1].revents && read(signals, &info, sizeof info) > 0)
             kill(child, SIGTERM);
-        if (fds[0].revents && !serve_one(socket, state_dir, names, report))
+        if (fds[0].revents && !serve_one(socket, o, word))
             break;
     }
-    names_free(names);
 }
 
-static int result_of(int status, const struct packet *report, struct err *err)
+static int result_of(int status, const struct last_word *word, struct err *err)
 {
+    if (word->kind == ASK_REFUSED) {
+        char *name CLEANUP_FREE = sandbox_call_name(word->call);
+        return err_set(err, ERR_FAILED,
+            "the receiving process was ended: it made the system call %s, which its sandbox does "
+            "not allow; if no attack, then this is a fault of mirrord's: please report it",
+            name);
+    }
     if (WIFSIGNALED(status))
         return err_set(err, ERR_FAILED, "the receiving process was ended by signal %d (%s)",
             WTERMSIG(status), strsignal(WTERMSIG(status)));
-    if (report->kind != REPORT)
+    if (word->kind != ASK_REPORT)
         return err_set(err, ERR_FAILED, "the receiving process ended without a word");
-    if (report->result == 0)
+    if (word->result == 0)
         return 0;
-    err_set(err, (enum err_code)report->code, "%s", report->text);
-    err->sys = report->sys;
+    *err = word->err;
     return -1;
 }
 
-int parent_serve(int socket, pid_t child, const char *state_dir, struct err *err)
+int parent_serve(int socket, pid_t child, const struct outside *outside, struct err *err)
 {
     sigset_t watched, before;
     sigemptyset(&watched);
@@ -144,66 +273,177 @@ int parent_serve(int socket, pid_t child, const char *state_dir, struct err *err
     sigaddset(&watched, SIGINT);
     sigprocmask(SIG_BLOCK, &watched, &before);
     int signals CLEANUP_FD = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
-    struct packet report = {0};
-    serve_all(socket, state_dir, signals, child, &report);
+    struct last_word word = {0};
+    serve_all(socket, outside, signals, child, &word);
     int status = 0;
+    shutdown(socket, SHUT_RDWR); /* one that makes no sense is not answered any more */
     while (waitpid(child, &status, 0) < 0 && errno == EINTR)
         continue;
     sigprocmask(SIG_SETMASK, &before, NULL);
-    return result_of(status, &report, err);
+    return result_of(status, &word, err);
 }
 
-static int ask(int *socket, struct packet *p)
+/* --- the child --- */
+
+/* True: it was answered. */
+static bool ask(int *socket, const struct ask *question, int fd, struct packet *answer)
 {
-    return send_packet(*socket, p) && receive_packet(*socket, p) && p->result == 1;
+    return send_ask(*socket, question, fd) && receive_ask(*socket, answer) &&
+           answer->ask.kind == ASK_ANSWER;
 }
 
-static int ask_id(void *ctx, bool group, const char *name, unsigned *id)
+/* The same, and what the answer says of success: its result, or -1 with err. */
+static int ask_for(
+    int *socket, const struct ask *question, int fd, struct packet *answer, struct err *err)
 {
-    struct packet p = {.kind = ASK_ID, .group = group};
-    snprintf(p.text, sizeof p.text, "%s", name);
-    if (!ask(ctx, &p))
+    if (!ask(socket, question, fd, answer))
+        return err_set(err, ERR_FAILED, "the receiver's parent does not answer");
+    const struct ask *a = &answer->ask;
+    if (a->result == 0)
         return 0;
-    *id = p.id;
+    err_set(err, (enum err_code)a->code, "%.*s", (int)a->text.len, (const char *)a->text.data);
+    err->sys = a->sys;
+    return a->result;
+}
+
+static int ask_number(void *ctx, bool group, const char *name, unsigned *id)
+{
+    struct packet p;
+    struct ask q = {.kind = ASK_NUMBER_OF, .flag = group, .name = bytes_of(name)};
+    if (!ask(ctx, &q, -1, &p) || p.ask.result != 1)
+        return 0;
+    *id = p.ask.number;
     return 1;
 }
 
 static int ask_name(void *ctx, bool group, unsigned id, char name[256])
 {
-    struct packet p = {.kind = ASK_NAME, .group = group, .id = id};
-    if (!ask(ctx, &p))
+    struct packet p;
+    struct ask q = {.kind = ASK_NAME_OF, .flag = group, .number = id};
+    if (!ask(ctx, &q, -1, &p) || p.ask.result != 1)
         return 0;
-    snprintf(name, 256, "%.255s", p.text);
+    snprintf(name, 256, "%.*s", (int)p.ask.name.len, (const char *)p.ask.name.data);
     return 1;
-}
-
-struct names_source parent_names(int *socket)
-{
-    return (struct names_source){ask_id, ask_name, socket};
 }
 
 static int ask_mark(void *ctx, const char *name, const struct mark *m, struct err *err)
 {
-    struct packet p = {.kind = WRITE_MARK};
+    struct packet p;
     char line[MARK_TEXT_MAX];
     mark_format(m, line);
-    if ((size_t)snprintf(p.text, sizeof p.text, "%s %s", name, line) >= sizeof p.text)
-        return err_sys(err, ENAMETOOLONG, "write");
-    return ask(ctx, &p) ? 0 : err_sys(err, p.sys ? p.sys : EPIPE, "write");
+    struct ask q = {.kind = ASK_MARK, .name = bytes_of(name), .text = bytes_of(line)};
+    return ask_for(ctx, &q, -1, &p, err);
 }
 
-struct mark_writer parent_marks(int *socket)
+static int ask_place(
+    void *ctx, const struct outside_site *s, struct outside_place *out, struct err *err)
 {
-    return (struct mark_writer){ask_mark, socket};
+    struct packet p;
+    struct ask q = {.kind = ASK_PLACE, .name = s->name, .root = s->asked};
+    *out = (struct outside_place){0};
+    if (ask_for(ctx, &q, -1, &p, err))
+        return -1;
+    out->barred = p.ask.flag;
+    out->policy = p.ask.policy;
+    out->root = mem_copy_bytes(p.ask.root.data, p.ask.root.len);
+    snprintf(out->stage, sizeof out->stage, "%.*s", (int)p.ask.name.len,
+        p.ask.name.len ? (const char *)p.ask.name.data : "");
+    return 0;
+}
+
+static int ask_make(void *ctx, const struct outside_site *s, bool away, struct err *err)
+{
+    struct packet p;
+    struct ask q = {.kind = ASK_MAKE, .flag = away, .name = s->name, .root = s->asked};
+    return ask_for(ctx, &q, -1, &p, err);
+}
+
+static int ask_epoch(void *ctx, const struct outside_site *s, bool take, int lock,
+    const struct epoch *presented, struct epoch *now, struct err *err)
+{
+    struct packet p;
+    struct ask q = {.kind = ASK_EPOCH,
+        .flag = take,
+        .name = s->name,
+        .root = s->asked,
+        .count = presented->counter,
+        .id = presented->id,
+        .text = bytes_of(presented->primary)};
+    int result = ask_for(ctx, &q, lock, &p, err);
+    *now = (struct epoch){0};
+    if (result < 0)
+        return -1;
+    now->counter = p.ask.count;
+    now->id = p.ask.id;
+    now->role = (enum epoch_role)p.ask.other;
+    snprintf(now->primary, sizeof now->primary, "%.*s", (int)p.ask.name.len,
+        p.ask.name.len ? (const char *)p.ask.name.data : "");
+    return result;
+}
+
+static void ask_yield(void *ctx, const struct outside_site *s, const struct digest *owner)
+{
+    struct packet p;
+    struct ask q = {.kind = ASK_YIELD, .name = s->name, .root = s->asked, .id = *owner};
+    ask(ctx, &q, -1, &p);
+}
+
+static int ask_change(void *ctx, const struct ask *q, int dirfd)
+{
+    struct packet p;
+    if (!ask(ctx, q, dirfd, &p))
+        errno = EIO;
+    else if (p.ask.result == 0)
+        return 0;
+    else
+        errno = p.ask.sys;
+    return -1;
+}
+
+static int ask_link(
+    void *ctx, int dirfd, const char *name, uid_t uid, gid_t gid, const struct timespec *mtime)
+{
+    struct ask q = {.kind = ASK_LINK,
+        .name = bytes_of(name),
+        .number = uid,
+        .other = gid,
+        .seconds = mtime->tv_sec,
+        .nanoseconds = (uint32_t)mtime->tv_nsec};
+    return ask_change(ctx, &q, dirfd);
+}
+
+static int ask_loosen(void *ctx, int dirfd, const char *name)
+{
+    struct ask q = {.kind = ASK_LOOSEN, .name = bytes_of(name)};
+    return ask_change(ctx, &q, dirfd);
+}
+
+struct outside parent_outside(int *socket)
+{
+    return (struct outside){.names = {ask_number, ask_name, socket},
+        .marks = {ask_mark, socket},
+        .place = ask_place,
+        .make = ask_make,
+        .epoch = ask_epoch,
+        .yield = ask_yield,
+        .set_link = ask_link,
+        .loosen = ask_loosen,
+        .ctx = socket};
 }
 
 void parent_report(int socket, int result, const struct err *err)
 {
-    struct packet p = {.kind = REPORT, .result = result};
-    if (result < 0) {
-        p.code = (int32_t)err->code;
-        p.sys = err->sys;
-        snprintf(p.text, sizeof p.text, "%s", err->text);
+    struct ask word = {.kind = ASK_REPORT, .result = result};
+    if (result < 0)
+        answer_err(&word, result, err);
+    send_ask(socket, &word, -1);
+}
+
+void parent_refused(int socket, int call)
+{
+    unsigned n = (unsigned)call;
+    uint8_t word[] = {ASK_REFUSED, n & 0xff, n >> 8 & 0xff, n >> 16 & 0xff, n >> 24 & 0xff};
+    if (send(socket, word, sizeof word, MSG_NOSIGNAL) < 0) {
+        /* nobody is left to be told */
     }
-    send_packet(socket, &p);
 }

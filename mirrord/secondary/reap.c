@@ -8,16 +8,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "secondary/outside.h"
 
 enum { REAP_STRIDE = 32 }; /* removals between looks at the clock */
 
-void reap_begin(struct stage *s)
+void reap_begin(struct stage *s, const struct outside *outside)
 {
+    s->outside = outside;
     int fd = openat(root_fd(s->root), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (s->leftovers)
         closedir(s->leftovers);
@@ -46,9 +49,22 @@ static bool next_leftover(struct stage *s)
     return false;
 }
 
+/* A directory that may have been closed to its owner. -1: it is none. */
+static int open_loosened(struct stage *s, int dirfd, const char *name)
+{
+    enum { FLAGS = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC };
+    int fd = openat(dirfd, name, FLAGS);
+    if (fd < 0 && errno == EACCES && s->outside->loosen(s->outside->ctx, dirfd, name) == 0)
+        fd = openat(dirfd, name, FLAGS);
+    if (fd >= 0)
+        fchmod(fd, 0700);
+    return fd;
+}
+
 static void lift(struct stage *s, int dirfd, const char *name)
 {
-    fchmodat(dirfd, name, 0700, 0);
+    int fd CLEANUP_FD = open_loosened(s, dirfd, name);
+    (void)fd;
     if (stage_bury(s, dirfd, name) < 0)
         log_warn("cannot remove %s from the stage %s: %s", QUOTED(name, strlen(name)),
             root_path(s->root), strerror(errno));
@@ -86,8 +102,7 @@ static bool reap_one(struct stage *s, const char *name, uint64_t deadline)
         return true;
     if (unlinkat(stage, name, AT_REMOVEDIR) == 0)
         return true;
-    fchmodat(stage, name, 0700, 0);
-    int fd = openat(stage, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = open_loosened(s, stage, name);
     if (fd >= 0 && !empty_directory(s, fd, deadline))
         return false;
     if (unlinkat(stage, name, AT_REMOVEDIR) < 0)

@@ -8,25 +8,52 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/fault.h"
+#include "base/log.h"
 #include "base/mem.h"
+#include "secondary/grounds.h"
 #include "secondary/parent.h"
+#include "secondary/sandbox.h"
 #include "secondary/session.h"
+#include "tree/state.h"
 
-static void be_child(const struct receive_options *o, int socket, pid_t parent)
+/* What both processes have, from before they are two. */
+struct common {
+    const struct receive_options *options;
+    struct receive_self self;
+    struct sandbox *box;
+    struct grounds *grounds;
+};
+
+static void be_child(struct common *c, int socket, pid_t parent)
 {
     struct err err;
     err_clear(&err);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(1);
-    struct names_source names = parent_names(&socket);
-    struct mark_writer marks = parent_marks(&socket);
-    int result = session_run(o, &names, &marks, &err);
+    grounds_leave(c->grounds);
+    const struct sandbox_alarm alarm = {parent_refused, socket};
+    struct outside outside = parent_outside(&socket);
+    FAULT("sandbox"); /* what a build for tests opens, it opens here */
+    int result = sandbox_enter(c->box, SANDBOX_ALL, &alarm, &err);
+    if (result == 0)
+        result = session_run(c->options, &outside, &c->self, &err);
     parent_report(socket, result, &err);
     _exit(result < 0 ? 1 : 0);
 }
 
-int receive_run(const struct receive_options *o, struct err *err)
+static int be_parent(struct common *c, int socket, pid_t child, struct err *err)
+{
+    struct outside_direct direct = {
+        .options = c->options, .grounds = c->grounds, .names = names_new(NULL)};
+    struct outside outside = outside_direct(&direct);
+    int result = parent_serve(socket, child, &outside, err);
+    names_free(direct.names);
+    return result;
+}
+
+static int split(struct common *c, struct err *err)
 {
     int sockets[2];
     pid_t parent = getpid();
@@ -34,19 +61,30 @@ int receive_run(const struct receive_options *o, struct err *err)
         return err_sys(err, errno, "socketpair");
     int ours CLEANUP_FD = sockets[0];
     int theirs CLEANUP_FD = sockets[1];
-    /* A link that is cut must not end the parent, and with it a commit. */
-    void (*hangup)(int) = signal(SIGHUP, SIG_IGN);
     pid_t child = fork();
-    if (child < 0) {
-        signal(SIGHUP, hangup);
+    if (child < 0)
         return err_sys(err, errno, "fork");
-    }
     if (child == 0) {
         close(TAKE_FD(ours));
-        be_child(o, theirs, parent);
+        be_child(c, theirs, parent);
     }
     close(TAKE_FD(theirs));
-    int result = parent_serve(ours, child, o->state_dir, err);
+    return be_parent(c, ours, child, err);
+}
+
+int receive_run(const struct receive_options *o, struct err *err)
+{
+    struct common c = {.options = o, .box = sandbox_new()};
+    c.self.failed = state_host_id(o->state_dir, &c.self.id, &c.self.err);
+    c.grounds = grounds_prepare(o, c.box);
+    c.self.confined = !sandbox_lacks(c.box);
+    if (!c.self.confined)
+        log_warn("this receiver is not confined by %s", sandbox_lacks(c.box));
+    /* A link that is cut must not end the parent, and with it a commit. */
+    void (*hangup)(int) = signal(SIGHUP, SIG_IGN);
+    int result = split(&c, err);
     signal(SIGHUP, hangup);
+    grounds_free(c.grounds);
+    sandbox_free(c.box);
     return result;
 }

@@ -32,6 +32,9 @@ struct receive_fence {
      * reason, and *out is untouched. */
     int (*resolve)(void *ctx, struct bytes name, struct bytes asked, struct receive_grant *out,
         struct err *err);
+    /* Names each root that may be asked for, and (beneath) the directories whose subtrees may. What
+     * `resolve` gives without having been named here is served by the next session. */
+    void (*each)(void *ctx, void (*root)(void *to, const char *path, bool beneath), void *to);
     void *ctx;
 };
 

@@ -102,7 +102,7 @@ static int recover_root(struct replica *r, const char *state_dir, struct err *er
         return -1;
     if (r->stage) {
         grace_load(r->stage);
-        reap_begin(r->stage);
+        reap_begin(r->stage, r->tools->outside);
         while (retire_some(r, JOB_BUDGET_MS) || reap_some(r->stage, JOB_BUDGET_MS))
             continue;
     }
@@ -110,12 +110,12 @@ static int recover_root(struct replica *r, const char *state_dir, struct err *er
     return 0;
 }
 
-int receive_recover(
-    const char *state_dir, const char *root, const struct receive_policy *policy, struct err *err)
+int recover_beside(const struct outside *outside, const char *state_dir, const char *root,
+    const struct receive_policy *policy, struct err *err)
 {
     struct receive_options options = {.state_dir = state_dir};
-    struct tools tools = {.options = &options};
-    tools.names = names_new(NULL);
+    struct tools tools = {.options = &options, .outside = outside};
+    tools.names = names_new(&outside->names);
     tools.replicas = set_new();
     jobs_init(&tools.jobs);
     struct replica *r = mem_alloc(sizeof *r);
@@ -129,4 +129,15 @@ int receive_recover(
     set_free(tools.replicas);
     names_free(tools.names);
     return result < 0 ? -1 : 0;
+}
+
+int receive_recover(
+    const char *state_dir, const char *root, const struct receive_policy *policy, struct err *err)
+{
+    struct receive_options options = {.state_dir = state_dir};
+    struct outside_direct direct = {.options = &options, .names = names_new(NULL)};
+    struct outside outside = outside_direct(&direct);
+    int result = recover_beside(&outside, state_dir, root, policy, err);
+    names_free(direct.names);
+    return result;
 }

@@ -47,19 +47,28 @@ static struct replica *take_number(struct tools *tools, uint32_t site)
     return r;
 }
 
-/* Who is to be asked is asked: 0 with the root and what counts for it; -1 with err. */
-static int ask_fence(struct replica *r, const struct msg_open *m, bool *primary, struct err *err)
+static struct bytes copy_bytes(struct bytes b)
 {
-    const struct receive_fence *fence = r->tools->options->fence;
-    struct receive_grant grant;
-    if (fence->resolve(fence->ctx, m->name, m->root, &grant, err) < 0)
+    return (struct bytes){mem_copy_bytes(b.data, b.len), b.len};
+}
+
+/* The root that is meant. One that came up behind the sandbox ends the session, once all that is
+ * asked for was. */
+static int find_place(struct replica *r, const struct msg_open *m, struct err *err)
+{
+    const struct outside *o = r->tools->outside;
+    struct outside_place place;
+    r->asked = (struct outside_site){copy_bytes(m->name), copy_bytes(m->root)};
+    if (o->place(o->ctx, &r->asked, &place, err) < 0)
         return -1;
-    r->path = grant.root;
-    r->policy = grant.policy;
+    r->path = place.root;
+    r->policy = place.policy;
     r->limit = (struct deletions_limit){m->max_delete_percent, m->max_delete_count};
     r->keep_days = r->policy.said ? r->policy.keep_days : m->keep_days;
     r->unit_grace = r->policy.said ? r->policy.unit_grace : m->unit_grace;
-    *primary = grant.primary;
+    strcpy(r->ready, place.stage);
+    r->barred = place.barred;
+    r->tools->renew |= place.barred;
     return 0;
 }
 
@@ -79,18 +88,21 @@ int replica_open(struct tools *tools, const struct msg_open *m, struct err *err)
     r->session = m->session;
     r->known = m->known;
     uint16_t reason = REASON_MALFORMED;
-    bool primary_here = false;
     struct err why;
     err_clear(&why);
     int bad = read_rules(r, m, &why);
     if (!bad) {
         reason = REASON_PATH;
-        bad = ask_fence(r, m, &primary_here, &why);
+        bad = find_place(r, m, &why);
+    }
+    if (!bad && r->barred) { /* the end of the session answers */
+        r->state = REPLICA_FAILED;
+        return 0;
     }
     if (!bad)
         bad = opening_root(r, &reason, &why);
     if (!bad && r->root)
-        bad = fencing_present(r, m, primary_here, &reason, &why);
+        bad = fencing_present(r, m, &reason, &why);
     if (bad)
         replica_fail(r, reason, &why);
     else
@@ -129,6 +141,9 @@ static void release(struct replica *r)
     free(TAKE_PTR(r->scratch));
     filter_free(r->filter);
     free(r->path);
+    free((void *)r->asked.name.data);
+    free((void *)r->asked.asked.data);
+    r->asked = (struct outside_site){0};
     free((void *)r->mirrored.data);
     r->mirrored = (struct bytes){0};
     r->walk = NULL;
@@ -177,7 +192,9 @@ int replica_make_stage(struct replica *r, struct err *err)
 {
     stage_close(r->stage);
     r->stage = NULL;
-    if (!r->marker.stage[0])
+    if (!r->marker.stage[0] && r->ready[0])
+        strcpy(r->marker.stage, r->ready);
+    else if (!r->marker.stage[0])
         stage_invent(r->marker.stage);
     /* In this order, so that a stage that a killed process has just made is found again. */
     if (marker_write(root_fd(r->root), state_fd(r->locked), &r->marker, err) < 0 ||
@@ -200,7 +217,7 @@ int replica_prepare(struct replica *r)
         replica_fail(r, REASON_IO, &why);
         return -1;
     }
-    reap_begin(r->stage);
+    reap_begin(r->stage, r->tools->outside);
     replica_reap(r);
     grace_load(r->stage);
     retire_schedule(r);

@@ -28,7 +28,10 @@ struct replica {
     uint32_t site, flags, caps;
     uint8_t state;      /* enum replica_state */
     uint8_t root_state; /* enum msg_root_state */
-    char *path;         /* the root's, as the fence gave it */
+    struct outside_site asked;     /* for; owned */
+    char *path;                    /* the root's, as the fence gave it */
+    bool barred;                   /* see outside.h */
+    char ready[PATH_NAME_MAX + 1]; /* an empty stage beside it, or "" */
     struct filter *filter;
     struct root *root; /* NULL: there is none yet, in a dry run */
     struct state *locked;
@@ -52,6 +55,7 @@ struct replica {
     uint64_t session_before; /* the last one here */
     bool distrust;           /* one end was put back from a snapshot: all content is read */
     uint64_t lock_until;     /* waiting for the lock */
+    bool asked_to_yield;     /* its holder */
     uint64_t progress_due;   /* io_now_ms */
     unsigned swaps;          /* batches that switch units, from COMMIT to ACK */
     unsigned piecemeal_said; /* enum msg_ack_flags, or'ed */

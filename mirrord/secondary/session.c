@@ -10,7 +10,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -31,11 +30,11 @@
 #include "secondary/tools.h"
 #include "secondary/turn.h"
 #include "tree/reread.h"
-#include "tree/state.h"
 
 enum {
     SILENCES = 3, /* missed keepalives that end a session */
     READ_SIZE = 256 * 1024,
+    RENEW_MS = 50,       /* of silence: all sites were asked for */
     LAST_REAP_MS = 2000, /* what is dead in the stages is removed for so long after BYE */
     ZIP_LEVEL = 1,
     QUIET_US = 1000,  /* after the last input: more of a batch may be just behind */
@@ -79,8 +78,11 @@ static int answer_hello(
         .host = bytes_of(o->host),
     };
     s->tools.reason = REASON_IO;
-    if (state_host_id(o->state_dir, &answer.host_id, err) < 0)
+    if (s->tools.self->failed) {
+        *err = s->tools.self->err;
         return -1;
+    }
+    answer.host_id = s->tools.self->id;
     s->tools.peer = m->host_id;
     s->tools.peer_host = (struct bytes){mem_copy_bytes(m->host.data, m->host.len), m->host.len};
     s->phase = AFTER_HELLO;
@@ -359,7 +361,7 @@ static int listen_for(struct session *s, int work, struct err *err)
 {
     struct pollfd fds[] = {
         {.fd = s->tools.options->in, .events = POLLIN}, {.fd = s->signals, .events = POLLIN}};
-    int n = poll(fds, 2, wait_ms(s, work));
+    int n = poll(fds, 2, s->tools.renew ? RENEW_MS : wait_ms(s, work));
     s->tools.reason = REASON_IO;
     if (n < 0 && errno != EINTR)
         return err_sys(err, errno, "poll");
@@ -367,6 +369,10 @@ static int listen_for(struct session *s, int work, struct err *err)
         return refuse(s, REASON_YIELD, err, "asked to end: another session takes over");
     if (n > 0 && fds[0].revents)
         return read_some(s, err);
+    if (n == 0 && s->tools.renew)
+        return refuse(s, REASON_YIELD, err,
+            "a root is not the directory that it was when this session began: a new session is to "
+            "serve it");
     if (n == 0 && io_now_ms() - s->heard >= silence_ms(s)) {
         char text[80];
         snprintf(text, sizeof text, "nothing was heard for %u seconds",
@@ -455,17 +461,6 @@ static bool can_chown(void)
     return syscall(SYS_capget, &head, data) == 0 && (data[0].effective & (1u << CAP_CHOWN));
 }
 
-/* Many sites keep many files open. */
-static void raise_limits(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
-        return;
-    limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-        log_debug("cannot raise the limit of open files: %s", strerror(errno));
-}
-
 /* SIGTERM is looked at between steps, so that it never ends a commit halfway. */
 static int take_signals(struct err *err)
 {
@@ -495,23 +490,23 @@ static void free_session(struct session *s)
     close(s->signals);
 }
 
-int session_run(const struct receive_options *o, const struct names_source *names,
-    const struct mark_writer *marks, struct err *err)
+int session_run(const struct receive_options *o, const struct outside *outside,
+    const struct receive_self *self, struct err *err)
 {
     struct session s = {.phase = BEFORE_HELLO, .heard = io_now_ms()};
     s.signals = take_signals(err);
     if (s.signals < 0)
         return -1;
     umask(0);
-    raise_limits();
     io_nonblock(o->out);
     s.tools.options = o;
     s.tools.out.fd = o->out;
     s.tools.out.patience_ms = (int)silence_ms(&s);
     s.tools.out.signals = s.signals;
     jobs_init(&s.tools.jobs);
-    s.tools.names = names_new(names);
-    s.tools.marks = marks;
+    s.tools.names = names_new(&outside->names);
+    s.tools.outside = outside;
+    s.tools.self = self;
     if (o->scan_rate)
         s.tools.reread = reread_new(o->scan_rate, o->reread_every_s);
     s.tools.zip = zip_new(ZIP_LEVEL);

@@ -3,13 +3,20 @@
 #ifndef SECONDARY_SESSION_H
 #define SECONDARY_SESSION_H
 
+#include "secondary/outside.h"
 #include "secondary/receive.h"
-#include "tree/mark.h"
-#include "tree/names.h"
+
+/* What the session cannot find out itself. The host's id is outside the sandbox. */
+struct receive_self {
+    struct digest id;
+    int failed; /* then with err */
+    struct err err;
+    bool confined; /* by all layers of the sandbox */
+};
 
 /* Serves the session in this process. 0 after BYE or a clean end of the stream; -1 with err, after
  * the primary was told. SIGTERM ends it between two steps. */
-int session_run(const struct receive_options *o, const struct names_source *names,
-    const struct mark_writer *marks, struct err *err);
+int session_run(const struct receive_options *o, const struct outside *outside,
+    const struct receive_self *self, struct err *err);
 
 #endif

@@ -21,6 +21,8 @@
 
 enum { STAGE_NAME_MAX = 64, STAGE_PARTS_MAX = 16 };
 
+struct outside;
+
 struct stage_part { /* parts.h */
     char name[STAGE_NAME_MAX];
     uint64_t size;
@@ -36,6 +38,7 @@ struct stage {
     bool exchange;    /* RENAME_EXCHANGE works, between a directory and a file too */
     struct set *dead; /* names to be removed, in order */
     struct set *held; /* replaced units that wait for their time: struct grace_unit */
+    const struct outside *outside; /* for reap.c */
     DIR *leftovers;   /* being read for what earlier sessions left; NULL: done */
     int aside[2];     /* the trash's directories, by enum aside; -1: not opened so far */
     struct stage_part parts[STAGE_PARTS_MAX]; /* of earlier sessions */

@@ -5,9 +5,8 @@
 #include "base/set.h"
 #include "secondary/job.h"
 #include "secondary/outbox.h"
+#include "secondary/outside.h"
 #include "secondary/receive.h"
-#include "tree/mark.h"
-#include "tree/names.h"
 #include "tree/zip.h"
 
 struct batch;
@@ -17,8 +16,9 @@ struct tools {
     struct outbox out;
     struct jobs jobs;
     struct names *names;
-    struct reread *reread;           /* NULL: content is not read again */
-    const struct mark_writer *marks; /* NULL: written directly */
+    struct reread *reread; /* NULL: content is not read again */
+    const struct outside *outside;
+    const struct receive_self *self; /* NULL: no session */
     struct zip *zip;
     uint8_t *chunk;         /* MSG_CHUNK_MAX bytes, for whoever works right now */
     struct digest peer;     /* the primary's host id */
@@ -32,6 +32,7 @@ struct tools {
     uint64_t commits;               /* asked for so far */
     unsigned readers;               /* of old files, two threads each */
     bool can_chown;
+    bool renew;      /* there is a root that only the next session can serve: this one is to end */
     uint16_t reason; /* of the ERROR that ends the session, for whoever returns -1 */
 };
 

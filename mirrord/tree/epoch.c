@@ -15,7 +15,6 @@
 #include "tree/state.h"
 
 #define EPOCH_FILE "epoch"
-#define LOCK_FILE  "epoch.lock"
 
 enum { EPOCH_VERSION = 1, EPOCH_TEXT_MAX = 512, HEX = 32 };
 
@@ -67,12 +66,12 @@ int epoch_of(const char *state_dir, const char *root, struct epoch *out, struct 
 
 int epoch_lock(int state_fd, struct err *err)
 {
-    int fd CLEANUP_FD = openat(state_fd, LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int fd CLEANUP_FD = openat(state_fd, EPOCH_LOCK, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
-        return err_sys(err, errno, "open " LOCK_FILE);
+        return err_sys(err, errno, "open " EPOCH_LOCK);
     while (flock(fd, LOCK_EX) < 0)
         if (errno != EINTR)
-            return err_sys(err, errno, "lock " LOCK_FILE);
+            return err_sys(err, errno, "lock " EPOCH_LOCK);
     return TAKE_FD(fd);
 }
 

@@ -32,6 +32,8 @@ int epoch_read(int state_fd, struct epoch *out, struct err *err);
 /* The same by the root's path, without root's rights and without making anything. */
 int epoch_of(const char *state_dir, const char *root, struct epoch *out, struct err *err);
 
+#define EPOCH_LOCK "epoch.lock" /* in the root's state directory */
+
 /* The lock's descriptor: close it to unlock. Waits. -1 with err. */
 int epoch_lock(int state_fd, struct err *err);
 

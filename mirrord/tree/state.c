@@ -171,24 +171,15 @@ static bool is_zero(const struct digest *d)
     return digest_equal(d, &zero);
 }
 
-static int lock_state(
-    int fd, const char *root_path, const struct digest *owner, unsigned wait_ms, struct err *err)
+static int lock_state(int fd, const char *root_path, unsigned wait_ms, struct err *err)
 {
     uint64_t deadline = io_now_ms() + wait_ms;
-    bool asked = false;
     for (;;) {
         pid_t holder = try_lock(fd);
         if (holder == 0)
             return 0;
         if (holder < 0)
             return err_sys(err, errno, "lock");
-        struct digest theirs = lock_owner(fd);
-        if (!asked && !is_zero(owner) && digest_equal(owner, &theirs)) {
-            log_info("asking process %d, which serves an older session for %s, to yield",
-                (int)holder, QUOTED(root_path, strlen(root_path)));
-            kill(holder, SIGTERM);
-            asked = true;
-        }
         if (io_now_ms() >= deadline) {
             err_set(err, ERR_TEMPORARY,
                 "%s is held by another mirrord process, %d: wait for it or end it",
@@ -226,10 +217,9 @@ static int prepare(
 int state_open(const char *state_dir, const char *root_path, const struct digest *owner,
     unsigned wait_ms, struct state **out, struct err *err)
 {
-    char *name CLEANUP_FREE = directory_name(root_path);
     struct state *s = mem_alloc(sizeof *s);
     s->fd = s->lock = -1;
-    s->path = mem_format("%s/roots/%s", state_dir, name);
+    s->path = state_root_dir(state_dir, root_path);
     s->manifest = mem_format("%s/manifest", s->path);
     s->cookies = mem_format("%s/cookies", s->path);
     int r = io_make_path(s->path, 0700, err);
@@ -240,7 +230,7 @@ int state_open(const char *state_dir, const char *root_path, const struct digest
     if (r == 0 && (s->lock = openat(s->fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600)) < 0)
         r = err_sys(err, errno, "open %s/lock", s->path);
     if (r == 0)
-        r = lock_state(s->lock, root_path, owner, wait_ms, err);
+        r = lock_state(s->lock, root_path, wait_ms, err);
     if (r == 0 && (r = prepare(s, root_path, owner, err)) < 0)
         err_prefix(err, "%s", s->path);
     if (r != 0) {
@@ -249,6 +239,22 @@ int state_open(const char *state_dir, const char *root_path, const struct digest
     }
     *out = s;
     return 0;
+}
+
+void state_ask_to_yield(const char *state_dir, const char *root_path, const struct digest *owner)
+{
+    struct flock holder = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    char *dir CLEANUP_FREE = state_root_dir(state_dir, root_path);
+    char *path CLEANUP_FREE = mem_format("%s/lock", dir);
+    int fd CLEANUP_FD = open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0 || fcntl(fd, F_GETLK, &holder) < 0 || holder.l_type == F_UNLCK || holder.l_pid <= 0)
+        return;
+    struct digest theirs = lock_owner(fd);
+    if (is_zero(owner) || !digest_equal(owner, &theirs))
+        return;
+    log_info("asking process %d, which serves an older session for %s, to yield", (int)holder.l_pid,
+        QUOTED(root_path, strlen(root_path)));
+    kill(holder.l_pid, SIGTERM);
 }
 
 char *state_scratch(const char *state_dir, struct err *err)
@@ -285,12 +291,33 @@ static int let_pass(const char *state_dir, int dir, struct err *err)
     return 0;
 }
 
+char *state_root_dir(const char *state_dir, const char *root_path)
+{
+    char *name CLEANUP_FREE = directory_name(root_path);
+    return mem_format("%s/roots/%s", state_dir, name);
+}
+
+int state_make_dir(const char *state_dir, const char *root_path, struct err *err)
+{
+    enum { FLAGS = O_RDONLY | O_DIRECTORY | O_CLOEXEC };
+    char *path CLEANUP_FREE = state_root_dir(state_dir, root_path);
+    int fd = open(path, FLAGS);
+    if (fd < 0 && errno == ENOENT && io_make_path(path, 0700, err) < 0)
+        return -1;
+    if (fd < 0)
+        fd = open(path, FLAGS);
+    return fd < 0 ? err_sys(err, errno, "open %s", path) : fd;
+}
+
 int state_open_dir(const char *state_dir, const char *root_path, bool make, struct err *err)
 {
     char *resolved CLEANUP_FREE = realpath(root_path, NULL);
-    const char *root = resolved ? resolved : root_path;
-    char *name CLEANUP_FREE = directory_name(root);
-    char *path CLEANUP_FREE = mem_format("%s/roots/%s", state_dir, name);
+    return state_open_resolved(state_dir, resolved ? resolved : root_path, make, err);
+}
+
+int state_open_resolved(const char *state_dir, const char *root_path, bool make, struct err *err)
+{
+    char *path CLEANUP_FREE = state_root_dir(state_dir, root_path);
     if (make && io_make_path(path, 0700, err) < 0)
         return -1;
     int fd CLEANUP_FD = open(path, (make ? O_RDONLY : O_PATH) | O_DIRECTORY | O_CLOEXEC);

@@ -30,14 +30,17 @@ int state_host_id(const char *state_dir, struct digest *out, struct err *err);
 enum { STATE_LOCKED = 1 };
 
 /* Opens (makes) the state of the root at this resolved absolute path and takes its lock, waiting up
- * to wait_ms. `owner` names the primary on whose behalf this is (zeros: nobody's). When the lock
- * is held by a process of the same owner, that one is asked to yield (SIGTERM, which it defers to
- * the end of a commit). STATE_LOCKED with err (ERR_TEMPORARY, names the holder's pid) when it was
- * not had in time; a state directory on a network filesystem is refused. The lock is a POSIX
- * record lock: not inherited by fork, so open after the fork. */
+ * to wait_ms. `owner` names the primary on whose behalf this is (zeros: nobody's). STATE_LOCKED
+ * with err (ERR_TEMPORARY, names the holder's pid) when it was not had in time; a state directory
+ * on a network filesystem is refused. The lock is a POSIX record lock: not inherited by fork, so
+ * open after the fork. */
 int state_open(const char *state_dir, const char *root_path, const struct digest *owner,
     unsigned wait_ms, struct state **out, struct err *err);
 void state_close(struct state *s);
+
+/* When the lock of the root at this resolved path is held by a process of the same owner, that one
+ * is asked to yield (SIGTERM, which it defers to the end of a commit). */
+void state_ask_to_yield(const char *state_dir, const char *root_path, const struct digest *owner);
 
 /* A state directory for one look, beside the true one: what it learns is nobody's, and nothing that
  * runs is in its way. The caller frees the path and removes it with state_discard. NULL with err. */
@@ -49,6 +52,15 @@ void state_discard(const char *scratch);
  * What is made here others may pass through, though not list. */
 enum { STATE_NONE = -2 };
 int state_open_dir(const char *state_dir, const char *root_path, bool make, struct err *err);
+
+/* The same for a path that is resolved already, and not looked at again. */
+int state_open_resolved(const char *state_dir, const char *root_path, bool make, struct err *err);
+
+/* As that one, made where it is missing, and for nobody else to pass through. */
+int state_make_dir(const char *state_dir, const char *root_path, struct err *err);
+
+/* Its path, for this resolved root. The caller frees it. */
+char *state_root_dir(const char *state_dir, const char *root_path);
 
 int state_fd(const struct state *s);           /* the directory of this root */
 const char *state_path(const struct state *s); /* its path */

@@ -2,7 +2,7 @@
 
 import os
 
-from harness import case, check, check_equal, main
+from harness import case, check, check_equal, main, read_text
 from pair import Pair
 from trees import check_same, put, snapshot
 
@@ -34,7 +34,14 @@ def test_one_shot(env):
 
     def verify(*more, code):
         return env.mirrord("verify", *env.link_options(), *more, src, env.at(dest), code=code)
+
+    def marks():
+        return {top: read_text(os.path.join(top, "mark")) for top, _, names in os.walk(env.dir)
+                if "mark" in names}
+    kept = marks()
+    check(kept, "a mark of the secondary")
     r = verify(code=0)
+    check_equal(marks(), kept, "a verification's state is its own")
     check("30 files compared by content, 0 paths differ" in r.out, r)
     corrupt(f"{dest}/d1/f1")
     os.remove(f"{dest}/d2/f2")

@@ -72,10 +72,16 @@ static int resolve(
     return 0;
 }
 
+static void each(void *ctx, void (*root)(void *to, const char *path, bool beneath), void *to)
+{
+    const struct gatekeeper *g = ctx;
+    g->root.each(g->root.ctx, root, to);
+}
+
 static void serve(struct peer *p, int fd)
 {
     struct gatekeeper keeper = {.p = p};
-    const struct receive_fence fence = {resolve, &keeper};
+    const struct receive_fence fence = {resolve, each, &keeper};
     struct err err;
     if (p->as_nobody && (setgid(PEER_NOBODY) < 0 || setuid(PEER_NOBODY) < 0))
         _exit(2);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "secondary/outside.h"
 #include "secondary/parts.h"
 #include "secondary/reap.h"
 
@@ -35,7 +36,9 @@ static void new_session(struct place *p)
 {
     struct err err;
     if (p->stage) {
-        reap_begin(p->stage);
+        struct outside_direct direct = {0};
+        struct outside outside = outside_direct(&direct);
+        reap_begin(p->stage, &outside);
         while (reap_some(p->stage, 5))
             continue;
         stage_close(p->stage);

@@ -157,12 +157,15 @@ static void test_a_second_process_is_told_who_holds_it(void **state)
 
 static void test_the_same_primary_takes_over(void **state)
 {
-    struct digest one = {{1}};
+    struct digest one = {{1}}, other = {{2}};
     struct state *s = NULL;
     struct err err;
     int status;
     (void)state;
     pid_t pid = holder(&one); /* has no handler: yields by dying */
+    state_ask_to_yield(dir, "/srv/www", &other); /* is another's */
+    assert_int_equal(state_open(dir, "/srv/www", &one, 50, &s, &err), STATE_LOCKED);
+    state_ask_to_yield(dir, "/srv/www", &one);
     assert_int_equal(state_open(dir, "/srv/www", &one, 10000, &s, &err), 0);
     state_close(s);
     assert_int_equal(waitpid(pid, &status, 0), pid);

@@ -1,0 +1,71 @@
+/*
+ * What a session needs from outside its sandbox: each a function that either does it (a process
+ * without a sandbox, such as `mirrord recover`, and the receiver's parent), or asks the parent to
+ * (parent.h).
+ */
+#ifndef SECONDARY_OUTSIDE_H
+#define SECONDARY_OUTSIDE_H
+
+#include <sys/stat.h>
+
+#include "protocol/path.h"
+#include "secondary/receive.h"
+#include "tree/epoch.h"
+#include "tree/mark.h"
+#include "tree/names.h"
+
+struct grounds;
+
+/* A site as the primary names it. */
+struct outside_site {
+    struct bytes name, asked;
+};
+
+struct outside_place {
+    char *root;                    /* the caller frees it */
+    struct receive_policy policy;
+    bool barred;                   /* it came up behind the sandbox: the next session serves it */
+    char stage[PATH_NAME_MAX + 1]; /* an empty one that is ready beside a root without; or "" */
+};
+
+struct outside {
+    struct names_source names;
+    struct mark_writer marks;
+
+    /* The fence's word on a site. 0, -1 refused. */
+    int (*place)(
+        void *ctx, const struct outside_site *s, struct outside_place *out, struct err *err);
+
+    /* Makes the site's root, whose parent is there; `away`: removes it when it is still empty and
+     * was made so. */
+    int (*make)(void *ctx, const struct outside_site *s, bool away, struct err *err);
+
+    /* As epoch_present; `take`: this host raises the epoch above the one presented, under the
+     * caller's lock (epoch_lock; below 0: there was nothing to be locked). *now: what is stored by
+     * then. */
+    int (*epoch)(void *ctx, const struct outside_site *s, bool take, int lock,
+        const struct epoch *presented, struct epoch *now, struct err *err);
+
+    /* Asks the process that holds the root's lock on behalf of the same primary to end. */
+    void (*yield)(void *ctx, const struct outside_site *s, const struct digest *owner);
+
+    /* Owner (-1: as it is) and mtime of a symbolic link, for which there is no descriptor that
+     * could be written through. 0, -1 with errno. */
+    int (*set_link)(
+        void *ctx, int dirfd, const char *name, uid_t uid, gid_t gid, const struct timespec *mtime);
+
+    /* Gives a directory u+rwx that may not even be opened. */
+    int (*loosen)(void *ctx, int dirfd, const char *name);
+
+    void *ctx;
+};
+
+/* Does it all by itself. */
+struct outside_direct {
+    const struct receive_options *options;
+    struct grounds *grounds; /* NULL: no sandbox, nothing is barred */
+    struct names *names;
+};
+struct outside outside_direct(struct outside_direct *d);
+
+#endif

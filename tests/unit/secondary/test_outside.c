@@ -1,0 +1,384 @@
+/* What the receiver's parent does for a child that may have been taken over: no more than it says.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* clang-format off: cmocka.h needs the four above */
+#include <cmocka.h>
+/* clang-format on */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/mem.h"
+#include "secondary/grounds.h"
+#include "secondary/outside.h"
+#include "secondary/parent.h"
+#include "tree/state.h"
+
+static char *dir, *root;
+static struct receive_fence fence;
+static struct receive_options options;
+
+static int setup(void **state)
+{
+    char name[] = "/dev/shm/mirrord-outside-XXXXXX";
+    struct err err;
+    (void)state;
+    dir = mem_copy_string(mkdtemp(name));
+    root = mem_format("%s/root", dir);
+    options = (struct receive_options){
+        .fence = &fence, .state_dir = mem_format("%s/state", dir), .host = "here"};
+    return receive_fence_root(root, &fence, &err);
+}
+
+static int teardown(void **state)
+{
+    char *command CLEANUP_FREE = mem_format("rm -rf %s", dir);
+    (void)state;
+    int bad = system(command);
+    receive_fence_free(&fence);
+    free((char *)options.state_dir);
+    free(root);
+    free(dir);
+    return bad;
+}
+
+/* The parent's end in this process, a child's questions in another one: its exit code. */
+static int ask_from_a_child(int (*ask)(const struct outside *parent, int socket), struct err *err)
+{
+    int sockets[2];
+    struct sandbox *box = sandbox_new();
+    struct outside_direct direct = {
+        .options = &options, .grounds = grounds_prepare(&options, box), .names = names_new(NULL)};
+    struct outside outside = outside_direct(&direct);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(sockets[0]);
+        struct outside parent = parent_outside(&sockets[1]);
+        int result = ask(&parent, sockets[1]);
+        struct err why;
+        err_set(&why, ERR_FAILED, "%d", result);
+        parent_report(sockets[1], result ? -1 : 0, &why);
+        _exit(0);
+    }
+    close(sockets[1]);
+    int result = parent_serve(sockets[0], pid, &outside, err);
+    close(sockets[0]);
+    grounds_free(direct.grounds);
+    names_free(direct.names);
+    sandbox_free(box);
+    return result;
+}
+
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            return __LINE__;                                                                       \
+    } while (0)
+
+static int run(int (*ask)(const struct outside *parent, int socket))
+{
+    struct err err = {0};
+    int result = ask_from_a_child(ask, &err);
+    if (result < 0)
+        fail_msg("line %s", err.text);
+    return result;
+}
+
+/* --- links and directories --- */
+
+static const struct timespec stamp = {1000000000, 5};
+
+static int set_links(const struct outside *o, int socket)
+{
+    struct stat st;
+    (void)socket;
+    int fd = open(dir, O_RDONLY | O_DIRECTORY);
+    CHECK(symlinkat("target", fd, "link") == 0 && mkdirat(fd, "sub", 0) == 0);
+    CHECK(close(openat(fd, "file", O_WRONLY | O_CREAT, 0600)) == 0);
+    CHECK(o->set_link(o->ctx, fd, "link", (uid_t)-1, (gid_t)-1, &stamp) == 0);
+    CHECK(fstatat(fd, "link", &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_mtim.tv_sec == stamp.tv_sec &&
+          st.st_mtim.tv_nsec == stamp.tv_nsec);
+    CHECK(o->loosen(o->ctx, fd, "sub") == 0);
+    CHECK(fstatat(fd, "sub", &st, 0) == 0 && (st.st_mode & 07777) == 0700);
+    return 0;
+}
+
+static void links_and_closed_directories(void **state)
+{
+    (void)state;
+    run(set_links);
+}
+
+static int set_other_things(const struct outside *o, int socket)
+{
+    static const char *const names[] = {"file", "sub", "none", "", ".", "..", "sub/link", "/etc"};
+    (void)socket;
+    int fd = open(dir, O_RDONLY | O_DIRECTORY), named = open(dir, O_PATH | O_DIRECTORY);
+    CHECK(mkdirat(fd, "sub", 0700) == 0 && symlinkat("target", fd, "sub/link") == 0);
+    CHECK(close(openat(fd, "file", O_WRONLY | O_CREAT, 0600)) == 0);
+    CHECK(symlinkat("target", fd, "link") == 0 && symlinkat("sub", fd, "way") == 0);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        CHECK(o->set_link(o->ctx, fd, names[i], 1, 1, &stamp) == -1);
+    CHECK(o->set_link(o->ctx, named, "link", 1, 1, &stamp) == -1 && errno == EINVAL);
+    CHECK(o->set_link(o->ctx, -1, "link", 1, 1, &stamp) == -1);
+    CHECK(o->loosen(o->ctx, fd, "file") == -1 && o->loosen(o->ctx, fd, "way") == -1);
+    CHECK(o->loosen(o->ctx, fd, "..") == -1 && o->loosen(o->ctx, named, "sub") == -1);
+    return 0;
+}
+
+static void nothing_but_links_and_directories(void **state)
+{
+    (void)state;
+    run(set_other_things);
+}
+
+/* --- places --- */
+
+static const struct outside_site the_root = {{"", 0}, {"", 0}};
+
+static int use_root(const struct outside *o, int socket)
+{
+    struct outside_place p;
+    struct outside_site far = {{"", 0}, bytes_of("/etc")};
+    struct err err;
+    struct stat st;
+    (void)socket;
+    CHECK(o->place(o->ctx, &far, &p, &err) == -1 && err.code == ERR_REFUSED);
+    CHECK(o->make(o->ctx, &far, false, &err) == -1 && o->make(o->ctx, &far, true, &err) == -1);
+    CHECK(o->place(o->ctx, &the_root, &p, &err) == 0 && !p.barred && strcmp(p.root, root) == 0);
+    char *stage CLEANUP_FREE = mem_format("%s/%s", dir, p.stage);
+    CHECK(p.stage[0] && stat(stage, &st) == 0 && (st.st_mode & 07777) == 0700);
+    CHECK(o->make(o->ctx, &the_root, false, &err) == 0);
+    CHECK(stat(root, &st) == 0 && (st.st_mode & 07777) == 0755);
+    CHECK(o->make(o->ctx, &the_root, true, &err) == 0 && stat(root, &st) < 0);
+    CHECK(o->place(o->ctx, &the_root, &p, &err) == 0 && !p.barred);
+    CHECK(o->make(o->ctx, &the_root, false, &err) == 0 && stat(root, &st) == 0);
+    char *inside CLEANUP_FREE = mem_format("%s/upload", root);
+    CHECK(mkdir(inside, 0755) == 0);
+    CHECK(o->make(o->ctx, &the_root, true, &err) == -1 && stat(inside, &st) == 0);
+    CHECK(rmdir(inside) == 0 && rmdir(root) == 0);
+    CHECK(o->place(o->ctx, &the_root, &p, &err) == 0 && p.barred); /* that inode is no more */
+    CHECK(mkdir(root, 0755) == 0);
+    CHECK(o->place(o->ctx, &the_root, &p, &err) == 0 && p.barred); /* another one */
+    return 0;
+}
+
+static unsigned count_reserved(void)
+{
+    char *command CLEANUP_FREE = mem_format("exit $(ls -A %s | grep -c '^.mirrord-')", dir);
+    return (unsigned)WEXITSTATUS(system(command));
+}
+
+static void the_root_is_made_where_the_sandbox_has_it(void **state)
+{
+    (void)state;
+    run(use_root);
+    assert_int_equal(count_reserved(), 0);
+}
+
+static void what_a_killed_receiver_made_ready_goes(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            grounds_prepare(&options, sandbox_new());
+            _exit(0);
+        }
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        assert_int_equal(count_reserved(), 2);
+    }
+    struct sandbox *box = sandbox_new();
+    grounds_free(grounds_prepare(&options, box));
+    sandbox_free(box);
+    assert_int_equal(count_reserved(), 0);
+}
+
+/* Where all beneath a directory may be asked for, its links are whoever's. */
+static int lead_out(const struct outside *o, int socket)
+{
+    struct outside_site s = {{"", 0}, {NULL, 0}}, deep = s;
+    struct epoch now, e = {.counter = 9, .id = {{1}}, .primary = "web1"};
+    struct outside_place p;
+    struct err err;
+    struct stat st;
+    (void)socket;
+    char *other CLEANUP_FREE = mem_format("%s/other", dir);
+    char *way CLEANUP_FREE = mem_format("%s/way", root),
+              *in CLEANUP_FREE = mem_format("%s/way/in", root);
+    char *made CLEANUP_FREE = mem_format("%s/other/in", dir);
+    CHECK(o->make(o->ctx, &the_root, false, &err) == 0);
+    CHECK(mkdir(other, 0755) == 0 && symlink(other, way) == 0);
+    s.asked = bytes_of(way);
+    deep.asked = bytes_of(in);
+    CHECK(o->epoch(o->ctx, &s, false, -1, &e, &now, &err) == -1 && err.code == ERR_REFUSED);
+    CHECK(o->epoch(o->ctx, &s, true, -1, &e, &now, &err) == -1);
+    CHECK(o->make(o->ctx, &deep, false, &err) == -1 && stat(made, &st) < 0);
+    CHECK(unlink(way) == 0 && mkdir(way, 0755) == 0);
+    CHECK(o->make(o->ctx, &deep, false, &err) == 0 && stat(in, &st) == 0);
+    CHECK(o->place(o->ctx, &deep, &p, &err) == 0 && !p.barred);
+    CHECK(o->make(o->ctx, &deep, true, &err) == 0 && stat(in, &st) < 0);
+    return 0;
+}
+
+static void links_do_not_lead_out(void **state)
+{
+    struct epoch now;
+    struct err err;
+    (void)state;
+    run(lead_out);
+    char *other CLEANUP_FREE = mem_format("%s/other", dir);
+    assert_int_equal(epoch_of(options.state_dir, other, &now, &err), 0);
+    assert_int_equal(now.counter, 0);
+}
+
+/* --- epochs and marks --- */
+
+static int present(const struct outside *o, int socket)
+{
+    struct epoch now, e = {.counter = 5, .id = {{1}}, .primary = "web1"};
+    struct err err;
+    (void)socket;
+    CHECK(mkdir(root, 0755) == 0);
+    CHECK(o->epoch(o->ctx, &the_root, false, -1, &e, &now, &err) == 0);
+    CHECK(now.counter == 5 && now.role == ROLE_SECONDARY && strcmp(now.primary, "web1") == 0);
+    e.counter = 4;
+    CHECK(o->epoch(o->ctx, &the_root, false, -1, &e, &now, &err) == 1);
+    CHECK(err.code == ERR_REFUSED && now.counter == 5);
+    e.counter = 5;
+    CHECK(o->epoch(o->ctx, &the_root, true, -1, &e, &now, &err) == 0);
+    CHECK(now.counter == 6 && now.role == ROLE_PRIMARY && strcmp(now.primary, "here") == 0);
+    return 0;
+}
+
+static void epochs_only_rise(void **state)
+{
+    struct epoch now;
+    struct err err;
+    (void)state;
+    run(present);
+    assert_int_equal(epoch_of(options.state_dir, root, &now, &err), 0);
+    assert_int_equal(now.counter, 6);
+}
+
+/* Whoever holds the lock hands it over; another file's is none. */
+static int raise_locked(const struct outside *o, int socket)
+{
+    struct epoch now, e = {.counter = 7, .id = {{1}}};
+    struct err err;
+    (void)socket;
+    CHECK(mkdir(root, 0755) == 0);
+    CHECK(o->epoch(o->ctx, &the_root, false, -1, &e, &now, &err) == 0);
+    int state = state_open_dir(options.state_dir, root, false, &err);
+    int lock = epoch_lock(state, &err), other = open(dir, O_RDONLY | O_DIRECTORY);
+    CHECK(lock >= 0 && other >= 0);
+    CHECK(o->epoch(o->ctx, &the_root, true, other, &e, &now, &err) == -1);
+    CHECK(o->epoch(o->ctx, &the_root, true, lock, &e, &now, &err) == 0 && now.counter == 8);
+    return 0;
+}
+
+static void the_epoch_is_raised_under_a_lock(void **state)
+{
+    (void)state;
+    run(raise_locked);
+}
+
+static int mark(const struct outside *o, int socket)
+{
+    struct mark m = {.state = MARK_CLEAN, .boot = "boot"};
+    struct err err;
+    (void)socket;
+    CHECK(o->marks.write(o->marks.ctx, "../..", &m, &err) < 0);
+    CHECK(o->marks.write(o->marks.ctx, ".", &m, &err) < 0);
+    CHECK(o->marks.write(o->marks.ctx, "", &m, &err) < 0);
+    CHECK(o->marks.write(o->marks.ctx, "none", &m, &err) < 0 && err.sys == ENOENT);
+    return 0;
+}
+
+static void marks_stay_in_the_state_directory(void **state)
+{
+    (void)state;
+    run(mark);
+}
+
+static int look_up(const struct outside *o, int socket)
+{
+    unsigned id = 7;
+    char name[256];
+    (void)socket;
+    CHECK(o->names.id_of(o->names.ctx, false, "root", &id) == 1 && id == 0);
+    CHECK(o->names.name_of(o->names.ctx, true, 0, name) == 1 && strcmp(name, "root") == 0);
+    CHECK(o->names.id_of(o->names.ctx, false, "nobody of this name", &id) == 0);
+    return 0;
+}
+
+static void names_are_looked_up(void **state)
+{
+    (void)state;
+    run(look_up);
+}
+
+/* --- nonsense --- */
+
+static int send_nonsense(const struct outside *o, int socket)
+{
+    (void)o;
+    return send(socket, "\xff\xff", 2, 0) == 2 && recv(socket, (char[8]){0}, 8, 0) > 0;
+}
+
+static int refused(const struct outside *o, int socket)
+{
+    (void)o;
+    parent_refused(socket, SYS_execve);
+    return 0;
+}
+
+static void nonsense_ends_it(void **state)
+{
+    struct err err;
+    (void)state;
+    assert_int_equal(ask_from_a_child(send_nonsense, &err), -1);
+    assert_non_null(strstr(err.text, "without a word"));
+}
+
+static void a_refused_call_is_named(void **state)
+{
+    struct err err;
+    (void)state;
+    char *name CLEANUP_FREE = sandbox_call_name(SYS_execve);
+    assert_int_equal(ask_from_a_child(refused, &err), -1);
+    assert_non_null(strstr(err.text, "made the system call"));
+    assert_non_null(strstr(err.text, name));
+}
+
+int main(void)
+{
+#define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(links_and_closed_directories),
+        T(nothing_but_links_and_directories),
+        T(the_root_is_made_where_the_sandbox_has_it),
+        T(what_a_killed_receiver_made_ready_goes),
+        T(links_do_not_lead_out),
+        T(epochs_only_rise),
+        T(the_epoch_is_raised_under_a_lock),
+        T(marks_stay_in_the_state_directory),
+        T(names_are_looked_up),
+        T(nonsense_ends_it),
+        T(a_refused_call_is_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
