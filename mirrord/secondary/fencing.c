@@ -37,9 +37,20 @@ int fencing_present(struct replica *r, const struct msg_open *m, uint16_t *reaso
     return 0;
 }
 
-static bool is_raised(const struct replica *r)
+/* Does the file say another host, or a later promotion, than when the site was opened? That it was
+ * written again, as a handover does that is finished twice, is nothing. */
+static bool is_raised(struct replica *r)
 {
-    return r->epoch_dir >= 0 && epoch_stamp(r->epoch_dir) != r->epoch_stamp;
+    struct epoch now;
+    struct err ignored;
+    uint64_t stamp = r->epoch_dir >= 0 ? epoch_stamp(r->epoch_dir) : r->epoch_stamp;
+    if (stamp == r->epoch_stamp)
+        return false;
+    if (epoch_read(r->epoch_dir, &now, &ignored) != 0 || now.counter > r->epoch.counter ||
+        (now.counter == r->epoch.counter && !digest_equal(&now.id, &r->epoch.id)))
+        return true;
+    r->epoch_stamp = stamp;
+    return false;
 }
 
 /* The directory is there by now, since the root's state has been opened. */

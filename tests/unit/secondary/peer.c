@@ -265,6 +265,8 @@ void peer_send_open(struct peer *p, uint32_t site, const char *root)
     m->root = bytes_of(root);
     m->flags = p->open_flags;
     m->session = p->session;
+    m->epoch = p->epoch;
+    m->epoch_id.b[0] = (uint8_t)(p->epoch ? p->id : 0);
     m->known = p->known;
     m->max_delete_percent = p->max_delete_percent;
     m->max_delete_count = p->max_delete_count;

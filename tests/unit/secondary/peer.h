@@ -35,6 +35,7 @@ struct peer {
     uint8_t id;           /* the first byte of the primary's host id */
     uint32_t open_flags;
     uint64_t session, known;    /* of OPEN */
+    uint64_t epoch;             /* likewise, with `id`; 0: none */
     uint8_t max_delete_percent; /* 100: no limit */
     uint32_t max_delete_count;
     bool as_nobody;      /* the receiver runs without root */

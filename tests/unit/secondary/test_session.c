@@ -13,6 +13,8 @@
 #include "secondary/receive.h"
 #include "stream.h"
 #include "tree/digest.h"
+#include "tree/epoch.h"
+#include "tree/state.h"
 
 static int setup(void **state)
 {
@@ -531,6 +533,41 @@ static void a_site_is_taken_once(void **state)
     peer_end(p);
 }
 
+static void write_epoch(struct peer *p, uint64_t counter, uint8_t id)
+{
+    struct err err;
+    struct epoch e = {.counter = counter, .id = {{id}}, .role = ROLE_SECONDARY, .primary = "other"};
+    int dir = state_open_dir(p->state, p->root, true, &err);
+    assert_true(dir >= 0);
+    assert_int_equal(epoch_write(dir, &e, &err), 0);
+    close(dir);
+}
+
+/* An epoch that is written again, or put back from a snapshot, fences nobody; a later one, or
+ * another host's, does at the next commit. */
+static void a_promotion_meanwhile(void **state)
+{
+    struct peer *p = *state;
+    struct entry f = a_file("x", 1, 0644);
+    p->epoch = 3;
+    assert_int_equal(mkdir(p->root, 0755), 0);
+    peer_open(p);
+    for (uint64_t counter = 3; counter >= 2; counter--) {
+        write_epoch(p, counter, p->id);
+        peer_batch(p);
+        peer_put(p, counter == 3 ? "a" : "b", &f, "x");
+        peer_commit_all(p);
+    }
+    write_epoch(p, 3, (uint8_t)(p->id + 1));
+    peer_batch(p);
+    peer_put(p, "c", &f, "x");
+    msg_put_commit(&p->out, &(struct msg_commit){p->batch});
+    peer_send(p);
+    assert_int_equal(site_error(p, 1, "fenced: other was promoted"), REASON_FENCED);
+    peer_end(p);
+    assert_absent(p, "c");
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -556,6 +593,7 @@ int main(void)
         T(a_session_that_went_back_is_a_full_comparison),
         T(a_primary_that_went_back_is_a_full_comparison),
         T(a_site_is_taken_once),
+        T(a_promotion_meanwhile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
