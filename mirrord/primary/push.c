@@ -126,9 +126,8 @@ static size_t out_limit(struct push *p)
 }
 
 /* Makes frames until enough wait. */
-static int produce(struct push *p, struct err *err)
+static int make_frames(struct push *p, struct err *err)
 {
-    refill_tokens(p);
     for (;;) {
         p->more = waiting(p) >= out_limit(p);
         if (p->more)
@@ -138,6 +137,14 @@ static int produce(struct push *p, struct err *err)
         if (p->out.bad)
             return err_set(err, ERR_FAILED, "a message did not fit its frame");
     }
+}
+
+static int produce(struct push *p, struct err *err)
+{
+    refill_tokens(p);
+    int r = make_frames(p, err);
+    above_forget(&p->above);
+    return r;
 }
 
 static void close_site(struct push *p, struct push_site *ps)
@@ -435,6 +442,7 @@ int push_run(const struct push_options *o, struct err *err)
     struct push_site *ps;
     p->o = o;
     p->conn = o->conn;
+    p->above.fd = -1;
     p->names = names_new(NULL);
     p->zip = zip_new(ZSTD_LEVEL);
     p->block = mem_alloc(MSG_CHUNK_MAX);

@@ -7,6 +7,7 @@
 #define PRIMARY_PUSH_IMPL_H
 
 #include "base/buf.h"
+#include "primary/above.h"
 #include "primary/push.h"
 #include "primary/source.h"
 #include "tree/names.h"
@@ -79,6 +80,7 @@ struct push {
     struct buf in;
     struct wire_writer out;
     size_t out_at; /* bytes of `out` that the connection has taken */
+    struct above above; /* of the path looked at last; forgotten at the end of each turn */
     struct names *names;
     struct zip *zip;
     struct lane lanes[LANES];

@@ -20,6 +20,8 @@ enum {
 
 /* What the disk says a path is now. */
 struct sight {
+    int dir; /* the directory above, which is p->above's */
+    char name[PATH_NAME_MAX + 1];
     struct stat st;
     struct entry entry;
     struct entry_store store;
@@ -32,26 +34,39 @@ static bool gone(int errnum)
     return errnum == ENOENT || errnum == ENOTDIR || errnum == ELOOP;
 }
 
-static int look(
+static int look_once(
     struct push *p, struct push_site *ps, struct bytes path, struct sight *s, struct err *err)
 {
-    char name[PATH_NAME_MAX + 1] = "";
-    int dir CLEANUP_FD = path.len ? root_open_parent(ps->site->root, path, name)
-                                  : root_open_dir(ps->site->root, path);
-    if (dir < 0 && gone(errno))
+    struct root *root = ps->site->root;
+    s->name[0] = '\0';
+    s->dir = path.len ? above_open(&p->above, root, path, s->name) : root_fd(root);
+    if (s->dir < 0 && gone(errno))
         return SIGHT_GONE;
-    if (dir < 0)
+    if (s->dir < 0)
         return err_sys(err, errno, "open the directory above");
-    int r = path.len ? fstatat(dir, name, &s->st, AT_SYMLINK_NOFOLLOW) : fstat(dir, &s->st);
+    int r =
+        path.len ? fstatat(s->dir, s->name, &s->st, AT_SYMLINK_NOFOLLOW) : fstat(s->dir, &s->st);
     if (r < 0 && errno == ENOENT)
         return SIGHT_GONE;
     if (r < 0)
         return err_sys(err, errno, "stat");
-    r = entry_read(
-        dir, name, &s->st, p->names, ps->site->options.special_bits, &s->store, &s->entry, err);
+    r = entry_read(s->dir, s->name, &s->st, p->names, ps->site->options.special_bits, &s->store,
+        &s->entry, err);
     if (r < 0 && (err->sys == ENOENT || err->sys == EINVAL))
         return SIGHT_CHANGED;
     return r; /* 1: a device, socket or FIFO, which a mirror has not */
+}
+
+/* That something is gone is believed only of the directory that is there now. */
+static int look(
+    struct push *p, struct push_site *ps, struct bytes path, struct sight *s, struct err *err)
+{
+    bool kept = path.len && above_is_kept(&p->above, ps->site->root, path);
+    int r = look_once(p, ps, path, s, err);
+    if (!kept || r == SIGHT_THERE)
+        return r;
+    above_forget(&p->above);
+    return look_once(p, ps, path, s, err);
 }
 
 /* The path goes back to the queue, to be tried when its writer is through. */
@@ -156,16 +171,14 @@ static bool known_digest(
 
 /* The same by reading the file, where that costs less than sending it: 1, or 0 where it cannot be
  * had now. */
-static bool read_digest(struct push *p, struct push_site *ps, struct bytes path,
-    const struct sight *s, struct record *r)
+static bool read_digest(struct push *p, const struct sight *s, struct record *r)
 {
     struct source *src = NULL;
     struct err err;
     if (s->entry.size > READ_FIRST_MAX ||
-        source_open(ps->site->root, path, false, &src, &err) != SOURCE_OK)
+        source_open_at(s->dir, s->name, &s->st, false, &src, &err) != SOURCE_OK)
         return false;
-    struct validators seen = validators_of(&s->st), opened = validators_of(source_stat(src));
-    ssize_t n = validators_equal(&seen, &opened) ? 1 : -1;
+    ssize_t n = 1;
     while (n > 0)
         n = source_read(src, p->block, MSG_CHUNK_MAX, &err);
     bool had = n == 0 && source_settle(src, r) == SOURCE_OK;
@@ -180,8 +193,7 @@ static bool send_known(struct push *p, struct push_batch *b, struct owed *o, str
     struct record r = {.validators = validators_of(&s->st)};
     if (o->whole || (!copy && !o->has_theirs && o->kind != OWED_META))
         return false;
-    if (!known_digest(b->ps, queue_path(o), s, &r.entry.digest) &&
-        !read_digest(p, b->ps, queue_path(o), s, &r))
+    if (!known_digest(b->ps, queue_path(o), s, &r.entry.digest) && !read_digest(p, s, &r))
         return false;
     if (o->has_theirs && !digest_equal(&r.entry.digest, &o->theirs))
         return false;
@@ -217,7 +229,7 @@ static int send_inline(struct push *p, struct push_batch *b, struct owed *o, str
     a->record.entry.digest = s->entry.digest = r.entry.digest;
     a->has_record = true;
     struct msg_entry m = {.how = HOW_INLINE, .entry = s->entry, .content = {p->block, (size_t)n}};
-    bool zip = p->o->compress != 0 && n > 256 && zip_worthwhile(p->zip, p->block, (size_t)n);
+    bool zip = p->o->compress != 0 && n > 256 && !zip_is_packed(p->block, (size_t)n);
     size_t packed = zip ? zip_pack(p->zip, p->block, (size_t)n, p->packed, PUSH_INLINE_MAX) : 0;
     if (packed) {
         m.encoding = ENCODING_ZSTD;
@@ -249,16 +261,11 @@ static int send_content(
     struct push *p, struct push_batch *b, struct owed *o, struct sight *s, struct err *err)
 {
     struct source *src = NULL;
-    int r = source_open(b->ps->site->root, queue_path(o), o->open, &src, err);
-    if (r == SOURCE_OK) {
-        struct validators seen = validators_of(&s->st), opened = validators_of(source_stat(src));
-        if (!validators_equal(&seen, &opened))
-            r = SOURCE_BUSY;
-        else if (s->entry.size > PUSH_INLINE_MAX)
-            send_transfer(p, b, o, s, TAKE_PTR(src));
-        else
-            r = send_inline(p, b, o, s, src, err);
-    }
+    int r = source_open_at(s->dir, s->name, &s->st, o->open, &src, err);
+    if (r == SOURCE_OK && s->entry.size > PUSH_INLINE_MAX)
+        send_transfer(p, b, o, s, TAKE_PTR(src));
+    else if (r == SOURCE_OK)
+        r = send_inline(p, b, o, s, src, err);
     source_free(src);
     return r;
 }

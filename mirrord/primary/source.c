@@ -30,15 +30,31 @@ static int64_t age_ms(const struct timespec *now, const struct timespec *then)
     return (now->tv_sec - then->tv_sec) * 1000 + (now->tv_nsec - then->tv_nsec) / 1000000;
 }
 
-bool source_is_busy(int fd, const struct stat *st)
+static bool is_young(const struct stat *st)
 {
-    int writer = source_has_writer(fd);
-    if (writer >= 0)
-        return writer;
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     int64_t age = age_ms(&now, &st->st_ctim);
     return age >= 0 && age < QUIET_MS; /* a ctime in the future tells nothing */
+}
+
+bool source_is_busy(int fd, const struct stat *st)
+{
+    int writer = source_has_writer(fd);
+    return writer >= 0 ? writer : is_young(st);
+}
+
+static bool is_gone(int errnum)
+{
+    return errnum == ENOENT || errnum == ENOTDIR || errnum == ENXIO || errnum == ELOOP;
+}
+
+static int start(struct source s, struct source **out)
+{
+    s.digest = digest_stream_new();
+    *out = mem_alloc(sizeof s);
+    **out = s;
+    return SOURCE_OK;
 }
 
 int source_open(
@@ -47,7 +63,7 @@ int source_open(
     struct source s = {.fd = -1, .open_too = open_too};
     clock_gettime(CLOCK_REALTIME, &s.opened);
     s.fd = root_open_file(root, path, &s.st);
-    if (s.fd < 0 && (errno == ENOENT || errno == ENOTDIR || errno == ENXIO || errno == ELOOP))
+    if (s.fd < 0 && is_gone(errno))
         return SOURCE_GONE;
     if (s.fd < 0)
         return err_sys(err, errno, "open");
@@ -55,10 +71,35 @@ int source_open(
         close(s.fd);
         return SOURCE_BUSY;
     }
-    s.digest = digest_stream_new();
-    *out = mem_alloc(sizeof s);
-    **out = s;
-    return SOURCE_OK;
+    return start(s, out);
+}
+
+/* Only regular files have leases, and what `st` says must be found again at the end: a stat now
+ * would say no more. Without a lease it is asked. */
+static bool is_as_seen(const struct source *s)
+{
+    struct stat now;
+    int writer = s->open_too ? -1 : source_has_writer(s->fd);
+    if (writer >= 0)
+        return writer == 0;
+    if (fstat(s->fd, &now) < 0 || !S_ISREG(now.st_mode))
+        return false;
+    struct validators seen = validators_of(&s->st), found = validators_of(&now);
+    return validators_equal(&seen, &found) && (s->open_too || !is_young(&now));
+}
+
+int source_open_at(int dirfd, const char *name, const struct stat *seen, bool open_too,
+    struct source **out, struct err *err)
+{
+    struct source s = {.st = *seen, .open_too = open_too};
+    clock_gettime(CLOCK_REALTIME, &s.opened);
+    s.fd = root_open_name(dirfd, name);
+    if (s.fd < 0)
+        return is_gone(errno) ? SOURCE_GONE : err_sys(err, errno, "open");
+    if (is_as_seen(&s))
+        return start(s, out);
+    close(s.fd);
+    return SOURCE_BUSY;
 }
 
 void source_free(struct source *s)

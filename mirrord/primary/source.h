@@ -28,6 +28,10 @@ enum { SOURCE_OK = 0, SOURCE_BUSY = 1, SOURCE_GONE = 2 };
  * there, or not a regular file. -1 with err: it cannot be read. */
 int source_open(
     struct root *root, struct bytes path, bool open_too, struct source **out, struct err *err);
+/* The same for a name in a directory that was opened beneath the root. `seen` is of a stat of that
+ * name from before; a file that is not as it says is SOURCE_BUSY, now or when it is settled. */
+int source_open_at(int dirfd, const char *name, const struct stat *seen, bool open_too,
+    struct source **out, struct err *err);
 void source_free(struct source *s);
 
 const struct stat *source_stat(const struct source *s); /* as it was at opening */

@@ -54,6 +54,12 @@ static struct timespec mtime_of(const struct entry *e)
     return (struct timespec){.tv_sec = e->mtime, .tv_nsec = (long)e->mtime_nsec};
 }
 
+static int set_times(int fd, const struct entry *e, struct err *err)
+{
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, mtime_of(e)};
+    return futimens(fd, times) < 0 ? err_sys(err, errno, "set times") : 0;
+}
+
 int meta_apply(const struct meta_rules *rules, int fd, const struct entry *e, mode_t also,
     bool fresh, struct err *err)
 {
@@ -72,10 +78,26 @@ int meta_apply(const struct meta_rules *rules, int fd, const struct entry *e, mo
     bool chmod_needed = chown_needed || e->acl.len || (st.st_mode & 07777) != mode;
     if (chmod_needed && fchmod(fd, mode) < 0)
         return err_sys(err, errno, "chmod");
-    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, mtime_of(e)};
-    if (futimens(fd, times) < 0)
-        return err_sys(err, errno, "set times");
-    return 0;
+    return set_times(fd, e, err);
+}
+
+int meta_apply_new(const struct meta_rules *rules, int fd, const struct entry *e,
+    struct stat *after, struct err *err)
+{
+    struct meta_owner owner;
+    if (meta_resolve(rules, e, &owner, err) < 0 || set_times(fd, e, err) < 0)
+        return -1;
+    if (fstat(fd, after) < 0)
+        return err_sys(err, errno, "stat");
+    bool mode_differs = (after->st_mode & 07777) != e->mode;
+    if (owner_differs(&owner, after) || e->acl.len) {
+        if (meta_apply(rules, fd, e, 0, true, err) < 0)
+            return -1;
+    } else if (!mode_differs)
+        return 0;
+    else if (fchmod(fd, e->mode) < 0)
+        return err_sys(err, errno, "chmod");
+    return fstat(fd, after) < 0 ? err_sys(err, errno, "stat") : 0;
 }
 
 int meta_apply_link(const struct meta_rules *rules, int dirfd, const char *name,

@@ -3,7 +3,7 @@
 #ifndef SECONDARY_META_H
 #define SECONDARY_META_H
 
-#include <sys/types.h>
+#include <sys/stat.h>
 
 #include "base/err.h"
 #include "protocol/msg.h"
@@ -28,6 +28,11 @@ int meta_resolve(
  * a directory that is still to be filled); a fresh inode has no ACL to be removed. */
 int meta_apply(const struct meta_rules *rules, int fd, const struct entry *e, mode_t also,
     bool fresh, struct err *err);
+
+/* The same for a file that was just made with the mode of its entry, in fewer calls: *after is how
+ * it was left. */
+int meta_apply_new(const struct meta_rules *rules, int fd, const struct entry *e,
+    struct stat *after, struct err *err);
 
 /* The same for a link, by name, in a directory that nobody else can write to. */
 int meta_apply_link(const struct meta_rules *rules, int dirfd, const char *name,

@@ -54,10 +54,8 @@ static void seal(struct atom *a, int fd)
 {
     struct err why;
     struct stat st;
-    if (meta_apply(&replica_of(a)->rules, fd, &a->step.entry, 0, true, &why) < 0)
+    if (meta_apply_new(&replica_of(a)->rules, fd, &a->step.entry, &st, &why) < 0)
         step_fail(&a->step, why.code == ERR_PARTIAL ? REASON_OWNER : REASON_IO, "stage", &why);
-    else if (fstat(fd, &st) < 0)
-        step_fail_errno(&a->step, REASON_IO, errno, "stage", "stat");
     else {
         a->step.after = validators_of(&st);
         a->step.inode = st.st_ino;

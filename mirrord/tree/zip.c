@@ -57,8 +57,9 @@ size_t zip_pack(struct zip *z, const void *in, size_t n, void *out, size_t cap)
     return pack(z, z->level, in, n, out, cap);
 }
 
-static bool is_packed(const uint8_t *p, size_t n)
+bool zip_is_packed(const void *in, size_t n)
 {
+    const uint8_t *p = in;
     static const struct {
         uint8_t at, len;
         char bytes[7];
@@ -91,7 +92,7 @@ static bool is_packed(const uint8_t *p, size_t n)
 
 bool zip_worthwhile(struct zip *z, const void *in, size_t n)
 {
-    if (is_packed(in, n))
+    if (zip_is_packed(in, n))
         return false;
     char trial[SAMPLE];
     return pack(z, SAMPLE_LEVEL, in, n < SAMPLE ? n : SAMPLE, trial, sizeof trial) > 0;

@@ -20,6 +20,9 @@ size_t zip_pack(struct zip *z, const void *in, size_t n, void *out, size_t cap);
  * formats, and a trial on a few KiB.) */
 bool zip_worthwhile(struct zip *z, const void *in, size_t n);
 
+/* Is it in a format that is compressed already? By magic numbers. */
+bool zip_is_packed(const void *in, size_t n);
+
 /* Unpacks exactly one frame into out[cap]; *n is its plain length. -1 when it is malformed, does
  * not announce its size, or is larger than cap. */
 int zip_unpack(

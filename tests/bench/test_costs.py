@@ -158,11 +158,12 @@ def test_calls_for_reading_everything(env):
 
 @case
 def test_calls_for_a_first_copy(env):
+    """Near: two stats, the ACL twice, open, two probes, read, fstat, close. Far: open, write, times, fstat, close."""
     need_strace(env)
     costs = Costs(env)
     near, far = traced(costs)
-    limit_calls(costs, "near", near, 14)
-    limit_calls(costs, "far", far, 17)
+    limit_calls(costs, "near", near, 11)
+    limit_calls(costs, "far", far, 5.2)
 
 
 if __name__ == "__main__":

@@ -166,6 +166,44 @@ static void test_nothing_to_read(void **state)
     assert_null(s);
 }
 
+static struct source *open_seen(struct fixture *f, const struct stat *seen, int want)
+{
+    struct source *s = NULL;
+    struct err err;
+    assert_int_equal(source_open_at(root_fd(f->root), "f", seen, false, &s, &err), want);
+    return s;
+}
+
+/* By its name, when it was looked at before: the end finds what was seen then, or it is busy. */
+static void test_of_a_file_seen_before(void **state)
+{
+    struct fixture *f = *state;
+    struct record r = {0};
+    struct stat st;
+    close(create(f, "content"));
+    assert_int_equal(fstatat(root_fd(f->root), "f", &st, 0), 0);
+    struct source *s = open_seen(f, &st, SOURCE_OK);
+    read_all(s, "content");
+    assert_int_equal(source_settle(s, &r), SOURCE_OK);
+    source_free(s);
+
+    int writer = openat(root_fd(f->root), "f", O_WRONLY);
+    assert_null(open_seen(f, &st, SOURCE_BUSY));
+    close(writer);
+
+    assert_int_equal(unlinkat(root_fd(f->root), "f", 0), 0);
+    assert_null(open_seen(f, &st, SOURCE_GONE));
+    close(create(f, "another"));
+    s = open_seen(f, &st, SOURCE_OK);
+    read_all(s, "another");
+    assert_int_equal(source_settle(s, &r), SOURCE_BUSY);
+    source_free(s);
+
+    assert_int_equal(unlinkat(root_fd(f->root), "f", 0), 0);
+    assert_int_equal(mkfifoat(root_fd(f->root), "f", 0600), 0);
+    assert_null(open_seen(f, &st, SOURCE_BUSY));
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -177,6 +215,7 @@ int main(void)
         T(test_changed_meanwhile),
         T(test_truncated_meanwhile),
         T(test_nothing_to_read),
+        T(test_of_a_file_seen_before),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
