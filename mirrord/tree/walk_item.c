@@ -125,12 +125,31 @@ static void settle(struct walk *w, struct walk_item *item)
         walk_found_dir(w, item->before.dir, false);
 }
 
+/* It is here because its content is to be read, not because it differs. */
+static bool is_as_recorded(const struct walk_item *item)
+{
+    struct validators v = validators_of(&item->st);
+    return item->has_before && validators_equal(&v, &item->before.validators);
+}
+
+/* The entry of the disk, as entry_read. The validators of a file that is as it was prove all of it
+ * but the content: owner, mode and ACL do not change without its ctime. */
+static int read_entry(struct walk *w, struct walk_item *item, struct entry *out, struct err *err)
+{
+    if (is_as_recorded(item) && item->before.entry.type == ENTRY_FILE &&
+        !(item->before.flags & RECORD_RACY)) {
+        *out = item->before.entry;
+        return 0;
+    }
+    return entry_read(
+        w->found.fd, item->name.data, &item->st, w->names, w->o.keep_special, &w->store, out, err);
+}
+
 static void look_at_entry(struct walk *w, struct walk_item *item)
 {
     struct entry e;
     struct err why;
-    int rc = entry_read(
-        w->found.fd, item->name.data, &item->st, w->names, w->o.keep_special, &w->store, &e, &why);
+    int rc = read_entry(w, item, &e, &why);
     if (rc == 1 || (rc < 0 && (why.sys == ENOENT || why.sys == EINVAL))) {
         look_again(w, item);
         return;
@@ -144,13 +163,6 @@ static void look_at_entry(struct walk *w, struct walk_item *item)
         item->action = ACTION_READ;
     else
         settle(w, item);
-}
-
-/* It is here because its content is to be read, not because it differs. */
-static bool is_as_recorded(const struct walk_item *item)
-{
-    struct validators v = validators_of(&item->st);
-    return item->has_before && validators_equal(&v, &item->before.validators);
 }
 
 static void look_at(struct walk *w, struct walk_item *item)
