@@ -11,7 +11,7 @@
 
 enum {
     BATCH_ATOMS = 1024,
-    BATCH_BYTES = 2 * 1024 * 1024,
+    BATCH_BYTES = 4 * 1024 * 1024,
     TRANSFERS_MAX = 8, /* of a lane at once: each holds a descriptor and perhaps a signature */
     PROBE_MS = 3000,
 };

@@ -72,11 +72,11 @@ def test_a_level_tree_that_nobody_remembers(env):
 
 @case
 def test_a_first_copy(env):
-    """A small file costs its packed content and at most 150 bytes; nothing is asked for each."""
+    """Small files travel packed together, path and owner included; nothing is asked for each."""
     costs = Costs(env)
     link = costs.resync()
     content = sum(os.path.getsize(f"{costs.src}/{p}") for p in costs.paths)
-    costs.limit("bytes up", link.up, content * 36 // 100 + 150 * FILES)
+    costs.limit("bytes up", link.up, content * 27 // 100 + 100 * FILES)
     costs.limit("bytes down", link.down, 12000)
 
 
@@ -90,7 +90,7 @@ def test_few_changes(env):
             f.write(b"// changed\n")
     content = sum(os.path.getsize(f"{costs.src}/{p}") for p in costs.paths[50::100])
     link = costs.resync()
-    costs.limit("bytes up", link.up, content * 36 // 100 + 10 * 800 + 2500)
+    costs.limit("bytes up", link.up, content * 28 // 100 + 10 * 500 + 2500)
     costs.limit("bytes down", link.down, 3000 + 10 * 600)
     costs.limit("round trips", link.turns, 24)
 
