@@ -22,6 +22,8 @@ static const struct command {
     {"verify", command_verify, "compare content at both ends; change nothing"},
     {"status", command_status, "a line per secondary, then what is not level and why"},
     {"flush", command_flush, "wait until all that happened before is on the secondaries"},
+    {"pause", command_pause, "send nothing of a site, or to a host, for a while"},
+    {"resume", command_resume, "send again what was paused"},
     {"promote", command_promote, "on a secondary: become the primary of sites"},
     {"handover", command_handover, "on the primary: make another host the primary, as planned"},
     {"is-primary", command_is_primary, "exit with 0 on the primary of a site; for cron lines"},

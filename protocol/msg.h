@@ -31,6 +31,8 @@ enum {
     MSG_FAILURES_MAX = 32,       /* failures in one ACK frame; more frames follow */
     MSG_ITEMS_MAX = 1024,        /* items in one LISTING frame */
     MSG_BUCKETS_MAX = 2048,      /* buckets of a directory in a LIST */
+    MSG_KEEP_DAYS_MAX = 3650,    /* that what was deleted is kept */
+    MSG_UNIT_GRACE_MAX = 86400,  /* seconds that a replaced unit stays */
 
     /* What fits one frame beside the other fields. */
     MSG_DATA_MAX = FRAME_PAYLOAD_MAX - 10,    /* content of a DATA or SIGNATURE */
@@ -71,6 +73,8 @@ enum msg_type {
     MSG_PROGRESS = 52,
     MSG_SITE_ERROR = 53,
     MSG_CLAIMED = 54,
+    MSG_TRASH = 55,
+    MSG_DRIFT = 56,
 };
 
 /* Reasons in ERROR, SITE_ERROR and ACK. Numbers never change their meaning. */
@@ -133,9 +137,13 @@ struct msg_open {
     struct bytes root; /* absolute path asked for; empty: what the far end's configuration says */
     uint64_t epoch;    /* counter */
     struct digest epoch_id;     /* the primary that raised it */
+    uint64_t session;           /* rises with every opening of this root by this primary; 0: none */
+    uint64_t known;             /* the last one that this secondary answered; 0: none */
     uint32_t flags;             /* msg_open_flags */
     uint8_t max_delete_percent; /* more deletions than this and the count are held */
     uint32_t max_delete_count;
+    uint16_t keep_days;  /* that deleted and overwritten files are kept; 0: not */
+    uint32_t unit_grace; /* seconds that a replaced unit stays */
     uint16_t rule_count; /* the filter, in order */
     struct msg_rule rules[MSG_RULES_MAX];
 };
@@ -172,6 +180,7 @@ struct msg_opened {
     uint64_t free_bytes;   /* of the root's filesystem */
     uint64_t deleted;      /* entries, within the last ten minutes */
     uint64_t deleted_from; /* of so many, that were there before */
+    uint64_t session;      /* the last one that was opened here before, by this primary; 0: none */
 };
 
 struct msg_close {
@@ -213,6 +222,26 @@ struct msg_claimed {
 struct msg_progress { /* work that takes over a second: walks, reading content, signatures */
     uint32_t site;
     uint64_t done; /* entries, or bytes: only that it moves matters */
+};
+
+struct msg_trash { /* what is set aside there, whenever that changed */
+    uint32_t site;
+    uint64_t foreign, foreign_bytes; /* things that mirrord did not put there */
+    uint64_t kept;                   /* of our own, by `keep_days` */
+};
+
+enum drift_kind {
+    DRIFT_CHANGED = 1,
+    DRIFT_ADDED = 2,
+    DRIFT_REMOVED = 3,
+    DRIFT_TIMES = 4, /* a directory of which only the times moved */
+};
+
+struct msg_drift { /* what stands at the path is not what was committed there, nor is it ours */
+    uint32_t site;
+    uint8_t kind; /* enum drift_kind */
+    struct bytes path;
+    struct entry committed; /* what was; ENTRY_NONE: nothing (DRIFT_ADDED) */
 };
 
 struct msg_list {
@@ -335,9 +364,13 @@ struct msg_failure {
     struct bytes text;
 };
 
-enum msg_ack_flags {
-    ACK_PIECEMEAL = 1 << 0, /* a unit could not be switched here: renamed file by file */
-    ACK_FLAGS_ALL = (1 << 1) - 1,
+enum msg_ack_flags {       /* a unit could not be switched here and was renamed file by file: */
+    ACK_EXCLUDED = 1 << 0, /* it holds entries that are not mirrored */
+    ACK_MOUNT = 1 << 1,    /* another filesystem is mounted in it */
+    ACK_EXCHANGE = 1 << 2, /* directories cannot be exchanged here */
+    ACK_LINK = 1 << 3,     /* files cannot be linked here */
+    ACK_PIECEMEAL = (1 << 4) - 1,
+    ACK_FLAGS_ALL = ACK_PIECEMEAL,
 };
 
 struct msg_ack {
@@ -363,6 +396,8 @@ void msg_put_level(struct wire_writer *w, const struct msg_level *m);
 void msg_put_claim(struct wire_writer *w, const struct msg_claim *m);
 void msg_put_claimed(struct wire_writer *w, const struct msg_claimed *m);
 void msg_put_progress(struct wire_writer *w, const struct msg_progress *m);
+void msg_put_trash(struct wire_writer *w, const struct msg_trash *m);
+void msg_put_drift(struct wire_writer *w, const struct msg_drift *m);
 void msg_put_list(struct wire_writer *w, const struct msg_list *m);
 void msg_put_listing(struct wire_writer *w, const struct msg_listing *m);
 void msg_put_begin(struct wire_writer *w, const struct msg_begin *m);
@@ -396,6 +431,8 @@ bool msg_get_level(struct bytes payload, struct msg_level *out);
 bool msg_get_claim(struct bytes payload, struct msg_claim *out);
 bool msg_get_claimed(struct bytes payload, struct msg_claimed *out);
 bool msg_get_progress(struct bytes payload, struct msg_progress *out);
+bool msg_get_trash(struct bytes payload, struct msg_trash *out);
+bool msg_get_drift(struct bytes payload, struct msg_drift *out);
 bool msg_get_list(struct bytes payload, struct msg_list *out);
 bool msg_get_listing(struct bytes payload, struct msg_listing *out);
 bool msg_get_begin(struct bytes payload, struct msg_begin *out);
@@ -419,5 +456,8 @@ uint16_t msg_fault(const struct frame *f);
 /* The name of a message type for logs ("OPEN"), or "unknown"; of a reason ("locked"). */
 const char *msg_name(uint8_t type);
 const char *msg_reason_name(uint16_t reason);
+
+/* Why a unit was renamed file by file, for people: of the first of these flags. */
+const char *msg_piecemeal_text(unsigned flags);
 
 #endif

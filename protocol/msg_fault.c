@@ -15,6 +15,7 @@ static void msg_read(struct wire_reader *r, uint8_t type)
         struct msg_move move;
         struct msg_unit unit;
         struct msg_claim claim;
+        struct msg_drift drift;
     } m;
     switch (type) {
     case MSG_OPEN: msg_read_open(r, &m.open); break;
@@ -25,6 +26,7 @@ static void msg_read(struct wire_reader *r, uint8_t type)
     case MSG_MOVE: msg_read_move(r, &m.move); break;
     case MSG_UNIT: msg_read_unit(r, &m.unit); break;
     case MSG_CLAIM: msg_read_claim(r, &m.claim); break;
+    case MSG_DRIFT: msg_read_drift(r, &m.drift); break;
     default: break; /* no names in it */
     }
 }

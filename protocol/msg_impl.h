@@ -13,5 +13,6 @@ void msg_read_delete(struct wire_reader *r, struct msg_delete *out);
 void msg_read_move(struct wire_reader *r, struct msg_move *out);
 void msg_read_unit(struct wire_reader *r, struct msg_unit *out);
 void msg_read_claim(struct wire_reader *r, struct msg_claim *out);
+void msg_read_drift(struct wire_reader *r, struct msg_drift *out);
 
 #endif

@@ -15,9 +15,13 @@ void msg_put_open(struct wire_writer *w, const struct msg_open *m)
     wire_short(w, m->root);
     wire_u64(w, m->epoch);
     field_put_digest(w, &m->epoch_id);
+    wire_u64(w, m->session);
+    wire_u64(w, m->known);
     wire_u32(w, m->flags);
     wire_u8(w, m->max_delete_percent);
     wire_u32(w, m->max_delete_count);
+    wire_u16(w, m->keep_days);
+    wire_u32(w, m->unit_grace);
     wire_u16(w, m->rule_count);
     for (size_t i = 0; i < m->rule_count; i++) {
         wire_u8(w, m->rules[i].include);
@@ -66,12 +70,18 @@ void msg_read_open(struct wire_reader *r, struct msg_open *out)
     field_require_name(r, msg_root_valid(out->root));
     out->epoch = wire_get_u64(r);
     field_get_digest(r, &out->epoch_id);
+    out->session = wire_get_u64(r);
+    out->known = wire_get_u64(r);
     out->flags = wire_get_u32(r);
     out->max_delete_percent = wire_get_u8(r);
     out->max_delete_count = wire_get_u32(r);
+    out->keep_days = wire_get_u16(r);
+    out->unit_grace = wire_get_u32(r);
     out->rule_count = wire_get_u16(r);
     field_require(r, (out->flags & ~(uint32_t)OPEN_FLAGS_ALL) == 0);
     field_require(r, out->max_delete_percent <= 100);
+    field_require(r, out->keep_days <= MSG_KEEP_DAYS_MAX);
+    field_require(r, out->unit_grace <= MSG_UNIT_GRACE_MAX);
     field_require(r, out->rule_count <= MSG_RULES_MAX);
     for (size_t i = 0; !r->bad && i < out->rule_count; i++)
         msg_get_rule(r, &out->rules[i]);
@@ -117,6 +127,7 @@ void msg_put_opened(struct wire_writer *w, const struct msg_opened *m)
     wire_u64(w, m->free_bytes);
     wire_u64(w, m->deleted);
     wire_u64(w, m->deleted_from);
+    wire_u64(w, m->session);
     frame_end(w, start);
 }
 
@@ -139,6 +150,7 @@ bool msg_get_opened(struct bytes payload, struct msg_opened *out)
     out->free_bytes = wire_get_u64(&r);
     out->deleted = wire_get_u64(&r);
     out->deleted_from = wire_get_u64(&r);
+    out->session = wire_get_u64(&r);
     field_require(&r, msg_opened_fits(out));
     return wire_done(&r);
 }
@@ -210,6 +222,55 @@ bool msg_get_progress(struct bytes payload, struct msg_progress *out)
     struct wire_reader r = wire_reader_of(payload.data, payload.len);
     out->site = wire_get_u32(&r);
     out->done = wire_get_u64(&r);
+    return wire_done(&r);
+}
+
+void msg_put_trash(struct wire_writer *w, const struct msg_trash *m)
+{
+    size_t start = frame_begin(w, MSG_TRASH);
+    wire_u32(w, m->site);
+    wire_u64(w, m->foreign);
+    wire_u64(w, m->foreign_bytes);
+    wire_u64(w, m->kept);
+    frame_end(w, start);
+}
+
+bool msg_get_trash(struct bytes payload, struct msg_trash *out)
+{
+    struct wire_reader r = wire_reader_of(payload.data, payload.len);
+    out->site = wire_get_u32(&r);
+    out->foreign = wire_get_u64(&r);
+    out->foreign_bytes = wire_get_u64(&r);
+    out->kept = wire_get_u64(&r);
+    return wire_done(&r);
+}
+
+void msg_put_drift(struct wire_writer *w, const struct msg_drift *m)
+{
+    size_t start = frame_begin(w, MSG_DRIFT);
+    wire_u32(w, m->site);
+    wire_u8(w, m->kind);
+    wire_short(w, m->path);
+    entry_encode(w, &m->committed);
+    frame_end(w, start);
+}
+
+void msg_read_drift(struct wire_reader *r, struct msg_drift *out)
+{
+    out->site = wire_get_u32(r);
+    out->kind = field_get_enum(r, DRIFT_TIMES);
+    field_require(r, out->kind >= DRIFT_CHANGED);
+    out->path = field_get_path(r);
+    entry_decode(r, &out->committed);
+    bool none = out->committed.type == ENTRY_NONE, dir = out->committed.type == ENTRY_DIR;
+    field_require(r, none == (out->kind == DRIFT_ADDED));
+    field_require(r, dir || (out->kind != DRIFT_TIMES && out->path.len > 0));
+}
+
+bool msg_get_drift(struct bytes payload, struct msg_drift *out)
+{
+    struct wire_reader r = wire_reader_of(payload.data, payload.len);
+    msg_read_drift(&r, out);
     return wire_done(&r);
 }
 

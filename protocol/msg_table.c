@@ -35,6 +35,8 @@ static const struct msg_name_row msg_types[] = {
     {MSG_PROGRESS, "PROGRESS"},
     {MSG_SITE_ERROR, "SITE_ERROR"},
     {MSG_CLAIMED, "CLAIMED"},
+    {MSG_TRASH, "TRASH"},
+    {MSG_DRIFT, "DRIFT"},
 };
 
 static const struct msg_name_row msg_reasons[] = {
@@ -71,4 +73,15 @@ const char *msg_name(uint8_t type)
 const char *msg_reason_name(uint16_t reason)
 {
     return msg_find_name(msg_reasons, sizeof(msg_reasons) / sizeof(msg_reasons[0]), reason);
+}
+
+const char *msg_piecemeal_text(unsigned flags)
+{
+    if (flags & ACK_MOUNT)
+        return "another filesystem is mounted in it";
+    if (flags & ACK_EXCLUDED)
+        return "it holds entries that are not mirrored";
+    if (flags & ACK_EXCHANGE)
+        return "directories cannot be exchanged on that filesystem";
+    return flags & ACK_LINK ? "files cannot be linked there" : "unknown";
 }

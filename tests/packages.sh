@@ -2,7 +2,7 @@
 # Sourced by tests/run.sh and examples/demo.sh: what mirrord is built from, and how it gets here.
 
 packages_build="gcc libc6-dev meson ninja-build pkg-config python3 librsync-dev libssh2-1-dev
- libxxhash-dev liblmdb-dev libzstd-dev libconfuse-dev libcjson-dev"
+ libxxhash-dev liblmdb-dev libzstd-dev libconfuse-dev libcjson-dev libsystemd-dev"
 packages_ssh="openssh-server openssh-client procps"
 
 # Installs those of the named packages that are missing. On another system than Debian they are taken

@@ -63,8 +63,9 @@ static void print_units(const struct config_site *s)
     for (size_t i = 0; (text = unit_rules_bracket(s->units, i)); i++)
         printf("  bracket %s\n", QUOTED(text, strlen(text)));
     if (unit_rules_unit(s->units, 0))
-        printf("  units are switched when quiet for %u ms, after %g s in any case\n",
-            unit_rules_settle(s->units), unit_rules_settle_max(s->units) / 1000.0);
+        printf("  units are switched when quiet for %u ms, after %g s in any case; what they "
+               "replace stays for %u s\n",
+            unit_rules_settle(s->units), unit_rules_settle_max(s->units) / 1000.0, s->unit_grace);
 }
 
 static int print_effective(const struct config *c, const char *name, struct err *err)
@@ -76,10 +77,14 @@ static int print_effective(const struct config *c, const char *name, struct err 
     for (char **h = s->hosts; *h; h++)
         printf("  %-9s %s: %s\n", strcmp(*h, s->primary) == 0 ? "primary" : "secondary", *h,
             config_root_at(s, *h));
-    printf("  preset %s, owner %s, special-bits %s, fsync %s\n", s->preset, s->owner ? "yes" : "no",
-        s->special_bits ? "yes" : "no", s->fsync_batch ? "batch" : "checkpoint");
+    printf("  preset %s, owner %s, special-bits %s, fsync %s, drift %s\n", preset_name(s->preset),
+        s->owner ? "yes" : "no", s->special_bits ? "yes" : "no",
+        s->fsync_batch ? "batch" : "checkpoint", s->drift_report ? "report" : "heal");
     printf("  held when more than %u %% and more than %u entries would be deleted\n",
         s->max_delete_percent, s->max_delete_count);
+    if (s->keep_days)
+        printf("  what is deleted or overwritten on a secondary is kept for %u day%s\n",
+            s->keep_days, s->keep_days == 1 ? "" : "s");
     if (s->max_size)
         printf("  files over %llu bytes are left alone\n", (unsigned long long)s->max_size);
     print_units(s);
@@ -94,6 +99,7 @@ static int check_all(const struct config *c, bool offline, struct err *err)
     print_summary(c);
     check_report_places(&r);
     check_report_roots(&r);
+    check_report_layouts(&r);
     check_report_limits(&r);
     if (!offline)
         check_report_reach(&r, REACH_TIMEOUT_MS);

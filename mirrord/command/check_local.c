@@ -9,11 +9,9 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "command/check_report.h"
+#include "primary/watch.h"
 
-enum {
-    COUNT_MAX = 5 * 1000 * 1000, /* directories; more are not counted */
-    INSTANCES_SPARE = 32,        /* for what else runs on the machine */
-};
+enum { COUNT_MAX = 5 * 1000 * 1000 }; /* directories; more are not counted */
 
 /* ---- State, control, keys ---- */
 
@@ -142,8 +140,9 @@ static void check_root(struct check_report *r, const struct config_site *s, bool
         check_missing_root(r, s, root, primary);
     } else if (S_ISLNK(st.st_mode)) {
         char *what CLEANUP_FREE = mem_format("root %s is a symbolic link", root);
-        site_problem(
-            r, s, what, "name the directory that it points to, or mirror the one it is in");
+        site_problem(r, s, what,
+            "name the directory it is in, with preset = releases where a deployment switches the "
+            "link, or else the directory that it points to");
     } else if (!S_ISDIR(st.st_mode)) {
         char *what CLEANUP_FREE = mem_format("root %s is not a directory", root);
         site_problem(r, s, what, "correct root, or move away what is there");
@@ -162,16 +161,6 @@ void check_report_roots(struct check_report *r)
 }
 
 /* ---- Limits ---- */
-
-static uint64_t read_limit(const char *name)
-{
-    char *path CLEANUP_FREE = mem_format("/proc/sys/fs/inotify/%s", name);
-    char *text CLEANUP_FREE = NULL;
-    size_t len;
-    if (io_slurp(AT_FDCWD, path, 64, &text, &len, NULL))
-        return UINT64_MAX;
-    return strtoull(text, NULL, 10);
-}
 
 /* Directories that get a watch. What is excluded gets none. */
 static uint64_t count_directories(const struct config_site *s, const char *root)
@@ -222,8 +211,8 @@ void check_report_limits(struct check_report *r)
         return;
     printf("%llu director%s to watch in %llu site%s\n", (unsigned long long)directories,
         directories == 1 ? "y" : "ies", (unsigned long long)sites, sites == 1 ? "" : "s");
-    limit_problem(r, "max_user_watches", read_limit("max_user_watches"),
+    limit_problem(r, "max_user_watches", watch_limit("max_user_watches"),
         directories + directories / 4, "the directories there are, and a quarter more");
-    limit_problem(r, "max_user_instances", read_limit("max_user_instances"),
-        sites + INSTANCES_SPARE, "one for each site and some to spare");
+    limit_problem(r, "max_user_instances", watch_limit("max_user_instances"), 2 * sites,
+        "one for each site, and as many for other programs");
 }

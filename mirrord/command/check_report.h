@@ -16,6 +16,7 @@ void check_report_problem(
 /* The parts of the check; each reports what it finds. */
 void check_report_places(struct check_report *r); /* state, control, keys, this host itself */
 void check_report_roots(struct check_report *r);
+void check_report_layouts(struct check_report *r); /* which preset fits; notes, no problems */
 void check_report_limits(struct check_report *r); /* inotify's, against the directories there are */
 void check_report_reach(struct check_report *r, unsigned timeout_ms); /* the secondaries */
 

@@ -15,7 +15,7 @@
 
 enum { CONNECT_MS = 5000, ANSWER_MS = 15000, READ_SIZE = 16 * 1024 };
 
-struct asking {
+struct claim {
     struct conn *link;
     struct buf in;
     struct wire_writer out;
@@ -23,7 +23,7 @@ struct asking {
     uint64_t until;
 };
 
-static int transmit(struct asking *a, struct err *err)
+static int transmit(struct claim *a, struct err *err)
 {
     while (a->out_at < a->out.len) {
         ssize_t n = conn_write(a->link, a->out.data + a->out_at, a->out.len - a->out_at, err);
@@ -37,7 +37,7 @@ static int transmit(struct asking *a, struct err *err)
 }
 
 /* The next frame, left in the buffer: *len bytes of it. */
-static int receive(struct asking *a, struct frame *f, size_t *len, struct err *err)
+static int receive(struct claim *a, struct frame *f, size_t *len, struct err *err)
 {
     for (;;) {
         int n = frame_next(buf_bytes(&a->in), buf_len(&a->in), f);
@@ -62,7 +62,7 @@ static int receive(struct asking *a, struct frame *f, size_t *len, struct err *e
     }
 }
 
-static int expect(struct asking *a, uint8_t type, struct frame *f, size_t *len, struct err *err)
+static int expect(struct claim *a, uint8_t type, struct frame *f, size_t *len, struct err *err)
 {
     struct msg_error e;
     if (receive(a, f, len, err) < 0)
@@ -74,7 +74,7 @@ static int expect(struct asking *a, uint8_t type, struct frame *f, size_t *len, 
     return err_set(err, ERR_FAILED, "it answered with %s", msg_name(f->type));
 }
 
-static int greet(struct asking *a, const char *self, const char *state_dir, struct err *err)
+static int greet(struct claim *a, const char *self, const char *state_dir, struct err *err)
 {
     struct msg_hello m = {.magic = MSG_MAGIC,
         .oldest = MSG_VERSION_OLDEST,
@@ -93,7 +93,7 @@ static int greet(struct asking *a, const char *self, const char *state_dir, stru
     return 0;
 }
 
-static int ask(struct asking *a, const char *site, const struct epoch *e, bool take,
+int claim_put(struct claim *a, const char *site, const struct epoch *e, bool take,
     struct epoch *now, struct err *err)
 {
     struct msg_claim m = {.request = 1,
@@ -105,6 +105,7 @@ static int ask(struct asking *a, const char *site, const struct epoch *e, bool t
     struct msg_claimed answer;
     struct frame f;
     size_t len = 0;
+    a->until = io_now_ms() + ANSWER_MS;
     msg_put_claim(&a->out, &m);
     msg_put_bye(&a->out);
     if (expect(a, MSG_CLAIMED, &f, &len, err) < 0)
@@ -120,24 +121,46 @@ static int ask(struct asking *a, const char *site, const struct epoch *e, bool t
     return 1;
 }
 
-int claim_ask(const struct config *c, const struct config_host *h, const char *state_dir,
-    const char *site, const struct epoch *e, bool take, struct epoch *now, struct err *err)
+int claim_open(const struct config *c, const struct config_host *h, const char *state_dir,
+    struct claim **out, struct err *err)
 {
-    struct asking a = {.until = io_now_ms() + ANSWER_MS};
     struct peer_options peer;
     struct digest nobody = {0};
     char **argv = far_peer_options(c, h, &nobody, &peer, err);
     if (!argv)
         return -1;
+    struct claim *a = mem_alloc(sizeof *a);
+    a->until = io_now_ms() + ANSWER_MS;
     peer.link.timeout_ms = CONNECT_MS;
-    int r = conn_open(&peer.link, &a.link, err);
+    int r = conn_open(&peer.link, &a->link, err);
     words_free(argv);
     if (r == 0)
-        r = greet(&a, c->self, state_dir, err);
-    if (r == 0)
-        r = ask(&a, site, e, take, now, err);
-    conn_close(a.link);
-    buf_free(&a.in);
-    wire_free(&a.out);
+        r = greet(a, c->self, state_dir, err);
+    if (r < 0) {
+        claim_close(a);
+        return -1;
+    }
+    *out = a;
+    return 0;
+}
+
+void claim_close(struct claim *a)
+{
+    if (!a)
+        return;
+    conn_close(a->link);
+    buf_free(&a->in);
+    wire_free(&a->out);
+    free(a);
+}
+
+int claim_ask(const struct config *c, const struct config_host *h, const char *state_dir,
+    const char *site, const struct epoch *e, bool take, struct epoch *now, struct err *err)
+{
+    struct claim *a;
+    if (claim_open(c, h, state_dir, &a, err) < 0)
+        return -1;
+    int r = claim_put(a, site, e, take, now, err);
+    claim_close(a);
     return r;
 }

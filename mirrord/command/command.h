@@ -16,6 +16,8 @@ int command_is_primary(int argc, char **argv);
 int command_trash(int argc, char **argv);
 int command_identity(int argc, char **argv);
 int command_check(int argc, char **argv);
+int command_pause(int argc, char **argv);
+int command_resume(int argc, char **argv);
 int command_reload(int argc, char **argv);
 int command_receive(int argc, char **argv);
 int command_recover(int argc, char **argv);

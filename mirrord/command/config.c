@@ -12,11 +12,11 @@
 #include "base/mem.h"
 #include "command/config_impl.h"
 #include "command/words.h"
+#include "protocol/msg.h"
 #include "tree/state.h"
 
-#define WORDPRESS_MAX_SIZE (UINT64_C(2) << 30) /* larger files are backups */
-#define NOT_SAID           UINT64_MAX
-#define RESCAN_MAX         (7 * 24 * 3600)
+#define NOT_SAID   UINT64_MAX
+#define RESCAN_MAX (7 * 24 * 3600)
 
 /* Split here once, so that everybody who starts it may rely on there being a command. */
 static int check_command(const struct config_block *b, const struct config_host *h, struct err *err)
@@ -72,12 +72,25 @@ static int take_patterns(
 static int take_preset(const struct config_block *b, struct config_site *s, struct err *err)
 {
     struct err why;
-    if (config_take_text(b, "preset", &s->preset, err))
+    char *name CLEANUP_FREE = NULL;
+    if (config_take_text(b, "preset", &name, err))
         return -1;
-    struct filter *scratch = filter_new();
-    int rc = filter_add_preset(scratch, s->preset, &why);
-    filter_free(scratch);
-    return rc ? config_fail_at(b, "preset", err, "%s", why.text) : 0;
+    const struct preset *found = name ? preset_find(name, &why) : s->preset;
+    if (!found)
+        return config_fail_at(b, "preset", err, "%s", why.text);
+    s->preset = found;
+    return 0;
+}
+
+/* A key with the values mirror and local. */
+static int take_local(const struct config_block *b, const char *key, bool *local, struct err *err)
+{
+    static const char *const words[] = {"mirror", "local", NULL};
+    unsigned at = *local;
+    if (config_take_word(b, key, words, &at, err))
+        return -1;
+    *local = at == 1;
+    return 0;
 }
 
 static int take_fsync(const struct config_block *b, struct config_site *s, struct err *err)
@@ -124,15 +137,30 @@ static int take_units(const struct config_block *b, struct config_site *s, struc
     return 0;
 }
 
+static int take_drift(const struct config_block *b, struct config_site *s, struct err *err)
+{
+    static const char *const words[] = {"heal", "report", NULL};
+    unsigned at = s->drift_report;
+    if (config_take_word(b, "drift", words, &at, err))
+        return -1;
+    s->drift_report = at == 1;
+    return 0;
+}
+
 /* The settings that `defaults` and sites share; what is not set stays, patterns are added. */
 static int take_settings(const struct config_block *b, struct config_site *s, struct err *err)
 {
-    if (take_preset(b, s, err) || config_take_bool(b, "owner", &s->owner, err) ||
+    if (take_preset(b, s, err) || take_local(b, "wp-config", &s->local_config, err) ||
+        take_local(b, "maintenance", &s->local_maintenance, err) ||
+        config_take_bool(b, "owner", &s->owner, err) ||
         config_take_bool(b, "special-bits", &s->special_bits, err) || take_fsync(b, s, err) ||
+        take_drift(b, s, err) ||
         config_take_percent(b, "max-delete", &s->max_delete_percent, err) ||
         config_take_number(b, "max-delete-count", 0, UINT_MAX, &s->max_delete_count, err) ||
-        config_take_size(b, "max-size", &s->max_size, err) || take_units(b, s, err) ||
-        take_patterns(b, "exclude", false, s->filter, err) ||
+        config_take_size(b, "max-size", &s->max_size, err) ||
+        config_take_number(b, "keep-deleted", 0, MSG_KEEP_DAYS_MAX, &s->keep_days, err) ||
+        config_take_number(b, "unit-grace", 0, MSG_UNIT_GRACE_MAX, &s->unit_grace, err) ||
+        take_units(b, s, err) || take_patterns(b, "exclude", false, s->filter, err) ||
         take_patterns(b, "include", true, s->filter, err))
         return -1;
     return 0;
@@ -163,20 +191,38 @@ static void set_site_defaults(const struct config_block *b, struct config_site *
 {
     s->file = mem_copy_string(b->file);
     s->line = b->line;
-    s->preset = mem_copy_string("none");
+    s->preset = preset_find("none", NULL);
+    s->local_maintenance = true;
     s->filter = filter_new();
     s->units = unit_rules_new();
     s->owner = true;
     s->max_delete_percent = 20;
     s->max_delete_count = 200;
+    s->unit_grace = CONFIG_UNIT_GRACE;
     s->max_size = NOT_SAID;
+}
+
+/* What the site did not say itself. */
+static int apply_preset(const struct config_block *b, struct config_site *s, struct err *err)
+{
+    struct err why;
+    unsigned choices = (s->local_maintenance ? 0 : PRESET_MAINTENANCE) |
+                       (s->local_config ? PRESET_LOCAL_CONFIG : 0);
+    if (s->max_size == NOT_SAID)
+        s->max_size = preset_max_size(s->preset);
+    if (!s->units_said)
+        preset_add_units(s->preset, s->units);
+    if (!s->brackets_said)
+        preset_add_brackets(s->preset, s->units);
+    if (preset_add_excludes(s->preset, choices, s->filter, &why))
+        return config_fail_at(b, "exclude", err, "%s", why.text);
+    return 0;
 }
 
 /* A site, or with root_key "glob" a block of them. *s is filled as far as it went, for freeing. */
 static int read_site(const struct config_block *b, const struct config_block *defaults,
     const char *root_key, struct config_site *s, struct err *err)
 {
-    struct err why;
     set_site_defaults(b, s);
     if (read_site_hosts(b, s, err) || config_take_title(b, &s->name, err) ||
         (defaults && take_settings(defaults, s, err)) || take_settings(b, s, err) ||
@@ -187,15 +233,7 @@ static int read_site(const struct config_block *b, const struct config_block *de
         return config_fail_at(b, "", err, "it has no %s", root_key);
     if (!s->primary)
         return config_fail_at(b, "", err, "it has no primary: say which host is written to");
-    if (s->max_size == NOT_SAID)
-        s->max_size = strcmp(s->preset, "wordpress") == 0 ? WORDPRESS_MAX_SIZE : 0;
-    if (!s->units_said)
-        unit_rules_add_preset(s->units, s->preset);
-    if (!s->brackets_said)
-        unit_rules_add_preset_brackets(s->units, s->preset);
-    if (filter_add_preset(s->filter, s->preset, &why))
-        return config_fail_at(b, "exclude", err, "%s", why.text);
-    return 0;
+    return apply_preset(b, s, err);
 }
 
 static int read_globals(struct config *c, const struct config_block *file, struct err *err)
@@ -214,6 +252,10 @@ static int read_globals(struct config *c, const struct config_block *file, struc
     if (c->rescan && config_value(file, "rescan"))
         return config_fail_at(file, "rescan", err, "is set in another file already");
     if (config_take_number(file, "rescan", 1, RESCAN_MAX, &c->rescan, err))
+        return -1;
+    if (c->scan_rate != NOT_SAID && config_value(file, "scan-rate"))
+        return config_fail_at(file, "scan-rate", err, "is set in another file already");
+    if (config_take_size(file, "scan-rate", &c->scan_rate, err))
         return -1;
     if (c->control && strlen(c->control) >= sizeof((struct sockaddr_un *)0)->sun_path)
         return config_fail_at(file, "control", err, "is longer than a socket's path can be");
@@ -292,12 +334,14 @@ static int find_self(struct config *c, const char *as, struct err *err)
     return 0;
 }
 
-static void set_default_places(struct config *c)
+static void set_defaults(struct config *c)
 {
     if (!c->state_dir)
         c->state_dir = state_default_dir();
     if (!c->control)
         c->control = config_default_control(c->state_dir);
+    if (c->scan_rate == NOT_SAID)
+        c->scan_rate = CONFIG_SCAN_RATE;
 }
 
 static int build(
@@ -312,7 +356,7 @@ static int build(
     for (size_t i = 0; i < files->block_count; i++)
         if (read_sites(c, &files->blocks[i], defaults, err))
             return -1;
-    set_default_places(c);
+    set_defaults(c);
     return config_expand(c, err) || config_validate_all(c, err) ? -1 : 0;
 }
 
@@ -327,6 +371,7 @@ static char *absolute(const char *path)
 int config_load(const char *path, const char *as, struct config **out, struct err *err)
 {
     struct config *c = mem_alloc(sizeof *c);
+    c->scan_rate = NOT_SAID;
     struct config_block *files = NULL;
     c->path = absolute(path);
     int rc = config_file_read(c->path, &files, err);

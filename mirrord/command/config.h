@@ -9,11 +9,16 @@
 #include "base/err.h"
 #include "link/conn.h"
 #include "tree/filter.h"
+#include "tree/preset.h"
 #include "tree/unit_rules.h"
 
 #define CONFIG_DEFAULT_PATH "/etc/mirrord/mirrord.conf"
 
-enum { CONFIG_KEEPALIVE = 15 }; /* the default, and the most that every receiver bears */
+enum {
+    CONFIG_KEEPALIVE = 15, /* seconds: the default, and the most that every receiver bears */
+    CONFIG_UNIT_GRACE = 60,
+    CONFIG_SCAN_RATE = 10 * 1024 * 1024, /* the default, bytes a second */
+};
 
 enum config_compress { COMPRESS_AUTO, COMPRESS_NONE, COMPRESS_ZSTD };
 
@@ -47,16 +52,21 @@ struct config_site {
     char *primary;
     struct config_at *at;
     size_t at_count;
-    char *preset;                /* its name: "none" or "wordpress" */
+    const struct preset *preset;
+    bool local_maintenance;      /* the preset's maintenance file is not mirrored; default true */
+    bool local_config;           /* nor is its wp-config.php or .env; default false */
     struct filter *filter;       /* preset, exclude, include, in this order */
     struct unit_rules *units;    /* with their brackets and times */
     bool units_said, brackets_said; /* the preset's do not count */
     bool owner;                  /* mirror owner and group; default true */
     bool fsync_batch;            /* each batch survives a power loss; default false */
+    bool drift_report;           /* what others change on a secondary is left; default false */
     bool special_bits;           /* keep setuid and setgid of files; default false */
     unsigned max_delete_percent; /* default 20 */
     unsigned max_delete_count;   /* default 200: held only when both are passed */
     uint64_t max_size;           /* bytes; 0: no limit */
+    unsigned keep_days;          /* that secondaries keep what they delete; default 0: not */
+    unsigned unit_grace;         /* seconds; default CONFIG_UNIT_GRACE */
     char *file;                  /* where it is defined, for messages */
     unsigned line;
 };
@@ -66,6 +76,7 @@ struct config {
     char *state_dir;
     char *control; /* path of the control socket */
     char *identity, *known_hosts;
+    uint64_t scan_rate; /* bytes of content that are read again a second; 0: none */
     unsigned rescan; /* seconds between looks through whole trees; 0: not said */
     struct config_host *hosts;
     size_t host_count;
@@ -110,5 +121,8 @@ int config_parse_size(const char *text, uint64_t *out, struct err *err);
 
 /* "100ms", "1.5s", "10m", "2h": milliseconds, at most a week. 0 or -1. */
 int config_parse_duration(const char *text, unsigned *out_ms, struct err *err);
+
+/* The same for an option_spec's call: into an unsigned, in seconds, one at least. 0 or -1. */
+int config_option_seconds(void *to, const char *argument, struct err *err);
 
 #endif

@@ -44,7 +44,6 @@ static struct config_site instance(const struct config_site *block, const char *
         s.at[i].host = mem_copy_string(block->at[i].host);
         s.at[i].root = block->at[i].root ? with_name(block->at[i].root, name) : NULL;
     }
-    s.preset = mem_copy_string(block->preset);
     s.filter = filter_copy(block->filter);
     s.units = unit_rules_copy(block->units);
     s.file = mem_copy_string(block->file);

@@ -199,9 +199,10 @@ static int on_hidden(cfg_t *cfg, cfg_opt_t *opt, int argc, const char **argv)
         CFG_STR_LIST_CB(" begin", (char *)"{x}", CFGF_NONE, note_begin)
 #define TITLED (CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES)
 #define SETTINGS                                                                                   \
-    KEY("preset"), KEY_LIST("exclude"), KEY_LIST("include"), KEY("owner"), KEY("special-bits"),    \
-        KEY("fsync"), KEY("max-delete"), KEY("max-delete-count"), KEY("max-size"),                 \
-        KEY_LIST("unit"), KEY_LIST("bracket"), KEY("settle"), KEY("settle-max")
+    KEY("preset"), KEY("wp-config"), KEY("maintenance"), KEY_LIST("exclude"), KEY_LIST("include"), \
+        KEY("owner"), KEY("special-bits"), KEY("fsync"), KEY("max-delete"),                        \
+        KEY("max-delete-count"), KEY("max-size"), KEY("drift"), KEY("keep-deleted"),               \
+        KEY_LIST("unit"), KEY_LIST("bracket"), KEY("settle"), KEY("settle-max"), KEY("unit-grace")
 
 /* A parser of one file; it copies the tables. */
 static cfg_t *new_parser(struct parse *p)
@@ -216,8 +217,8 @@ static cfg_t *new_parser(struct parse *p)
     cfg_opt_t sites[] = {HIDDEN(p), KEY("glob"), KEY_LIST("hosts"), KEY("primary"), SETTINGS,
         CFG_SEC("at", at, TITLED), CFG_END()};
     cfg_opt_t include = {.name = "include", .type = CFGT_FUNC, .func = on_include};
-    cfg_opt_t top[] = {HIDDEN(p), KEY("state-dir"), KEY("control"), KEY("rescan"), KEY("identity"),
-        KEY("known-hosts"), CFG_SEC("host", host, TITLED),
+    cfg_opt_t top[] = {HIDDEN(p), KEY("state-dir"), KEY("control"), KEY("rescan"), KEY("scan-rate"),
+        KEY("identity"), KEY("known-hosts"), CFG_SEC("host", host, TITLED),
         CFG_SEC("defaults", defaults, CFGF_MULTI), CFG_SEC("site", site, TITLED),
         CFG_SEC("sites", sites, TITLED), include, CFG_END()};
     cfg_t *cfg = cfg_init(top, CFGF_NONE);

@@ -128,7 +128,6 @@ static void free_site(struct config_site *s)
         free(s->at[i].root);
     }
     free(s->at);
-    free(s->preset);
     filter_free(s->filter);
     unit_rules_free(s->units);
     free(s->file);

@@ -162,3 +162,14 @@ int config_take_title(const struct config_block *b, char **out, struct err *err)
     *out = mem_copy_string(title);
     return 0;
 }
+
+int config_option_seconds(void *to, const char *argument, struct err *err)
+{
+    unsigned ms;
+    if (config_parse_duration(argument, &ms, err))
+        return -1;
+    if (ms < 1000)
+        return err_set(err, ERR_USAGE, "'%s' is less than a second", argument);
+    *(unsigned *)to = ms / 1000;
+    return 0;
+}

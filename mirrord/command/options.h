@@ -54,6 +54,12 @@ struct options {
     {                                                                                              \
         0, "state-dir", OPTION_TEXT, (at), "DIR", "where mirrord remembers what it knows"          \
     }
+#define OPTION_REREAD(at) /* with config.h */                                                      \
+    {                                                                                              \
+        0, "reread-every", OPTION_CALL, (at), "TIME",                                              \
+            "begin so often to read all content again (default: within 30 days)",                  \
+            config_option_seconds                                                                  \
+    }
 #define OPTION_VERBOSE(at)                                                                         \
     {                                                                                              \
         'v', "verbose", OPTION_MORE, (at), NULL, "say more; twice: everything"                     \

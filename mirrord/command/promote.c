@@ -14,9 +14,10 @@
 #include "command/claim.h"
 #include "command/command.h"
 #include "command/control_client.h"
+#include "command/handover.h"
 #include "command/options.h"
+#include "command/policy.h"
 #include "command/role.h"
-#include "secondary/receive.h"
 #include "tree/state.h"
 
 enum { SETTLE_MS = 15000, SETTLE_SLICE_MS = 50 };
@@ -38,6 +39,7 @@ static int write_epoch(
     int lock CLEANUP_FD = dir < 0 ? -1 : epoch_lock(dir, err);
     if (lock < 0)
         return -1;
+    handover_forget(dir);
     if (epoch_read(dir, e, &damaged) < 0)
         log_warn("%s: %s", p->s->name, damaged.text);
     if (raise)
@@ -57,7 +59,8 @@ static int settle(struct promotion *p, struct err *err)
     uint64_t until = io_now_ms() + SETTLE_MS;
     if (access(root, F_OK) != 0)
         return err_set(err, ERR_FAILED, "the root %s is not there", root);
-    while (receive_recover(p->state_dir, root, err) < 0) {
+    const struct receive_policy policy = policy_of(p->s);
+    while (receive_recover(p->state_dir, root, &policy, err) < 0) {
         if (err->code != ERR_TEMPORARY || io_now_ms() > until)
             return -1;
         poll(NULL, 0, SETTLE_SLICE_MS);

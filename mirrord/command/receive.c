@@ -9,11 +9,14 @@
 #include "command/command.h"
 #include "command/config.h"
 #include "command/options.h"
+#include "command/policy.h"
 #include "secondary/receive.h"
 #include "tree/state.h"
 
 struct request {
     const char *root, *config, *as, *state_dir;
+    unsigned look_every_s, reread_every_s; /* 0: not said */
+    uint64_t scan_rate;                    /* UINT64_MAX: not said */
 };
 
 /* The configuration that fences a session, read again when it does not know a site: the session
@@ -40,7 +43,7 @@ static int load(const struct request *r, struct config **out, struct err *err)
 /* By the configuration: the site must be here and this host one of its hosts. The root that
  * was asked for does not count. */
 static int find(
-    const struct config *c, struct bytes name, char **root, bool *primary, struct err *err)
+    const struct config *c, struct bytes name, struct receive_grant *out, struct err *err)
 {
     const struct config_site *s;
     char *text CLEANUP_FREE = mem_copy_bytes(name.data, name.len);
@@ -54,34 +57,40 @@ static int find(
     if (!config_site_has_host(s, c->self))
         return err_set(err, ERR_REFUSED, "%s is not among the hosts of site %s (%s:%u)", c->self,
             s->name, s->file, s->line);
-    *primary = strcmp(s->primary, c->self) == 0;
-    *root = TAKE_PTR(found);
+    *out = (struct receive_grant){
+        .root = TAKE_PTR(found),
+        .primary = strcmp(s->primary, c->self) == 0,
+        .policy = policy_of(s),
+    };
     return 0;
 }
 
-static int resolve(void *ctx, struct bytes name, struct bytes asked, char **root, bool *primary,
-    struct err *err)
+static int resolve(
+    void *ctx, struct bytes name, struct bytes asked, struct receive_grant *out, struct err *err)
 {
     struct fence *f = ctx;
     struct config *now;
     struct err ignored;
     (void)asked;
-    if (find(f->config, name, root, primary, err) == 0)
+    if (find(f->config, name, out, err) == 0)
         return 0;
     if (load(f->request, &now, &ignored))
         return -1; /* it does not load now: what was loaded counts */
     config_free(f->config);
     f->config = now;
-    return find(now, name, root, primary, err);
+    return find(now, name, out, err);
 }
 
-static int serve(const struct receive_fence *fence, const char *state_dir, const char *host,
-    unsigned keepalive, struct err *err)
+static int serve(const struct request *r, const struct receive_fence *fence, const char *state_dir,
+    const char *host, unsigned keepalive, uint64_t scan_rate, struct err *err)
 {
     char *fallback CLEANUP_FREE = state_dir ? NULL : state_default_dir();
     const struct receive_options o = {.fence = fence,
         .state_dir = state_dir ? state_dir : fallback,
         .host = host,
+        .look_every_s = r->look_every_s,
+        .reread_every_s = r->reread_every_s,
+        .scan_rate = r->scan_rate == UINT64_MAX ? scan_rate : r->scan_rate,
         .keepalive_ms = keepalive * 1000,
         .in = STDIN_FILENO,
         .out = STDOUT_FILENO};
@@ -95,7 +104,8 @@ static int serve_root(const struct request *r, struct err *err)
     gethostname(host, sizeof host - 1);
     if (receive_fence_root(r->root, &fence, err))
         return -1;
-    int rc = serve(&fence, r->state_dir, r->as ? r->as : host, CONFIG_KEEPALIVE, err);
+    int rc = serve(
+        r, &fence, r->state_dir, r->as ? r->as : host, CONFIG_KEEPALIVE, CONFIG_SCAN_RATE, err);
     receive_fence_free(&fence);
     return rc;
 }
@@ -110,20 +120,30 @@ static int serve_config(const struct request *r, struct err *err)
         mem_copy_string(r->state_dir ? r->state_dir : f.config->state_dir);
     char *self CLEANUP_FREE = mem_copy_string(f.config->self);
     unsigned keepalive = config_host(f.config, self)->keepalive;
-    int rc = serve(&fence, state_dir, self, keepalive, err);
+    int rc = serve(r, &fence, state_dir, self, keepalive, f.config->scan_rate, err);
     config_free(f.config);
     return rc;
 }
 
+static int take_rate(void *to, const char *argument, struct err *err)
+{
+    return config_parse_size(argument, to, err);
+}
+
 int command_receive(int argc, char **argv)
 {
-    struct request r = {0};
+    struct request r = {.scan_rate = UINT64_MAX};
     int verbosity = 0;
     const struct option_spec specs[] = {
         {0, "root", OPTION_TEXT, &r.root, "DIR", "serve this directory and what is beneath it"},
         OPTION_CONFIG(&r.config),
         OPTION_AS(&r.as),
         OPTION_STATE_DIR(&r.state_dir),
+        {0, "look-every", OPTION_CALL, &r.look_every_s, "TIME",
+            "walk the trees for what others changed (default: once a day)", config_option_seconds},
+        {0, "scan-rate", OPTION_CALL, &r.scan_rate, "RATE",
+            "bytes of content that are read again a second (default 10M; 0: none)", take_rate},
+        OPTION_REREAD(&r.reread_every_s),
         OPTION_VERBOSE(&verbosity),
         OPTION_QUIET(&verbosity),
         {0},

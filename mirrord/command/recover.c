@@ -1,17 +1,25 @@
 /* `mirrord recover`: at boot, before the web server, finishes what a killed receiver left. */
 #include <string.h>
+#include <unistd.h>
 
+#include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "command/command.h"
 #include "command/config.h"
 #include "command/options.h"
-#include "secondary/receive.h"
+#include "command/policy.h"
 
-/* One site that cannot be recovered does not keep the others waiting; the first error counts. */
-static int recover_all(const struct config *c, const char *state_dir, struct err *err)
+enum { LIMIT_S = 30 }; /* the web server waits for it */
+
+/* One site that cannot be recovered does not keep the others waiting; the first error counts. What
+ * is not begun in time is left to the receiver, which does the same before it does anything else.
+ */
+static int recover_all(
+    const struct config *c, const char *state_dir, unsigned limit_s, struct err *err)
 {
     int rc = 0;
+    uint64_t end = io_now_ms() + limit_s * UINT64_C(1000);
     for (size_t i = 0; i < c->site_count; i++) {
         const struct config_site *s = &c->sites[i];
         struct err why;
@@ -20,7 +28,13 @@ static int recover_all(const struct config *c, const char *state_dir, struct err
         const char *root = config_root_at(s, c->self);
         if (access(root, F_OK) != 0)
             continue; /* nothing was ever received there */
-        if (receive_recover(state_dir, root, &why) == 0) {
+        if (io_now_ms() >= end)
+            return err_set(err, ERR_TEMPORARY,
+                "not begun within %u s: site %s and those after it; each is finished when its "
+                "primary connects",
+                limit_s, s->name);
+        const struct receive_policy policy = policy_of(s);
+        if (receive_recover(state_dir, root, &policy, &why) == 0) {
             log_info("site %s: recovered", s->name);
             continue;
         }
@@ -35,11 +49,14 @@ static int recover_all(const struct config *c, const char *state_dir, struct err
 int command_recover(int argc, char **argv)
 {
     const char *config = CONFIG_DEFAULT_PATH, *as = NULL, *state_dir = NULL;
+    unsigned limit = LIMIT_S;
     int verbosity = 0;
     const struct option_spec specs[] = {
         OPTION_CONFIG(&config),
         OPTION_AS(&as),
         OPTION_STATE_DIR(&state_dir),
+        {'t', "timeout", OPTION_NUMBER, &limit, "SECONDS",
+            "begin no site after so long (default 30)"},
         OPTION_VERBOSE(&verbosity),
         OPTION_QUIET(&verbosity),
         {0},
@@ -57,7 +74,7 @@ int command_recover(int argc, char **argv)
     if (!c->self)
         err_set(&err, ERR_USAGE, "%s does not have this host: say --as HOST", c->path);
     else
-        recover_all(c, state_dir ? state_dir : c->state_dir, &err);
+        recover_all(c, state_dir ? state_dir : c->state_dir, limit, &err);
     config_free(c);
     return options_report(argv[0], &err);
 }

@@ -138,8 +138,8 @@ static int parse(struct request *r, int argc, char **argv, struct err *err)
             NULL},
         {0, "exclude", OPTION_CALL, r->filter, "PATTERN", "leave out at both ends", take_exclude},
         {0, "include", OPTION_CALL, r->filter, "PATTERN", "mirror although excluded", take_include},
-        {0, "preset", OPTION_TEXT, &r->preset, "wordpress|none", "excludes of a kind of site",
-            NULL},
+        {0, "preset", OPTION_TEXT, &r->preset, "NAME",
+            "exclusions and units of a kind of site: none, wordpress, bedrock, releases", NULL},
         {0, "checksum", OPTION_FLAG, &r->checksum, NULL, "read all content at both ends", NULL},
         {0, "bwlimit", OPTION_CALL, &r->bwlimit, "RATE", "bytes a second: 500K, 20M", take_rate},
         {0, "compress", OPTION_CALL, &r->compress, "auto|none|zstd", "pack content on the way",
@@ -211,7 +211,8 @@ static struct site_options site_options_of(const struct request *r, const struct
         .dry_run = r->dry_run,
         .no_delete = r->no_delete,
         .max_delete_percent = r->max_delete_percent,
-        .max_delete_count = r->max_delete_count};
+        .max_delete_count = r->max_delete_count,
+        .unit_grace = CONFIG_UNIT_GRACE};
 }
 
 /* What a dry run would change is what differs. */
@@ -299,7 +300,8 @@ static int prepare(struct request *r, const char *state_dir, struct err *err)
 static int without_configuration(struct request *r, struct err *err)
 {
     char *user CLEANUP_FREE = NULL, *host CLEANUP_FREE = NULL, *dest CLEANUP_FREE = NULL;
-    if (r->preset && filter_add_preset(r->filter, r->preset, err) < 0)
+    const struct preset *preset = preset_find(r->preset ? r->preset : "none", err);
+    if (!preset || preset_add_excludes(preset, 0, r->filter, err) < 0)
         return -1;
     if (split_operand(r->operands[1], &user, &host, &dest, err) < 0)
         return -1;
@@ -309,7 +311,7 @@ static int without_configuration(struct request *r, struct err *err)
         return -1;
     }
     struct site_options site = site_options_of(r, r->filter);
-    unit_rules_add_preset(r->units, r->preset);
+    preset_add_units(preset, r->units);
     site.units = r->units;
     site.root = r->operands[0];
     const struct resync_target target = {.name = host,
@@ -356,7 +358,10 @@ static void push_to_host(struct request *r, const struct config *c, const struct
     site.owner = s->owner;
     site.special_bits = s->special_bits;
     site.fsync_batch = s->fsync_batch;
+    site.drift_report = s->drift_report;
     site.max_size = s->max_size;
+    site.keep_days = s->keep_days;
+    site.unit_grace = s->unit_grace;
     site.keep_root = !r->verify;
     if (r->max_delete_percent == UINT_MAX) {
         site.max_delete_percent = s->max_delete_percent;

@@ -10,6 +10,7 @@
 #include "command/command.h"
 #include "command/config.h"
 #include "command/far.h"
+#include "command/handover.h"
 #include "command/options.h"
 #include "command/role.h"
 #include "command/words.h"
@@ -20,7 +21,9 @@
 
 struct run {
     const char *config, *as, *state_dir, *control;
+    unsigned reread_every_s;           /* 0: not said */
     char *state_dir_now, *control_now; /* of the first plan: these two stay while it runs */
+    struct handovers *handovers;
 };
 
 /* A plan and what it points to besides the configuration. */
@@ -117,9 +120,11 @@ static uint64_t site_identity(const struct daemon_site *s, const struct epoch *e
 {
     struct digest filter, d;
     const struct site_options *o = &s->options;
-    char *text CLEANUP_FREE = mem_format("%s\n%s\n%s\n%d %d %u %u %llu %llu\n", o->name, o->root,
-        o->state_dir, o->owner, o->special_bits | o->fsync_batch << 1, o->max_delete_percent,
-        o->max_delete_count, (unsigned long long)o->max_size, (unsigned long long)e->counter);
+    char *text CLEANUP_FREE =
+        mem_format("%s\n%s\n%s\n%d %d %u %u %u %u %llu %llu\n", o->name, o->root, o->state_dir,
+            o->owner, o->special_bits | o->fsync_batch << 1 | o->drift_report << 2,
+            o->max_delete_percent, o->max_delete_count, o->keep_days, o->unit_grace,
+            (unsigned long long)o->max_size, (unsigned long long)e->counter);
     for (size_t i = 0; i < s->target_count; i++)
         text = with_line(text, s->targets[i].peer);
     text = with_units(text, o->units);
@@ -145,8 +150,11 @@ static void plan_site(struct plan *p, const struct config *c, const struct confi
                                   .owner = s->owner,
                                   .special_bits = s->special_bits,
                                   .fsync_batch = s->fsync_batch,
+                                  .drift_report = s->drift_report,
                                   .max_delete_percent = s->max_delete_percent,
                                   .max_delete_count = s->max_delete_count,
+                                  .keep_days = s->keep_days,
+                                  .unit_grace = s->unit_grace,
                                   .max_size = s->max_size,
                                   .keep_root = true},
         .targets = targets};
@@ -183,6 +191,8 @@ static int make_plan(const struct run *r, const struct config *c, struct plan *p
 {
     *p = (struct plan){.daemon = {.self = c->self}};
     p->daemon.rescan_ms = (uint64_t)c->rescan * 1000;
+    p->daemon.scan_rate = c->scan_rate;
+    p->daemon.reread_every_s = r->reread_every_s;
     p->daemon.state_dir = r->state_dir_now ? r->state_dir_now : c->state_dir;
     p->daemon.control = r->control_now ? r->control_now : c->control;
     if (!c->self)
@@ -217,6 +227,7 @@ static int reload(void *ctx, struct daemon *d, struct err *err)
     }
     plan_free(&p);
     config_free(c);
+    handovers_look(r->handovers);
     return rc;
 }
 
@@ -245,10 +256,13 @@ static int run(struct run *r, struct err *err)
 {
     struct daemon *d = NULL;
     int rc = start(r, &d, err);
-    if (rc == 0)
+    if (rc == 0) {
+        r->handovers = handovers_start(r->config, r->as, r->state_dir_now, r->control_now);
         rc = daemon_run(d, err);
+    }
     if (d)
         daemon_free(d);
+    handovers_stop(r->handovers);
     free(r->state_dir_now);
     free(r->control_now);
     return rc;
@@ -263,6 +277,7 @@ int command_run(int argc, char **argv)
         OPTION_AS(&r.as),
         OPTION_STATE_DIR(&r.state_dir),
         OPTION_CONTROL(&r.control),
+        OPTION_REREAD(&r.reread_every_s),
         OPTION_VERBOSE(&verbosity),
         OPTION_QUIET(&verbosity),
         {0},

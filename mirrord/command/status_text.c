@@ -26,7 +26,8 @@ static bool site_is_well(const struct json *site)
 
 static bool target_is_level(const struct json *target)
 {
-    return has_state(target, "level") && number(target, "failing") == 0;
+    return has_state(target, "level") && number(target, "failing") == 0 &&
+           number(target, "drift") == 0;
 }
 
 bool status_text_level(const struct json *status)
@@ -103,6 +104,20 @@ static void print_error(FILE *out, const struct json *of)
         *at ? " at " : "", at, PLAIN(path), *path && *error ? ": " : "", PLAIN(error));
 }
 
+/* What is paused (a site, a host), until when, why, and what ends it. */
+static void print_pause(FILE *out, const struct json *of, const char *colon)
+{
+    char since[32], until[32];
+    const char *reason = json_get_text(of, "pause_reason", ""),
+               *name = json_get_text(of, "name", "?");
+    if (!json_get_bool(of, "paused", false))
+        return;
+    clock_text(since, number(of, "paused_since"));
+    clock_text(until, number(of, "paused_until"));
+    fprintf(out, "  %s is paused since %s%s%s%s%s\n      type: mirrord resume %s%s\n", name, since,
+        *until ? " until " : "", until, *reason ? ": " : "", PLAIN(reason), name, colon);
+}
+
 static void print_secondary(FILE *out, const struct json *peer, int width)
 {
     char wait[32];
@@ -127,8 +142,10 @@ static void print_secondaries(FILE *out, const struct json *peers)
         int n = (int)strlen(json_get_text(json_at(peers, i), "name", "?"));
         width = n > width ? n : width;
     }
-    for (size_t i = 0; i < json_count(peers); i++)
+    for (size_t i = 0; i < json_count(peers); i++) {
         print_secondary(out, json_at(peers, i), width);
+        print_pause(out, json_at(peers, i), ":");
+    }
 }
 
 static void print_owed(FILE *out, const struct json *target)
@@ -146,6 +163,28 @@ static void print_owed(FILE *out, const struct json *target)
     fputc('\n', out);
 }
 
+/* What somebody else changed there. While it is being healed it goes by itself. */
+static void print_drift(FILE *out, const struct json *site, const struct json *target)
+{
+    const struct json *paths = json_get(target, "drift_paths");
+    const char *name = json_get_text(site, "name", "?"), *host = json_get_text(target, "name", "?");
+    double count = number(target, "drift");
+    size_t shown = json_count(paths) < 5 ? json_count(paths) : 5;
+    if (count <= 0)
+        return;
+    for (size_t i = 0; i < shown; i++)
+        fprintf(out, "      %s there, not by mirrord: %s\n",
+            json_get_text(json_at(paths, i), "what", "?"),
+            PLAIN(json_get_text(json_at(paths, i), "path", "?")));
+    if (count > (double)shown)
+        fprintf(out, "      and %.0f more\n", count - (double)shown);
+    if (has_state(target, "level"))
+        fprintf(out,
+            "      type: mirrord verify %s %s           (all that differs)\n"
+            "            mirrord resync --force %s %s   (to make it equal again)\n",
+            name, host, name, host);
+}
+
 static void print_target(
     FILE *out, const struct json *site, const struct json *target, bool site_well)
 {
@@ -153,6 +192,7 @@ static void print_target(
     fprintf(out, "  %s on %s: ", name, host);
     print_owed(out, target);
     print_error(out, target);
+    print_drift(out, site, target);
     if (has_state(target, "held"))
         fprintf(out,
             "      type: mirrord resync -n --itemize %s %s   (what it would change)\n"
@@ -162,9 +202,12 @@ static void print_target(
         fprintf(out, "      type: mirrord check   (here and on %s)\n", host);
 }
 
-static void print_paths(FILE *out, const struct json *site, const char *key, const char *what)
+/* Up to five of the paths that `of` (the site, or what is known of a secondary) has under this key.
+ */
+static void print_paths(
+    FILE *out, const struct json *of, const struct json *site, const char *key, const char *what)
 {
-    const struct json *paths = json_get(site, key);
+    const struct json *paths = json_get(of, key);
     const char *name = json_get_text(site, "name", "?");
     for (size_t i = 0; i < json_count(paths) && i < 5; i++) {
         const char *path = json_text_at(paths, i);
@@ -189,9 +232,33 @@ static void print_units(FILE *out, const struct json *site)
 
 static void print_piecemeal(FILE *out, const struct json *site, const struct json *target)
 {
-    if (json_get_bool(target, "piecemeal", false))
-        fprintf(out, "  units of %s are renamed file by file on %s\n",
-            json_get_text(site, "name", "?"), json_get_text(target, "name", "?"));
+    const struct json *units = json_get(target, "piecemeal_units");
+    const char *name = json_get_text(site, "name", "?"), *host = json_get_text(target, "name", "?");
+    for (size_t i = 0; i < json_count(units) && i < 5; i++) {
+        const struct json *unit = json_at(units, i);
+        fprintf(out, "  %s: the unit %s is renamed file by file on %s: %s\n", name,
+            PLAIN(json_get_text(unit, "unit", "?")), host, PLAIN(json_get_text(unit, "why", "?")));
+    }
+    if (json_count(units) > 5)
+        fprintf(out, "  %s: and %zu more on %s\n", name, json_count(units) - 5, host);
+}
+
+/* What was found there and set aside is for somebody to look at; what is kept of our own is not. */
+static void print_trash(FILE *out, const struct json *site, const struct json *target, bool all)
+{
+    const struct json *trash = json_get(target, "trash");
+    const char *name = json_get_text(site, "name", "?"), *host = json_get_text(target, "name", "?");
+    double foreign = number(trash, "foreign"), kept = number(trash, "kept");
+    char bytes[32];
+    if (foreign <= 0 && (!all || kept <= 0))
+        return;
+    fprintf(out, "  %s on %s: in the trash:", name, host);
+    if (foreign > 0)
+        fprintf(out, " %.0f thing%s that mirrord did not put there, %s", foreign,
+            foreign == 1 ? "" : "s", status_text_bytes(bytes, number(trash, "foreign_bytes")));
+    if (kept > 0)
+        fprintf(out, "%s %.0f deleted or overwritten", foreign > 0 ? ";" : "", kept);
+    fprintf(out, "\n      type: mirrord trash list %s   (on %s)\n", name, host);
 }
 
 /* What is wrong on this side. */
@@ -236,14 +303,18 @@ static void print_site_and_targets(FILE *out, const struct json *site, bool all)
     bool well = site_is_well(site);
     if (all || !well)
         print_site(out, site);
+    print_pause(out, site, "");
     print_unwatched(out, site);
-    print_paths(out, site, "busy", "still being written");
-    print_paths(out, site, "unreadable_paths", "cannot be read");
+    print_paths(out, site, site, "busy", "still being written");
+    print_paths(out, site, site, "unreadable_paths", "cannot be read");
     print_units(out, site);
     for (size_t i = 0; i < json_count(targets); i++) {
         if (all || !target_is_level(json_at(targets, i)))
             print_target(out, site, json_at(targets, i), well);
         print_piecemeal(out, site, json_at(targets, i));
+        if (i == 0) /* the same for all */
+            print_paths(out, json_at(targets, i), site, "too_large", "over max-size, left alone");
+        print_trash(out, site, json_at(targets, i), all);
     }
 }
 

@@ -1,5 +1,5 @@
-/* `mirrord trash`: what was set aside on this host, listed or put back. Reads this host's disk and
- * asks nobody. */
+/* `mirrord trash`: what was set aside or is kept on this host, listed or put back. Reads this
+ * host's disk and asks nobody. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -29,6 +29,7 @@ static void print_item(void *ctx, const struct trash_item *i)
 {
     struct listing *l = ctx;
     char when[32] = "?";
+    const char *origin = i->own ? "own" : "foreign";
     struct tm tm;
     time_t at = (time_t)i->since;
     l->count++;
@@ -36,7 +37,9 @@ static void print_item(void *ctx, const struct trash_item *i)
         struct json *j = json_object();
         json_set_text(j, "site", l->site);
         json_set_text(j, "id", i->id);
+        json_set_text(j, "origin", origin);
         json_set_number(j, "since", (double)i->since);
+        json_set_number(j, "until", (double)i->until);
         json_set_name(j, "path", (const char *)i->path.data, i->path.len);
         json_set_text(j, "kind", kind_of(i->mode));
         json_set_number(j, "size", (double)i->size);
@@ -46,7 +49,7 @@ static void print_item(void *ctx, const struct trash_item *i)
     }
     if (localtime_r(&at, &tm))
         strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &tm);
-    printf("%s  %s  %-9s %12llu  %s: %s\n", i->id, when, kind_of(i->mode),
+    printf("%s  %s  %-7s  %-9s %12llu  %s: %s\n", i->id, when, origin, kind_of(i->mode),
         (unsigned long long)i->size, l->site, QUOTED(i->path.data, i->path.len));
 }
 
@@ -125,7 +128,8 @@ int command_trash(int argc, char **argv)
         {0},
     };
     const struct options o = {"list [SITE] | restore SITE ID [PATH]",
-        "What was set aside on this host instead of being destroyed.", specs, 4};
+        "What was set aside, or is kept for a while, on this host instead of being destroyed.",
+        specs, 4};
     struct err err = {0};
     struct config *c = NULL;
     int first = options_parse(&o, argc, argv, &err);

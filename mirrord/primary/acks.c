@@ -56,6 +56,9 @@ void acks_tell(struct push *p, struct push_batch *b, struct atom *a)
     struct site *site = b->ps->site;
     struct bytes path = queue_path(a->owed);
     acks_count(b->ps, a->what, a->record.entry.type, a->owed);
+    pthread_mutex_lock(&b->ps->lock);
+    drifted_healed(b->ps->drifted, path);
+    pthread_mutex_unlock(&b->ps->lock);
     b->ps->counts.done++;
     b->ps->counts.done_bytes += a->owed->bytes;
     if (a->has_record && site->hooks.seen)
@@ -166,7 +169,9 @@ static void note_free(struct push *p, struct push_batch *b, uint64_t free_bytes)
 int acks_take(struct push *p, const struct msg_ack *m, struct err *err)
 {
     struct push_batch *b = find_sent(p, m->batch);
-    if (!b && m->batch <= p->next_batch)
+    if (!b && lanes_has_open(p, m->batch))
+        return err_set(err, ERR_FAILED, "it acknowledged a batch that is not committed");
+    if (!b && m->batch > 0 && m->batch <= p->next_batch)
         return 0; /* of a site that was closed meanwhile */
     if (!b)
         return err_set(err, ERR_FAILED, "it acknowledged a batch that it was not sent");

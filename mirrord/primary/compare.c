@@ -31,12 +31,13 @@ struct request { /* a LIST without its last LISTING */
 struct compare {
     struct queue *queue; /* that remembers what is done meanwhile; NULL: of a unit, nothing is */
     struct push_site *ps;
-    TAILQ_HEAD(, request) requests;
+    TAILQ_HEAD(requests, request) requests;
     unsigned asked;
     struct difference *found;
     size_t count, room;
     const struct owed *unit; /* the differences of this unit alone, for whoever asked */
     bool lacking;            /* the directory it is in is not there */
+    bool illegal;            /* what was listed is */
     bool whole;   /* the site, not a subtree: to be judged */
     bool foreign; /* first contact with a root that holds something */
     uint64_t remote_entries, local_entries;
@@ -45,8 +46,12 @@ struct compare {
     char *doomed_example, *newer_example;
 };
 
+/* A path that was asked for just now and is not under way yet serves. */
 static void request_add(struct compare *c, struct bytes path)
 {
+    const struct request *last = TAILQ_LAST(&c->requests, requests);
+    if (last && last->number == 0 && bytes_equal(bytes_of(last->path), path))
+        return;
     struct request *r = mem_alloc(sizeof *r);
     r->path = mem_copy_bytes(path.data, path.len);
     TAILQ_INSERT_TAIL(&c->requests, r, order);
@@ -134,14 +139,25 @@ static bool is_meant(const struct compare *c, const char *dir, struct bytes name
         dir[0] ? mem_format("%s/%.*s", dir, (int)name.len, (const char *)name.data)
                : mem_copy_bytes(name.data, name.len);
     return unit_rules_match(rules, bytes_of(path), true, &key) &&
-           bytes_equal(key, queue_path(c->unit)) &&
-           !unrest_is_hot(c->ps->site->unrest, bytes_of(path));
+           bytes_equal(key, queue_path(c->unit));
+}
+
+/* Somebody else's doing, which is left as it is? `ours`: NULL where nothing is here. */
+static bool is_left(
+    const struct compare *c, const char *dir, struct bytes name, const struct entry *ours)
+{
+    if (!push_site_leaves_drift(c->ps))
+        return false;
+    char *path CLEANUP_FREE =
+        dir[0] ? mem_format("%s/%.*s", dir, (int)name.len, (const char *)name.data)
+               : mem_copy_bytes(name.data, name.len);
+    return drifted_is_theirs(c->ps->drifted, bytes_of(path), ours, owner_matters(c->ps));
 }
 
 static void only_here(struct compare *c, const char *dir, struct bytes name, const struct record *r,
     const struct msg_sums *sums)
 {
-    if ((dir[0] || name.len) && is_meant(c, dir, name))
+    if ((dir[0] || name.len) && is_meant(c, dir, name) && !is_left(c, dir, name, &r->entry))
         describe(add(c, dir, name, OWED_CREATE), &r->entry, sums);
 }
 
@@ -154,7 +170,8 @@ static void example(char **at, const char *dir, struct bytes name)
 
 static void only_there(struct compare *c, const char *dir, const struct msg_item *i)
 {
-    if (c->ps->site->options.no_delete || !is_meant(c, dir, i->name))
+    if (c->ps->site->options.no_delete || !is_meant(c, dir, i->name) ||
+        is_left(c, dir, i->name, NULL))
         return;
     struct difference *d = add(c, dir, i->name, OWED_DELETE);
     describe(d, &i->entry, &i->sums);
@@ -194,6 +211,8 @@ static void on_both(struct compare *c, const char *dir, const struct msg_item *t
     enum owed_kind kind = difference_of(c->ps, &ours->entry, &theirs->entry);
     if ((kind != OWED_ANY || dirs) && !is_meant(c, dir, theirs->name))
         return;
+    if (kind != OWED_ANY && is_left(c, dir, theirs->name, &ours->entry))
+        kind = OWED_ANY;
     if (kind != OWED_ANY) {
         struct difference *d = add(c, dir, theirs->name, kind);
         describe(d, &ours->entry, sums);
@@ -276,11 +295,12 @@ static int merge_items(struct compare *c, struct request *r, struct local *l,
     const struct msg_listing *m, struct err *err)
 {
     struct wire_reader items = wire_reader_of(m->items.data, m->items.len);
-    struct msg_item i = {0};
+    struct msg_item i = {.name = bytes_of(r->last)}; /* names rise across frames, too */
     for (unsigned n = 0; n < m->count; n++) {
         struct bytes before = i.name;
         msg_item_decode(&items, &i);
-        if (items.bad || (n > 0 && bytes_compare(before, i.name) >= 0))
+        c->illegal = items.bad || bytes_compare(before, i.name) >= 0;
+        if (c->illegal)
             return err_set(err, ERR_FAILED, "its listing of a directory is malformed");
         note_namesake(c, r->path, i.name);
         if (pass_over(c, r, l, &i.name, err) < 0)
@@ -295,8 +315,9 @@ static int merge_items(struct compare *c, struct request *r, struct local *l,
     }
     if (m->last)
         return pass_over(c, r, l, NULL, err);
+    char *last = mem_copy_bytes(i.name.data, i.name.len); /* may be the one before */
     free(r->last);
-    r->last = mem_copy_bytes(i.name.data, i.name.len);
+    r->last = last;
     return 0;
 }
 
@@ -518,7 +539,8 @@ static int start_whole(
     if (r == 1) {
         ps->counts.examined = ours.entries;
         c->local_entries = ours.entries;
-        if (difference_of(ps, &root.entry, &m->root) != OWED_ANY)
+        if (difference_of(ps, &root.entry, &m->root) != OWED_ANY &&
+            !is_left(c, "", (struct bytes){0}, &root.entry))
             queue_owe(p->o->queue, ps->owed, (struct bytes){0}, OWE_BULK, OWED_META,
                 (struct bytes){0}, 0, 0);
         if (!sums_equal(ps, &ours, &m->sums))
@@ -696,12 +718,16 @@ int compare_listing(struct push *p, const struct msg_listing *m, struct err *err
 {
     struct compare *c = NULL;
     struct request *r = m->request ? find(p, m->request, &c) : NULL;
+    if (m->request == 0 || m->request > p->next_request)
+        return err_set(err, ERR_FAILED, "it answered a LIST that it was not sent");
     if (!r)
         return 0; /* of a comparison that was given up meanwhile */
     if (!take_differ(r, m))
         return err_set(err, ERR_FAILED, "its listing of a directory is malformed");
-    if (merge(c, r, m, err) < 0)
+    if (merge(c, r, m, err) < 0) {
+        p->complaint = c->illegal ? REASON_MALFORMED : REASON_INTERNAL;
         return -1;
+    }
     if (!m->last)
         return 0;
     c->lacking |= c->unit && m->missing;

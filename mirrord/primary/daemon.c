@@ -18,16 +18,24 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/service.h"
 #include "primary/daemon_impl.h"
+#include "primary/pauses.h"
 
-enum { READY_MS = 50 }; /* between looks whether everything is level for the first time */
+enum {
+    READY_MS = 50,      /* between looks whether everything is level for the first time */
+    MANAGER_MS = 10000, /* between lines to the service manager */
+};
 
 /* --- requests --- */
 
 static void reload(struct daemon *d, struct control_client *client)
 {
     struct err err = {0};
-    if (d->hooks.reload(d->hooks.ctx, d, &err) < 0) {
+    service_reloading();
+    int rc = d->hooks.reload(d->hooks.ctx, d, &err);
+    service_ready();
+    if (rc < 0) {
         log_error("reload: %s; the old configuration stays", err.text);
         if (client)
             control_fail(client, &err);
@@ -70,6 +78,10 @@ static void on_request(void *ctx, struct control_client *client, const struct js
         flush_request(d, client, request);
     } else if (strcmp(what, "resync") == 0) {
         resync_request(d, client, request);
+    } else if (strcmp(what, "pause") == 0) {
+        pause_request(d, client, request);
+    } else if (strcmp(what, "resume") == 0) {
+        resume_request(d, client, request);
     } else if (strcmp(what, "reload") == 0) {
         reload(d, client);
     } else if (strcmp(what, "ping") == 0) {
@@ -145,9 +157,12 @@ static int open_parts(struct daemon *d, const struct daemon_plan *plan, struct e
 {
     struct control_handler handler = {on_request, on_gone, d};
     struct scan_sink sink = roster_sink;
-    struct scan_options options = {.rescan_ms = plan->rescan_ms};
+    struct scan_options options = {.rescan_ms = plan->rescan_ms,
+        .scan_rate = plan->scan_rate,
+        .reread_every_s = plan->reread_every_s};
     sink.ctx = d;
-    if (lock_state(d, err) < 0 || control_open(plan->control, &handler, &d->control, err) < 0)
+    if (lock_state(d, err) < 0 || pauses_open(d->state_dir, &d->pauses, err) < 0 ||
+        control_open(plan->control, &handler, &d->control, err) < 0)
         return -1;
     if (take_signals(d, err) < 0)
         return -1;
@@ -215,6 +230,20 @@ static size_t count_peers(const struct daemon *d)
     return n;
 }
 
+static void tell_manager(struct daemon *d)
+{
+    size_t sites = count_sites(d), peers = count_peers(d), up = 0;
+    const struct roster_peer *p;
+    struct peer_status status;
+    TAILQ_FOREACH (p, &d->peers, order) {
+        peer_status(p->peer, &status);
+        up += status.state == PEER_UP;
+    }
+    service_alive();
+    service_status("%zu site%s; %zu of %zu secondar%s connected%s", sites, sites == 1 ? "" : "s",
+        up, peers, peers == 1 ? "y" : "ies", d->ready ? "" : "; first comparison");
+}
+
 /* Whoever started the daemon may wait for this line, whatever is logged. */
 static void tell_ready(struct daemon *d)
 {
@@ -231,18 +260,29 @@ static unsigned work(struct daemon *d)
     unsigned look;
     if (roles_changed(d, &look))
         reload(d, NULL);
-    unsigned wait = roster_tick(d), flushes = flush_tick(d);
+    unsigned wait = roster_tick(d), flushes = flush_tick(d), pauses = pausing_tick(d);
     if (look < wait)
         wait = look;
     if (flushes < wait)
         wait = flushes;
+    if (pauses < wait)
+        wait = pauses;
     if (!d->ready && roster_is_ready(d))
         tell_ready(d);
+    if (io_now_ms() >= d->manager_due_ms) {
+        tell_manager(d);
+        d->manager_due_ms = io_now_ms() + d->manager_ms;
+    }
+    if (d->manager_ms < wait)
+        wait = d->manager_ms;
     return !d->ready && wait > READY_MS ? READY_MS : wait;
 }
 
 int daemon_run(struct daemon *d, struct err *err)
 {
+    unsigned watchdog = service_watchdog_ms();
+    d->manager_ms = watchdog && watchdog < MANAGER_MS ? watchdog : MANAGER_MS;
+    service_ready(); /* that all is level may take hours yet, and is no start time-out */
     while (!d->stopping) {
         struct pollfd p[] = {
             {.fd = d->signal_fd, .events = POLLIN},
@@ -259,6 +299,7 @@ int daemon_run(struct daemon *d, struct err *err)
         if (p[2].revents)
             control_serve(d->control);
     }
+    service_stopping();
     log_info("ending");
     return 0;
 }
@@ -272,6 +313,7 @@ void daemon_free(struct daemon *d)
     roster_free(d);
     roles_free(d);
     scan_free(d->scan);
+    pauses_free(d->pauses);
     if (d->wake_fd >= 0)
         close(d->wake_fd);
     if (d->signal_fd >= 0)

@@ -35,6 +35,7 @@ struct daemon_plan {
     const char *control; /* path of the socket */
     const char *self;
     uint64_t rescan_ms; /* scan_options.rescan_ms; counts from daemon_new on */
+    uint64_t scan_rate, reread_every_s; /* as in scan_options; likewise */
     const struct peer_options *peers;
     size_t peer_count;
     const struct daemon_site *sites;

@@ -59,6 +59,7 @@ struct role_site {
 };
 
 struct flush_wait;
+struct pauses;
 
 struct daemon {
     char *state_dir, *self;
@@ -68,6 +69,9 @@ struct daemon {
     struct role_site *roles;
     size_t role_count;
     uint64_t roles_due_ms;
+    struct pauses *pauses;
+    unsigned manager_ms; /* how often the service manager hears from the loop */
+    uint64_t manager_due_ms;
     struct control *control;
     struct scan *scan;
     pthread_mutex_t lock; /* over the lists' shape, sites' pointers and targets */
@@ -97,6 +101,15 @@ void roles_apply(struct daemon *d, const struct daemon_plan *plan);
 void roles_free(struct daemon *d);
 /* Has an epoch been written since the plan was made? *wait: milliseconds until the next look. */
 bool roles_changed(struct daemon *d, unsigned *wait);
+
+/* pausing.c: what the operator has paused */
+void pause_request(struct daemon *d, struct control_client *client, const struct json *request);
+void resume_request(struct daemon *d, struct control_client *client, const struct json *request);
+void pausing_site(struct daemon *d, const struct roster_site *s); /* before its first push */
+void pausing_peer(struct daemon *d, const struct roster_peer *p);
+unsigned pausing_tick(struct daemon *d); /* milliseconds until it has to be called again */
+/* "paused", and where it is so "pause_reason", "paused_since", "paused_until" (0: until resumed) */
+void pausing_describe(const struct daemon *d, bool host, const char *name, struct json *to);
 
 /* status.c */
 struct json *status_json(struct daemon *d);

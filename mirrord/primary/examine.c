@@ -16,7 +16,7 @@
 
 enum {
     RUN_MAX = 256,   /* looks in one transaction */
-    RUN_US = 8000,   /* and how long they may take */
+    RUN_US = 4000,   /* and how long they may take */
     PAIR_MS = 5,     /* how long a name that was left waits for its other half */
     SWEEP_MS = 2000, /* after a directory was lost: are there watches of what was in it? */
     UNREADABLE_MS = 60000,
@@ -286,6 +286,8 @@ static void stir_unit(struct look *l, enum examine_outcome outcome)
     if (!news && !l->put)
         return;
     l->h->stirred_ms = l->h->last_ms;
+    if (l->put && l->was_dir && l->entry.type != ENTRY_DIR)
+        unrest_stir_beneath(unrest, look_path(l), l->h->last_ms);
     if (l->put)
         unrest_note_change(unrest, look_path(l), l->now, l->s->settle.open);
     unrest_stir(unrest, look_path(l), l->was_dir || l->entry.type == ENTRY_DIR, l->h->last_ms);

@@ -169,7 +169,13 @@ struct expander *expander_list(struct push_site *ps, struct bytes top)
     return e;
 }
 
-int expander_each(struct expander *e, struct bytes *path, struct err *err)
+/* Is what was found last, of this length, a directory? */
+static bool found_directory(const struct expander *e, size_t len)
+{
+    return e->depth > 0 && e->stack[e->depth - 1].path_len == len;
+}
+
+int expander_each(struct expander *e, struct bytes *path, bool *is_dir, struct err *err)
 {
     struct manifest_txn *t;
     size_t len = 0;
@@ -178,6 +184,7 @@ int expander_each(struct expander *e, struct bytes *path, struct err *err)
     int r = next_path(e, t, &len, err);
     manifest_abort(t);
     *path = (struct bytes){e->path, len};
+    *is_dir = found_directory(e, len);
     return r;
 }
 
@@ -202,8 +209,7 @@ static struct owed *claim_next(struct push *p, struct expander *e, struct err *e
             e->listed = r == 0;
             return NULL;
         }
-        bool is_dir = e->depth > 0 && e->stack[e->depth - 1].path_len == len;
-        if (leave_to_unit(p, e, (struct bytes){e->path, len}, is_dir))
+        if (leave_to_unit(p, e, (struct bytes){e->path, len}, found_directory(e, len)))
             continue;
         struct owed *o =
             queue_claim(p->o->queue, e->ps->owed, (struct bytes){e->path, len}, OWED_BULK, e->top);

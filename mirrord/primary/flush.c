@@ -288,6 +288,7 @@ static void say(struct flush_target *t, const struct peer_site_status *at)
         [PEER_SITE_HELD] = "held",
         [PEER_SITE_FAILED] = "cannot be opened",
         [PEER_SITE_FENCED] = "fenced",
+        [PEER_SITE_PAUSED] = "paused",
     };
     snprintf(
         t->why, sizeof t->why, "%s%s%s", words[at->state], at->error[0] ? ": " : "", at->error);
@@ -313,7 +314,7 @@ static void judge(
             t->state = TARGET_AWAY;
     } else if (at.state >= PEER_SITE_HELD) {
         t->state = TARGET_REFUSES;
-        t->held = at.state != PEER_SITE_FAILED;
+        t->held = at.state == PEER_SITE_HELD || at.state == PEER_SITE_FENCED;
     }
 }
 

@@ -6,12 +6,15 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "primary/peer.h"
 #include "primary/push_impl.h"
+#include "primary/sessions.h"
 
 enum {
     READ_SIZE = 128 * 1024,
     REOPEN_MIN_MS = 5000, /* a site that the far end could not open is tried again, growing */
     REOPEN_MAX_MS = 20000,
+    TOLD_DRIFT_MAX = 20,    /* paths in the log, of one opening */
     REOPEN_CHEAP_MS = 3000, /* the root is not what it should be, which is soon seen */
 };
 
@@ -30,6 +33,14 @@ static struct push_site *site_by_number(struct push *p, uint32_t number)
     return NULL;
 }
 
+/* 0: the number of a site of this session, though it may be closed by now. */
+static int check_site(const struct push *p, uint32_t number, struct err *err)
+{
+    if (number > 0 && number <= p->next_site)
+        return 0;
+    return err_set(err, ERR_FAILED, "it speaks of site %u, which was never opened", number);
+}
+
 static int on_hello(struct push *p, struct bytes payload, struct err *err)
 {
     struct msg_hello m;
@@ -37,7 +48,15 @@ static int on_hello(struct push *p, struct bytes payload, struct err *err)
         return 1;
     if (p->greeted || m.session != p->session)
         return err_set(err, ERR_FAILED, "it answered the greeting of another session");
+    if (m.oldest != m.newest || m.newest < MSG_VERSION_OLDEST || m.newest > MSG_VERSION) {
+        p->complaint = REASON_VERSION;
+        return err_set(err, ERR_FAILED,
+            "no common version of the protocol: this end (mirrord " MIRRORD_VERSION
+            ") speaks %d to %d, the other end chose %u",
+            MSG_VERSION_OLDEST, MSG_VERSION, m.newest);
+    }
     p->greeted = true;
+    p->far_id = m.host_id;
     log_debug(
         "%s: %s speaks version %u", p->o->name, QUOTED(m.software.data, m.software.len), m.newest);
     changed(p);
@@ -59,9 +78,9 @@ static enum err_code code_of(uint16_t reason)
 static int on_error(struct push *p, struct bytes payload, struct err *err)
 {
     struct msg_error m;
-    (void)p;
     if (!msg_get_error(payload, &m))
         return 1;
+    p->complaint = REASON_NONE; /* nothing is answered to an ERROR */
     return err_set(err, code_of(m.reason), "the far end ended the session (%s): %s",
         msg_reason_name(m.reason), QUOTED(m.text.data, m.text.len));
 }
@@ -69,11 +88,12 @@ static int on_error(struct push *p, struct bytes payload, struct err *err)
 static int on_pong(struct push *p, struct bytes payload, struct err *err)
 {
     struct msg_ping m;
-    (void)err;
     if (!msg_get_ping(payload, &m))
         return 1;
-    if (p->pings > 0)
-        p->pings--;
+    if (p->pongs == p->pings || m.token != p->tokens_of_pings[p->pongs % PUSH_PINGS_MAX])
+        return err_set(err, ERR_FAILED, "it answered a PING that was not sent");
+    p->pongs++;
+    pace_came(&p->pace, m.token, io_now_us());
     return 0;
 }
 
@@ -94,6 +114,27 @@ void inbox_compare_kept(struct push *p, struct push_site *ps)
     push_site_forget_opened(ps);
 }
 
+/* A memory that goes back is a snapshot's: the far end has read all its content by now. */
+static void note_session(struct push *p, struct push_site *ps, uint64_t theirs)
+{
+    const char *site = ps->site->name;
+    if (!ps->session)
+        return;
+    switch (sessions_opened(ps->site->sessions, &p->far_id, ps->session, theirs)) {
+    case SESSIONS_RISE: break;
+    case SESSIONS_BACK_THERE:
+        log_warn("%s: %s: it was put back from a snapshot: it knows less sessions than there were; "
+                 "everything is compared",
+            p->o->name, site);
+        break;
+    case SESSIONS_BACK_HERE:
+        log_warn("%s: %s: this host was put back from a snapshot: there were later sessions than "
+                 "it knows; everything is compared, and what is here is what counts",
+            p->o->name, site);
+        break;
+    }
+}
+
 static void opened(
     struct push *p, struct push_site *ps, const struct msg_opened *m, struct bytes payload)
 {
@@ -104,8 +145,13 @@ static void opened(
     ps->deleted = m->deleted;
     ps->deleted_from = m->deleted_from;
     ps->told_level = ps->incomplete = false;
+    note_session(p, ps, m->session);
     ps->failures = 0;
     push_site_forget_error(ps);
+    push_site_trash(ps, &(struct msg_trash){0});
+    pthread_mutex_lock(&ps->lock);
+    drifted_opened(ps->drifted);
+    pthread_mutex_unlock(&ps->lock);
     if (ps->site->options.owner && !(m->caps & CAP_SET_OWNER) && !ps->said_owner) {
         ps->said_owner = true;
         log_info("%s: %s: the far end is not root: owner and group are left out", p->o->name,
@@ -124,7 +170,9 @@ static int on_opened(struct push *p, struct bytes payload, struct err *err)
     if (!msg_get_opened(payload, &m))
         return 1;
     struct push_site *ps = site_by_number(p, m.site);
-    if (!ps || m.site == 0)
+    if (check_site(p, m.site, err) < 0)
+        return -1;
+    if (!ps)
         return 0; /* closed meanwhile */
     if (ps->state != PUSH_OPENING)
         return err_set(err, ERR_FAILED, "it opened a site twice");
@@ -138,12 +186,13 @@ static int on_site_error(struct push *p, struct bytes payload, struct err *err)
     if (!msg_get_site_error(payload, &m))
         return 1;
     struct push_site *ps = site_by_number(p, m.site);
-    if (!ps || m.site == 0)
-        return 0;
+    if (check_site(p, m.site, err) < 0)
+        return -1;
+    if (!ps)
+        return 0; /* closed meanwhile */
     bool opening = ps->state == PUSH_OPENING;
     p->opening -= opening;
     push_site_reset(p, ps);
-    (void)err;
     struct err why;
     err_set(&why, code_of(m.reason), "%s", QUOTED(m.text.data, m.text.len));
     if (ps->failures == 0)
@@ -174,6 +223,8 @@ static int on_signature(struct push *p, struct bytes payload, struct err *err)
     if (!msg_get_signature(payload, &m))
         return 1;
     struct atom *a = lanes_find_atom(p, m.atom);
+    if (m.atom == 0 || m.atom > p->next_atom)
+        return err_set(err, ERR_FAILED, "it sent the signature of an atom that it was not sent");
     return a ? stream_signature(a->stream, &m, err) : 0; /* none: aborted meanwhile */
 }
 
@@ -198,12 +249,77 @@ static int on_ack(struct push *p, struct bytes payload, struct err *err)
 static int on_progress(struct push *p, struct bytes payload, struct err *err)
 {
     struct msg_progress m;
-    (void)p;
-    (void)err;
-    return msg_get_progress(payload, &m) ? 0 : 1; /* that it came is all it says */
+    if (!msg_get_progress(payload, &m))
+        return 1;
+    return check_site(p, m.site, err); /* that it came is all it says */
 }
 
-/* What may come in: 0, 1 malformed, -1 with err. */
+static int on_trash(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_trash m;
+    if (!msg_get_trash(payload, &m))
+        return 1;
+    struct push_site *ps = site_by_number(p, m.site);
+    if (check_site(p, m.site, err) < 0)
+        return -1;
+    if (!ps)
+        return 0; /* closed meanwhile */
+    push_site_trash(ps, &m);
+    changed(p);
+    return 0;
+}
+
+static void log_drift(struct push *p, struct push_site *ps, const struct msg_drift *m)
+{
+    if (m->kind == DRIFT_TIMES)
+        return;
+    if (ps->told_drift < TOLD_DRIFT_MAX)
+        log_warn("%s: %s: %s was %s there, not by mirrord%s", p->o->name, ps->site->name,
+            m->path.len ? QUOTED(m->path.data, m->path.len) : "the root", drifted_name(m->kind),
+            push_site_leaves_drift(ps) ? ": left as it is" : "");
+    else if (ps->told_drift == TOLD_DRIFT_MAX)
+        log_warn("%s: %s: more was changed there; `mirrord status` says how much", p->o->name,
+            ps->site->name);
+    ps->told_drift++;
+}
+
+/* While a site is being opened comparing follows anyway; later the directory is compared. */
+static void heal(struct push *p, struct push_site *ps, const struct msg_drift *m)
+{
+    if (push_site_leaves_drift(ps) || (ps->state != PUSH_OPEN && ps->state != PUSH_COMPARING))
+        return;
+    if (m->path.len > 0)
+        compare_start(p, ps, path_parent(m->path), NULL);
+    else
+        queue_owe(p->o->queue, ps->owed, m->path, OWE_BULK, OWED_META, (struct bytes){0}, 0, 0);
+}
+
+static int on_drift(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_drift m;
+    if (!msg_get_drift(payload, &m))
+        return 1;
+    struct push_site *ps = site_by_number(p, m.site);
+    if (check_site(p, m.site, err) < 0)
+        return -1;
+    if (!ps || ps->state >= PUSH_HELD)
+        return 0; /* closed meanwhile */
+    pthread_mutex_lock(&ps->lock);
+    int news = drifted_take(ps->drifted, &m, err);
+    pthread_mutex_unlock(&ps->lock);
+    if (news < 0) {
+        p->complaint = REASON_LIMIT;
+        return -1;
+    }
+    if (news)
+        log_drift(p, ps, &m);
+    heal(p, ps, &m);
+    changed(p);
+    return 0;
+}
+
+/* What may come in: 0, 1 malformed, -1 with err; the far end is told, as of something illegal if
+ * the handler does not say otherwise in `complaint`. */
 static const struct handler {
     uint8_t type;
     bool before_hello;
@@ -218,6 +334,8 @@ static const struct handler {
     {MSG_SIGNATURE, false, on_signature},
     {MSG_ACK, false, on_ack},
     {MSG_PROGRESS, false, on_progress},
+    {MSG_TRASH, false, on_trash},
+    {MSG_DRIFT, false, on_drift},
 };
 
 static int unreadable(struct push *p, const struct frame *f, struct err *err)
@@ -235,7 +353,10 @@ static int dispatch(struct push *p, const struct frame *f, struct err *err)
     for (size_t i = 0; i < sizeof handlers / sizeof *handlers; i++) {
         if (handlers[i].type != f->type || (!p->greeted && !handlers[i].before_hello))
             continue;
+        p->complaint = REASON_MALFORMED;
         int r = handlers[i].handle(p, f->payload, err);
+        if (r == 0)
+            p->complaint = REASON_NONE;
         return r == 1 ? unreadable(p, f, err) : r;
     }
     p->complaint = REASON_MALFORMED;

@@ -11,6 +11,7 @@
 
 enum {
     BATCH_ATOMS = 1024,
+    BATCH_ATOMS_LIVE = 256, /* where a live change may wait for its commit: three milliseconds */
     BATCH_BYTES = 4 * 1024 * 1024,
     TRANSFERS_MAX = 8, /* of a lane at once: each holds a descriptor and perhaps a signature */
     PROBE_MS = 3000,
@@ -118,14 +119,17 @@ bool lanes_has_credit(const struct lane *lane)
            lane->transfers < TRANSFERS_MAX;
 }
 
-static bool is_full(const struct push_batch *b)
+/* A one-shot has nothing live, and what each batch syncs is better synced for many paths. */
+static bool is_full(const struct push *p, const struct push_batch *b)
 {
-    return b->count >= BATCH_ATOMS || b->bytes >= BATCH_BYTES;
+    bool many = p->o->once || b->ps->site->options.fsync_batch;
+    return b->count >= (many ? BATCH_ATOMS : BATCH_ATOMS_LIVE) || b->bytes >= BATCH_BYTES;
 }
 
-static bool pushable(const struct push_site *ps, enum owed_class class)
+bool lanes_may_send(const struct push *p, const struct push_site *ps, enum owed_class class)
 {
-    if (!ps->site->cleared || ps->site->fenced)
+    if (!ps->site->cleared || ps->site->fenced || ps->site->paused ||
+        (p->o->paused && *p->o->paused))
         return false;
     return ps->state == PUSH_OPEN ||
            (class == OWED_LIVE && ps->state == PUSH_COMPARING && !ps->unjudged);
@@ -163,7 +167,7 @@ static bool take_pending(struct push *p, struct lane *lane)
 static bool fill(struct push *p, int number)
 {
     struct lane *lane = &p->lanes[number];
-    if (!lanes_has_credit(lane) || (lane->filling && is_full(lane->filling)))
+    if (!lanes_has_credit(lane) || (lane->filling && is_full(p, lane->filling)))
         return false;
     if (take_pending(p, lane))
         return true;
@@ -172,7 +176,7 @@ static bool fill(struct push *p, int number)
     enum owed_class class = number == LANE_LIVE ? OWED_LIVE : OWED_BULK;
     struct push_site *ps;
     TAILQ_FOREACH (ps, p->o->sites, order) {
-        if (!pushable(ps, class) || (lane->filling && lane->filling->ps != ps))
+        if (!lanes_may_send(p, ps, class) || (lane->filling && lane->filling->ps != ps))
             continue;
         struct owed *o = next_owed(p, number, ps);
         if (!o)
@@ -269,16 +273,41 @@ static bool throttled(const struct push *p, int lane)
     return p->o->bwlimit && p->tokens <= 0 && lane != LANE_LIVE;
 }
 
+/* Units and bulk yield to what is live: no more of them is on its way than keeps the link busy. A
+ * one-shot has nothing that is live. */
+static bool is_paced(const struct push *p, int lane)
+{
+    return lane >= LANE_UNIT && !p->o->once;
+}
+
+static bool step_lane(struct push *p, int number)
+{
+    struct lane *lane = &p->lanes[number];
+    return step_transfers(p, lane) || fill(p, number) || close_filling(p, lane) ||
+           (number == LANE_UNIT && unit_push_step(p));
+}
+
+/* What the lane has just put out counts; now and then a mark goes behind it. */
+static void count_bulk(struct push *p, size_t bytes)
+{
+    uint64_t token;
+    if (!pace_sent(&p->pace, bytes, io_now_us(), &token))
+        return;
+    push_ping(p, token);
+}
+
 bool lanes_step(struct push *p)
 {
     for (int i = 0; i < LANES; i++) {
-        struct lane *lane = &p->lanes[i];
-        if (throttled(p, i))
+        uint64_t before = bundle_made(p);
+        bool paced = is_paced(p, i);
+        if (throttled(p, i) || (paced && !pace_is_open(&p->pace)))
             return false;
-        if (step_transfers(p, lane) || fill(p, i) || close_filling(p, lane))
-            return true;
-        if (i == LANE_UNIT && unit_push_step(p))
-            return true;
+        if (!step_lane(p, i))
+            continue;
+        if (paced)
+            count_bulk(p, (size_t)(bundle_made(p) - before));
+        return true;
     }
     return false;
 }
@@ -289,7 +318,7 @@ bool lanes_live_waiting(struct push *p)
         return true;
     struct push_site *ps;
     TAILQ_FOREACH (ps, p->o->sites, order)
-        if (pushable(ps, OWED_LIVE) && queue_ready(p->o->queue, ps->owed, OWED_LIVE))
+        if (lanes_may_send(p, ps, OWED_LIVE) && queue_ready(p->o->queue, ps->owed, OWED_LIVE))
             return true;
     return false;
 }
@@ -310,6 +339,16 @@ struct atom *lanes_find_atom(struct push *p, uint32_t number)
             if (a->number == number)
                 return a;
     return NULL;
+}
+
+bool lanes_has_open(const struct push *p, uint32_t number)
+{
+    const struct push_batch *b;
+    for (int i = 0; i < LANES; i++)
+        TAILQ_FOREACH (b, &p->lanes[i].open, order)
+            if (b->number == number)
+                return true;
+    return false;
 }
 
 static void forget(struct push_batch_list *list, struct push_batch *b)

@@ -35,7 +35,7 @@ struct peer {
     struct digest host_id;
     struct queue *queue;
     int wake_fd;
-    atomic_bool stop;
+    atomic_bool stop, paused;
     pthread_t thread;
     bool started;
 
@@ -264,6 +264,7 @@ static int session(struct peer *p, struct err *err)
         .bwlimit = p->bwlimit,
         .keepalive_ms = p->keepalive_ms,
         .stop = &p->stop,
+        .paused = &p->paused,
         .wake_fd = p->wake_fd,
         .free_bytes = &p->free_bytes,
         .batches = &p->batches,
@@ -417,6 +418,11 @@ void peer_force(struct peer *p, struct site *s)
     peer_wake(p);
 }
 
+void peer_pause(struct peer *p, bool on)
+{
+    p->paused = on;
+}
+
 uint64_t peer_mark(struct peer *p)
 {
     return queue_mark(p->queue);
@@ -449,6 +455,8 @@ static void describe_state(const struct peer *p, const struct membership *m,
     case PUSH_FAILED: s->state = PEER_SITE_FAILED; break;
     case PUSH_FENCED: s->state = PEER_SITE_FENCED; break;
     }
+    if ((p->paused || m->site->paused) && s->state < PEER_SITE_HELD)
+        s->state = PEER_SITE_PAUSED;
 }
 
 bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_status *out)
@@ -461,11 +469,14 @@ bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_sta
         *out = (struct peer_site_status){.owed_paths = c.paths,
             .owed_bytes = c.bytes,
             .behind_ms = c.oldest_ms,
-            .failing = c.failing,
-            .piecemeal = m->ps->piecemeal};
+            .failing = c.failing};
         describe_state(p, m, &c, out);
         out->answered = p->status.state == PEER_UP && m->ps->state >= PUSH_UNSCANNED;
         pthread_mutex_lock(&m->ps->lock);
+        out->trash_foreign = m->ps->trash.foreign;
+        out->trash_foreign_bytes = m->ps->trash.foreign_bytes;
+        out->trash_kept = m->ps->trash.kept;
+        drifted_status(m->ps->drifted, &out->drift);
         if (m->ps->error.code && (c.failing || out->state >= PEER_SITE_HELD)) {
             snprintf(out->error, sizeof out->error, "%.*s", (int)sizeof out->error - 1,
                 m->ps->error.text);
@@ -476,6 +487,24 @@ bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_sta
     }
     pthread_mutex_unlock(&p->lock);
     return m != NULL;
+}
+
+size_t peer_left(struct peer *p, const struct site *s, char (*out)[LOG_NAME_MAX], size_t max)
+{
+    pthread_mutex_lock(&p->lock);
+    struct membership *m = find(p, s);
+    size_t n = m ? push_site_left(m->ps, out, max) : 0;
+    pthread_mutex_unlock(&p->lock);
+    return n;
+}
+
+size_t peer_piecemeal(struct peer *p, const struct site *s, struct piecemeal_unit *out, size_t max)
+{
+    pthread_mutex_lock(&p->lock);
+    struct membership *m = find(p, s);
+    size_t n = m ? push_site_piecemeal_units(m->ps, out, max) : 0;
+    pthread_mutex_unlock(&p->lock);
+    return n;
 }
 
 int peer_reached(struct peer *p, const struct site *s, uint64_t mark, const struct bytes *paths,

@@ -10,7 +10,9 @@
 #ifndef PRIMARY_PEER_H
 #define PRIMARY_PEER_H
 
+#include "base/log.h"
 #include "link/conn.h"
+#include "primary/drifted.h"
 #include "primary/site.h"
 
 struct peer;
@@ -61,6 +63,9 @@ void peer_compare(struct peer *p, struct site *s);
 /* The operator overrules holds of this site: it is opened anew, until it is level. */
 void peer_force(struct peer *p, struct site *s);
 
+/* On: nothing is sent to it; what happens is owed. (A site is paused by its own flag.) */
+void peer_pause(struct peer *p, bool on);
+
 /* A number that grows with everything owed; what was owed so far has a smaller or equal one. */
 uint64_t peer_mark(struct peer *p);
 
@@ -88,6 +93,7 @@ struct peer_site_status {
         PEER_SITE_HELD,   /* refused for safety until the operator says more */
         PEER_SITE_FAILED, /* the far end cannot open it; tried again */
         PEER_SITE_FENCED, /* another host is the primary */
+        PEER_SITE_PAUSED, /* by the operator */
     } state;
     bool answered;                   /* it was opened there, or refused */
     uint64_t owed_paths, owed_bytes; /* bytes as far as known */
@@ -96,11 +102,19 @@ struct peer_site_status {
     char error[512];                 /* the last one of this site; empty: none */
     char error_path[256];            /* escaped; empty: not about a path */
     int64_t error_time;
-    bool piecemeal; /* its units are renamed file by file there */
+    uint64_t trash_foreign, trash_foreign_bytes, trash_kept; /* there, as last told */
+    struct drifted_status drift;
 };
 
 void peer_status(struct peer *p, struct peer_status *out);
 bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_status *out);
+
+struct piecemeal_unit;
+/* The units of the site that are renamed file by file there, at most `max`. */
+size_t peer_piecemeal(struct peer *p, const struct site *s, struct piecemeal_unit *out, size_t max);
+
+/* The files that are left alone for their size, at most `max`, escaped. */
+size_t peer_left(struct peer *p, const struct site *s, char (*out)[LOG_NAME_MAX], size_t max);
 
 /* Is nothing with a number ≤ mark owed any more for the site, at or beneath one of the paths (none:
  * all of it)? Then 1. 0 not yet; -1 the peer is not up or the site not open there. */

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "primary/push_impl.h"
+#include "primary/sessions.h"
 
 enum {
     SILENCES = 4, /* keepalives: an answer owed and not a byte for so long, and the link is lost */
@@ -21,7 +22,8 @@ enum {
     HELD_MS = 60000,    /* a site held for safety is looked at again after this */
     HELD_LOOK_MS = 2000,
     BYE_MS = 10000,
-    CHECK_MS = 2, /* between looks whether a unit has been looked through */
+    CHECK_MS = 2,        /* between looks whether a unit has been looked through */
+    TURN_US = 2000,      /* of making frames, before those that are made are sent */
     COMPLAINT_MS = 1000, /* for telling the far end why it is left */
     ZSTD_LEVEL = 1,
 };
@@ -43,6 +45,10 @@ static void put_open(struct push *p, struct push_site *ps)
     const struct site_options *so = &ps->site->options;
     struct msg_open *m = mem_alloc(sizeof *m);
     ps->number = ++p->next_site;
+    pthread_mutex_lock(&ps->lock);
+    drifted_opening(ps->drifted);
+    pthread_mutex_unlock(&ps->lock);
+    ps->told_drift = 0;
     m->site = ps->number;
     m->name = bytes_of(ps->site->name);
     m->root = bytes_of(ps->remote_root);
@@ -52,8 +58,13 @@ static void put_open(struct push *p, struct push_site *ps)
                (so->special_bits ? OPEN_SPECIAL_BITS : 0) | (so->fsync_batch ? OPEN_FSYNC : 0);
     m->epoch = ps->site->epoch.counter;
     m->epoch_id = ps->site->epoch.id;
+    ps->session = so->dry_run ? 0 : sessions_next(ps->site->sessions);
+    m->session = ps->session;
+    m->known = so->dry_run ? 0 : sessions_known(ps->site->sessions, &p->far_id);
     m->max_delete_percent = (uint8_t)so->max_delete_percent;
     m->max_delete_count = so->max_delete_count;
+    m->keep_days = (uint16_t)so->keep_days;
+    m->unit_grace = so->unit_grace;
     m->rule_count = (uint16_t)filter_count(ps->site->filter);
     for (unsigned i = 0; i < m->rule_count; i++)
         filter_rule(ps->site->filter, i, &m->rules[i]);
@@ -125,9 +136,10 @@ static size_t out_limit(struct push *p)
     return lanes_live_waiting(p) ? PUSH_OUT_LIVE : PUSH_OUT_BULK;
 }
 
-/* Makes frames until enough wait. */
+/* Makes frames until enough wait, or for a while: much that is read makes little to send. */
 static int make_frames(struct push *p, struct err *err)
 {
+    uint64_t until = io_now_us() + TURN_US;
     for (;;) {
         p->more = waiting(p) >= out_limit(p);
         if (p->more)
@@ -136,6 +148,9 @@ static int make_frames(struct push *p, struct err *err)
             return 0;
         if (p->out.bad)
             return err_set(err, ERR_FAILED, "a message did not fit its frame");
+        p->more = io_now_us() >= until;
+        if (p->more)
+            return 0;
     }
 }
 
@@ -285,7 +300,7 @@ static bool all_done(struct push *p)
 static bool expects_answer(const struct push *p)
 {
     const struct push_site *ps;
-    if (!p->greeted || p->opening || p->pings || !TAILQ_EMPTY(&p->sent))
+    if (!p->greeted || p->opening || p->pings > p->pongs || !TAILQ_EMPTY(&p->sent))
         return true;
     TAILQ_FOREACH (ps, p->o->sites, order)
         if (ps->compare)
@@ -307,6 +322,12 @@ static bool is_lost(const struct push *p, uint64_t now)
     return expects_answer(p) || (waiting(p) > 0 && now - p->spoke_ms > limit);
 }
 
+void push_ping(struct push *p, uint64_t token)
+{
+    p->tokens_of_pings[p->pings++ % PUSH_PINGS_MAX] = token;
+    msg_put_ping(&p->out, &(struct msg_ping){.token = token});
+}
+
 /* PING keeps the far end from taking this one for dead, however much it says itself. */
 static int watchdog(struct push *p, struct err *err)
 {
@@ -315,8 +336,7 @@ static int watchdog(struct push *p, struct err *err)
         return err_set(err, ERR_TEMPORARY, "no answer for %u s: the link is given up",
             p->o->keepalive_ms * SILENCES / 1000);
     if (p->greeted && waiting(p) == 0 && now - p->spoke_ms >= p->o->keepalive_ms) {
-        p->pings++;
-        msg_put_ping(&p->out, &(struct msg_ping){.token = now});
+        push_ping(p, now);
     }
     return 0;
 }
@@ -424,6 +444,7 @@ static int drive(struct push *p, struct err *err)
     put_hello(p);
     p->heard_ms = p->spoke_ms = io_now_ms();
     p->tokens_us = io_now_us();
+    pace_begin(&p->pace, p->tokens_us);
     while (!push_stopping(p)) {
         int r = turn(p, err);
         if (r < 0)

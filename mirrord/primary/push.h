@@ -9,8 +9,11 @@
 
 #include <pthread.h>
 
+#include "base/log.h"
 #include "link/conn.h"
+#include "primary/drifted.h"
 #include "primary/queue.h"
+#include "protocol/msg.h"
 
 enum push_site_state {
     PUSH_CLOSED,    /* to be opened */
@@ -22,6 +25,8 @@ enum push_site_state {
     PUSH_FAILED, /* the far end could not open it */
     PUSH_FENCED, /* another host is the primary */
 };
+
+struct set;
 
 struct push_counts {
     uint64_t examined;                         /* entries compared */
@@ -48,12 +53,12 @@ struct push_site {
     bool forgive;          /* and what was lost here is no matter any more */
     bool unjudged;         /* first contact with a root that holds something: nothing goes yet */
     atomic_bool comparing; /* some of it: what differs is not all owed yet */
-    atomic_bool piecemeal; /* its units are renamed file by file there */
     atomic_bool again;     /* compare once more after this comparison */
     uint64_t retry_ms;     /* HELD, FAILED: when to open again */
     uint64_t look_ms;      /* HELD: when to look whether the tree is another */
     uint64_t held_entries; /* HELD: how many there were here */
     uint64_t deleted, deleted_from; /* as OPENED said */
+    uint64_t session;               /* of the last opening; 0: a dry run's */
     bool incomplete;                /* something could not be mirrored: never level */
     bool told_level;                /* LEVEL was sent for this opening */
     unsigned failures;
@@ -61,11 +66,19 @@ struct push_site {
     unsigned told;       /* paths that could not be stored and were logged */
     bool no_room;        /* something did not fit there, when this was free: */
     uint64_t free_then;
-    pthread_mutex_t lock; /* of these three, which others read */
-    struct err error;     /* of HELD or FAILED, or the last failing path's */
+    unsigned told_drift;     /* paths that drifted and were logged, in this opening */
+    pthread_mutex_t lock;    /* of these eight, which others read */
+    struct set *piecemeal;   /* units that are renamed file by file there; value: ACK's flags */
+    unsigned piecemeal_said; /* of these flags */
+    struct set *left;        /* files that are left alone for their size */
+    struct msg_trash trash;  /* there, as far as is known */
+    struct drifted *drifted;
+    struct err error; /* of HELD or FAILED, or the last failing path's */
     char error_path[256];
     int64_t error_time;
     struct push_counts counts;
+    uint64_t awaited_ms; /* when a link last waited for what is owed beneath its target; 0: never */
+    uint64_t search_ms, searched; /* owed paths gone through for such links since then */
     struct bytes opened; /* once: OPENED as it came before the first scan was done; owned */
     struct compare *compare;
     struct expander *expander;
@@ -76,6 +89,17 @@ TAILQ_HEAD(push_site_list, push_site);
 /* Takes a reference to the site, and a place in the queue. */
 struct push_site *push_site_new(struct queue *q, struct site *s, const char *remote_root);
 void push_site_free(struct queue *q, struct push_site *ps);
+
+struct piecemeal_unit {
+    char unit[256]; /* escaped */
+    const char *why;
+};
+
+/* The units that were renamed file by file there when they were sent last, at most `max`. */
+size_t push_site_piecemeal_units(struct push_site *ps, struct piecemeal_unit *out, size_t max);
+
+/* The files that are left alone for their size, at most `max`, escaped. */
+size_t push_site_left(struct push_site *ps, char (*out)[LOG_NAME_MAX], size_t max);
 
 enum push_event { PUSH_CREATED, PUSH_UPDATED, PUSH_DELETED, PUSH_MOVED, PUSH_SKIPPED };
 
@@ -107,8 +131,10 @@ struct push_options {
     uint64_t bwlimit;      /* bytes per second; 0 none */
     unsigned keepalive_ms; /* PING after so long; four times as long without an answer: lost */
     const atomic_bool *stop;
+    const atomic_bool *paused; /* while it is set nothing is sent; NULL: never */
     int wake_fd; /* an eventfd that other threads write when there is something new; or -1 */
-    bool once;   /* end when all sites are level, held or failed; failing paths are given up */
+    size_t unit_atoms; /* a unit of more is sent path by path; 0: as many as a batch may have */
+    bool once; /* end when all sites are level, held or failed; failing paths are given up */
     uint64_t *free_bytes; /* of the last site that reported; may be NULL */
     uint64_t *batches;    /* counts those acknowledged; may be NULL */
     struct push_hooks hooks;

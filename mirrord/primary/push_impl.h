@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "primary/above.h"
+#include "primary/pace.h"
 #include "primary/push.h"
 #include "primary/source.h"
 #include "tree/names.h"
@@ -21,6 +22,7 @@ enum {
     PUSH_OUT_BULK = 256 * 1024,
     PUSH_CREDIT_BYTES = 8 * 1024 * 1024, /* sent and not acknowledged */
     PUSH_CREDIT_BATCHES = 64,
+    PUSH_PINGS_MAX = 2 * PACE_MARKS, /* more are never without an answer */
 };
 
 /* The lanes, first served first. */
@@ -95,12 +97,15 @@ struct push {
     struct push_batch_list sent; /* committed, not acknowledged */
     uint32_t next_site, next_batch, next_atom, next_request;
     bool greeted;
-    bool more; /* there was more to send than may wait */
+    bool more; /* there was more to send than may wait, or than was made in time */
     uint64_t session;
+    struct digest far_id; /* the secondary's host id */
     uint64_t heard_ms, spoke_ms;
     uint16_t complaint; /* what ERROR tells the far end at the end; REASON_NONE: nothing */
     unsigned opening;   /* OPENs without an answer */
-    unsigned pings;
+    uint64_t pings, pongs; /* sent, and answered, in order */
+    uint64_t tokens_of_pings[PUSH_PINGS_MAX];
+    struct pace pace;
     double tokens; /* of the bandwidth limit */
     uint64_t tokens_us;
     uint64_t probe_ms; /* when to try again something that failed */
@@ -113,10 +118,21 @@ static inline bool push_stopping(const struct push *p)
     return p->o->stop && *p->o->stop;
 }
 
+/* push.c */
+void push_ping(struct push *p, uint64_t token);
+
 /* push_site.c */
 /* Records a site's trouble for status. */
 void push_site_error(struct push_site *ps, const struct err *why, struct bytes path);
+/* A unit was renamed file by file there, for the reasons in an ACK's flags (0: it was switched).
+ * True: none was for such a reason before. */
+bool push_site_piecemeal(struct push_site *ps, struct bytes unit, unsigned flags);
+/* A file is left alone for its size, or is not. True: it was not before, and should be said. */
+bool push_site_leave(struct push_site *ps, struct bytes path, bool left);
+void push_site_trash(struct push_site *ps, const struct msg_trash *m);
 void push_site_forget_error(struct push_site *ps);
+/* Is drift of this site only reported, and nobody overruled that? */
+bool push_site_leaves_drift(const struct push_site *ps);
 void push_site_forget_opened(struct push_site *ps);
 /* Its session state is dropped; what was under way for it is owed again. */
 void push_site_reset(struct push *p, struct push_site *ps);
@@ -135,6 +151,7 @@ bool lanes_live_waiting(struct push *p);
 bool lanes_idle(const struct push *p); /* nothing under way or unacknowledged */
 void lanes_drop_site(struct push *p, struct push_site *ps);
 struct atom *lanes_find_atom(struct push *p, uint32_t number);
+bool lanes_has_open(const struct push *p, uint32_t number); /* a batch, not committed */
 
 /* The batch that this lane fills, or (solo) one of its own for a large file; BEGIN is out. */
 struct push_batch *lanes_batch(struct push *p, struct lane *lane, struct push_site *ps, bool solo);
@@ -144,6 +161,7 @@ void lanes_drop_batch(struct push_batch *b); /* in no list any more; its atoms t
 void lanes_commit(struct push *p, struct push_batch *b);
 void lanes_probe(struct push *p); /* now and then: is what failed possible again? */
 void lanes_forget(struct push_batch *b); /* an open one: dropped, with its transfers */
+bool lanes_may_send(const struct push *p, const struct push_site *ps, enum owed_class class);
 bool lanes_has_credit(const struct lane *lane);
 
 /* send.c */
@@ -166,6 +184,15 @@ void bundle_add(struct push *p, size_t start);
 void bundle_close(struct push *p); /* before anything of `out` is sent */
 /* For the difference between two moments of a turn: bytes of frames, as if none was packed. */
 uint64_t bundle_made(const struct push *p);
+
+/* switches.c */
+/* A link that leads to something that is owed is given back to the queue until it is there: true.
+ */
+bool switches_await(struct push *p, struct push_site *ps, struct owed *o, const struct entry *e);
+/* A deletion, while such a link waits: true, it is given back to the queue, since what the link
+ * leads to there still must not go before it. */
+bool switches_hold(struct push *p, struct push_site *ps, struct owed *o);
+enum { SWITCH_DELAY_MS = 20, SWITCH_DELAY_MAX = 200 };
 
 /* acks.c */
 /* What is told about an atom that is there now. */
@@ -229,7 +256,7 @@ void expander_free_all(struct push_site *ps);
 /* A list of its own of everything beneath a directory: 1 with the path (until the next call), 0 at
  * the end, -1. */
 struct expander *expander_list(struct push_site *ps, struct bytes top);
-int expander_each(struct expander *e, struct bytes *path, struct err *err);
+int expander_each(struct expander *e, struct bytes *path, bool *is_dir, struct err *err);
 void expander_list_free(struct expander *e); /* NULL is fine */
 
 /* unit_push.c */

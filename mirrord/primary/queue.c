@@ -275,12 +275,13 @@ void queue_backdate(struct queue *q, struct queue_site *qs, struct bytes path)
 {
     bool unit;
     pthread_mutex_lock(&q->lock);
-    struct set_item *item = set_find(qs->items, path.data, path.len);
-    struct bytes key = item ? path : unit_or_path(qs, path, OWE_DIR, &unit);
-    if (!item)
-        item = set_find(qs->items, key.data, key.len);
-    if (item)
-        age(item->value, 0);
+    struct bytes key = unit_or_path(qs, path, OWE_DIR, &unit);
+    struct set_item *alone = set_find(qs->items, path.data, path.len);
+    struct set_item *whole = unit ? set_find(qs->items, key.data, key.len) : NULL;
+    if (alone)
+        age(alone->value, 0);
+    if (whole)
+        age(whole->value, 0);
     pthread_mutex_unlock(&q->lock);
 }
 
@@ -511,7 +512,7 @@ void queue_done(struct queue *q, struct owed *o)
         o->kind = o->again_kind;
         free(o->source);
         o->source = NULL;
-        o->whole = o->open = false;
+        o->whole = o->open = o->awaits = false;
         o->check = o->again_check;
         o->class = o->again_unit ? OWED_UNIT : o->class == OWED_UNIT ? OWED_BULK : o->class;
         o->alone &= !o->again_unit;
@@ -635,6 +636,19 @@ bool queue_probe(struct queue *q, struct queue_site *qs, uint64_t most)
         now_due(least);
     pthread_mutex_unlock(&q->lock);
     return small;
+}
+
+bool queue_owes_beneath(struct queue *q, struct queue_site *qs, struct bytes path)
+{
+    bool owes = false;
+    pthread_mutex_lock(&q->lock);
+    for (struct set_item *i = set_first(qs->items); i && !owes; i = i->next) {
+        const struct owed *o = i->value;
+        bool counts = !o->awaits && (!o->error || o->class == OWED_UNIT);
+        owes = counts && path_beneath((struct bytes){i->key, i->len}, path);
+    }
+    pthread_mutex_unlock(&q->lock);
+    return owes;
 }
 
 size_t queue_size(struct queue *q, struct queue_site *qs)

@@ -37,6 +37,8 @@ struct owed {
     bool check;         /* compare the directory when it is there: it may hold what is not here */
     bool whole;         /* send the content, whatever it may have */
     bool alone;         /* with all beneath it path by path, units or not */
+    bool awaits;        /* a link, given back until nothing is owed beneath its target, or
+                         * a deletion that waits for such a link */
     bool again;         /* owed again while it was flying */
     bool again_unit;    /* as a unit then */
     bool again_check;   /* and then to be compared */
@@ -73,8 +75,8 @@ void queue_remove_site(struct queue *q, struct queue_site *qs); /* drops what wa
 void queue_owe(struct queue *q, struct queue_site *qs, struct bytes path, unsigned flags,
     enum owed_kind kind, struct bytes source, uint64_t bytes, uint64_t files);
 
-/* What was just owed is not news: it was found by looking, and happened before. Every flush waits
- * for it, also one that began earlier. */
+/* What was just owed, alone or with its unit, is not news: it was found by looking, and happened
+ * before. Every flush waits for it, also one that began earlier. */
 void queue_backdate(struct queue *q, struct queue_site *qs, struct bytes path);
 
 /* While manifests are compared, live changes are sent: what a comparison finds may be old news by
@@ -125,6 +127,11 @@ void queue_hurry(struct queue *q, struct queue_site *qs);
 /* Of what waits after a failure, the one with the least content is tried now, if that is less than
  * `most` bytes. False: it is more. True: so done, or nothing waits. */
 bool queue_probe(struct queue *q, struct queue_site *qs, uint64_t most);
+
+/* Is something owed at or beneath this path? What awaits its own target does not count, so that
+ * links into each other's directories do not wait for each other for ever; nor does a path that
+ * failed, but a unit does. */
+bool queue_owes_beneath(struct queue *q, struct queue_site *qs, struct bytes path);
 
 /* How many paths are owed. */
 size_t queue_size(struct queue *q, struct queue_site *qs);

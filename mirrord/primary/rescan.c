@@ -16,7 +16,7 @@
 #include "tree/digest.h"
 
 enum {
-    STEP_MS = 10,
+    STEP_MS = 4,
     MANY = 2000,      /* changes of one walk that are owed path by path */
     RECENT_S = 5,     /* a file changed so lately may still be written: look before it is owed */
     SWEEP_TXN = 4096, /* numbers asked for in one read transaction */
@@ -214,6 +214,7 @@ static void start_walk(struct scan_site *s, struct rescan_job *j)
     };
     j->began = time(NULL);
     if (j == s->whole) {
+        scan_watch(s);
         s->status.unwatched = 0;
         s->whole_number++;
     }

@@ -209,6 +209,7 @@ static void add_peer(struct daemon *d, const struct peer_options *o)
     p->key = key_of(o);
     p->peer = peer_new(o);
     peer_on_change(p->peer, on_peer_change, d);
+    pausing_peer(d, p);
     pthread_mutex_lock(&d->lock);
     TAILQ_INSERT_TAIL(&d->peers, p, order);
     pthread_mutex_unlock(&d->lock);
@@ -396,6 +397,7 @@ static void open_site(struct daemon *d, struct roster_site *s)
     pthread_mutex_lock(&d->lock);
     s->site = site;
     pthread_mutex_unlock(&d->lock);
+    pausing_site(d, s);
     scan_add(d->scan, site);
     attach_peers(d, s);
     set_free(s->force);

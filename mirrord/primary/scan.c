@@ -18,6 +18,7 @@
 #include "base/mem.h"
 #include "base/set.h"
 #include "primary/scan_impl.h"
+#include "tree/reread.h"
 
 enum {
     RESCAN_MS = 3600 * 1000,
@@ -281,6 +282,8 @@ static void send_move(struct scan_site *s, const struct outbox_item *o)
     uint64_t now = io_now_ms();
     unrest_stir(s->site->unrest, o->path, true, now);
     unrest_stir(s->site->unrest, o->to, true, now);
+    unrest_stir_beneath(s->site->unrest, o->path, now);
+    unrest_stir_beneath(s->site->unrest, o->to, now);
     s->scan->sink.move(s->scan->sink.ctx, s->site, o->path, o->to);
 }
 
@@ -297,6 +300,7 @@ void scan_send(struct scan_site *s)
             send_move(s, o);
     }
     send_hints(s);
+    want_publish(s, PUBLISH_MS);
     outbox_clear(&s->outbox);
 }
 
@@ -322,32 +326,65 @@ static struct scan_site *least_shared(struct scan_site *than)
     return best;
 }
 
-/* An instance of its own as long as there are any, then another site's. */
+/* An instance of its own up to the fair share of all there are, then another site's. */
 static int open_watch(struct scan_site *s, struct err *err)
 {
-    int r = watch_new(&s->watch, err);
-    struct scan_site *other = r == WATCH_NO_INSTANCE ? least_shared(s) : NULL;
-    if (r == 0)
-        return reader_add(s->scan->reader, watch_fd(s->watch), &s->source, err);
-    if (!other)
+    struct scan *c = s->scan;
+    struct scan_site *other = least_shared(s);
+    int r = WATCH_NO_INSTANCE;
+    if (!other || c->instances < watch_instances_fair())
+        r = watch_new(&s->watch, err);
+    if (r == 0) {
+        c->instances++;
+        return reader_add(c->reader, watch_fd(s->watch), &s->source, err);
+    }
+    if (r < 0 || !other)
         return -1;
     s->watch = watch_share(other->watch);
-    s->source = reader_share(s->scan->reader, other->source);
+    s->source = reader_share(c->reader, other->source);
     return 0;
 }
 
-/* A site that cannot be watched is looked through at an interval. */
-static void start_watching(struct scan_site *s)
+static void stop_watching(struct scan_site *s)
 {
-    struct err err;
-    if (open_watch(s, &err) == 0 && watch_cookies(s, &err) == 0)
-        return;
-    log_warn("%s: it is not watched, but looked through every %llu s: %s", s->site->name,
-        (unsigned long long)s->scan->options.unwatched_ms / 1000, err.text);
     reader_remove(s->scan->reader, s->source);
     s->source = NULL;
+    if (s->watch && watch_sharers(s->watch) == 1)
+        s->scan->instances--;
     watch_free(s->watch);
     s->watch = NULL;
+}
+
+void scan_watch(struct scan_site *s)
+{
+    struct err err;
+    bool again = s->watchless_told;
+    if (s->watch)
+        return;
+    if (open_watch(s, &err) == 0 && watch_cookies(s, &err) == 0) {
+        s->watchless_told = false;
+        if (again)
+            log_info("%s: it is watched now", s->site->name);
+        return;
+    }
+    stop_watching(s);
+    s->watchless_told = true;
+    if (!again)
+        log_warn("%s: it is not watched, but looked through every %llu s: %s", s->site->name,
+            (unsigned long long)s->scan->options.unwatched_ms / 1000, err.text);
+}
+
+/* Other content under the validators that it had: read under the rules, it is owed where that is
+ * so. Other validators are an event's or a walk's. */
+static void on_differs(void *ctx, struct bytes path, bool content)
+{
+    const struct scan_site *s = ctx;
+    if (!content)
+        return;
+    log_warn("%s: %s is not what it was when it was read last, though its times are: it is read "
+             "once more",
+        s->site->name, QUOTED(path.data, path.len));
+    prover_ask(s->scan->prover, s->site, path);
 }
 
 static void add_site(struct scan *c, struct site *site)
@@ -367,8 +404,11 @@ static void add_site(struct scan *c, struct site *site)
     pthread_mutex_lock(&c->lock);
     TAILQ_INSERT_TAIL(&c->sites, s, order);
     pthread_mutex_unlock(&c->lock);
-    start_watching(s);
+    scan_watch(s);
     rescan_start(s, true);
+    const struct reread_hooks hooks = {on_differs, s};
+    if (c->reread)
+        s->reread = reread_add(c->reread, site->root, site->manifest, &hooks);
 }
 
 static void remove_site(struct scan_site *s)
@@ -377,11 +417,11 @@ static void remove_site(struct scan_site *s)
     pthread_mutex_lock(&c->lock);
     TAILQ_REMOVE(&c->sites, s, order);
     pthread_mutex_unlock(&c->lock);
+    reread_remove(s->reread);
     barrier_fail_all(s, "the site is no longer mirrored from here");
     unrest_unwatch(s->site->unrest);
     rescan_drop(s);
-    reader_remove(c->reader, s->source);
-    watch_free(s->watch);
+    stop_watching(s);
     answers_drop(s);
     links_free(s);
     set_free(s->looks);
@@ -594,6 +634,8 @@ int scan_new(
     if (!c->options.unwatched_ms)
         c->options.unwatched_ms =
             c->options.rescan_ms < UNWATCHED_MS ? c->options.rescan_ms : UNWATCHED_MS;
+    if (o->scan_rate)
+        c->reread = reread_new(o->scan_rate, o->reread_every_s);
     c->names = names_new(NULL);
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->removed, NULL);
@@ -632,9 +674,13 @@ void scan_free(struct scan *c)
         wake(c);
         pthread_join(c->thread, NULL);
     }
+    struct scan_site *s;
+    TAILQ_FOREACH (s, &c->sites, order)
+        reread_remove(TAKE_PTR(s->reread));
     prover_free(c->prover);
     while (!TAILQ_EMPTY(&c->sites))
         remove_site(TAILQ_FIRST(&c->sites));
+    reread_free(c->reread);
     drop_mail(c);
     reader_free(c->reader);
     names_free(c->names);

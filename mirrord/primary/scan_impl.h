@@ -67,6 +67,7 @@ struct scan_site {
     TAILQ_ENTRY(scan_site) order;
     struct scan *scan;
     struct site *site;
+    struct reread_tree *reread;   /* or NULL */
     struct watch *watch;          /* NULL: no instance was to be had */
     struct reader_source *source; /* NULL likewise */
     struct buf events;
@@ -83,6 +84,7 @@ struct scan_site {
     uint64_t root_due_ms;     /* when to see whether the root is still what it was */
     uint64_t retry_due_ms;    /* of a site held or failed; 0: it is neither */
     bool unwatched_told;
+    bool watchless_told; /* that watch is NULL */
     bool periodic; /* the whole walk is by the clock: nobody waits for it */
     struct scan_answers answers;
     struct links *links; /* NULL: none were needed yet */
@@ -103,7 +105,9 @@ struct scan {
     struct scan_sink sink;
     struct reader *reader;
     struct prover *prover;
+    struct reread *reread; /* NULL: content is not read again */
     struct names *names;
+    uint64_t instances; /* of inotify, in use by the sites */
     pthread_t thread;
     pthread_mutex_t lock; /* mailbox, site list's shape, published status, flushes' results */
     pthread_cond_t removed;
@@ -118,6 +122,10 @@ struct scan {
  * whole site is walked and compared. */
 void scan_hold(struct scan_site *s, enum scan_state state, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Watches a site that is not watched, if an instance is to be had by now; else it goes on being
+ * looked through at an interval, which is said once. */
+void scan_watch(struct scan_site *s);
 
 /* Is the root still the directory that was opened? False: the site is held. */
 bool scan_root_in_place(struct scan_site *s);

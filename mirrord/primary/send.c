@@ -14,9 +14,9 @@
 enum {
     BUSY_DELAY_MS = 20, /* a file that is being written is tried again after this, growing */
     BUSY_DELAY_MAX = 2000,
-    BUSY_TRIES = 12,                /* once: then it is reported */
-    ALONE_MIN = 16 * 1024,          /* content from here on is packed alone, less with others */
-    READ_FIRST_MAX = PUSH_LIVE_MAX, /* read to learn whether the content need be sent at all */
+    BUSY_TRIES = 12,                  /* once: then it is reported */
+    ALONE_MIN = 16 * 1024, /* content from here on is packed alone, less with others */
+    READ_FIRST_MAX = 8 * 1024 * 1024, /* read to learn whether the content need be sent at all */
 };
 
 /* What the disk says a path is now. */
@@ -316,6 +316,8 @@ static bool may_delete(struct push *p, struct push_site *ps, struct owed *o)
         queue_done(p->o->queue, o);
         return false;
     }
+    if (switches_hold(p, ps, o))
+        return false;
     struct err err;
     if (root_in_place(ps->site->root))
         return p->o->once || ps->force || loss_is_fine(p, ps, o);
@@ -326,10 +328,16 @@ static bool may_delete(struct push *p, struct push_site *ps, struct owed *o)
     return false;
 }
 
-static bool too_large(const struct push_site *ps, const struct sight *s)
+/* More than max-size: it is left alone here and there, and listed. */
+static bool too_large(
+    struct push *p, struct push_site *ps, struct bytes path, const struct sight *s)
 {
     uint64_t max = ps->site->options.max_size;
-    return max && s->entry.type == ENTRY_FILE && s->entry.size > max;
+    bool is = max && s->entry.type == ENTRY_FILE && s->entry.size > max;
+    if (push_site_leave(ps, path, is))
+        log_warn("%s: %s: %s has %llu bytes, more than max-size: it is left alone", p->o->name,
+            ps->site->name, QUOTED(path.data, path.len), (unsigned long long)s->entry.size);
+    return is;
 }
 
 /* Two paths of many KiB in one message: the frame was taken back; the content goes instead. */
@@ -356,6 +364,8 @@ static void send_there(
 {
     bool file = s->entry.type == ENTRY_FILE;
     bool solo = file && s->entry.size >= PUSH_SOLO_MIN;
+    if (s->entry.type == ENTRY_LINK && switches_await(p, ps, o, &s->entry))
+        return;
     if (solo && will_not_fit(p, ps, o, s->entry.size))
         return;
     struct push_batch *b = lanes_batch(p, lane, ps, solo);
@@ -453,7 +463,7 @@ static int send_part_there(
     bool file = s->entry.type == ENTRY_FILE;
     if (nameless(b->ps, s, err))
         return -1;
-    if (too_large(b->ps, s))
+    if (too_large(p, b->ps, queue_path(o), s))
         return SOURCE_OK;
     o->bytes = s->entry.size;
     if (file)
@@ -498,7 +508,7 @@ void send_owed(struct push *p, struct lane *lane, struct push_site *ps, struct o
         /* Not ready in the eyes of who scans (an empty file, say), who would not miss it either if
          * it went again: sent now, its deletion would be owed by nobody. */
         send_busy(p, ps, o);
-    } else if (r == SIGHT_THERE && too_large(ps, &s)) {
+    } else if (r == SIGHT_THERE && too_large(p, ps, queue_path(o), &s)) {
         queue_done(p->o->queue, o);
     } else if (r == SIGHT_THERE) {
         o->bytes = s.entry.size;
@@ -516,6 +526,7 @@ void send_owed(struct push *p, struct lane *lane, struct push_site *ps, struct o
     } else if (r == SIGHT_GONE && !p->o->once && recorded) {
         send_busy(p, ps, o); /* perhaps renamed: who scans will know in a moment */
     } else if (r == SIGHT_GONE) {
+        push_site_leave(ps, queue_path(o), false);
         if (may_delete(p, ps, o))
             send_delete(p, lanes_batch(p, lane, ps, false), o);
     } else if (r == SIGHT_CHANGED) {

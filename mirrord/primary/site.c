@@ -2,6 +2,8 @@
  * it live elsewhere. */
 #include "primary/site.h"
 
+#include "primary/sessions.h"
+
 #include <string.h>
 
 #include <errno.h>
@@ -29,6 +31,7 @@ static int open_mark(struct site *s, struct err *err)
     s->mark.since = 0; /* what the tree holds is the truth, whatever was lost of it */
     if (verdict == MARK_LOST && manifest_discard(state_manifest_dir(s->state), err) < 0)
         return -1;
+    s->sessions = sessions_new(state_fd(s->state), &s->mark);
     return mark_write(state_fd(s->state), &s->mark, err);
 }
 
@@ -38,6 +41,7 @@ static void close_mark(struct site *s)
     struct err why;
     if (!s->manifest || manifest_sync(s->manifest, &why) < 0)
         return;
+    sessions_close(s->sessions);
     s->mark.state = MARK_CLEAN;
     if (mark_write(state_fd(s->state), &s->mark, &why) < 0)
         log_warn("%s: %s", state_path(s->state), why.text);
@@ -186,6 +190,7 @@ void site_unref(struct site *s)
         return;
     close_mark(s);
     mounts_free(s->mounts);
+    sessions_free(s->sessions);
     loss_free(&s->loss);
     manifest_close(s->manifest);
     state_close(s->state);

@@ -30,6 +30,8 @@ struct site_options {
     const struct unit_rules *units; /* NULL: none */
     bool owner, special_bits;
     bool fsync_batch;  /* OPEN_FSYNC */
+    bool drift_report; /* what somebody else changed at a secondary is left as it is, but for force
+                        */
     bool checksum;     /* distrust validators at both ends */
     bool adopt, force; /* OPEN_ADOPT, OPEN_FORCE */
     bool dry_run;
@@ -37,6 +39,7 @@ struct site_options {
     unsigned max_delete_percent, max_delete_count; /* more deletions within ten minutes are held */
     bool keep_root;    /* the root must be the directory that it was when it was first opened */
     bool accept_root;  /* but for now: from this opening on it is the one that counts */
+    unsigned keep_days, unit_grace; /* wishes of the secondary: see struct msg_open */
     uint64_t max_size; /* larger files are left alone at both ends; 0: no limit */
 };
 
@@ -79,6 +82,7 @@ struct site {
     struct state *state;
     struct manifest *manifest;
     struct mark mark; /* of this root's state, as it was written last */
+    struct sessions *sessions;
     bool lost;  /* the manifest was lost with the power: what is not known here is not equal */
     struct unrest *unrest;
     bool fresh; /* the manifest was new at opening */
@@ -88,6 +92,7 @@ struct site {
     struct epoch epoch;   /* as it was at opening: what is presented */
     atomic_bool fenced;   /* another host was promoted: nothing is sent any more */
     char fenced_why[512]; /* written once, before `fenced` */
+    atomic_bool paused;   /* by the operator: nothing of it is sent */
     atomic_bool cleared;  /* all hosts that can be reached were asked */
     atomic_bool scanned;  /* the manifest has been equal to the disk once: it may be compared */
     atomic_uint refs;

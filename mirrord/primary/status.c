@@ -5,16 +5,22 @@
  * {"host": text, "version": text, "ready": bool,
  *  "secondaries": [{"name", "state": "up"|"connecting"|"down", "link": text, "error": text,
  *     "error_time": seconds, "retry_ms", "bytes_sent", "bytes_received", "batches", "free_bytes",
- *     "sites_level": how many, "sites": of how many}],
+ *     "sites_level": how many, "sites": of how many, PAUSE}],
  *  "sites": [{"name", "root", "state": "ok"|"scanning"|"failed"|"held", or of those that are not
  *     pushed from here "secondary"|"fenced" with "primary", "error", "error_time",
  *     "entries", "bytes", "watches", "unwatched", "unreadable",
  *     "units": [{"unit": text, "waits": why}, those that wait to be at rest],
- *     "busy": [paths of files that do not hold still], "unreadable_paths": [some of them],
+ *     PAUSE, "busy": [paths of files that do not hold still], "unreadable_paths": [some of them],
  *     "secondaries": [{"name", "state":
- * "waiting"|"comparing"|"pushing"|"level"|"held"|"failed"|"fenced", "owed_paths", "owed_bytes",
- * "behind_ms", "failing", "error", "error_path", "error_time", "piecemeal": its units are renamed
- * file by file}]}]}
+ * "waiting"|"comparing"|"pushing"|"level"|"held"|"failed"|"fenced"|"paused", "owed_paths",
+ * "owed_bytes", "behind_ms", "failing", "error", "error_path", "error_time", "piecemeal": units are
+ * renamed file by file there, "piecemeal_units": [{"unit": text, "why": text}, some of them],
+ * "too_large": [paths of files over max-size, some of them], "trash": {"foreign", "foreign_bytes",
+ * "kept"}: how much is set aside there, "drift": paths that somebody else changed there,
+ * "drift_healed", "drift_paths": [{"path", "what": "changed"|"added"|"removed"}, some of them]}]}]}
+ *
+ * PAUSE is "paused": bool and, where it is so, "pause_reason": text, "paused_since",
+ * "paused_until": seconds, 0 until it is resumed.
  *
  * Texts are empty and numbers 0 where there is nothing to say.
  */
@@ -22,6 +28,9 @@
 
 #include "base/mem.h"
 #include "primary/daemon_impl.h"
+#include "primary/push.h"
+
+enum { LEFT_SHOWN = 16 };
 
 static const char *peer_state_name(enum peer_state state)
 {
@@ -38,6 +47,7 @@ static const char *at_state_name(const struct peer_site_status *at)
     case PEER_SITE_HELD: return "held";
     case PEER_SITE_FAILED: return "failed";
     case PEER_SITE_FENCED: return "fenced";
+    case PEER_SITE_PAUSED: return "paused";
     }
     return "waiting";
 }
@@ -58,6 +68,53 @@ static void set_count(struct json *j, const char *key, uint64_t n)
     json_set_number(j, key, (double)n);
 }
 
+static struct json *piecemeal_json(const struct roster_site *s, const struct roster_target *t)
+{
+    struct piecemeal_unit *found CLEANUP_FREE = mem_array(UNREST_SHOWN, sizeof *found);
+    struct json *units = json_array();
+    size_t n = s->site && t->peer ? peer_piecemeal(t->peer->peer, s->site, found, UNREST_SHOWN) : 0;
+    for (size_t i = 0; i < n; i++) {
+        struct json *j = json_object();
+        json_set_text(j, "unit", found[i].unit);
+        json_set_text(j, "why", found[i].why);
+        json_append_json(units, j);
+    }
+    return units;
+}
+
+static struct json *left_json(const struct roster_site *s, const struct roster_target *t)
+{
+    char(*found)[LOG_NAME_MAX] CLEANUP_FREE = mem_array(LEFT_SHOWN, sizeof *found);
+    struct json *paths = json_array();
+    size_t n = s->site && t->peer ? peer_left(t->peer->peer, s->site, found, LEFT_SHOWN) : 0;
+    for (size_t i = 0; i < n; i++)
+        json_append_text(paths, found[i]);
+    return paths;
+}
+
+static struct json *trash_json(const struct peer_site_status *at)
+{
+    struct json *j = json_object();
+    set_count(j, "foreign", at->trash_foreign);
+    set_count(j, "foreign_bytes", at->trash_foreign_bytes);
+    set_count(j, "kept", at->trash_kept);
+    return j;
+}
+
+static void put_drift(struct json *j, const struct drifted_status *drift)
+{
+    struct json *paths = json_array();
+    for (size_t i = 0; i < drift->shown; i++) {
+        struct json *path = json_object();
+        json_set_text(path, "path", drift->paths[i].path);
+        json_set_text(path, "what", drift->paths[i].what);
+        json_append_json(paths, path);
+    }
+    set_count(j, "drift", drift->count);
+    set_count(j, "drift_healed", drift->healed);
+    json_set_json(j, "drift_paths", paths);
+}
+
 static struct json *target_json(const struct roster_site *s, const struct roster_target *t)
 {
     struct peer_site_status at = {.state = PEER_SITE_WAITING};
@@ -73,7 +130,12 @@ static struct json *target_json(const struct roster_site *s, const struct roster
     json_set_text(j, "error", at.error);
     json_set_text(j, "error_path", at.error_path);
     json_set_number(j, "error_time", (double)at.error_time);
-    json_set_bool(j, "piecemeal", at.piecemeal);
+    struct json *units = piecemeal_json(s, t);
+    json_set_bool(j, "piecemeal", json_count(units) > 0);
+    json_set_json(j, "piecemeal_units", units);
+    json_set_json(j, "too_large", left_json(s, t));
+    json_set_json(j, "trash", trash_json(&at));
+    put_drift(j, &at.drift);
     return j;
 }
 
@@ -120,6 +182,7 @@ static struct json *site_json(struct daemon *d, const struct roster_site *s)
     for (size_t i = 0; i < s->target_count; i++)
         json_append_json(targets, target_json(s, &s->targets[i]));
     json_set_json(j, "secondaries", targets);
+    pausing_describe(d, false, s->options.name, j);
     return j;
 }
 
@@ -149,7 +212,7 @@ static void count_level(struct daemon *d, const struct roster_peer *p, struct js
                 continue;
             sites++;
             level += s->site && peer_site_status(p->peer, s->site, &at) &&
-                     at.state == PEER_SITE_LEVEL && at.failing == 0;
+                     at.state == PEER_SITE_LEVEL && at.failing == 0 && at.drift.count == 0;
         }
     set_count(j, "sites_level", level);
     set_count(j, "sites", sites);
@@ -171,6 +234,7 @@ static struct json *peer_json(struct daemon *d, const struct roster_peer *p)
     set_count(j, "batches", status.batches);
     set_count(j, "free_bytes", status.free_bytes);
     count_level(d, p, j);
+    pausing_describe(d, true, p->name, j);
     return j;
 }
 

@@ -13,8 +13,10 @@ struct unit_plan {
     struct push_site *ps;
     struct unit_push *unit;
     struct bytes key, parent;
+    size_t most;       /* atoms of a batch */
     struct set *paths; /* value: struct owed */
     struct set *tops;
+    struct set *alone;     /* hot files; value: struct owed */
     size_t at;             /* in what was found */
     struct expander *list; /* what is beneath the one taken last */
     size_t changes;        /* besides times of directories */
@@ -24,33 +26,42 @@ struct unit_plan {
     bool deletions;
 };
 
-struct unit_plan *unit_plan_new(struct push_site *ps, struct unit_push *unit, struct bytes key)
+struct unit_plan *unit_plan_new(
+    struct push_site *ps, struct unit_push *unit, struct bytes key, size_t most)
 {
     struct unit_plan *l = mem_alloc(sizeof *l);
     l->ps = ps;
     l->unit = unit;
     l->key = key;
+    l->most = most && most < MSG_UNIT_ATOMS_MAX ? most : MSG_UNIT_ATOMS_MAX;
     l->parent = unit_rules_parent(ps->site->options.units, key);
     l->paths = set_new();
     l->tops = set_new();
+    l->alone = set_new();
     return l;
+}
+
+static void free_owed(struct set *paths)
+{
+    for (struct set_item *i = set_first(paths); i; i = i->next)
+        free(i->value);
+    set_free(paths);
 }
 
 void unit_plan_free(struct unit_plan *l)
 {
     if (!l)
         return;
-    for (struct set_item *i = set_first(l->paths); i; i = i->next)
-        free(i->value);
-    set_free(l->paths);
+    free_owed(l->paths);
+    free_owed(l->alone);
     set_free(l->tops);
     expander_list_free(l->list);
     free(l);
 }
 
-static struct owed *add(struct unit_plan *l, struct bytes path, enum owed_kind kind)
+static struct owed *add(struct unit_plan *l, struct set *to, struct bytes path, enum owed_kind kind)
 {
-    struct set_item *item = set_add(l->paths, path.data, path.len);
+    struct set_item *item = set_add(to, path.data, path.len);
     struct owed *o = item->value ? item->value : mem_alloc(sizeof *o);
     item->value = o;
     o->item = item;
@@ -81,14 +92,24 @@ static void count(struct unit_plan *l, const struct difference *d)
         set_add(l->tops, top.data, top.len);
 }
 
+/* A file that changes all the time does not go with the unit. A directory does, whatever its own
+ * times do: it holds what is the unit's. */
+static bool goes_alone(const struct unit_plan *l, struct bytes path, bool is_dir)
+{
+    return !is_dir && unrest_is_hot(l->ps->site->unrest, path);
+}
+
 static void take(struct unit_plan *l, const struct difference *d)
 {
-    struct owed *o = add(l, d->path, d->kind);
+    bool alone = goes_alone(l, d->path, d->type == ENTRY_DIR || d->was_dir);
+    struct owed *o = add(l, alone ? l->alone : l->paths, d->path, d->kind);
     o->known = d->kind == OWED_UPDATE;
     o->bytes = d->type == ENTRY_DIR ? 0 : d->bytes;
     o->files = d->files;
     o->has_theirs = d->has_theirs && d->type == ENTRY_FILE;
     o->theirs = d->theirs;
+    if (alone)
+        return;
     count(l, d);
     if (d->subtree && d->kind != OWED_DELETE)
         l->list = expander_list(l->ps, d->path);
@@ -98,9 +119,10 @@ static void take(struct unit_plan *l, const struct difference *d)
 static int take_listed(struct unit_plan *l, struct err *err)
 {
     struct bytes path;
-    int r = expander_each(l->list, &path, err);
-    if (r > 0 && !unrest_is_hot(l->ps->site->unrest, path))
-        add(l, path, OWED_CREATE);
+    bool is_dir;
+    int r = expander_each(l->list, &path, &is_dir, err);
+    if (r > 0)
+        add(l, goes_alone(l, path, is_dir) ? l->alone : l->paths, path, OWED_CREATE);
     if (r == 0) {
         expander_list_free(l->list);
         l->list = NULL;
@@ -112,7 +134,7 @@ int unit_plan_step(struct unit_plan *l, const struct compare *found, struct err 
 {
     uint64_t end = io_now_us() + STEP_US;
     const struct difference *d;
-    while (io_now_us() < end && set_count(l->paths) <= MSG_UNIT_ATOMS_MAX) {
+    while (io_now_us() < end && set_count(l->paths) <= l->most) {
         if (l->list) {
             if (take_listed(l, err) < 0)
                 return -1;
@@ -124,7 +146,7 @@ int unit_plan_step(struct unit_plan *l, const struct compare *found, struct err 
             return 0;
         }
     }
-    return set_count(l->paths) <= MSG_UNIT_ATOMS_MAX;
+    return set_count(l->paths) <= l->most;
 }
 
 enum unit_way unit_plan_way(const struct unit_plan *l)
@@ -134,7 +156,7 @@ enum unit_way unit_plan_way(const struct unit_plan *l)
     bool simple = l->changes <= 1 && !l->dir_changes;
     if (set_count(l->paths) == 0)
         return UNIT_NOTHING;
-    if (atoms > MSG_UNIT_ATOMS_MAX || l->replaced)
+    if (atoms > l->most || l->replaced)
         return UNIT_BY_PATH;
     if ((simple || set_count(l->tops) == 0) && atoms <= MSG_ATOMS_MAX)
         return UNIT_ATOMS;
@@ -163,11 +185,23 @@ struct owed *unit_plan_next(struct unit_plan *l)
     }
 }
 
+void unit_plan_owe_alone(struct push *p, struct unit_plan *l)
+{
+    for (struct set_item *i = set_first(l->alone); i; i = i->next) {
+        const struct owed *o = i->value;
+        queue_owe(p->o->queue, l->ps->owed, queue_path(o), OWE_ALONE, o->kind, (struct bytes){0},
+            o->bytes, o->files);
+        queue_backdate(p->o->queue, l->ps->owed, queue_path(o));
+    }
+}
+
 void unit_plan_owe(struct push *p, struct unit_plan *l, const struct compare *found)
 {
     const struct difference *d;
-    for (size_t i = 0; (d = compare_found(found, i)); i++)
+    for (size_t i = 0; (d = compare_found(found, i)); i++) {
         queue_owe(p->o->queue, l->ps->owed, d->path,
             OWE_ALONE | OWE_BULK | (d->subtree ? OWE_SUBTREE : 0), d->kind, (struct bytes){0},
             d->bytes, d->files);
+        queue_backdate(p->o->queue, l->ps->owed, d->path);
+    }
 }

@@ -17,8 +17,10 @@ enum unit_way {
 
 struct unit_plan;
 
-/* Owed things made for it name `unit`, and live as long as the plan. */
-struct unit_plan *unit_plan_new(struct push_site *ps, struct unit_push *unit, struct bytes key);
+/* Owed things made for it name `unit`, and live as long as the plan. More than `most` atoms (0:
+ * what a batch may have) are sent path by path. */
+struct unit_plan *unit_plan_new(
+    struct push_site *ps, struct unit_push *unit, struct bytes key, size_t most);
 void unit_plan_free(struct unit_plan *l); /* NULL is fine */
 
 /* Takes in a part of what was found: 1 when there is more, 0 when that was all, -1. */
@@ -31,6 +33,9 @@ struct set_item *unit_plan_tops(const struct unit_plan *l);
 
 /* The next path to send, deletions last; NULL at the end. */
 struct owed *unit_plan_next(struct unit_plan *l);
+
+/* Owes what does not go with the unit because it changes all the time. */
+void unit_plan_owe_alone(struct push *p, struct unit_plan *l);
 
 /* UNIT_BY_PATH: owes all of it outside of the unit. */
 void unit_plan_owe(struct push *p, struct unit_plan *l, const struct compare *found);

@@ -28,6 +28,7 @@ struct unit_push {
     struct owed *owed; /* flies */
     enum unit_state state;
     uint64_t generation; /* when the comparison began */
+    bool whole;          /* directories are switched */
     bool forced;         /* it never rests: what can be sent is */
     bool spoiled;        /* it is not any more what was compared */
     struct err err;      /* it cannot be read */
@@ -143,10 +144,29 @@ static void done(struct push *p, struct unit_push *u)
     queue_done(p->o->queue, o);
 }
 
+static struct bytes parent_of(const struct push_site *ps, const struct owed *o)
+{
+    return unit_rules_parent(ps->site->options.units, queue_path(o));
+}
+
+/* Does the manifest have a directory above the unit? If not, the unit is not here either. */
+static bool has_parent(const struct push_site *ps, const struct owed *o)
+{
+    struct manifest_txn *t;
+    struct record r;
+    uint64_t above;
+    struct bytes parent = parent_of(ps, o);
+    if (!parent.len || manifest_begin(ps->site->manifest, false, &t, NULL) < 0)
+        return true;
+    int found = manifest_lookup(t, parent, &r, &above, NULL);
+    manifest_abort(t);
+    return found < 0 || (found == 1 && r.entry.type == ENTRY_DIR);
+}
+
 /* The directory above is owed as well, and mostly on its way already. */
 static void await_parent(struct push *p, struct push_site *ps, struct owed *o)
 {
-    struct bytes parent = unit_rules_parent(ps->site->options.units, queue_path(o));
+    struct bytes parent = parent_of(ps, o);
     queue_owe(p->o->queue, ps->owed, parent, OWE_DIR, OWED_ANY, (struct bytes){0}, 0, 0);
     queue_retry(p->o->queue, o, SOON_MS, LATER_MAX, NULL);
 }
@@ -160,11 +180,15 @@ static bool step_comparing(struct push *p, struct unit_push *u)
     if (!compare_is_over(u->compare))
         return compare_ask(p, u->compare);
     if (compare_lacks_parent(u->compare)) {
+        if (!has_parent(ps, o)) {
+            done(p, u);
+            return true;
+        }
         drop(p, u);
         await_parent(p, ps, o);
         return true;
     }
-    u->plan = unit_plan_new(ps, u, queue_path(o));
+    u->plan = unit_plan_new(ps, u, queue_path(o), p->o->unit_atoms);
     u->state = UNIT_PLANNING;
     return true;
 }
@@ -173,6 +197,7 @@ static void begin_batch(struct push *p, struct unit_push *u, bool whole)
 {
     u->batch = lanes_batch(p, &p->lanes[LANE_UNIT], u->ps, true);
     u->batch->unit = u;
+    u->whole = whole;
     u->state = UNIT_SENDING;
     for (struct set_item *i = whole ? unit_plan_tops(u->plan) : NULL; i; i = i->next) {
         struct atom *a = lanes_atom(p, u->batch, u->owed);
@@ -201,6 +226,7 @@ static bool step_planning(struct push *p, struct unit_push *u)
     if (r != 0)
         return true;
     enum unit_way way = unit_plan_way(u->plan);
+    unit_plan_owe_alone(p, u->plan);
     if (way == UNIT_BY_PATH)
         send_by_path(p, u);
     if (way == UNIT_BY_PATH || way == UNIT_NOTHING) {
@@ -309,12 +335,22 @@ static bool step(struct push *p, struct unit_push *u)
 
 /* --- taking and giving back --- */
 
+/* Its number is taken while it rests. One that a change in progress has raised already would hide
+ * that the manifest is without it yet. */
 static void take(struct push *p, struct push_site *ps, struct owed *o)
 {
+    bool forced;
+    struct unrest *unrest = ps->site->unrest;
+    uint64_t generation = unrest_generation(unrest, queue_path(o), &forced);
+    if (!unrest_at_rest(unrest, queue_path(o))) {
+        queue_retry(p->o->queue, o, 0, LATER_MAX, NULL);
+        return;
+    }
     struct unit_push *u = mem_alloc(sizeof *u);
     u->ps = ps;
     u->owed = o;
-    u->generation = unrest_generation(ps->site->unrest, queue_path(o), &u->forced);
+    u->generation = generation;
+    u->forced = forced;
     u->compare = compare_unit(ps, o);
     TAILQ_INSERT_TAIL(&p->units, u, order);
 }
@@ -330,13 +366,13 @@ static bool take_next(struct push *p)
         return false;
     TAILQ_FOREACH (ps, p->o->sites, order) {
         struct owed *o =
-            ps->state == PUSH_OPEN ? queue_take(p->o->queue, ps->owed, OWED_UNIT) : NULL;
+            lanes_may_send(p, ps, OWED_UNIT) ? queue_take(p->o->queue, ps->owed, OWED_UNIT) : NULL;
         if (!o)
             continue;
-        if (send_root_in_place(ps))
-            take(p, ps, o);
-        else
+        if (!send_root_in_place(ps))
             queue_retry(p->o->queue, o, LATER_MS, LATER_MAX, NULL);
+        else if (send_is_recorded(ps, queue_path(o)) || !switches_hold(p, ps, o))
+            take(p, ps, o);
         return true;
     }
     return false;
@@ -353,13 +389,11 @@ bool unit_push_step(struct push *p)
 
 /* --- the answer --- */
 
-static void note_piecemeal(struct push *p, struct push_site *ps)
+static void note_piecemeal(struct push *p, struct push_site *ps, struct bytes unit, unsigned flags)
 {
-    if (atomic_exchange(&ps->piecemeal, true))
-        return;
-    log_warn("%s: %s: units are renamed file by file there: its filesystem cannot exchange "
-             "directories, or a unit holds what is not mirrored",
-        p->o->name, ps->site->name);
+    if (push_site_piecemeal(ps, unit, flags))
+        log_warn("%s: %s: %s is not switched as a whole there but renamed file by file: %s",
+            p->o->name, ps->site->name, QUOTED(unit.data, unit.len), msg_piecemeal_text(flags));
 }
 
 static const struct atom *first_failure(const struct push_batch *b)
@@ -395,8 +429,8 @@ void unit_push_acked(struct push *p, struct push_batch *b, uint8_t flags)
     struct owed *o = u->owed;
     const struct atom *wrong = first_failure(b);
     struct atom *a;
-    if (flags & ACK_PIECEMEAL)
-        note_piecemeal(p, b->ps);
+    if (u->whole)
+        note_piecemeal(p, b->ps, queue_path(o), flags & ACK_PIECEMEAL);
     if (wrong) {
         refused(p, b->ps, o, wrong);
     } else {

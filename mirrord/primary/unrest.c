@@ -193,6 +193,18 @@ void unrest_stir(struct unrest *u, struct bytes path, bool is_dir, uint64_t when
     pthread_mutex_unlock(&u->lock);
 }
 
+void unrest_stir_beneath(struct unrest *u, struct bytes path, uint64_t when_ms)
+{
+    if (!unit_rules_above(u->rules, path))
+        return;
+    pthread_mutex_lock(&u->lock);
+    u->floor = ++u->seq;
+    for (struct set_item *i = set_first(u->set); i; i = i->next)
+        if (unit_rules_touches(u->rules, (struct bytes){i->key, i->len}, path))
+            stir(u, i->value, when_ms);
+    pthread_mutex_unlock(&u->lock);
+}
+
 void unrest_stir_all(struct unrest *u, uint64_t now_ms)
 {
     pthread_mutex_lock(&u->lock);

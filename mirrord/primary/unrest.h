@@ -36,7 +36,9 @@ uint64_t unrest_generation(struct unrest *u, struct bytes key, bool *forced);
 
 /* For the scanner: something happened at the path at this time. Nothing where it is in no unit. */
 void unrest_stir(struct unrest *u, struct bytes path, bool is_dir, uint64_t when_ms);
-void unrest_stir_all(struct unrest *u, uint64_t now_ms); /* events were lost */
+void unrest_stir_beneath(
+    struct unrest *u, struct bytes path, uint64_t when_ms); /* it came or went */
+void unrest_stir_all(struct unrest *u, uint64_t now_ms);    /* events were lost */
 
 /* A path in a unit was found changed. One that does so again and again while hardly anything else
  * in its unit does is hot from then on: it does not stir its unit any more, and goes alone. */

@@ -3,11 +3,14 @@
 #include "primary/watch.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "base/mem.h"
 #include "primary/number_map.h"
 
@@ -31,6 +34,22 @@ struct watch {
     struct number_map by_wd;
     struct number_map by_dir;
 };
+
+uint64_t watch_limit(const char *name)
+{
+    char *path CLEANUP_FREE = mem_format("/proc/sys/fs/inotify/%s", name);
+    char *text CLEANUP_FREE = NULL;
+    size_t len;
+    if (io_slurp(AT_FDCWD, path, 64, &text, &len, NULL))
+        return UINT64_MAX;
+    return strtoull(text, NULL, 10);
+}
+
+uint64_t watch_instances_fair(void)
+{
+    uint64_t half = watch_limit("max_user_instances") / 2;
+    return half ? half : 1;
+}
 
 static struct watch *join(struct instance *i)
 {

@@ -20,6 +20,13 @@ struct watch;
 
 enum { WATCH_NO_INSTANCE = 1 };
 
+/* A limit of inotify(7) for a user: "max_user_instances" or "max_user_watches". UINT64_MAX: it
+ * cannot be read. */
+uint64_t watch_limit(const char *name);
+
+/* How many instances a process may take so that others of the same user find some: half of all. */
+uint64_t watch_instances_fair(void);
+
 /* WATCH_NO_INSTANCE: none is left; err names fs.inotify.max_user_instances. */
 int watch_new(struct watch **out, struct err *err);
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "secondary/former.h"
+#include "tree/digest.h"
 
 enum {
     EVERY_MS = 30000,
@@ -57,6 +59,28 @@ static int write_mark(struct checkpoint *c, struct err *err)
     return bad ? err_prefix(err, "the mark of %s", path) : 0;
 }
 
+/* Keeps the number of this session, and sees whether one end's memory of them went back. */
+static void take_session(struct replica *r, struct mark *m)
+{
+    bool known_peer = digest_equal(&m->from, &r->tools->peer);
+    if (!r->session)
+        return;
+    r->session_before = known_peer ? m->taken : 0;
+    bool here = known_peer && r->session_before < r->known;
+    bool there = r->session_before >= r->session;
+    if (here)
+        log_warn("%s: this host was put back from a snapshot: its last session was %" PRIu64
+                 ", the primary remembers %" PRIu64 "; all content is read and compared",
+            r->path, r->session_before, r->known);
+    if (there)
+        log_warn("%s: the primary was put back from a snapshot: it begins session %" PRIu64
+                 ", here %" PRIu64 " was the last; all content is read and compared",
+            r->path, r->session, r->session_before);
+    r->distrust = here || there;
+    m->from = r->tools->peer;
+    m->taken = there ? r->session_before : r->session;
+}
+
 int checkpoint_open(struct replica *r, struct err *err)
 {
     struct checkpoint *c = mem_alloc(sizeof *c);
@@ -67,6 +91,7 @@ int checkpoint_open(struct replica *r, struct err *err)
     int verdict = mark_begin(state_fd(r->locked), c->durable, &c->mark, err);
     if (verdict < 0 || (verdict == MARK_LOST && former_restore(r, err) < 0))
         return -1;
+    take_session(r, &c->mark);
     if (c->durable && !c->mark.settled && syncfs(root_fd(r->root)) < 0)
         return err_sys(err, errno, "sync %s", r->path);
     return write_mark(c, err);

@@ -51,10 +51,18 @@ void install_verify(
     struct commit *c, struct step *s); /* fails it where the staged file is damaged */
 void install_entry(struct commit *c, struct step *s); /* also moves that have been staged */
 void install_delete(struct commit *c, struct step *s);
-/* Takes what is at dirfd/name out of the tree: destroyed when it is ours, else set aside. */
-int install_remove(struct commit *c, int dirfd, const char *name, struct bytes path, bool foreign,
+enum fate {
+    FATE_DEAD,    /* nothing is lost with it */
+    FATE_OURS,    /* kept where the site wants that */
+    FATE_FOREIGN, /* set aside */
+};
+/* Takes what is at dirfd/name out of the tree. */
+int install_remove(struct commit *c, int dirfd, const char *name, struct bytes path, enum fate fate,
     struct err *err);
 bool install_is_ours(const struct step_old *old, const struct stat *live);
+/* Has what is out of the tree's way by now the content that took its place? Then nothing is lost
+ * with it, whoever put it there: mirrord itself, perhaps, whose record went with the power. */
+bool install_is_matched(const struct step *s, int dirfd, const char *name);
 void install_loosen(struct commit *c, int dirfd); /* u+w for the step */
 /* The same for the directory dirfd/name, which can only change its parent so; fine for others. */
 void install_loosen_at(struct commit *c, int dirfd, const char *name);

@@ -76,14 +76,13 @@ static int refuse(const char *asked, const char *top, struct err *err)
         QUOTED(asked, strlen(asked)), top);
 }
 
-static int resolve(void *ctx, struct bytes name, struct bytes asked, char **root, bool *primary,
-    struct err *err)
+static int resolve(
+    void *ctx, struct bytes name, struct bytes asked, struct receive_grant *out, struct err *err)
 {
     const char *top = ctx;
     (void)name;
-    *primary = false;
     if (asked.len == 0) {
-        *root = mem_copy_string(top);
+        *out = (struct receive_grant){.root = mem_copy_string(top)};
         return 0;
     }
     char *path CLEANUP_FREE = mem_copy_bytes(asked.data, asked.len);
@@ -93,7 +92,7 @@ static int resolve(void *ctx, struct bytes name, struct bytes asked, char **root
     char *real CLEANUP_FREE = resolve_parents(path);
     if (!real || !lies_beneath(real, top))
         return refuse(path, top, err);
-    *root = TAKE_PTR(real);
+    *out = (struct receive_grant){.root = TAKE_PTR(real)};
     return 0;
 }
 

@@ -2,7 +2,6 @@
  * configuration names is the fence's. */
 #include "secondary/fencing.h"
 
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,8 +10,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "tree/digest.h"
-
-enum { SETTLE_WAIT_MS = 5000, SETTLE_SLICE_MS = 50 };
 
 int fencing_present(struct replica *r, const struct msg_open *m, bool primary_here,
     uint16_t *reason, struct err *err)
@@ -95,23 +92,20 @@ void fencing_look(struct tools *tools)
     }
 }
 
-/* An interrupted commit of the former primary is finished before this host counts as one. */
-static void settle(struct tools *tools, const char *root)
+/* An interrupted commit of the former primary is finished before this host counts as one. Under the
+ * epoch's lock: a receiver that holds the root is alive, and in no commit. */
+static void settle(struct tools *tools, const struct receive_grant *g)
 {
     struct err why;
-    uint64_t until = io_now_ms() + SETTLE_WAIT_MS;
-    while (receive_recover(tools->options->state_dir, root, &why) < 0) {
-        if (why.code != ERR_TEMPORARY || io_now_ms() > until) {
-            log_warn("%s: %s", root, why.text);
-            return;
-        }
-        poll(NULL, 0, SETTLE_SLICE_MS);
-    }
+    if (access(g->root, F_OK) == 0 &&
+        receive_recover(tools->options->state_dir, g->root, &g->policy, &why) < 0 &&
+        why.code != ERR_TEMPORARY)
+        log_warn("%s: %s", g->root, why.text);
 }
 
 /* The primary hands over: this host raises the epoch. Repeated, it has done so already. */
-static int take(
-    struct tools *tools, int dir, const struct msg_claim *m, struct epoch *now, struct err *err)
+static int take(struct tools *tools, const struct receive_grant *g, int dir, const struct msg_claim *m,
+    struct epoch *now, struct err *err)
 {
     const struct receive_options *o = tools->options;
     struct digest self;
@@ -126,6 +120,7 @@ static int take(
             (unsigned long long)now->counter);
         return 1;
     }
+    settle(tools, g);
     *now = (struct epoch){.counter = m->epoch + 1, .id = self, .role = ROLE_PRIMARY};
     snprintf(now->primary, sizeof now->primary, "%s", o->host ? o->host : "?");
     return epoch_write(dir, now, err);
@@ -134,19 +129,17 @@ static int take(
 static int claim(struct tools *tools, const struct msg_claim *m, struct epoch *now, struct err *err)
 {
     const struct receive_options *o = tools->options;
-    char *root CLEANUP_FREE = NULL;
+    struct receive_grant grant;
     char *host CLEANUP_FREE = mem_copy_bytes(m->primary.data, m->primary.len);
-    bool primary_here = false;
-    if (o->fence->resolve(o->fence->ctx, m->name, (struct bytes){0}, &root, &primary_here, err) < 0)
+    if (o->fence->resolve(o->fence->ctx, m->name, (struct bytes){0}, &grant, err) < 0)
         return -1;
+    char *root CLEANUP_FREE = grant.root;
     int dir CLEANUP_FD = state_open_dir(o->state_dir, root, true, err);
     if (dir < 0)
         return -1;
     if (!m->take)
-        return epoch_present(dir, primary_here, m->epoch, &m->epoch_id, host, now, err);
-    if (access(root, F_OK) == 0)
-        settle(tools, root);
-    return take(tools, dir, m, now, err);
+        return epoch_present(dir, grant.primary, m->epoch, &m->epoch_id, host, now, err);
+    return take(tools, &grant, dir, m, now, err);
 }
 
 void fencing_claim(struct tools *tools, const struct msg_claim *m)

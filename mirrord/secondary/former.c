@@ -14,6 +14,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "secondary/bin.h"
 #include "secondary/recover.h"
 
 /* In the state directory of the root. */
@@ -74,12 +75,23 @@ static bool former_exists(struct replica *r)
     return fstatat(state_fd(r->locked), FORMER_DIR, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+/* It has grown with the tree, and goes while the session is at work. */
+static void remove_file(struct replica *r, int dir, const char *name)
+{
+    struct stat st;
+    bool there = r->stage && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+    int held = there ? bin_hold(dir, name, (uint64_t)st.st_size) : -1;
+    unlinkat(dir, name, 0);
+    if (held >= 0)
+        bin_put(r->stage->bin, held);
+}
+
 static void remove_manifest(struct replica *r, const char *name)
 {
     static const char *const files[] = {"data.mdb", "lock.mdb", "manifest.lock", FILTER_FILE};
     int dir CLEANUP_FD = open_state_dir(r, name);
     for (size_t i = 0; dir >= 0 && i < sizeof files / sizeof *files; i++)
-        unlinkat(dir, files[i], 0);
+        remove_file(r, dir, files[i]);
     unlinkat(state_fd(r->locked), name, AT_REMOVEDIR);
 }
 

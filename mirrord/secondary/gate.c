@@ -120,6 +120,16 @@ static void take_back(struct replica *r, int64_t seconds, uint64_t now)
     r->entries_left = now;
 }
 
+/* The limit that so many are over: this host's own counts beside the primary's. */
+static const struct deletions_limit *passed(
+    const struct replica *r, uint64_t deleted, uint64_t before)
+{
+    if (deletions_too_many(&r->limit, deleted, before))
+        return &r->limit;
+    bool over = r->policy.said && deletions_too_many(&r->policy.limit, deleted, before);
+    return over ? &r->policy.limit : NULL;
+}
+
 static int check_deletions(struct batch *b, uint16_t *reason, struct err *err)
 {
     struct replica *r = b->replica;
@@ -134,12 +144,15 @@ static int check_deletions(struct batch *b, uint16_t *reason, struct err *err)
     take_back(r, seconds, now);
     uint64_t sum = deletions_sum(&r->deletions, seconds, now, &before) + (uint64_t)deleted;
     *reason = REASON_HELD;
-    if (deleted && !(r->flags & OPEN_FORCE) && deletions_too_many(&r->limit, sum, before))
+    bool asked = deleted && !(r->flags & OPEN_FORCE);
+    const struct deletions_limit *limit = asked ? passed(r, sum, before) : NULL;
+    if (limit)
         return err_set(err, ERR_REFUSED,
-            "%llu of %llu entries would be deleted within %d minutes, more than max-delete allows "
-            "(%u %% and %llu): held. If that is right, use --force",
+            "%llu of %llu entries would be deleted within %d minutes, more than max-delete%s "
+            "allows (%u %% and %llu): held. If that is right, use --force",
             (unsigned long long)sum, (unsigned long long)before, DELETIONS_MINUTES,
-            r->limit.percent, (unsigned long long)r->limit.count);
+            limit == &r->limit ? "" : " of this host", limit->percent,
+            (unsigned long long)limit->count);
     deletions_add(&r->deletions, seconds, (uint64_t)deleted, now);
     r->entries_left = now - ((uint64_t)deleted < now ? (uint64_t)deleted : now);
     if (deleted && deletions_store(&r->deletions, state_fd(r->locked), &why) < 0)

@@ -11,14 +11,19 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "secondary/bin.h"
 #include "secondary/commit_impl.h"
 #include "secondary/foreign.h"
 #include "secondary/grace.h"
+#include "secondary/kept.h"
 #include "secondary/place.h"
 #include "tree/digest.h"
+#include "tree/writer.h"
 
 /* The directory bits without which nothing in it can be changed. */
 enum { DIR_WORK = S_IWUSR | S_IXUSR };
+
+enum { MATCH_MAX = 4 << 20 }; /* bytes; a millisecond's reading */
 
 static void fail_errno(struct step *s, int errnum, const char *call)
 {
@@ -53,27 +58,43 @@ bool install_is_ours(const struct step_old *old, const struct stat *live)
            v.mtime_nsec == old->validators.mtime_nsec;
 }
 
-/* Is what is at the path to be kept when the step takes its place? */
-static bool is_foreign(const struct step *s, const struct stat *live)
+static bool brings_content(const struct step *s)
+{
+    return s->kind == STEP_ENTRY && s->entry.type == ENTRY_FILE && s->entry.has_digest;
+}
+
+static bool is_same_link(const struct step *s, int dirfd, const char *name)
+{
+    char target[PATH_TARGET_MAX + 1];
+    if (s->kind != STEP_ENTRY || s->entry.type != ENTRY_LINK)
+        return false;
+    ssize_t n = readlinkat(dirfd, name, target, sizeof target);
+    return n >= 0 && bytes_equal((struct bytes){target, (size_t)n}, s->entry.target);
+}
+
+/* Of what is at dirfd/name when the step takes its place. */
+static enum fate fate_of(const struct step *s, int dirfd, const char *name, const struct stat *live)
 {
     struct validators v = validators_of(live);
     if (S_ISDIR(live->st_mode))
-        return s->way != WAY_CLEAN;
-    if (install_is_ours(&s->old, live))
-        return false;
-    bool same = s->kind == STEP_ENTRY && s->entry.type == ENTRY_FILE && s->entry.has_digest &&
-                s->old.known && s->old.has_digest && validators_equal(&v, &s->old.validators) &&
-                digest_equal(&s->old.digest, &s->entry.digest);
-    return !same;
+        return s->way == WAY_CLEAN ? FATE_OURS : FATE_FOREIGN;
+    if (brings_content(s) && s->old.known && s->old.has_digest &&
+        validators_equal(&v, &s->old.validators) && digest_equal(&s->old.digest, &s->entry.digest))
+        return FATE_DEAD;
+    if (is_same_link(s, dirfd, name))
+        return FATE_DEAD;
+    return install_is_ours(&s->old, live) ? FATE_OURS : FATE_FOREIGN;
 }
 
-int install_remove(
-    struct commit *c, int dirfd, const char *name, struct bytes path, bool foreign, struct err *err)
+int install_remove(struct commit *c, int dirfd, const char *name, struct bytes path, enum fate fate,
+    struct err *err)
 {
     struct stage *stage = c->r->stage;
     install_loosen_at(c, dirfd, name);
-    if (foreign)
+    if (fate == FATE_FOREIGN)
         return foreign_keep(stage, dirfd, name, path, err);
+    if (fate == FATE_OURS && kept_wanted(c->r) && kept_take(c->r, dirfd, name, path))
+        return 0;
     if (stage_bury(stage, dirfd, name) < 0)
         return err_sys(err, errno, "remove");
     return 0;
@@ -123,6 +144,23 @@ void install_verify(struct commit *c, struct step *s)
         step_fail_text(s, REASON_NEED_CONTENT, "commit", "what was staged is damaged");
 }
 
+/* Read under the writer probe, and only what is quickly read. */
+bool install_is_matched(const struct step *s, int dirfd, const char *name)
+{
+    struct stat st, now;
+    struct digest digest;
+    struct err ignored;
+    if (!brings_content(s) || s->entry.size > MATCH_MAX)
+        return false;
+    int fd CLEANUP_FD = root_open_name(dirfd, name);
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1 ||
+        (uint64_t)st.st_size != s->entry.size || writer_probe(fd) != 0)
+        return false;
+    return digest_of_fd(fd, s->entry.size, &digest, &ignored) == 0 &&
+           digest_equal(&digest, &s->entry.digest) && writer_probe(fd) == 0 &&
+           fstat(fd, &now) == 0 && now.st_size == st.st_size;
+}
+
 /* Where a step takes place: the staged object and its target. */
 struct spot {
     int from, to; /* borrowed */
@@ -130,10 +168,10 @@ struct spot {
 };
 
 /* Takes the old thing away first: for filesystems that cannot exchange. */
-static int replace_slowly(struct commit *c, struct step *s, struct spot *at, bool foreign)
+static int replace_slowly(struct commit *c, struct step *s, struct spot *at, enum fate fate)
 {
     struct err why;
-    if (install_remove(c, at->to, at->name, s->path, foreign, &why) < 0) {
+    if (install_remove(c, at->to, at->name, s->path, fate, &why) < 0) {
         step_fail(s, REASON_IO, "commit", &why);
         return -1;
     }
@@ -144,17 +182,19 @@ static int replace_slowly(struct commit *c, struct step *s, struct spot *at, boo
 }
 
 /* The new thing and the old one change places; then the old one goes. */
-static int exchange(struct commit *c, struct step *s, struct spot *at, bool foreign)
+static int exchange(struct commit *c, struct step *s, struct spot *at, enum fate fate)
 {
     struct err why;
     if (!c->r->stage->exchange)
-        return replace_slowly(c, s, at, foreign);
+        return replace_slowly(c, s, at, fate);
     install_loosen_at(c, at->to, at->name);
     if (renameat2(at->from, at->staged, at->to, at->name, RENAME_EXCHANGE) < 0) {
         fail_errno(s, errno, "exchange");
         return -1;
     }
-    if (install_remove(c, at->from, at->staged, s->path, foreign, &why) == 0)
+    if (fate == FATE_FOREIGN && install_is_matched(s, at->from, at->staged))
+        fate = FATE_DEAD;
+    if (install_remove(c, at->from, at->staged, s->path, fate, &why) == 0)
         return 0;
     step_fail(s, REASON_IO, "commit", &why);
     if (renameat2(at->from, at->staged, at->to, at->name, RENAME_EXCHANGE) < 0)
@@ -168,22 +208,33 @@ static bool is_directory(const struct step *s)
     return (s->kind == STEP_MOVE ? s->source.type : s->entry.type) == ENTRY_DIR;
 }
 
+/* Nothing, or something that may go without a word, is at the target. */
+static int rename_over(struct commit *c, struct step *s, struct spot *at, const struct stat *live)
+{
+    int old = live ? bin_hold(at->to, at->name, (uint64_t)live->st_size) : -1;
+    int r = renameat2(at->from, at->staged, at->to, at->name, live ? 0 : RENAME_NOREPLACE);
+    bin_put(c->r->stage->bin, old);
+    if (r < 0)
+        fail_errno(s, errno, "rename");
+    return r;
+}
+
 static int put_in_place(struct commit *c, struct step *s, struct spot *at, const struct stat *live)
 {
     bool dir_there = live && S_ISDIR(live->st_mode);
-    bool foreign = live && is_foreign(s, live);
-    if (live && (foreign || dir_there || is_directory(s))) {
-        if (exchange(c, s, at, foreign) < 0)
+    enum fate fate = live ? fate_of(s, at->to, at->name, live) : FATE_DEAD;
+    bool types = dir_there || is_directory(s);
+    bool keep = fate == FATE_OURS && !types && kept_wanted(c->r);
+    if (keep && !c->r->stage->exchange)
+        kept_link(c->r, at->to, at->name, s->path);
+    if (live && (fate == FATE_FOREIGN || types || (keep && c->r->stage->exchange))) {
+        if (exchange(c, s, at, fate) < 0)
             return -1;
         if (dir_there)
             root_forget(c->r->root);
         return 0;
     }
-    if (renameat2(at->from, at->staged, at->to, at->name, live ? 0 : RENAME_NOREPLACE) < 0) {
-        fail_errno(s, errno, "rename");
-        return -1;
-    }
-    return 0;
+    return rename_over(c, s, at, live);
 }
 
 static void publish(struct commit *c, struct step *s, struct spot *at, const struct stat *live)
@@ -290,8 +341,10 @@ static void settle_replaced(struct commit *c, struct step *s)
     int dirfd = s->staged.len ? root_borrow_parent(c->r->stage->root, s->staged, name) : -1;
     if (dirfd < 0 || fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return;
-    bool foreign = st.st_ino != s->inode && is_foreign(s, &st);
-    if (install_remove(c, dirfd, name, s->path, foreign, &why) < 0)
+    enum fate fate = st.st_ino == s->inode ? FATE_DEAD : fate_of(s, dirfd, name, &st);
+    if (fate == FATE_FOREIGN && install_is_matched(s, dirfd, name))
+        fate = FATE_DEAD;
+    if (install_remove(c, dirfd, name, s->path, fate, &why) < 0)
         log_error("%s: what was replaced cannot be removed from the stage: %s",
             QUOTED(s->path.data, s->path.len), why.text);
 }
@@ -386,7 +439,7 @@ static void delete_at(struct commit *c, struct step *s, int dirfd, const char *n
         return;
     }
     s->state = STEP_WAITING;
-    if (install_remove(c, dirfd, name, s->path, is_foreign(s, &live), &why) < 0)
+    if (install_remove(c, dirfd, name, s->path, fate_of(s, dirfd, name, &live), &why) < 0)
         step_fail(s, REASON_IO, "delete", &why);
     else
         s->state = STEP_DONE;

@@ -58,6 +58,12 @@ static int first_ready(struct jobs *jobs, struct job **out)
     return *out ? (int)(wait < 1000 ? wait : 1000) : -1;
 }
 
+int jobs_due(struct jobs *jobs)
+{
+    struct job *job;
+    return first_ready(jobs, &job);
+}
+
 int jobs_step(struct jobs *jobs)
 {
     struct job *job;

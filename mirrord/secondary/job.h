@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { JOB_BUDGET_MS = 5 };
+enum { JOB_BUDGET_MS = 2 };
 
 /* Embedded in what it works on. Its step works for about budget_ms, and calls job_stop when it has
  * nothing more to do; it may free itself after that. */
@@ -24,8 +24,10 @@ void job_start(struct jobs *jobs, struct job *job, void (*step)(struct job *, un
 void job_stop(struct job *job); /* fine when it does not run */
 bool job_running(const struct job *job);
 
-/* Runs one step of the job that waited longest. Milliseconds until there is work: 0 at once, -1
- * there is none. */
+/* Milliseconds until there is work: 0 at once, -1 there is none. */
+int jobs_due(struct jobs *jobs);
+
+/* Runs one step of the job that waited longest. Then as jobs_due. */
 int jobs_step(struct jobs *jobs);
 
 #endif

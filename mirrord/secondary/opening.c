@@ -18,13 +18,14 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "secondary/checkpoint.h"
+#include "secondary/drift.h"
 #include "secondary/former.h"
 #include "secondary/grace.h"
+#include "secondary/keeper.h"
 #include "secondary/parts.h"
 #include "secondary/reap.h"
 #include "secondary/recover.h"
 #include "secondary/retire.h"
-#include "secondary/trash.h"
 #include "tree/rootid.h"
 
 enum { LOCK_WAIT_MS = 5000, LOCK_SLICE_MS = 50 };
@@ -198,15 +199,22 @@ static void walk_unreadable(void *ctx, struct bytes path, const struct err *why)
     log_warn("%s: %s cannot be read: %s", r->path, QUOTED(path.data, path.len), why->text);
 }
 
+/* Does the manifest say what was committed? After a power loss it is older than the tree. */
+static bool is_known(const struct replica *r)
+{
+    return !r->scratch && !r->doubtful && !checkpoint_since(r);
+}
+
 static void start_walk(struct replica *r)
 {
     struct walk_options options = {
-        .checksum = r->flags & OPEN_CHECKSUM,
+        .checksum = (r->flags & OPEN_CHECKSUM) || r->distrust,
         .keep_special = r->flags & OPEN_SPECIAL_BITS,
         .keep_accepted = true,
         .ahead = WALK_AHEAD,
         .since = checkpoint_since(r),
         .mounts = r->mounts,
+        .drift = is_known(r) ? drift_kinds(r) : 0,
     };
     struct walk_hooks hooks = {.skipped = walk_skipped, .unreadable = walk_unreadable, .ctx = r};
     r->walk = walk_new(
@@ -241,6 +249,7 @@ static int report(struct replica *r, struct err *err)
         .caps = r->caps,
         .root = {.type = ENTRY_DIR, .mode = 0755},
         .free_bytes = replica_free_bytes(r),
+        .session = r->session_before,
     };
     int bad = r->root ? describe(r, &m, &t, err) : 0;
     if (!bad) {
@@ -270,11 +279,35 @@ static void finish(struct replica *r)
     }
     r->state = REPLICA_OPEN;
     if (r->stage && !(r->flags & OPEN_DRY_RUN)) {
-        trash_sweep(r->stage);
         reap_begin(r->stage);
         replica_reap(r);
         grace_load(r->stage);
         retire_schedule(r);
+        keeper_look(r);
+    }
+    if (r->drift && !(r->flags & OPEN_DRY_RUN))
+        drift_watch(r->drift);
+}
+
+static void tell_on(struct job *job, unsigned budget_ms)
+{
+    struct replica *r = of_job(job);
+    struct err why;
+    (void)budget_ms;
+    int more = drift_tell(r->drift, &why);
+    if (more < 0)
+        replica_fail(r, REASON_INTERNAL, &why);
+    else if (more == 0)
+        finish(r);
+}
+
+static void tell_drift(struct replica *r)
+{
+    if (!r->scratch) {
+        r->drift = drift_new(r);
+        job_start(&r->tools->jobs, &r->job, tell_on);
+    } else {
+        finish(r);
     }
 }
 
@@ -287,12 +320,12 @@ static void inherit_on(struct job *job, unsigned budget_ms)
     if (more == 1)
         return;
     inherit_free(TAKE_PTR(r->inherit));
-    if (more < 0) {
+    if (more < 0 || drift_inherit(r, &why) < 0) {
         replica_fail(r, REASON_IO, &why);
         return;
     }
     former_forget(r);
-    finish(r);
+    tell_drift(r);
 }
 
 static void walk_on(struct job *job, unsigned budget_ms)
@@ -312,7 +345,7 @@ static void walk_on(struct job *job, unsigned budget_ms)
     if (!(r->flags & OPEN_DRY_RUN) && mounts_store(r->mounts, state_fd(r->locked), &why) < 0)
         log_warn("%s: %s", r->path, why.text);
     if (!r->former) {
-        finish(r);
+        tell_drift(r);
         return;
     }
     r->inherit = inherit_new(r->former, r->manifest);

@@ -139,7 +139,7 @@ void parts_drop(struct stage *s, struct bytes path)
             i++;
             continue;
         }
-        if (unlinkat(root_fd(s->root), p->name, 0) < 0 && errno != ENOENT)
+        if (stage_unlink(s, root_fd(s->root), p->name) < 0 && errno != ENOENT)
             log_warn("cannot remove %s from the stage %s: %s", p->name, root_path(s->root),
                 strerror(errno));
         *p = s->parts[--s->part_count];

@@ -83,7 +83,10 @@ static void remove_leaf(struct commit *c, struct step *s, const struct leaf *l)
     if (S_ISDIR(live.st_mode)) {
         if (unlinkat(dirfd, name, AT_REMOVEDIR) < 0 && errno != ENOTEMPTY && errno != EEXIST)
             log_info("%s stays: %s", QUOTED(l->path.data, l->path.len), strerror(errno));
-    } else if (install_remove(c, dirfd, name, l->path, !install_is_ours(&l->old, &live), &why) < 0)
+        return;
+    }
+    enum fate fate = install_is_ours(&l->old, &live) ? FATE_OURS : FATE_FOREIGN;
+    if (install_remove(c, dirfd, name, l->path, fate, &why) < 0)
         step_fail(s, REASON_IO, "delete", &why);
 }
 

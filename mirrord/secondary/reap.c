@@ -67,7 +67,7 @@ static bool empty_directory(struct stage *s, int fd, uint64_t deadline)
     for (unsigned n = 1; (e = readdir(dir)) != NULL; n++) {
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
             continue;
-        if (unlinkat(fd, e->d_name, 0) < 0)
+        if (stage_unlink(s, fd, e->d_name) < 0)
             lift(s, fd, e->d_name);
         if (n % REAP_STRIDE == 0 && io_now_us() >= deadline) {
             done = false;
@@ -82,7 +82,7 @@ static bool empty_directory(struct stage *s, int fd, uint64_t deadline)
 static bool reap_one(struct stage *s, const char *name, uint64_t deadline)
 {
     int stage = root_fd(s->root);
-    if (unlinkat(stage, name, 0) == 0 || errno == ENOENT)
+    if (stage_unlink(s, stage, name) == 0 || errno == ENOENT)
         return true;
     if (unlinkat(stage, name, AT_REMOVEDIR) == 0)
         return true;

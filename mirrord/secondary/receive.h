@@ -10,13 +10,27 @@
 
 #include "base/err.h"
 #include "protocol/wire.h"
+#include "tree/deletions.h"
+
+/* What this host's configuration says of a site, whatever the primary wants; zeroed: nothing. */
+struct receive_policy {
+    bool said;
+    struct deletions_limit limit;
+    unsigned keep_days;  /* that what is deleted and overwritten is kept; 0: not */
+    unsigned unit_grace; /* seconds that a replaced unit is kept for who has it open */
+};
+
+struct receive_grant {
+    char *root;   /* the local one; the caller frees it */
+    bool primary; /* the configuration has this host as the site's primary */
+    struct receive_policy policy;
+};
 
 /* What may be asked for, whatever the other end says. */
 struct receive_fence {
-    /* Turns a site's name and the root it asked for into the local root. 0 with *root (the
-     * caller frees) and whether the configuration has this host as the site's primary; -1 with
-     * err: refused, with the reason. */
-    int (*resolve)(void *ctx, struct bytes name, struct bytes asked, char **root, bool *primary,
+    /* Turns a site's name and the root it asked for into *out. 0; -1 with err: refused, with the
+     * reason, and *out is untouched. */
+    int (*resolve)(void *ctx, struct bytes name, struct bytes asked, struct receive_grant *out,
         struct err *err);
     void *ctx;
 };
@@ -26,12 +40,11 @@ struct receive_options {
     const char *state_dir;
     const char *host; /* what this host calls itself */
     int in, out;      /* the stream */
-    int unit_grace;   /* seconds that a replaced unit is kept for who has it open; 0: the default,
-                         below 0: none */
+    unsigned look_every_s; /* seconds between walks that look for drift; 0: a day */
+    uint64_t scan_rate;    /* bytes of content that are read again a second; 0: none */
+    unsigned reread_every_s; /* seconds between passes of that; 0: as reread_new has it */
     unsigned keepalive_ms; /* the primary's; three without a byte end the session */
 };
-
-enum { RECEIVE_UNIT_GRACE = 60 };
 
 /* Serves one session to its end. 0 after BYE or a clean end of the stream; -1 with err. Forks. */
 int receive_run(const struct receive_options *o, struct err *err);
@@ -41,7 +54,9 @@ int receive_fence_root(const char *root, struct receive_fence *out, struct err *
 void receive_fence_free(struct receive_fence *f);
 
 /* Finishes what a killed receiver left in the state of this root: complete journals are rolled
- * forward, incomplete stages removed. 0, also when there is nothing to do. */
-int receive_recover(const char *state_dir, const char *root, struct err *err);
+ * forward, incomplete stages removed, and what is overwritten is kept as `policy` has it. 0, also
+ * when there is nothing to do. */
+int receive_recover(
+    const char *state_dir, const char *root, const struct receive_policy *policy, struct err *err);
 
 #endif

@@ -92,6 +92,8 @@ static int take_moved(struct manifest_txn *t, struct step *s, struct err *err)
         return -1;
     if (!from)
         return 0;
+    if (manifest_drift_forget(t, from, path_name(s->from), err) < 0)
+        return -1;
     return manifest_move(t, from, path_name(s->from), MANIFEST_ROOT, waiting_name(s, waiting), err);
 }
 
@@ -107,7 +109,8 @@ static int put_moved(struct manifest_txn *t, struct step *s, uint64_t parent, st
     if (found != 1)
         return found;
     r.validators = s->after;
-    return manifest_put(t, parent, name, &r, err);
+    return manifest_drift_forget(t, parent, name, err) < 0 ? -1
+                                                           : manifest_put(t, parent, name, &r, err);
 }
 
 static int put_entry(struct manifest_txn *t, struct step *s, uint64_t parent, struct err *err)
@@ -118,7 +121,11 @@ static int put_entry(struct manifest_txn *t, struct step *s, uint64_t parent, st
         .flags = RECORD_COMMITTED,
     };
     if (s->path.len == 0)
-        return manifest_put_root(t, &r, err);
+        return manifest_put_root(t, &r, err) < 0
+                   ? -1
+                   : manifest_drift_forget(t, MANIFEST_NO_DIR, s->path, err);
+    if (manifest_drift_forget(t, parent, path_name(s->path), err) < 0)
+        return -1;
     return manifest_put(t, parent, path_name(s->path), &r, err);
 }
 
@@ -149,7 +156,13 @@ static int forget_path(struct manifest_txn *t, struct bytes path, struct err *er
         return 0;
     if (record_parent(t, &none, path, &parent, err) < 0)
         return -1;
-    return parent && manifest_delete(t, parent, path_name(path), err) < 0 ? -1 : 0;
+    if (!parent)
+        return 0;
+    struct bytes name = path_name(path);
+    return manifest_drift_forget(t, parent, name, err) < 0 ||
+                   manifest_delete(t, parent, name, err) < 0
+               ? -1
+               : 0;
 }
 
 /* Directories that were touched without being of the batch: only their validators are new. */
@@ -186,6 +199,7 @@ static int forget_failed(struct commit *c, struct manifest_txn *t, struct err *e
         if (s->unit)
             continue; /* the old unit stands, as it is known */
         log_warn("interrupted commit: %s", s->text ? s->text : "a step was not done");
+        c->r->doubtful = true;
         if (s->kind > STEP_MOVE)
             continue;
         if (forget_path(t, s->path, err) < 0)

@@ -110,7 +110,8 @@ static int recover_root(struct replica *r, const char *state_dir, struct err *er
     return 0;
 }
 
-int receive_recover(const char *state_dir, const char *root, struct err *err)
+int receive_recover(
+    const char *state_dir, const char *root, const struct receive_policy *policy, struct err *err)
 {
     struct receive_options options = {.state_dir = state_dir};
     struct tools tools = {.options = &options};
@@ -121,6 +122,8 @@ int receive_recover(const char *state_dir, const char *root, struct err *err)
     r->tools = &tools;
     r->epoch_dir = r->epoch_lock = -1;
     r->path = mem_copy_string(root);
+    r->keep_days = policy->keep_days;
+    r->unit_grace = policy->said ? policy->unit_grace : MSG_UNIT_GRACE_MAX;
     int result = recover_root(r, state_dir, err);
     replica_free(r);
     set_free(tools.replicas);

@@ -59,15 +59,22 @@ static bool is_same(
            digest_equal(&old->digest, &step->entry.digest);
 }
 
-static bool is_lost(
-    struct replaced *x, struct bytes path, const struct record *r, const struct stat *st)
+static bool is_matched(struct replaced *x, int dir, const char *name, struct bytes path)
+{
+    const struct step *step = commit_find(x->c, path);
+    return step && install_is_matched(step, dir, name);
+}
+
+static bool is_lost(struct replaced *x, int dir, const char *name, struct bytes path,
+    const struct record *r, const struct stat *st)
 {
     struct step_old old = {0};
     if (S_ISDIR(st->st_mode))
         return !r || !r->dir;
     if (r)
         old = step_old_of(r);
-    return !install_is_ours(&old, st) && !is_same(x, path, &old, st) && !is_shared(x, path, st);
+    return !install_is_ours(&old, st) && !is_same(x, path, &old, st) && !is_shared(x, path, st) &&
+           !is_matched(x, dir, name, path);
 }
 
 static bool put_back(struct replaced *x, int dir, const char *name, struct bytes path)
@@ -103,7 +110,7 @@ static void look_at(
     if (found != 1 && filter && filter_excludes(filter, path, is_dir) &&
         put_back(x, dir, name, path))
         return;
-    if (!is_lost(x, path, found == 1 ? &r : NULL, &st)) {
+    if (!is_lost(x, dir, name, path, found == 1 ? &r : NULL, &st)) {
         if (is_dir)
             set_add(x->left, path.data, path.len);
     } else
@@ -167,7 +174,7 @@ static void look_at_top(struct replaced *x)
     if (dir < 0 || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return;
     int found = manifest_lookup(x->t, path, &r, &parent, &why);
-    if (is_lost(x, path, found == 1 ? &r : NULL, &st)) {
+    if (is_lost(x, dir, name, path, found == 1 ? &r : NULL, &st)) {
         set_aside(x, dir, name, path);
         return;
     }

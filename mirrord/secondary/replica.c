@@ -13,8 +13,10 @@
 #include "base/mem.h"
 #include "secondary/batch.h"
 #include "secondary/checkpoint.h"
+#include "secondary/drift.h"
 #include "secondary/fencing.h"
 #include "secondary/grace.h"
+#include "secondary/keeper.h"
 #include "secondary/opening.h"
 #include "secondary/reap.h"
 #include "secondary/retire.h"
@@ -45,6 +47,22 @@ static struct replica *take_number(struct tools *tools, uint32_t site)
     return r;
 }
 
+/* Who is to be asked is asked: 0 with the root and what counts for it; -1 with err. */
+static int ask_fence(struct replica *r, const struct msg_open *m, bool *primary, struct err *err)
+{
+    const struct receive_fence *fence = r->tools->options->fence;
+    struct receive_grant grant;
+    if (fence->resolve(fence->ctx, m->name, m->root, &grant, err) < 0)
+        return -1;
+    r->path = grant.root;
+    r->policy = grant.policy;
+    r->limit = (struct deletions_limit){m->max_delete_percent, m->max_delete_count};
+    r->keep_days = r->policy.said ? r->policy.keep_days : m->keep_days;
+    r->unit_grace = r->policy.said ? r->policy.unit_grace : m->unit_grace;
+    *primary = grant.primary;
+    return 0;
+}
+
 int replica_open(struct tools *tools, const struct msg_open *m, struct err *err)
 {
     if (set_count(tools->replicas) >= MSG_SITES_MAX &&
@@ -58,16 +76,16 @@ int replica_open(struct tools *tools, const struct msg_open *m, struct err *err)
     r->tools = tools;
     r->site = m->site;
     r->flags = m->flags;
-    r->limit = (struct deletions_limit){m->max_delete_percent, m->max_delete_count};
+    r->session = m->session;
+    r->known = m->known;
     uint16_t reason = REASON_MALFORMED;
     bool primary_here = false;
     struct err why;
     err_clear(&why);
     int bad = read_rules(r, m, &why);
-    const struct receive_fence *fence = tools->options->fence;
     if (!bad) {
         reason = REASON_PATH;
-        bad = fence->resolve(fence->ctx, m->name, m->root, &r->path, &primary_here, &why);
+        bad = ask_fence(r, m, &primary_here, &why);
     }
     if (!bad)
         bad = opening_root(r, &reason, &why);
@@ -80,8 +98,15 @@ int replica_open(struct tools *tools, const struct msg_open *m, struct err *err)
     return 0;
 }
 
+void replica_end(struct replica *r)
+{
+    drift_free(TAKE_PTR(r->drift)); /* its thread writes to the manifest, too */
+    checkpoint_end(r, r->state == REPLICA_OPEN);
+}
+
 static void release(struct replica *r)
 {
+    drift_free(TAKE_PTR(r->drift)); /* its thread reads the manifest */
     checkpoint_end(r, false);
     job_stop(&r->job);
     fencing_leave(r);
@@ -89,6 +114,7 @@ static void release(struct replica *r)
         close(r->epoch_dir);
     r->epoch_dir = -1;
     retire_free(TAKE_PTR(r->retire));
+    keeper_free(TAKE_PTR(r->keeper));
     walk_free(r->walk);
     inherit_free(r->inherit);
     mounts_free(TAKE_PTR(r->mounts));
@@ -204,28 +230,12 @@ void replica_progress(struct replica *r, uint64_t done)
     outbox_put(&r->tools->out);
 }
 
-static const char *piecemeal_text(enum piecemeal cause)
-{
-    switch (cause) {
-    case PIECEMEAL_EXCLUDED: return "it holds entries that are not mirrored, or another filesystem";
-    case PIECEMEAL_EXCHANGE: return "this filesystem cannot exchange directories";
-    case PIECEMEAL_LINK: return "its files cannot be linked";
-    }
-    return "";
-}
-
-void replica_say_piecemeal(struct replica *r, struct bytes unit, enum piecemeal cause)
+void replica_say_piecemeal(struct replica *r, struct bytes unit, enum msg_ack_flags cause)
 {
     if (!(r->piecemeal_said & cause))
         log_warn("%s: %s is not switched as a whole but file by file: %s", r->path,
-            QUOTED(unit.data, unit.len), piecemeal_text(cause));
+            QUOTED(unit.data, unit.len), msg_piecemeal_text(cause));
     r->piecemeal_said |= cause;
-}
-
-unsigned replica_unit_grace(const struct replica *r)
-{
-    int grace = r->tools->options->unit_grace;
-    return grace < 0 ? 0 : grace == 0 ? RECEIVE_UNIT_GRACE : (unsigned)grace;
 }
 
 uint64_t replica_free_bytes(const struct replica *r)

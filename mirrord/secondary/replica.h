@@ -10,6 +10,7 @@
 #include "secondary/inherit.h"
 #include "secondary/marker.h"
 #include "secondary/meta.h"
+#include "secondary/receive.h"
 #include "secondary/stage.h"
 #include "secondary/tools.h"
 #include "tree/deletions.h"
@@ -40,28 +41,41 @@ struct replica {
     uint64_t epoch_stamp;
     struct epoch epoch;    /* that was presented, or (fenced) that counts */
     char *scratch;         /* a verification's own state; else NULL */
+    bool doubtful; /* what an interrupted commit could not do is not somebody else's doing */
     bool root_touched;     /* the root's own times changed by what mirrord did */
     struct bytes mirrored; /* a directory last seen not to be excluded; owned */
     struct meta_rules rules;
     struct walk *walk;       /* while it is opened */
     struct manifest *former; /* the manifest of another filter, while it is inherited from */
     struct inherit *inherit;
+    uint64_t session, known; /* of OPEN */
+    uint64_t session_before; /* the last one here */
+    bool distrust;           /* one end was put back from a snapshot: all content is read */
     uint64_t lock_until;     /* waiting for the lock */
     uint64_t progress_due;   /* io_now_ms */
     unsigned swaps;          /* batches that switch units, from COMMIT to ACK */
-    unsigned piecemeal_said; /* enum piecemeal, or'ed */
+    unsigned piecemeal_said; /* enum msg_ack_flags, or'ed */
     struct retire *retire;
     struct checkpoint *checkpoint;
     struct job job;        /* opening, then removing what is dead */
+    struct drift *drift;   /* what somebody else changed: told, and looked for */
     struct settle *settle; /* while it runs */
     struct mounts *mounts; /* inside the root */
     struct deletions deletions;
-    struct deletions_limit limit;
+    struct deletions_limit limit; /* the primary's */
+    struct receive_policy policy;
+    unsigned keep_days, unit_grace; /* as they count here */
+    bool keep_fails;                /* something could not be kept, and that was said */
+    struct keeper *keeper;
     uint64_t entries_left; /* as many were to be there after what was summed last */
 };
 
 /* Starts opening. -1 with err only when the session must end. */
 int replica_open(struct tools *tools, const struct msg_open *m, struct err *err);
+
+/* Nothing works on it any more, and what was committed is on the disk and the mark says so, where
+ * nothing went wrong. Before replica_free. */
+void replica_end(struct replica *r);
 
 /* Everything is released; what is staged stays on disk for the next sweep. */
 void replica_free(struct replica *r);
@@ -81,10 +95,7 @@ void replica_reap(struct replica *r);
 void replica_progress(struct replica *r, uint64_t done);
 
 /* Says, once a session and cause, that a unit is not switched as a whole but file by file. */
-enum piecemeal { PIECEMEAL_EXCLUDED = 1, PIECEMEAL_EXCHANGE = 2, PIECEMEAL_LINK = 4 };
-void replica_say_piecemeal(struct replica *r, struct bytes unit, enum piecemeal cause);
-
-unsigned replica_unit_grace(const struct replica *r); /* seconds */
+void replica_say_piecemeal(struct replica *r, struct bytes unit, enum msg_ack_flags cause);
 
 uint64_t replica_free_bytes(const struct replica *r);
 

@@ -10,6 +10,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "secondary/grace.h"
+#include "secondary/keeper.h"
+#include "secondary/kept.h"
 #include "secondary/refresh.h"
 #include "secondary/subtree.h"
 
@@ -88,22 +90,27 @@ static int work(struct retire *x, uint64_t deadline, struct err *err)
     return more;
 }
 
+/* What is left of it by now was changed or deleted by the switch. */
 static void end_unit(struct retire *x)
 {
     struct stage *stage = x->r->stage;
+    const struct grace_unit *u = x->unit->value;
     root_forget(stage->root);
+    if (kept_wanted(x->r) && u->due) /* what is not due at a time never was live */
+        kept_take_unit(x->r, x->unit->key, u->path);
     if (stage_bury(stage, root_fd(stage->root), x->unit->key) < 0)
         log_warn("cannot remove %s from the stage %s", x->unit->key, root_path(stage->root));
     grace_forget(stage, x->unit);
     x->unit = NULL;
     subtree_free(TAKE_PTR(x->left));
     replica_reap(x->r);
+    keeper_look(x->r);
 }
 
 /* A clock that was set back makes nobody wait longer than a full grace. */
 static uint64_t seconds_left(const struct retire *x, const struct grace_unit *u)
 {
-    uint64_t now = (uint64_t)time(NULL), grace = replica_unit_grace(x->r);
+    uint64_t now = (uint64_t)time(NULL), grace = x->r->unit_grace;
     uint64_t left = u->due > now ? u->due - now : 0;
     return left < grace ? left : grace;
 }

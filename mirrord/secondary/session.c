@@ -22,7 +22,6 @@
 #include "base/mem.h"
 #include "secondary/atom.h"
 #include "secondary/batch.h"
-#include "secondary/checkpoint.h"
 #include "secondary/fencing.h"
 #include "secondary/listing.h"
 #include "secondary/reap.h"
@@ -31,6 +30,7 @@
 #include "secondary/settle.h"
 #include "secondary/tools.h"
 #include "secondary/turn.h"
+#include "tree/reread.h"
 #include "tree/state.h"
 
 enum {
@@ -38,6 +38,9 @@ enum {
     READ_SIZE = 256 * 1024,
     LAST_REAP_MS = 2000, /* what is dead in the stages is removed for so long after BYE */
     ZIP_LEVEL = 1,
+    QUIET_US = 1000,  /* after the last input: more of a batch may be just behind */
+    STARVE_US = 4000, /* but jobs get a step at least this often */
+    PONGS_MAX = 1024, /* that are put off */
 };
 
 enum { UNREADABLE = 1 };
@@ -51,6 +54,8 @@ struct session {
     enum phase phase;
     int signals;    /* signalfd of SIGTERM and SIGINT */
     uint64_t heard; /* when the last byte came */
+    uint64_t heard_us, worked_us; /* the same, and when a job had its last step */
+    struct buf pongs;             /* tokens (u64) that are answered when all before them is done */
 };
 
 /* Ends the session with this reason. */
@@ -112,14 +117,28 @@ static int on_error(struct session *s, struct bytes payload, struct err *err)
         msg_reason_name(m.reason), QUOTED(m.text.data, m.text.len));
 }
 
+/* The primary takes PONG for a sign that what was in front of the PING needs no time any more. */
+static void answer_pings(struct session *s)
+{
+    if (s->tools.patching && buf_len(&s->pongs) < PONGS_MAX * sizeof(uint64_t))
+        return;
+    while (buf_len(&s->pongs)) {
+        struct msg_ping m;
+        memcpy(&m.token, buf_bytes(&s->pongs), sizeof m.token);
+        buf_drain(&s->pongs, sizeof m.token);
+        msg_put_pong(&s->tools.out.writer, &m);
+        outbox_put(&s->tools.out);
+    }
+}
+
 static int on_ping(struct session *s, struct bytes payload, struct err *err)
 {
     struct msg_ping m;
     (void)err;
     if (!msg_get_ping(payload, &m))
         return UNREADABLE;
-    msg_put_pong(&s->tools.out.writer, &m);
-    outbox_put(&s->tools.out);
+    buf_append(&s->pongs, &m.token, sizeof m.token);
+    answer_pings(s);
     return 0;
 }
 
@@ -201,7 +220,7 @@ static int on_close(struct session *s, struct bytes payload, struct err *err)
     struct replica *r = item->value;
     turn_finish(r);
     batch_drop_all(r);
-    checkpoint_end(r, r->state == REPLICA_OPEN);
+    replica_end(r);
     replica_free(r);
     set_remove(s->tools.replicas, item);
     return 0;
@@ -332,7 +351,8 @@ static int read_some(struct session *s, struct err *err)
         return err_sys(err, errno, "read from the other end");
     if (n > 0) {
         buf_fill(&s->in, (size_t)n);
-        s->heard = io_now_ms();
+        s->heard_us = io_now_us();
+        s->heard = s->heard_us / 1000;
         return 0;
     }
     s->phase = ENDED;
@@ -383,16 +403,33 @@ static int listen_for(struct session *s, int work, struct err *err)
     return 0;
 }
 
+/* A step of a job, unless more input is to be expected right now: a live change that comes in
+ * several pieces would wait for a step between each two of them. Milliseconds until there is work,
+ * or -1. */
+static int step_jobs(struct session *s)
+{
+    int due = jobs_due(&s->tools.jobs);
+    if (due != 0)
+        return due;
+    uint64_t now = io_now_us();
+    if (s->tools.batches && now < s->heard_us + QUIET_US && now < s->worked_us + STARVE_US)
+        return 1;
+    due = jobs_step(&s->tools.jobs);
+    s->worked_us = io_now_us();
+    return due;
+}
+
 static int loop(struct session *s, struct err *err)
 {
     while (s->phase != ENDED) {
-        int work = jobs_step(&s->tools.jobs);
+        int due = step_jobs(s);
+        answer_pings(s);
         fencing_look(&s->tools);
         if (outbox_flush(&s->tools.out, err) < 0) {
             s->phase = ENDED; /* the other end cannot be told */
             return -1;
         }
-        if (listen_for(s, work, err) < 0 || handle_all(s, err) < 0)
+        if (listen_for(s, due, err) < 0 || handle_all(s, err) < 0)
             return -1;
     }
     for (struct set_item *i = set_first(s->tools.replicas); i; i = i->next)
@@ -430,7 +467,7 @@ static void close_all(struct session *s)
     reap_last(s);
     while ((item = set_first(s->tools.replicas)) != NULL) {
         struct replica *r = item->value;
-        checkpoint_end(r, r->state == REPLICA_OPEN);
+        replica_end(r);
         replica_free(item->value);
         set_remove(s->tools.replicas, item);
     }
@@ -474,6 +511,7 @@ static void free_session(struct session *s)
 {
     close_all(s);
     set_free(s->tools.replicas);
+    reread_free(s->tools.reread);
     names_free(s->tools.names);
     zip_free(s->tools.zip);
     free(s->tools.chunk);
@@ -481,6 +519,7 @@ static void free_session(struct session *s)
     free((void *)s->tools.peer_host.data);
     wire_free(&s->tools.out.writer);
     buf_free(&s->in);
+    buf_free(&s->pongs);
     close(s->signals);
 }
 
@@ -501,6 +540,8 @@ int session_run(const struct receive_options *o, const struct names_source *name
     jobs_init(&s.tools.jobs);
     s.tools.names = names_new(names);
     s.tools.marks = marks;
+    if (o->scan_rate)
+        s.tools.reread = reread_new(o->scan_rate, o->reread_every_s);
     s.tools.zip = zip_new(ZIP_LEVEL);
     s.tools.chunk = mem_alloc(MSG_CHUNK_MAX);
     s.tools.replicas = set_new();

@@ -37,6 +37,13 @@ struct stride {
     bool end; /* of the directory */
 };
 
+/* What somebody else put there stays theirs, with all beneath it. 1, 0, -1. */
+static int is_drift(struct manifest_txn *t, uint64_t dir, struct bytes name, struct err *err)
+{
+    struct entry was;
+    return manifest_drift_get(t, dir, name, &was, err);
+}
+
 static int look(struct settle *s, uint64_t dir, struct stride *out, struct err *err)
 {
     struct manifest_txn *t;
@@ -51,6 +58,11 @@ static int look(struct settle *s, uint64_t dir, struct stride *out, struct err *
             break;
         memcpy(s->after, name.data, name.len);
         s->after_len = name.len;
+        int drift = r.flags & RECORD_COMMITTED ? 0 : is_drift(t, dir, name, err);
+        if (drift < 0)
+            more = -1;
+        if (drift != 0)
+            continue;
         if (!(r.flags & RECORD_COMMITTED))
             out->names[out->name_count++] =
                 (struct bytes){mem_copy_bytes(name.data, name.len), name.len};
@@ -105,6 +117,22 @@ static int go_on(struct settle *s, struct err *err)
     return s->count > 0;
 }
 
+/* The root's own record, last: from now on what is new in it is somebody else's doing. */
+static int mark_root(struct settle *s, struct err *err)
+{
+    struct manifest_txn *t;
+    struct record r;
+    uint64_t parent;
+    if (manifest_begin(s->r->manifest, true, &t, err) < 0)
+        return -1;
+    int found = manifest_lookup(t, (struct bytes){0}, &r, &parent, err);
+    r.flags |= RECORD_COMMITTED;
+    if (found == 1 && manifest_put_root(t, &r, err) == 0)
+        return manifest_commit(t, err);
+    manifest_abort(t);
+    return found == 0 ? 0 : -1;
+}
+
 static void step(struct job *job, unsigned budget_ms)
 {
     struct settle *s = (struct settle *)((char *)job - offsetof(struct settle, job));
@@ -117,6 +145,8 @@ static void step(struct job *job, unsigned budget_ms)
     while (more == 1 && io_now_us() < deadline);
     if (more == 1)
         return;
+    if (more == 0)
+        more = mark_root(s, &why);
     if (more < 0)
         log_warn("%s: %s", r->path, why.text);
     settle_free(s);

@@ -12,6 +12,8 @@
 
 #include "base/io.h"
 #include "base/mem.h"
+#include "secondary/aside.h"
+#include "secondary/bin.h"
 #include "secondary/grace.h"
 
 #define CACHEDIR_TAG                                                                               \
@@ -47,8 +49,10 @@ static int open_at(const char *path, struct stage **out, struct err *err)
 {
     struct stage *s = mem_alloc(sizeof *s);
     struct stat st;
+    s->aside[ASIDE_FOREIGN] = s->aside[ASIDE_KEPT] = -1;
     s->dead = set_new();
     s->held = set_new();
+    s->bin = bin_new();
     random_hex(s->session);
     int r = root_open(path, &s->root, err);
     if (r == 0 && fstat(root_fd(s->root), &st) < 0)
@@ -87,7 +91,9 @@ void stage_close(struct stage *s)
         return;
     if (s->leftovers)
         closedir(s->leftovers);
+    bin_free(s->bin);
     set_free(s->dead);
+    aside_close(s);
     grace_close(s);
     root_close(s->root);
     free(s);
@@ -202,9 +208,19 @@ size_t stage_new_name(struct stage *s, char kind, char out[STAGE_NAME_MAX])
     return (size_t)n;
 }
 
+int stage_unlink(struct stage *s, int dirfd, const char *name)
+{
+    struct stat st;
+    bool file = fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode);
+    int held = file ? bin_hold(dirfd, name, (uint64_t)st.st_size) : -1;
+    int r = unlinkat(dirfd, name, 0);
+    bin_put(s->bin, held);
+    return r;
+}
+
 int stage_bury(struct stage *s, int dirfd, const char *name)
 {
-    if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
+    if (stage_unlink(s, dirfd, name) == 0 || errno == ENOENT)
         return 0;
     if (errno != EISDIR && errno != EPERM)
         return -1;

@@ -4,7 +4,8 @@
  * to work, else inside the root.
  *
  *   CACHEDIR.TAG              for backups
- *   trash/foreign/TIME-N/     set aside: "path" says where it was, "content" is it
+ *   trash/foreign/ITEM/       set aside: "path" says where it was, "content" is it; see aside.h
+ *   trash/kept/ITEM/          our own, deleted or overwritten: the same; see kept.h
  *   n<session>-<n>            staged by the session with this number
  *   d<session>-<n>            to be removed
  *   u<time>-<session>-<n>/    a unit that is built or was replaced; see grace.h
@@ -26,6 +27,8 @@ struct stage_part { /* parts.h */
     int64_t time; /* of the last change */
 };
 
+struct bin;
+
 struct stage {
     struct root *root; /* of the stage itself: places in it are paths beneath it */
     char session[17];  /* in the names of what this session stages */
@@ -34,9 +37,10 @@ struct stage {
     struct set *dead; /* names to be removed, in order */
     struct set *held; /* replaced units that wait for their time: struct grace_unit */
     DIR *leftovers;   /* being read for what earlier sessions left; NULL: done */
-    uint64_t foreign; /* things set aside by this session */
+    int aside[2];     /* the trash's directories, by enum aside; -1: not opened so far */
     struct stage_part parts[STAGE_PARTS_MAX]; /* of earlier sessions */
     unsigned part_count;
+    struct bin *bin;
 };
 
 /* The existing stage of this name, beside or inside the root. 1, 0 there is none, -1. */
@@ -54,6 +58,9 @@ int stage_probe(struct stage *s, const struct root *root, struct err *err);
 
 /* A new name in the stage; kind 'n' or 'd'. Returns its length. */
 size_t stage_new_name(struct stage *s, char kind, char out[STAGE_NAME_MAX]);
+
+/* As unlinkat: what a large file holds is freed elsewhere, a moment later. */
+int stage_unlink(struct stage *s, int dirfd, const char *name);
 
 /* Takes dirfd/name out of the way for good: a directory is renamed into the stage and removed later
  * in steps, anything else is unlinked. 0, also when there is nothing; -1 with errno. */

@@ -56,7 +56,8 @@ struct step {
     struct clone *clone; /* STEP_UNIT: what was built; NULL: it comes out of the journal */
     bool linked;    /* in a unit: the file whose times change is in the clone, and `after` is what
                        it was when it was linked */
-    bool piecemeal; /* STEP_UNIT: its steps were done one by one */
+    uint8_t piecemeal; /* STEP_UNIT: why its steps were done one by one: ACK's flag; or 0 */
+    bool mount;        /* what is in the way holds another filesystem (WAY_EXCLUDED) */
     bool published; /* nothing is left at `staged` */
     bool whole;     /* a directory that appeared with all that was staged inside */
     bool direct;    /* a move that was one rename */

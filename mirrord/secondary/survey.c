@@ -24,12 +24,14 @@ struct survey {
     uint64_t number; /* its number in the manifest; 0: not there */
     uint64_t seen;
     uint8_t way;
+    bool mount; /* what is not mirrored is another filesystem */
 };
 
 static void finish(struct survey *s)
 {
     struct atom *a = s->atom;
     a->step.way = s->way;
+    a->step.mount = s->mount;
     survey_drop(a);
     batch_job_done(a->batch);
 }
@@ -60,7 +62,8 @@ static bool open_next(struct survey *s, struct manifest_txn *t)
         !(s->dir = fdopendir(fd))) {
         if (fd >= 0)
             close(fd);
-        s->way = errno == EXDEV ? WAY_EXCLUDED : WAY_FOREIGN;
+        s->mount = errno == EXDEV;
+        s->way = s->mount ? WAY_EXCLUDED : WAY_FOREIGN;
         set_remove(s->left, first);
         return true;
     }
@@ -95,7 +98,8 @@ static void look_at(struct survey *s, struct manifest_txn *t, const char *name)
     memcpy(path + top->len + 1, name, len);
     struct bytes whole = {path, top->len + 1 + len};
     bool is_dir = S_ISDIR(st.st_mode);
-    if (st.st_dev != s->device || filter_excludes(r->filter, whole, is_dir))
+    s->mount = st.st_dev != s->device;
+    if (s->mount || filter_excludes(r->filter, whole, is_dir))
         s->way = WAY_EXCLUDED;
     else if (!is_committed(s, t, (struct bytes){name, len}, &st))
         s->way = WAY_FOREIGN;

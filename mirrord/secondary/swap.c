@@ -104,10 +104,10 @@ static struct swap *begin(struct batch *b)
 /* --- deciding --- */
 
 /* The unit's atoms are done one by one. */
-static void take_apart(struct swap *s, struct step *u, enum piecemeal cause)
+static void take_apart(struct swap *s, struct step *u, enum msg_ack_flags cause)
 {
     u->state = STEP_DONE;
-    u->piecemeal = true;
+    u->piecemeal = (uint8_t)cause;
     for (size_t i = 0; i < s->n; i++)
         if (s->sorted[i]->unit == u)
             s->sorted[i]->unit = NULL;
@@ -184,11 +184,11 @@ static void decide(struct swap *s, struct step *u)
     if (!claim(s, u) || other || (gone && !is_dir))
         leave(s, u);
     else if (is_dir && u->way == WAY_EXCLUDED)
-        take_apart(s, u, PIECEMEAL_EXCLUDED);
+        take_apart(s, u, u->mount ? ACK_MOUNT : ACK_EXCLUDED);
     else if (gone)
         decide_gone(s, u, &st);
     else if (there && !r->stage->exchange)
-        take_apart(s, u, PIECEMEAL_EXCHANGE);
+        take_apart(s, u, ACK_EXCHANGE);
     else
         decide_new(s, u, !is_dir);
 }
@@ -230,7 +230,7 @@ static int link_next(struct swap *s, uint64_t deadline)
     if (more < 0 && cannot_link(why.sys)) {
         discard(s->b->replica, u);
         clone_free(TAKE_PTR(u->clone));
-        take_apart(s, u, PIECEMEAL_LINK);
+        take_apart(s, u, ACK_LINK);
     } else if (more < 0)
         fail(u, &why);
     s->at += more != 1;

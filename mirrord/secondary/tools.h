@@ -17,6 +17,7 @@ struct tools {
     struct outbox out;
     struct jobs jobs;
     struct names *names;
+    struct reread *reread;           /* NULL: content is not read again */
     const struct mark_writer *marks; /* NULL: written directly */
     struct zip *zip;
     uint8_t *chunk;         /* MSG_CHUNK_MAX bytes, for whoever works right now */
@@ -26,6 +27,7 @@ struct tools {
     struct set *replicas;   /* sites by number: struct replica */
     struct batch *batches;  /* all that are not acknowledged */
     unsigned batch_count;
+    unsigned patching; /* transfers at work on what has come: not until they are done is it taken */
     uint32_t last_batch, last_atom; /* numbers rise through the session */
     uint64_t commits;               /* asked for so far */
     bool can_chown;

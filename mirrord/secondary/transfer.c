@@ -14,11 +14,17 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "secondary/bin.h"
 #include "secondary/parts.h"
 #include "secondary/place.h"
 #include "secondary/transfer_impl.h"
 
-enum { SIGNATURE_FRAME = 48 * 1024, SIGNATURE_STEP = 4 * 1024 };
+enum {
+    SIGNATURE_FRAME = 48 * 1024,
+    SIGNATURE_STEP = 4 * 1024,
+    PATCH_STEP = 512 * 1024,       /* written between looks at the clock, or at other messages */
+    BACKLOG_MAX = 2 * 1024 * 1024, /* of delta: then nothing else is done until it is less */
+};
 
 static struct replica *replica_of(const struct atom *a)
 {
@@ -28,8 +34,10 @@ static struct replica *replica_of(const struct atom *a)
 /* Where there is no room, what might be of use later is the first to go. */
 static void make_room(struct atom *a, int errnum)
 {
-    if (errnum == ENOSPC || errnum == EDQUOT)
-        parts_drop(replica_of(a)->stage, (struct bytes){0});
+    if (errnum != ENOSPC && errnum != EDQUOT)
+        return;
+    parts_drop(replica_of(a)->stage, (struct bytes){0});
+    bin_wait(replica_of(a)->stage->bin);
 }
 
 int transfer_create(struct atom *a)
@@ -129,6 +137,12 @@ struct transfer *transfer_new(struct atom *a)
     return t;
 }
 
+static void stop_patching(struct transfer *t)
+{
+    replica_of(t->atom)->tools->patching -= t->patching;
+    t->patching = false;
+}
+
 /* Ends the transfer, whatever became of it; the staged file is left as it is. */
 void transfer_end(struct atom *a)
 {
@@ -136,6 +150,7 @@ void transfer_end(struct atom *a)
     if (!t)
         return;
     a->transfer = NULL;
+    stop_patching(t);
     a->keeping = a->part || t->data_kind == DATA_CONTENT ||
                  (t->data_kind == DATA_DELTA && t->literal >= t->written / 2);
     job_stop(&t->job);
@@ -260,14 +275,32 @@ static int sink(void *ctx, const void *p, size_t n, struct err *err)
     return transfer_write(ctx, p, n, err);
 }
 
+static int patch_some(struct transfer *t, struct bytes delta, struct err *err)
+{
+    int more = delta_patch_step(t->patch, delta.data, delta.len, err);
+    t->patched = more == DELTA_DONE;
+    return more;
+}
+
+static void patch_step(struct job *job, unsigned budget_ms);
+
+/* Some bytes of a delta may be copies of gigabytes: a part of it now, the rest as a job. */
 static int patch(struct transfer *t, struct bytes delta, struct err *err)
 {
     if (t->source < 0)
         return err_set(err, ERR_FAILED, "a delta without a base");
-    if (!t->patch)
+    if (!t->patch) {
         t->patch = delta_patch_new(t->source, sink, t);
-    int more = delta_patch_step(t->patch, delta.data, delta.len, err);
-    t->patched = more == DELTA_DONE;
+        delta_patch_limit(t->patch, PATCH_STEP);
+    }
+    int more = patch_some(t, delta, err);
+    while (more == DELTA_BUSY && delta_patch_backlog(t->patch) > BACKLOG_MAX)
+        more = patch_some(t, (struct bytes){0}, err);
+    if (more == DELTA_BUSY && !t->patching) {
+        t->patching = true;
+        replica_of(t->atom)->tools->patching++;
+        job_start(&replica_of(t->atom)->tools->jobs, &t->job, patch_step);
+    }
     return more < 0 ? -1 : 0;
 }
 
@@ -275,10 +308,12 @@ static int patch(struct transfer *t, struct bytes delta, struct err *err)
 static void give_up(struct atom *a, const struct err *why)
 {
     step_fail(&a->step, why->sys ? REASON_IO : REASON_NEED_CONTENT, "stage", why);
-    make_room(a, why->sys);
-    transfer_end(a);
+    if (a->transfer && a->transfer->fd >= 0)
+        close(TAKE_FD(a->transfer->fd));
     if (!a->step.above) /* its room is free again before anybody asks how much there is */
         stage_drop(replica_of(a)->stage, a->step.staged);
+    make_room(a, why->sys);
+    transfer_end(a); /* and with it the batch may */
 }
 
 void transfer_data(struct atom *a, const struct msg_data *m)
@@ -293,7 +328,8 @@ void transfer_data(struct atom *a, const struct msg_data *m)
         give_up(a, &why);
         return;
     }
-    job_stop(&t->job); /* of a signature: the primary has decided without the rest */
+    if (!t->patching)
+        job_stop(&t->job); /* of a signature: the primary has decided without the rest */
     t->data_kind = m->kind;
     if (unpack(a, m->encoding, m->content, &plain) < 0) {
         transfer_end(a);
@@ -306,16 +342,11 @@ void transfer_data(struct atom *a, const struct msg_data *m)
         give_up(a, &why);
 }
 
-void transfer_finish(struct atom *a, const struct msg_finish *m)
+/* All that was announced has come and is staged. */
+static void finish(struct transfer *t, const struct msg_finish *m)
 {
-    struct transfer *t = a->transfer;
+    struct atom *a = t->atom;
     struct digest digest;
-    if (a->step.state == STEP_FAILED)
-        return;
-    if (!t || t->waited_for) {
-        step_fail_text(&a->step, REASON_NEED_CONTENT, "stage", "FINISH came without content");
-        return;
-    }
     digest_stream_end(t->sum, &digest);
     bool whole = t->written == m->size && digest_equal(&digest, &m->digest) &&
                  (t->data_kind != DATA_DELTA || t->patched);
@@ -329,4 +360,40 @@ void transfer_finish(struct atom *a, const struct msg_finish *m)
         parts_drop(replica_of(a)->stage, a->step.path);
     }
     transfer_end(a);
+}
+
+static void patch_step(struct job *job, unsigned budget_ms)
+{
+    struct transfer *t = (struct transfer *)((char *)job - offsetof(struct transfer, job));
+    uint64_t deadline = io_now_us() + (uint64_t)budget_ms * 1000;
+    struct err why;
+    int more = DELTA_BUSY;
+    while (more == DELTA_BUSY && io_now_us() < deadline)
+        more = patch_some(t, (struct bytes){0}, &why);
+    if (more == DELTA_BUSY)
+        return;
+    job_stop(job);
+    stop_patching(t);
+    if (more < 0)
+        give_up(t->atom, &why);
+    else if (t->waited_for)
+        finish(t, &t->finish);
+}
+
+void transfer_finish(struct atom *a, const struct msg_finish *m)
+{
+    struct transfer *t = a->transfer;
+    if (a->step.state == STEP_FAILED)
+        return;
+    if (!t || t->waited_for) {
+        step_fail_text(&a->step, REASON_NEED_CONTENT, "stage", "FINISH came without content");
+        return;
+    }
+    if (!t->patching) {
+        finish(t, m);
+        return;
+    }
+    t->finish = *m;
+    t->waited_for = true;
+    a->batch->pending++;
 }

@@ -21,6 +21,8 @@ struct transfer {
     struct validators seen; /* verifying: of the live file when it was opened */
     struct delta_sign *sign;
     struct delta_patch *patch;
+    bool patching;            /* a job goes on with the delta that came; what follows waits */
+    struct msg_finish finish; /* came meanwhile, where waited_for */
 };
 
 int transfer_create(struct atom *a);        /* the staged file, or -1 and the atom failed */

@@ -1,5 +1,4 @@
-/* The trash of one root; see trash.h. An item is a directory "TIME-SESSION-N" with the file "path"
- * and the thing itself, "content". */
+/* The trash of one root; see trash.h. What an item is, aside.h says. */
 #include "secondary/trash.h"
 
 #include <errno.h>
@@ -7,32 +6,23 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/io.h"
-#include "base/log.h"
 #include "base/mem.h"
+#include "secondary/aside.h"
 #include "secondary/marker.h"
 #include "tree/state.h"
 
 struct trash {
     struct root *root;
     struct stage *stage;
-    int foreign; /* the directory of the items */
 };
-
-static int open_foreign(const struct stage *s)
-{
-    return openat(
-        root_fd(s->root), "trash/foreign", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-}
 
 int trash_open(const char *state_dir, const char *root, struct trash **out, struct err *err)
 {
     struct marker marker;
     struct trash *t = mem_alloc(sizeof *t);
-    t->foreign = -1;
     *out = NULL;
     int dir CLEANUP_FD = state_open_dir(state_dir, root, false, err);
     int state CLEANUP_FD = dir < 0 ? -1 : openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -43,9 +33,8 @@ int trash_open(const char *state_dir, const char *root, struct trash **out, stru
         r = root_open(root, &t->root, err);
     if (r == 0 && state >= 0 && marker_read(root_fd(t->root), state, &marker, err) == 1)
         r = stage_find(t->root, marker.stage, &t->stage, err);
-    if (r == 1)
-        t->foreign = open_foreign(t->stage);
-    if (t->foreign >= 0)
+    if (r == 1 && (aside_open(t->stage, ASIDE_FOREIGN, false) >= 0 ||
+                      aside_open(t->stage, ASIDE_KEPT, false) >= 0))
         *out = TAKE_PTR(t);
     trash_close(t);
     return r < 0 ? -1 : 0;
@@ -55,21 +44,63 @@ void trash_close(struct trash *t)
 {
     if (!t)
         return;
-    if (t->foreign >= 0)
-        close(t->foreign);
     stage_close(t->stage);
     root_close(t->root);
     free(t);
 }
 
-static bool is_item(const struct dirent *e, int64_t *since)
+/* An item of a listing. */
+struct found {
+    enum aside which;
+    struct aside_name name;
+    char text[ASIDE_NAME_MAX];
+};
+
+struct listing {
+    struct found *list;
+    size_t count, cap;
+};
+
+static int by_time(const void *a, const void *b)
 {
-    return sscanf(e->d_name, "%" SCNd64 "-", since) == 1;
+    const struct aside_name *x = &((const struct found *)a)->name;
+    const struct aside_name *y = &((const struct found *)b)->name;
+    if (x->since != y->since)
+        return x->since < y->since ? -1 : 1;
+    return x->order < y->order ? -1 : x->order > y->order;
 }
 
-static int by_name(const struct dirent **a, const struct dirent **b)
+static void append(struct listing *l, enum aside which, const char *text)
 {
-    return strcmp((*a)->d_name, (*b)->d_name);
+    struct found f = {.which = which};
+    if (!aside_parse(text, &f.name) || strlen(text) >= sizeof f.text)
+        return;
+    snprintf(f.text, sizeof f.text, "%s", text);
+    if (l->count == l->cap) {
+        l->cap = l->cap ? 2 * l->cap : 64;
+        l->list = mem_resize(l->list, l->cap, sizeof *l->list);
+    }
+    l->list[l->count++] = f;
+}
+
+static int gather(struct trash *t, enum aside which, struct listing *l, struct err *err)
+{
+    int place = aside_open(t->stage, which, false);
+    if (place < 0)
+        return errno == ENOENT ? 0 : err_sys(err, errno, "open %s", aside_place(which));
+    int fd = openat(place, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    const struct dirent *e;
+    if (!dir) {
+        err_sys(err, errno, "list the trash");
+        if (fd >= 0)
+            close(fd);
+        return -1;
+    }
+    while ((e = readdir(dir)) != NULL)
+        append(l, which, e->d_name);
+    closedir(dir);
+    return 0;
 }
 
 /* The path that is noted, without its newline. */
@@ -77,26 +108,34 @@ static char *read_path(int item, size_t *len)
 {
     char *path = NULL;
     struct err ignored;
-    if (io_slurp(item, "path", PATH_TOTAL_MAX + 1, &path, len, &ignored) != 0)
+    if (io_slurp(item, ASIDE_PATH, PATH_TOTAL_MAX + 1, &path, len, &ignored) != 0)
         return NULL;
     if (*len && path[*len - 1] == '\n')
         path[--*len] = '\0';
     return path;
 }
 
-static void show(struct trash *t, const char *id, int64_t since,
+static int open_item(struct trash *t, enum aside which, const char *id)
+{
+    int place = aside_open(t->stage, which, false);
+    return place < 0 ? -1 : openat(place, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+static void show(struct trash *t, const struct found *f,
     void (*each)(void *ctx, const struct trash_item *i), void *ctx)
 {
     struct stat st;
     size_t len = 0;
-    int fd CLEANUP_FD = openat(t->foreign, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd CLEANUP_FD = open_item(t, f->which, f->text);
     char *path CLEANUP_FREE = fd < 0 ? NULL : read_path(fd, &len);
-    if (!path || fstatat(fd, "content", &st, AT_SYMLINK_NOFOLLOW) < 0)
+    if (!path || fstatat(fd, ASIDE_CONTENT, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return;
-    char *content CLEANUP_FREE =
-        mem_format("%s/trash/foreign/%s/content", root_path(t->stage->root), id);
-    each(ctx, &(struct trash_item){.id = id,
-                  .since = since,
+    char *content CLEANUP_FREE = mem_format(
+        "%s/%s/%s/" ASIDE_CONTENT, root_path(t->stage->root), aside_place(f->which), f->text);
+    each(ctx, &(struct trash_item){.id = f->text,
+                  .own = f->which == ASIDE_KEPT,
+                  .since = f->name.since,
+                  .until = f->name.since + (int64_t)f->name.days * 86400,
                   .path = {path, len},
                   .mode = st.st_mode,
                   .size = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0,
@@ -106,18 +145,16 @@ static void show(struct trash *t, const char *id, int64_t since,
 int trash_list(struct trash *t, void (*each)(void *ctx, const struct trash_item *i), void *ctx,
     struct err *err)
 {
-    struct dirent **names;
-    int64_t since;
-    int n = scandirat(t->foreign, ".", &names, NULL, by_name);
-    if (n < 0)
-        return err_sys(err, errno, "list the trash");
-    for (int i = 0; i < n; i++) {
-        if (is_item(names[i], &since))
-            show(t, names[i]->d_name, since, each, ctx);
-        free(names[i]);
-    }
-    free(names);
-    return 0;
+    struct listing l = {0};
+    int r = 0;
+    for (enum aside i = 0; i < ASIDES && r == 0; i++)
+        r = gather(t, i, &l, err);
+    if (l.count)
+        qsort(l.list, l.count, sizeof *l.list, by_time);
+    for (size_t i = 0; i < l.count && r == 0; i++)
+        show(t, &l.list[i], each, ctx);
+    free(l.list);
+    return r;
 }
 
 static int move(struct trash *t, int item, const char *to, struct err *err)
@@ -130,7 +167,7 @@ static int move(struct trash *t, int item, const char *to, struct err *err)
     int dir CLEANUP_FD = to ? -1 : root_open_parent(t->root, (struct bytes){path, len}, name);
     if (!to && dir < 0)
         return err_sys(err, errno, "open the directory above %s", path);
-    if (renameat2(item, "content", to ? AT_FDCWD : dir, to ? to : name, RENAME_NOREPLACE) == 0)
+    if (renameat2(item, ASIDE_CONTENT, to ? AT_FDCWD : dir, to ? to : name, RENAME_NOREPLACE) == 0)
         return 0;
     if (errno == EXDEV)
         return err_set(
@@ -142,31 +179,17 @@ static int move(struct trash *t, int item, const char *to, struct err *err)
 
 int trash_restore(struct trash *t, const char *id, const char *to, struct err *err)
 {
-    int64_t since;
-    if (strchr(id, '/') || sscanf(id, "%" SCNd64 "-", &since) != 1)
+    struct aside_name name;
+    if (strchr(id, '/') || !aside_parse(id, &name))
         return err_set(err, ERR_USAGE, "%s is not the name of anything in the trash", id);
-    int item CLEANUP_FD = openat(t->foreign, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    enum aside which = name.state ? ASIDE_KEPT : ASIDE_FOREIGN;
+    int item CLEANUP_FD = open_item(t, which, id);
     if (item < 0)
         return errno == ENOENT ? err_set(err, ERR_USAGE, "there is no %s in the trash", id)
                                : err_sys(err, errno, "open %s", id);
     if (move(t, item, to, err) < 0)
         return -1;
-    unlinkat(item, "path", 0);
-    unlinkat(t->foreign, id, AT_REMOVEDIR);
+    unlinkat(item, ASIDE_PATH, 0);
+    unlinkat(aside_open(t->stage, which, false), id, AT_REMOVEDIR);
     return 0;
-}
-
-void trash_sweep(struct stage *s)
-{
-    int64_t since, oldest = (int64_t)time(NULL) - (int64_t)TRASH_KEPT_DAYS * 86400;
-    int fd = open_foreign(s);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    const struct dirent *e;
-    while (dir && (e = readdir(dir)))
-        if (is_item(e, &since) && since < oldest && stage_bury(s, fd, e->d_name) < 0)
-            log_warn("cannot remove %s from the trash: %s", e->d_name, strerror(errno));
-    if (dir)
-        closedir(dir);
-    else if (fd >= 0)
-        close(fd);
 }

@@ -1,6 +1,6 @@
 /*
- * What was set aside (foreign.h), for people: listed, put back, and dropped after its time. On this
- * host's disk only; no session is needed, nor the root's lock.
+ * What was set aside (foreign.h) and what is kept (kept.h), for people: listed and put back. On
+ * this host's disk only; no session is needed, nor the root's lock.
  */
 #ifndef SECONDARY_TRASH_H
 #define SECONDARY_TRASH_H
@@ -10,8 +10,6 @@
 
 #include "secondary/stage.h"
 
-enum { TRASH_KEPT_DAYS = 30 };
-
 struct trash;
 
 /* The trash of this root; *out is NULL where it has none. */
@@ -20,7 +18,9 @@ void trash_close(struct trash *t); /* NULL is fine */
 
 struct trash_item {
     const char *id;
+    bool own;          /* mirrord had put it there: deleted or overwritten, not foreign */
     int64_t since;     /* when it was set aside, in seconds since 1970 */
+    int64_t until;     /* when it goes */
     struct bytes path; /* where it was beneath the root */
     mode_t mode;
     uint64_t size;
@@ -34,8 +34,5 @@ int trash_list(struct trash *t, void (*each)(void *ctx, const struct trash_item 
 /* Moves an item to `to`, an absolute path, or (NULL) to where it was; whatever stands there already
  * is left alone, which is an error. */
 int trash_restore(struct trash *t, const char *id, const char *to, struct err *err);
-
-/* What has been there for longer than it is kept is taken for dead. */
-void trash_sweep(struct stage *s);
 
 #endif

@@ -2,6 +2,8 @@
  * does to the disk is in commit.c. */
 #include "secondary/turn.h"
 
+#include <errno.h>
+
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -9,8 +11,11 @@
 #include "secondary/commit.h"
 #include "secondary/fencing.h"
 #include "secondary/gate.h"
+#include "secondary/keeper.h"
 #include "secondary/place.h"
 #include "secondary/swap.h"
+
+enum { PASS_MAX = 256 }; /* atoms of a batch that is passed: they are compared one by one */
 
 static void put_failure(struct msg_ack *m, const struct atom *a)
 {
@@ -22,12 +27,13 @@ static void put_failure(struct msg_ack *m, const struct atom *a)
     };
 }
 
-static bool is_piecemeal(const struct batch *b)
+/* Why units of it were renamed file by file: flags; 0: none was. */
+static uint8_t piecemeal(const struct batch *b)
 {
+    uint8_t causes = 0;
     for (size_t i = 0; i < b->count; i++)
-        if (b->atoms[i]->step.piecemeal)
-            return true;
-    return false;
+        causes |= b->atoms[i]->step.piecemeal;
+    return causes;
 }
 
 static void acknowledge(struct batch *b)
@@ -35,7 +41,7 @@ static void acknowledge(struct batch *b)
     struct outbox *out = &b->replica->tools->out;
     struct msg_ack m = {
         .batch = b->number,
-        .flags = is_piecemeal(b) ? ACK_PIECEMEAL : 0,
+        .flags = piecemeal(b),
         .free_bytes = replica_free_bytes(b->replica),
     };
     for (size_t i = 0; i < b->count; i++) {
@@ -53,6 +59,19 @@ static void acknowledge(struct batch *b)
     m.last = 1;
     msg_put_ack(&out->writer, &m);
     outbox_put(out);
+}
+
+/* What is kept of our own goes before what is live fails for want of room. */
+static void look_after_trash(struct batch *b)
+{
+    uint64_t wanted = 0;
+    for (size_t i = 0; i < b->count; i++) {
+        const struct step *s = &b->atoms[i]->step;
+        bool full = s->state == STEP_FAILED && (s->sys == ENOSPC || s->sys == EDQUOT);
+        if (full && s->kind == STEP_ENTRY && s->entry.size > wanted)
+            wanted = s->entry.size;
+    }
+    keeper_make_room(b->replica, wanted);
 }
 
 /* The steps that are to be done; what the others staged is taken out of their way. */
@@ -91,6 +110,7 @@ static void end(struct batch *b, int result, uint16_t reason, const struct err *
     else {
         checkpoint_due(b->replica);
         acknowledge(b);
+        look_after_trash(b);
     }
     commit_free(TAKE_PTR(b->commit));
     batch_forget(b, tools);
@@ -136,13 +156,65 @@ static bool take_turn(struct batch *b)
     return false;
 }
 
-/* Commits of one site are done in the order in which they were asked for. */
+/* The commit that was asked for next after this place in the order. */
+static struct batch *commit_after(
+    const struct tools *tools, const struct replica *r, uint64_t order)
+{
+    struct batch *next = NULL;
+    for (struct batch *b = tools->batches; b; b = b->next)
+        if (b->replica == r && b->commit_order > order &&
+            (!next || b->commit_order < next->commit_order))
+            next = b;
+    return next;
+}
+
+static bool on_one_line(struct bytes a, struct bytes b)
+{
+    return bytes_equal(a, b) || path_beneath(a, b) || path_beneath(b, a);
+}
+
+static bool concerns(const struct batch *b, struct bytes path)
+{
+    for (size_t i = 0; i < b->count; i++) {
+        const struct step *s = &b->atoms[i]->step;
+        if (on_one_line(s->path, path) || (s->kind == STEP_MOVE && on_one_line(s->from, path)))
+            return true;
+    }
+    return false;
+}
+
+/* A large file that is still being made, or a tree that is looked through before it is deleted, may
+ * take seconds: what has nothing to do with them does not wait. */
+static bool may_pass(const struct batch *b, const struct batch *before)
+{
+    if (!before->pending || before->commit || before->whole || before->count > PASS_MAX)
+        return false;
+    for (size_t i = 0; i < before->count; i++) {
+        const struct step *s = &before->atoms[i]->step;
+        if (concerns(b, s->path) || (s->kind == STEP_MOVE && concerns(b, s->from)))
+            return false;
+    }
+    return true;
+}
+
+static bool may_pass_all(const struct tools *tools, const struct batch *b)
+{
+    const struct batch *before = NULL;
+    uint64_t at = 0;
+    if (b->whole || b->pending || b->commit)
+        return false;
+    while ((before = commit_after(tools, b->replica, at)) != b && may_pass(b, before))
+        at = before->commit_order;
+    return before == b;
+}
+
+/* Commits of one site are done in the order in which they were asked for, but for may_pass. */
 static struct batch *next_commit(const struct tools *tools, const struct replica *r)
 {
-    struct batch *first = NULL;
-    for (struct batch *b = tools->batches; b; b = b->next)
-        if (b->replica == r && b->commit_order && (!first || b->commit_order < first->commit_order))
-            first = b;
+    struct batch *first = commit_after(tools, r, 0);
+    for (struct batch *b = first; b; b = commit_after(tools, r, b->commit_order))
+        if (may_pass_all(tools, b))
+            return b;
     return first;
 }
 

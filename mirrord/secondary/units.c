@@ -147,12 +147,12 @@ static void take_apart(struct commit *c, struct step *u)
         if (c->steps[i]->unit == u)
             c->steps[i]->unit = NULL;
     u->state = STEP_DONE;
-    u->piecemeal = true;
+    u->piecemeal = ACK_EXCHANGE;
     grace_discard(c->r->stage, name, u->path);
     drop_step(c->steps, c->n, u);
     drop_step(c->sorted, c->n, u);
     c->n--;
-    replica_say_piecemeal(c->r, u->path, PIECEMEAL_EXCHANGE);
+    replica_say_piecemeal(c->r, u->path, ACK_EXCHANGE);
 }
 
 /* A directory above a unit that the batch brings, too. */
@@ -305,7 +305,7 @@ static void settle_unit(struct commit *c, struct step *u, int kept)
     struct stage *stage = c->r->stage;
     char *name CLEANUP_FREE = holder_of(u);
     if (kept == 1)
-        grace_keep(stage, name, u->path, replica_unit_grace(c->r));
+        grace_keep(stage, name, u->path, c->r->unit_grace);
     else if (kept == 0)
         stage_bury(stage, root_fd(stage->root), name);
     u->state = STEP_DONE;

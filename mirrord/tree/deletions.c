@@ -85,7 +85,7 @@ void deletions_load(struct deletions *d, int state_fd)
     struct deletions_minute m;
     while (sscanf(text + at, "%" SCNd64 " %" SCNu64 " %" SCNu64 "%n", &m.minute, &m.deleted,
                &m.before, &n) == 3) {
-        if (m.minute >= 0)
+        if (m.minute >= 0 && m.deleted) /* an empty one would take the place of minute 0 */
             d->minutes[m.minute % DELETIONS_MINUTES] = m;
         at += n;
     }

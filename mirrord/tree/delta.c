@@ -28,7 +28,7 @@ enum {
     BLOCK_MAX = 64 * 1024,   /* both */
     STRONG_ACCEPT_MIN = 8,   /* shorter ones only buy more blocks in the same signature */
     SIGN_READ = 256 * 1024,  /* bytes of the old file read at once */
-    SIGN_STEP = 4 << 20,     /* and in one step */
+    SIGN_STEP = 1 << 20,     /* and in one step */
     MAKE_PIECE = 16 * 1024,  /* new content given to librsync at once */
     MAKE_TIMED = 1024,       /* the smallest piece whose time is taken */
     MAKE_GRACE_US = 250000,  /* CPU time that is always granted … */
@@ -423,6 +423,11 @@ struct delta_patch *delta_patch_new(int old_fd, delta_sink *sink, void *ctx)
 void delta_patch_limit(struct delta_patch *p, size_t bytes)
 {
     p->limit = bytes;
+}
+
+size_t delta_patch_backlog(const struct delta_patch *p)
+{
+    return buf_len(&p->in);
 }
 
 /* The end command came. librsync keeps a copy's length in an int in places: what was copied must be

@@ -28,7 +28,7 @@ bool delta_pays(uint64_t old_size, uint64_t new_size);
 
 struct delta_sign;
 struct delta_sign *delta_sign_new(int fd, uint64_t size); /* borrows fd; reads with pread */
-/* Fills out (cap ≥ 1 KiB) with *n bytes, fewer than cap where about 4 MiB have been read.
+/* Fills out (cap ≥ 1 KiB) with *n bytes, fewer than cap where about 1 MiB has been read.
  * DELTA_MORE, DELTA_DONE (with the last bytes), -1 (also when the file became shorter). */
 int delta_sign_step(struct delta_sign *s, void *out, size_t cap, size_t *n, struct err *err);
 void delta_sign_free(struct delta_sign *s);
@@ -58,6 +58,8 @@ int delta_patch_step(struct delta_patch *p, const void *in, size_t n, struct err
 /* A few delta bytes can ask for a copy of the whole old file. With a limit, a step that has given
  * about that many bytes to the sink keeps what it has not read of its input and answers DELTA_BUSY:
  * call again with n = 0 until it answers something else. 0, the default, is no limit. */
+/* Bytes of delta that were given and are not used yet. */
+size_t delta_patch_backlog(const struct delta_patch *p);
 void delta_patch_limit(struct delta_patch *p, size_t bytes);
 void delta_patch_free(struct delta_patch *p);
 

@@ -27,34 +27,6 @@ struct filter {
     size_t count;
 };
 
-/* WORDPRESS.md 9: what is transient, and what plugins write on every server by themselves. */
-static const char *const wordpress_rules[] = {
-    "/.maintenance",
-    "wp-content/upgrade/",
-    "wp-content/upgrade-temp-backup/",
-    "wp-content/cache/",
-    "wp-content/debug.log",
-    "wp-content/wflogs/",
-    "wp-content/uploads/wc-logs/",
-    "wp-content/ai1wm-backups/",
-    "wp-content/updraft/",
-    "wp-content/backups-dup-*/",
-    "wp-content/backwpup*/",
-    "wp-content/wpvividbackups/",
-    "wp-content/*.tmp",
-    "wp-content/et-cache/",
-    "wp-content/litespeed/",
-    "wp-content/w3tc-config/",
-    "wp-content/uploads/elementor/css/",
-    "**/error_log",
-    ".git/",
-    ".nfs*",
-    "*~",
-    ".*.sw[a-z]",
-    "#*#",
-    ".#*",
-};
-
 struct filter *filter_new(void)
 {
     return mem_alloc(sizeof(struct filter));
@@ -130,18 +102,15 @@ int filter_add(struct filter *f, bool include, struct bytes pattern, struct err 
     return insert_rule(f, f->count, include, pattern, err);
 }
 
-int filter_add_preset(struct filter *f, const char *preset, struct err *err)
+int filter_prepend(struct filter *f, const char *const *excludes, struct err *err)
 {
-    const size_t count = sizeof wordpress_rules / sizeof *wordpress_rules;
-    if (strcmp(preset, "none") == 0)
-        return 0;
-    if (strcmp(preset, "wordpress") != 0)
-        return err_set(err, ERR_USAGE, "there is no preset \"%s\" (there are wordpress and none)",
-            QUOTED(preset, strlen(preset)));
+    size_t count = 0;
+    while (excludes[count])
+        count++;
     if (f->count + count > MSG_RULES_MAX)
         return err_set(err, ERR_USAGE, "more than %d patterns", MSG_RULES_MAX);
     for (size_t i = 0; i < count; i++)
-        if (insert_rule(f, i, false, bytes_of(wordpress_rules[i]), err) != 0)
+        if (insert_rule(f, i, false, bytes_of(excludes[i]), err) != 0)
             return -1;
     return 0;
 }

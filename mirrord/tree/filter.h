@@ -25,8 +25,9 @@ struct filter *filter_copy(const struct filter *f);
 /* ERR_USAGE for an empty or over-long pattern or when there are MSG_RULES_MAX already. */
 int filter_add(struct filter *f, bool include, struct bytes pattern, struct err *err);
 
-/* The rules of a preset in front of what is there: "none", or "wordpress" (WORDPRESS.md 9). */
-int filter_add_preset(struct filter *f, const char *preset, struct err *err);
+/* Exclusions, the list ended by NULL, in front of what is there. Nothing is added when that makes
+ * more than MSG_RULES_MAX (ERR_USAGE). */
+int filter_prepend(struct filter *f, const char *const *excludes, struct err *err);
 
 size_t filter_count(const struct filter *f);
 void filter_rule(const struct filter *f, size_t i, struct msg_rule *out);

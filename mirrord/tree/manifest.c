@@ -41,6 +41,16 @@ static int put_info(
     return store_put(t->txn, STORE_INFO, bytes_of(key), (struct bytes){p, n}, err);
 }
 
+int manifest_kept(struct manifest_txn *t, const char *key, struct bytes *value, struct err *err)
+{
+    return store_get(t->txn, STORE_INFO, bytes_of(key), value, err);
+}
+
+int manifest_keep(struct manifest_txn *t, const char *key, struct bytes value, struct err *err)
+{
+    return store_put(t->txn, STORE_INFO, bytes_of(key), value, err);
+}
+
 static int get_number(struct manifest_txn *t, const char *key, uint64_t *out, struct err *err)
 {
     uint64_t v = 0;

@@ -21,7 +21,11 @@
 struct manifest;
 struct manifest_txn;
 
-enum { MANIFEST_ROOT = 1, MANIFEST_TXN_MAX = 4096 }; /* number of the root; puts a transaction */
+enum {
+    MANIFEST_NO_DIR = 0,     /* above the root: holds the root's own record, under the empty name */
+    MANIFEST_ROOT = 1,       /* the root's number */
+    MANIFEST_TXN_MAX = 4096, /* puts a transaction */
+};
 
 enum record_flags {
     RECORD_COMMITTED = 1 << 0, /* secondary: mirrord put it there */
@@ -71,6 +75,22 @@ int manifest_lookup(struct manifest_txn *t, struct bytes path, struct record *ou
 int manifest_next(struct manifest_txn *t, uint64_t dir, struct bytes after, struct bytes *name,
     struct record *out, struct err *err);
 
+/* The record behind this place, the root's own left out, in no order that means anything but lasts
+ * as long as directories keep their numbers; zeroed: the first. *out as in manifest_get. 1, 0 at
+ * the end, -1. */
+struct manifest_place {
+    uint64_t dir;
+    char name[PATH_NAME_MAX];
+    size_t name_len;
+};
+int manifest_next_of_all(
+    struct manifest_txn *t, struct manifest_place *at, struct record *out, struct err *err);
+
+/* What others keep in the manifest and lose with it, each under a name of its own: 1 found, until
+ * the next write; 0, -1. manifest_keep: 0 or -1. */
+int manifest_kept(struct manifest_txn *t, const char *key, struct bytes *value, struct err *err);
+int manifest_keep(struct manifest_txn *t, const char *key, struct bytes value, struct err *err);
+
 /* Adds or replaces. A directory that replaces a directory keeps number and content (r->dir is set
  * to it); a new directory gets a number (r->dir is set); what replaces a directory by something
  * else deletes its subtree. */
@@ -109,6 +129,28 @@ int manifest_sums(struct manifest_txn *t, uint64_t dir, struct msg_sums *out, st
 /* The path of a directory by number, into path (its length in *len). 1, 0 no such number. */
 int manifest_dir_path(struct manifest_txn *t, uint64_t dir, char path[PATH_TOTAL_MAX + 1],
     size_t *len, struct err *err);
+
+/* Drift: what was committed at a path that somebody else changed since. A row is written by whoever
+ * finds that, beside the record of what is there now, and forgotten by whoever commits there; it
+ * moves and goes with the directory it is in. The root's own is in MANIFEST_NO_DIR under "".
+ * `committed` NULL or ENTRY_NONE: nothing was there. */
+int manifest_drift_put(struct manifest_txn *t, uint64_t dir, struct bytes name,
+    const struct entry *committed, struct err *err);
+/* 1 with what was committed, until the next write; 0, -1. */
+int manifest_drift_get(struct manifest_txn *t, uint64_t dir, struct bytes name,
+    struct entry *committed, struct err *err);
+int manifest_drift_forget(
+    struct manifest_txn *t, uint64_t dir, struct bytes name, struct err *err); /* 0, -1 */
+
+/* All of them: zeroed at first. 1 with the next one, 0 at the end, -1. */
+struct manifest_drift {
+    uint64_t dir;
+    char name[PATH_NAME_MAX];
+    size_t name_len;
+    bool begun;
+    struct entry committed; /* until the next write or the end of t */
+};
+int manifest_drift_next(struct manifest_txn *t, struct manifest_drift *at, struct err *err);
 
 /* The journal: records of the secondary's commits under rising keys. next: first key > after. */
 int manifest_journal_put(struct manifest_txn *t, uint64_t key, struct bytes value, struct err *err);

@@ -10,10 +10,6 @@
 #include "tree/store.h"
 #include "tree/sums.h"
 
-enum {
-    MANIFEST_NO_DIR = 0
-}; /* above the root: holds the root's own record, under the empty name */
-
 struct manifest_txn {
     struct store *store;
     struct store_txn *txn;
@@ -38,6 +34,12 @@ struct bytes manifest_key_name(const struct manifest_key *k);
 
 /* Always -1; the environment is made anew at the next opening. */
 int manifest_damaged(struct manifest_txn *t, const char *what, struct err *err);
+
+/* Or'ed to a directory's number: the key of drift, which stands behind all records. */
+#define MANIFEST_DRIFT_BIT (UINT64_C(1) << 63)
+
+/* Forgets all drift in this directory, whose number goes. */
+int manifest_drift_drop(struct manifest_txn *t, uint64_t dir, struct err *err);
 
 void manifest_encode(struct wire_writer *w, const struct record *r);
 /* 1, or -1 for what is no record. */

@@ -206,6 +206,27 @@ int manifest_next_front(struct manifest_txn *t, uint64_t dir, struct bytes after
     return rc;
 }
 
+int manifest_next_of_all(
+    struct manifest_txn *t, struct manifest_place *at, struct record *out, struct err *err)
+{
+    struct bytes found, value;
+    uint64_t dir;
+    int rc = next_key(
+        t, htobe64(at->dir), (struct bytes){at->name, at->name_len}, &found, &value, err);
+    t->has_last = false;
+    if (rc != 1)
+        return rc;
+    if (found.len < sizeof dir || found.len > sizeof dir + PATH_NAME_MAX)
+        return manifest_damaged(t, "a name", err);
+    memcpy(&dir, found.data, sizeof dir);
+    dir = be64toh(dir);
+    if (dir & MANIFEST_DRIFT_BIT)
+        return 0;
+    *at = (struct manifest_place){.dir = dir, .name_len = found.len - sizeof dir};
+    memcpy(at->name, (const uint8_t *)found.data + sizeof dir, at->name_len);
+    return manifest_decode(t, value, out, err);
+}
+
 int manifest_dir_path(struct manifest_txn *t, uint64_t dir, char path[PATH_TOTAL_MAX + 1],
     size_t *len, struct err *err)
 {

@@ -70,6 +70,8 @@ static int delete_subtree(
         uint64_t dir = doomed.dirs[--doomed.count];
         rc = delete_content(t, dir, &doomed, err);
         if (rc == 0)
+            rc = manifest_drift_drop(t, dir, err);
+        if (rc == 0)
             rc = sums_drop(t->sums, dir, err);
     }
     free(doomed.dirs);

@@ -14,24 +14,45 @@
 #define MARK_FILE "mark"
 
 enum {
-    MARK_VERSION = 1,
+    MARK_VERSION = 2,
+    MARK_WITHOUT_SESSIONS = 1,
     SLACK = 2, /* seconds: file times come from a clock of coarser steps */
 };
 
 void mark_format(const struct mark *m, char out[MARK_TEXT_MAX])
 {
-    snprintf(out, MARK_TEXT_MAX, "%d %d %" PRIu64 " %" PRId64 " %" PRId64 " %s\n", MARK_VERSION,
-        (int)m->state, m->generation, m->saved, m->since, m->boot);
+    char from[2 * sizeof m->from.b + 1];
+    for (size_t i = 0; i < sizeof m->from.b; i++)
+        snprintf(from + 2 * i, 3, "%02x", m->from.b[i]);
+    snprintf(out, MARK_TEXT_MAX,
+        "%d %d %" PRIu64 " %" PRId64 " %" PRId64 " %s %" PRIu64 " %" PRIu64 " %s\n", MARK_VERSION,
+        (int)m->state, m->generation, m->saved, m->since, m->boot, m->given, m->taken, from);
+}
+
+/* " GIVEN TAKEN FROM", and the length of it; 0: it makes no sense. */
+static int parse_sessions(const char *text, struct mark *m)
+{
+    char from[2 * sizeof m->from.b + 1];
+    int end = 0;
+    if (sscanf(text, " %" SCNu64 " %" SCNu64 " %32[0-9a-f]%n", &m->given, &m->taken, from, &end) !=
+        3)
+        return 0;
+    for (size_t i = 0; i < sizeof m->from.b; i++)
+        if (sscanf(from + 2 * i, "%2hhx", &m->from.b[i]) != 1)
+            return 0;
+    return end;
 }
 
 bool mark_parse(const char *text, struct mark *out)
 {
     struct mark m = {0};
     int version, state, end = 0;
-    if (sscanf(text, "%d %d %" SCNu64 " %" SCNd64 " %" SCNd64 " %36[!-~]\n%n", &version, &state,
+    if (sscanf(text, "%d %d %" SCNu64 " %" SCNd64 " %" SCNd64 " %36[!-~]%n", &version, &state,
             &m.generation, &m.saved, &m.since, m.boot, &end) != 6)
         return false;
-    if (version != MARK_VERSION || state < MARK_OPEN || state > MARK_CLEAN || text[end])
+    int sessions = version == MARK_VERSION ? parse_sessions(text + end, &m) : 0;
+    if (version != (sessions ? MARK_VERSION : MARK_WITHOUT_SESSIONS) || state < MARK_OPEN ||
+        state > MARK_CLEAN || strcmp(text + end + sessions, "\n") != 0)
         return false;
     m.state = (enum mark_state)state;
     *out = m;

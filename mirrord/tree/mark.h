@@ -1,7 +1,8 @@
 /*
  * The mark: a small durable file beside a root's manifest that says in which boot of the machine it
- * was last written to and how that ended. The manifest itself is not synced, so after a power loss
- * it may be damaged in any way; the mark is what tells that there was one.
+ * was last written to and how that ended, and which sessions there were. The manifest itself is not
+ * synced, so after a power loss it may be damaged in any way; the mark is what tells that there was
+ * one.
  */
 #ifndef TREE_MARK_H
 #define TREE_MARK_H
@@ -11,6 +12,7 @@
 
 #include "base/boot.h"
 #include "base/err.h"
+#include "protocol/entry.h"
 
 enum mark_state {
     MARK_OPEN = 1,    /* in use: lost with the power */
@@ -24,10 +26,13 @@ struct mark {
     int64_t saved;       /* CLOCK_REALTIME, seconds: what was done before is on the disk */
     int64_t since;       /* not 0: power was lost, and what changed from here on is to be read */
     char boot[BOOT_ID + 1];
+    uint64_t given;     /* session numbers up to here may have been used, as a primary */
+    uint64_t taken;     /* the last one that came, as a secondary, */
+    struct digest from; /* from the primary with this host id */
     bool settled; /* not in the file: all that was done before this opening is on the disk */
 };
 
-enum { MARK_TEXT_MAX = 160 };
+enum { MARK_TEXT_MAX = 256 };
 enum mark_verdict { MARK_TRUSTED = 0, MARK_LOST = 1 };
 
 /* Judges what the last process left in the state directory of a root, and fills *out with what the

@@ -29,10 +29,6 @@ struct unit_rules {
     unsigned settle_ms, settle_max_ms;
 };
 
-static const char *const wordpress_units[] = {"wp-content/plugins/*", "wp-content/themes/*",
-    "wp-content/languages", "wp-admin + wp-includes + *.php", NULL};
-static const char *const wordpress_brackets[] = {".maintenance", "wp-content/upgrade/", NULL};
-
 struct unit_rules *unit_rules_new(void)
 {
     struct unit_rules *r = mem_alloc(sizeof *r);
@@ -201,22 +197,6 @@ int unit_rules_add_bracket(struct unit_rules *r, const char *text, struct err *e
     r->brackets[r->bracket_count++] =
         mem_format("%.*s%s", (int)path.len, (const char *)path.data, dir ? "/" : "");
     return 0;
-}
-
-void unit_rules_add_preset(struct unit_rules *r, const char *preset)
-{
-    struct err err;
-    bool known = preset && strcmp(preset, "wordpress") == 0;
-    for (size_t i = 0; known && wordpress_units[i]; i++)
-        must(unit_rules_add(r, wordpress_units[i], &err), &err);
-}
-
-void unit_rules_add_preset_brackets(struct unit_rules *r, const char *preset)
-{
-    struct err err;
-    bool known = preset && strcmp(preset, "wordpress") == 0;
-    for (size_t i = 0; known && wordpress_brackets[i]; i++)
-        must(unit_rules_add_bracket(r, wordpress_brackets[i], &err), &err);
 }
 
 void unit_rules_set_times(struct unit_rules *r, unsigned settle_ms, unsigned settle_max_ms)

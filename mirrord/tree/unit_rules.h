@@ -31,10 +31,6 @@ int unit_rules_add_bracket(struct unit_rules *r, const char *bracket, struct err
 void unit_rules_clear(struct unit_rules *r);
 void unit_rules_clear_brackets(struct unit_rules *r);
 
-/* Those of "wordpress"; another name adds nothing. */
-void unit_rules_add_preset(struct unit_rules *r, const char *preset);
-void unit_rules_add_preset_brackets(struct unit_rules *r, const char *preset);
-
 void unit_rules_set_times(struct unit_rules *r, unsigned settle_ms, unsigned settle_max_ms);
 unsigned unit_rules_settle(const struct unit_rules *r);
 unsigned unit_rules_settle_max(const struct unit_rules *r);

@@ -25,7 +25,17 @@ struct walk_counts {
     uint64_t unreadable; /* directories and entries that could not be read: nothing beneath them was
                             taken for deleted */
     uint64_t hashed;     /* bytes of content read */
+    uint64_t drift;      /* paths that were noted as drift */
 };
+
+enum walk_drift {
+    WALK_DRIFT = 1,
+    WALK_DRIFT_OWNER = 2, /* owner and group count */
+    WALK_DRIFT_ACL = 4,   /* so do ACLs */
+};
+
+/* Is what is there what was committed, as far as `drift` counts? */
+bool walk_drift_same(unsigned drift, const struct entry *was, const struct entry *now);
 
 /* All optional. Paths are relative to the root. */
 struct walk_hooks {
@@ -56,6 +66,8 @@ struct walk_options {
     bool keep_accepted; /* secondary: an entry whose validators match keeps the accepted entry; one
                            that differs loses RECORD_COMMITTED unless only its ctime moved and its
                            content is the same (directories, links: unless the inode is another) */
+    unsigned drift; /* enum walk_drift, or'ed; secondary: what was committed and is something else
+                       now, and what is new where all was committed, is noted as drift */
 };
 
 /* Starts at `top` ("" for all): its own record first, then, where it is a directory, what is in it.

@@ -123,6 +123,10 @@ int walk_compare(struct walk *w, struct err *err);
 bool walk_item_step(struct walk *w);
 /* Writes what is ready and calls the hooks. 0 or -1. */
 int walk_items_write(struct walk *w, struct err *err);
+/* Before the item is written, in the directory `dir`: what there is of drift, and whether the
+ * record may count as committed after all. 0 or -1. */
+int walk_drift_note(
+    struct walk *w, struct manifest_txn *t, uint64_t dir, struct walk_item *item, struct err *err);
 /* The root's own record. 0 or -1. */
 int walk_root_record(struct walk *w, struct err *err);
 

@@ -249,6 +249,8 @@ static int write_item(
         look_again(w, item);
         return 0;
     }
+    if (walk_drift_note(w, t, w->job.dir, item, err) < 0)
+        return -1;
     if (item->action == ACTION_PUT)
         return manifest_put(t, w->job.dir, item->name, &item->after, err);
     return manifest_delete(t, w->job.dir, item->name, err) < 0 ? -1 : 0;
@@ -376,7 +378,8 @@ static int put_root_record(struct walk *w, struct walk_item *item, struct err *e
     struct manifest_txn *t;
     if (manifest_begin(w->manifest, true, &t, err) != 0)
         return -1;
-    if (manifest_put_root(t, &item->after, err) != 0) {
+    if (walk_drift_note(w, t, MANIFEST_NO_DIR, item, err) < 0 ||
+        manifest_put_root(t, &item->after, err) != 0) {
         manifest_abort(t);
         return -1;
     }

@@ -153,6 +153,12 @@ class Result:
             check(re.search(p, self.err, re.I | re.S), f"nothing like {p!r} in the errors\n{self}")
         return self
 
+    def prints(self, *patterns):
+        """Likewise in standard output."""
+        for p in patterns:
+            check(re.search(p, self.out, re.I | re.S), f"nothing like {p!r} in the output\n{self}")
+        return self
+
     def __str__(self):
         return (f"$ {' '.join(self.argv)}\nexit {self.code}\n"
                 f"--- stdout\n{self.out[-3000:]}\n--- stderr\n{self.err[-3000:]}")

@@ -19,8 +19,8 @@ class Pair:
     """One site on web1 with secondaries web2 and web3 (or as many as asked for)."""
 
     def __init__(self, env, secondaries=2, options="", fill=None, start=True, extra_host="",
-                 ports=None, ready=True):
-        self.env, self.src = env, env.path("src")
+                 ports=None, ready=True, leave_out=lambda path: False):
+        self.env, self.src, self.leave_out = env, env.path("src"), leave_out
         self.dests = [env.path(f"dest{i + 2}") for i in range(secondaries)]
         os.makedirs(self.src, exist_ok=True)
         put(f"{self.src}/first", b"there from the start")
@@ -37,7 +37,7 @@ class Pair:
         for dest in dests or self.dests:
             if not os.path.isdir(dest):
                 return [f"{dest} is not there"]
-            out = differences(wanted, snapshot(dest))
+            out = differences(wanted, snapshot(dest), self.leave_out)
             if out:
                 return [f"{os.path.basename(dest)}:"] + out
         return []

@@ -8,7 +8,7 @@ import subprocess
 
 from harness import (MIRRORD, ROOT, SLOW, Skip, case, check, check_equal, keygen, main,
                      wait_for, write_text)
-from pair import site_text
+from pair import Pair, site_text
 from trees import put, snapshot
 
 
@@ -324,7 +324,7 @@ def short(data):
 
 
 def open_message(root, name=b""):
-    return frame(16, struct.pack("<I", 1) + short(name) + short(root) + b"\0" * 35)
+    return frame(16, struct.pack("<I", 1) + short(name) + short(root) + b"\0" * 57)
 
 
 def delete_message(atom, path):
@@ -388,6 +388,16 @@ while os.write(heard, os.read(0, 65536)): pass'""")
     told = struct.pack("<BH", 2, 3)
     wait_for(lambda: os.path.exists(heard) and told in open(heard, "rb").read(),
              "the far end was told")
+
+
+@case
+def test_recover_begins_nothing_after_its_time(env):
+    """The web server waits for it. What is left is the receiver's, which does the same."""
+    p = Pair(env, 1)
+    p.daemon.stop()
+    recover = ("recover", "-c", p.config, "--as", "web2", "--state-dir", env.path("state-web2"))
+    env.mirrord(*recover, "--timeout", "0", code=6).says("example.com", "not begun within 0 s")
+    env.mirrord(*recover)
 
 
 if __name__ == "__main__":

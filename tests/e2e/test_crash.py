@@ -14,7 +14,8 @@ import re
 import shutil
 import signal
 
-from harness import MIRRORD, case, check, main, read_text, wait_for, write_text
+from harness import MIRRORD, case, check, check_equal, main, read_text, wait_for, write_text
+from hosts import Hosts
 from trees import differences, put, remove, set_mtime, snapshot
 
 POINTS = os.environ.get("CRASH_POINTS")
@@ -378,6 +379,29 @@ def test_power_is_lost_at_both_ends(env):
     s.is_level()
     again = s.run(code=0, boot="third")
     check("clean end" not in again.err, again)
+
+
+@case
+def test_a_handover_is_killed(env):
+    """The command, at each of its moments: the daemon there goes on, and nothing is lost."""
+    h = Hosts(env, run=("web1", "web2"))
+    h.arrives("web1", ("web2", "web3"))
+    listed = env.path("moments")
+    old, new = "web1", "web2"
+    h.ask(old, "handover", "example.com", new, environ={"MIRRORD_FAULT_LIST": listed})
+    moments = [line for line in read_text(listed).split() if line.startswith("handover.c:")]
+    check(len(moments) == 3, moments)
+    for i, moment in enumerate(moments):
+        old, new = new, old
+        h.write(old, f"first-{i}")
+        h.arrives(old, (new, "web3"))  # it is the primary indeed
+        h.write(old, f"last-{i}", b"written before the handover")
+        r = h.ask(old, "handover", "example.com", new, code=None,
+                  environ={"MIRRORD_FAULT": moment})
+        check_equal(r.code, -signal.SIGKILL, f"{moment}: {r}")
+        env.mirrord("reload", "-c", h.configs[old], code=0)
+        wait_for(lambda: h.is_primary(new) and not h.is_primary(old), f"{moment}: {new} has it", 20)
+        check(os.path.exists(f"{h.roots[new]}/last-{i}"), "nothing is lost")
 
 
 if __name__ == "__main__":

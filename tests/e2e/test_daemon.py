@@ -8,7 +8,7 @@ import socket
 import stat
 import subprocess
 
-from harness import (ROOT, Env, Sshd, case, check, check_equal, main, read_text, send, wait_for,
+from harness import (MIRRORD, ROOT, Env, Skip, Sshd, case, check, check_equal, main, read_text, send, wait_for,
                      write_text)
 from pair import Pair, site_text
 from trees import WordPress, check_same, inodes, put, remove, set_mtime, snapshot
@@ -23,6 +23,10 @@ def fill(src):
     put(f"{src}/large", os.urandom(3 << 20))
     put(f"{src}/closed", b"x", 0o600)
     os.symlink("f0", f"{src}/link")
+
+
+def linked_with(library):
+    return library in subprocess.check_output(["ldd", MIRRORD], text=True)
 
 
 def append(path, data):
@@ -506,6 +510,38 @@ def test_the_control_socket(env):
     check(not os.path.exists(control), "the socket is still there")
 
 
+@case
+def test_pause_and_resume(env):
+    """Of a site and of a host: over a restart, and nothing that happened meanwhile is lost."""
+    p = Pair(env, options='unit = {"plugins/*"} settle = 100ms')
+    p.daemon.ask("pause", "nobody", code=2).says("nobody")
+    p.daemon.ask("pause", "--for", "soon", "web2", code=2).says("soon")
+    p.daemon.ask("pause", "--reason", "moving disks", "example.com").prints("mirrord resume")
+    put(f"{p.src}/held/back", b"x")
+    put(f"{p.src}/plugins/a/x.php", b"x")
+    r = p.daemon.ask("flush", "--timeout", "3", code=4).prints("paused")
+    check(not os.path.exists(f"{p.dests[0]}/held"), r)
+    p.daemon.stop()
+    p.restart()  # "ready", although it is not level
+    put(f"{p.src}/held/too", b"x")
+    p.daemon.ask("status", code=4).prints("example.com is paused since",
+                                          "moving disks")
+    p.daemon.ask("flush", "--timeout", "3", code=4)
+    for dest in p.dests:
+        check(not os.path.exists(f"{dest}/held") and not os.path.exists(f"{dest}/plugins"), dest)
+    p.daemon.ask("resume", "example.com")
+    p.flushed()
+    p.daemon.ask("resume", "example.com").prints("was not paused")
+    p.daemon.ask("pause", "--for", "2s", "web3")
+    check_equal([s["paused"] for s in p.daemon.status()["secondaries"]], [False, True])
+    put(f"{p.src}/to web2 only", b"x")
+    wait_for(lambda: os.path.exists(f"{p.dests[0]}/to web2 only"), "the other host has it")
+    p.arrives()
+    check("a pause is over" in p.daemon.text(), "it did not end by time")
+    p.flushed()
+    p.daemon.stop()
+
+
 def sites(env, count):
     text = ""
     for i in range(count):
@@ -549,13 +585,39 @@ def test_reload(env):
 
 @case
 def test_a_site_added_by_sighup(env):
+    """And what the service manager is told meanwhile: ready at once, not when all is level."""
     config = env.config(sites(env, 1), ("web1", "web2"))
-    d = env.daemon(config)
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(env.path("notify"))
+    manager.settimeout(20)
+    environ = {"NOTIFY_SOCKET": env.path("notify"), "WATCHDOG_USEC": "400000"}
+    env.sshd.stop()
+    d = env.daemon(config, environ=environ, ready=False)
+
+    def told(wanted):
+        """Up to the message that says so; the heartbeats between them are counted."""
+        heard = []
+        while not heard or not heard[-1].startswith(wanted):
+            heard.append(manager.recv(1000).decode())
+        return heard
+
+    if not linked_with("libsystemd"):
+        raise Skip("built without libsystemd")
+    check_equal(told("READY=1"), ["READY=1"], "first words")
+    told("WATCHDOG=1")
+    told("STATUS=1 site; 0 of 1 secondary connected; first comparison")
+    env.sshd.start()
+    d.wait_ready()
     env.config(sites(env, 3), ("web1", "web2"))
     d.process.send_signal(signal.SIGHUP)
+    told("RELOADING=1")
+    told("READY=1")
+    told("STATUS=3 sites; 1 of 1 secondary connected")
     for i in range(3):
         wait_for(lambda i=i: os.path.exists(env.path("far2", f"s{i}", "f")), f"s{i} is mirrored")
     d.stop()
+    told("STOPPING=1")
+    manager.close()
 
 
 @case

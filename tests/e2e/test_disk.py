@@ -2,7 +2,6 @@
 quota. The live tree stays whole, status names path and cause, other paths and sites go on, and all
 is level by itself once the cause is gone."""
 
-import ctypes
 import os
 import re
 import shutil
@@ -10,21 +9,12 @@ import subprocess
 
 import shim
 from harness import MIRRORD, ROOT, Skip, case, check, main, wait_for
+from mounts import own_mounts
 from pair import site_text
 from trees import differences, put, snapshot
 
 MIB = 1 << 20
-CLONE_NEWNS = 0x20000
-
-
-def own_mounts():
-    """What is mounted from here on is seen by nobody else, and goes with this process."""
-    if ctypes.CDLL(None).unshare(CLONE_NEWNS) != 0:
-        return False
-    return subprocess.run(["mount", "--make-rprivate", "/"], check=False).returncode == 0
-
-
-MOUNTS = own_mounts()  # before any sshd is started
+MOUNTS = own_mounts()
 
 
 class Disk:

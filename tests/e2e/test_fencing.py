@@ -1,76 +1,16 @@
 """Who is the primary: promotion, refusal of the former primary, handover, splits. Three hosts, each
 with a state, a configuration file and a daemon of its own."""
 
+import glob
 import os
+import re
 import shutil
 import signal
 import threading
 
 from harness import Skip, case, check, check_equal, main, read_text, wait_for, write_text
+from hosts import HOSTS, Hosts
 from trees import differences, put, snapshot
-
-HOSTS = ("web1", "web2", "web3")
-
-
-class Hosts:
-    def __init__(self, env, run=HOSTS, options=""):
-        self.env = env
-        self.roots = {h: env.path(f"root-{h}") for h in HOSTS}
-        os.mkdir(self.roots["web1"])
-        for i in range(20):
-            put(f"{self.roots['web1']}/d{i % 3}/f{i}", b"content %d" % i)
-        at = "\n".join(f'at {h} {{ root = "{self.roots[h]}" }}' for h in HOSTS)
-        site = (f'site "example.com" {{ root = "{self.roots["web1"]}" primary = web1 '
-                f'hosts = {{{", ".join(HOSTS)}}} {options}\n{at} }}\n')
-        text = read_text(env.config(site, HOSTS))
-        self.configs = {}
-        for h in HOSTS:
-            mine = text.replace(f'"{env.state}"', f'"{self.state(h)}"')
-            mine = mine.replace(f'"{env.path("control")}"', f'"{env.path("control-" + h)}"')
-            self.configs[h] = write_text(env.path(f"{h}.conf"), mine, 0o644)
-        self.daemons = {}
-        for h in run:
-            self.start(h)
-
-    def state(self, host):
-        return self.env.path(f"state-{host}")
-
-    def start(self, host):
-        self.daemons[host] = self.env.daemon(self.configs[host], host)
-
-    def ask(self, host, command, *more, code=0):
-        return self.env.mirrord(command, "-c", self.configs[host], "--as", host, *more, code=code)
-
-    def is_primary(self, host):
-        return self.ask(host, "is-primary", "example.com", code=None).code == 0
-
-    def site(self, host):
-        return next(s for s in self.daemons[host].status()["sites"] if s["name"] == "example.com")
-
-    def found(self, source, hosts):
-        wanted = snapshot(self.roots[source])
-        for h in hosts:
-            if not os.path.isdir(self.roots[h]):
-                return [f"{h}: nothing"]
-            out = differences(wanted, snapshot(self.roots[h]))
-            if out:
-                return [f"{h}:"] + out
-        return []
-
-    def arrives(self, source, hosts, seconds=30):
-        wait_for(lambda: not self.found(source, hosts),
-                 lambda: "level\n" + "\n".join(self.found(source, hosts)) +
-                 "\n--- daemon\n" + self.daemons[source].text()[-3000:], seconds)
-
-    def write(self, host, name, data=b"x"):
-        put(f"{self.roots[host]}/{name}", data)
-
-    def trash(self, host):
-        found = []
-        for top, _, names in os.walk(self.env.dir):
-            if "/trash/foreign/" in top and "path" in names:
-                found.append(read_text(f"{top}/path").strip())
-        return found
 
 
 @case
@@ -202,13 +142,68 @@ def test_handover_and_back(env):
     for n, (old, new) in enumerate((("web1", "web2"), ("web2", "web1"), ("web1", "web3"))):
         for i in range(30):
             h.write(old, f"n{n}/f{i}", b"%d of %s" % (i, old.encode()))
-        h.ask(old, "handover", "example.com", new)
+        r = h.ask(old, "handover", "-v", "example.com", new)
+        # One question over a session that was there already; nobody waited for another try.
+        took = re.search(r"nobody was for (\d+) ms", r.err)
+        check(took and "trying again" not in r.err, r)
+        print(f"  {old} to {new}: without a primary for {took[1]} ms")
         check(h.is_primary(new) and not h.is_primary(old), f"{new} is the primary")
         check(not h.found(old, (new,)), f"nothing is lost: {h.found(old, (new,))}")
         h.write(new, f"n{n}/on-{new}")
         h.arrives(new, [x for x in HOSTS if x != new])
         wait_for(lambda: h.site(old)["state"] == "secondary", f"{old} is a secondary")
     check_equal(h.trash("web1"), [], "set aside")
+
+
+@case
+def test_an_interrupted_handover_is_finished(env):
+    """The states that a handover killed between two steps leaves on the old primary, as it writes
+    them: the daemon there goes on, at its start and when the other host is back."""
+    h = Hosts(env, run=("web1",))
+    h.arrives("web1", ("web2", "web3"))
+    place = glob.glob(f"{h.state('web1')}/roots/*/lock")[0].rsplit("/", 1)[0]
+    me = read_text(f"{h.state('web1')}/host-id").strip()
+
+    def crash(*files):
+        d = h.daemons["web1"].process
+        d.send_signal(signal.SIGKILL)
+        d.wait()
+        for name, text in files:
+            write_text(f"{place}/{name}", text, 0o644)
+    # Only intended: still the primary. What was written last goes along.
+    h.write("web1", "last", b"written before the handover")
+    crash(("handover", "web2"))
+    h.start("web1")
+    wait_for(lambda: h.is_primary("web2"), "web2 is the primary", 30)
+    wait_for(lambda: not os.path.exists(f"{place}/handover"), "done")
+    check(not h.is_primary("web1") and not h.found("web1", ("web2",)), "nothing is lost")
+    # Fenced, and nobody told; the other host is away at first.
+    h.start("web2")
+    h.ask("web1", "promote", "example.com")
+    wait_for(lambda: not h.is_primary("web2"), "back")
+    h.arrives("web1", ("web2", "web3"))
+    epoch = int(read_text(f"{place}/epoch").split()[1])
+    os.rename(env.path("remote-web2"), env.path("away"))
+    crash(("handover", "web2"), ("epoch", f"1 {epoch} {me} secondary web2\n"))
+    h.start("web1")
+    wait_for(lambda: "the handover to web2 that was begun" in h.daemons["web1"].text(), "tried")
+    check(not h.is_primary("web1") and not h.is_primary("web2"), "nobody is the primary")
+    os.rename(env.path("away"), env.path("remote-web2"))
+    wait_for(lambda: h.is_primary("web2"), "web2 is the primary", 30)
+    # The answer was lost: it is asked again, and says the same.
+    wait_for(lambda: not os.path.exists(f"{place}/handover"), "done")
+    now = read_text(f"{place}/epoch")
+    crash(("handover", "web2"), ("epoch", f"1 {epoch} {me} secondary web2\n"))
+    h.start("web1")
+    wait_for(lambda: not os.path.exists(f"{place}/handover"), "done again", 30)
+    check_equal(read_text(f"{place}/epoch").split()[1], now.split()[1])
+    # The new primary levels both.
+    h.write("web2", "on-web2")
+    h.arrives("web2", ("web1", "web3"))
+    # A promotion here is another decision.
+    crash(("handover", "web2"))
+    h.ask("web1", "promote", "example.com")
+    check(not os.path.exists(f"{place}/handover"), "forgotten")
 
 
 @case
@@ -248,6 +243,29 @@ def test_a_clone_sends_nothing(env):
     h.ask("web1", "promote", "example.com")
     h.start("web1")
     h.arrives("web1", ("web2", "web3"))
+
+
+@case
+def test_snapshots_put_back(env):
+    """A state that is older than what the other end remembers: everything is compared, and said."""
+    src, dest = env.path("src"), env.path("dest")
+    put(f"{src}/f", b"x" * 100)
+    places = {"primary": env.state, "far": env.path("state-far")}
+
+    def resync():
+        r = env.resync(src, dest)
+        check_equal(differences(snapshot(src), snapshot(dest)), [])
+        return r.err
+    resync()
+    for name, path in places.items():
+        shutil.copytree(path, env.path("old-" + name), symlinks=True)
+    check("snapshot" not in resync() + resync(), "nothing is said while the count rises")
+    for name, says in (("far", "it was put back"), ("primary", "this host was put back")):
+        shutil.rmtree(places[name])
+        shutil.copytree(env.path("old-" + name), places[name], symlinks=True)
+        said = resync()
+        check(says in said, said)
+        check("snapshot" not in resync(), "said once")
 
 
 @case

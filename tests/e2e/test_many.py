@@ -56,9 +56,16 @@ def test_one_connection_a_secondary(env):
     d.stop()
 
 
+def instances(pid):
+    """Of inotify, open in a process."""
+    names = [f"/proc/{pid}/fd/{fd}" for fd in os.listdir(f"/proc/{pid}/fd")]
+    return sum("inotify" in os.readlink(n) for n in names if os.path.lexists(n))
+
+
 @case
 def test_every_site_is_live(env):
-    """More sites than the limit of inotify instances (128 by default): all are watched."""
+    """More sites than the limit of inotify instances (128 by default): all are watched, and other
+    programs of the user find instances."""
     sites = 20 if SANITIZED else 150
     config, _ = many(env, sites, 1)
     d = env.daemon(config)
@@ -71,6 +78,9 @@ def test_every_site_is_live(env):
         return not late
 
     wait_for(all_there, lambda: f"a change is there in every site; not in {late}", 15)
+    with open("/proc/sys/fs/inotify/max_user_instances", encoding="ascii") as limit:
+        fair = int(limit.read()) // 2
+    check(1 <= instances(d.process.pid) <= fair, "instances:", instances(d.process.pid), fair)
     d.stop()
 
 

@@ -29,6 +29,28 @@ def test_cut_anywhere(env):
 
 
 @case
+def test_little_bulk_goes_before_an_upload(env):
+    """Of a file over 16 MiB no more is on its way than keeps a slow link busy: counted by what passes
+    between the close of an upload and its arrival."""
+    proxies, ports = through(env, 1, rate=2_000_000)
+    p = Pair(env, 1, ports=ports)
+    p.flushed()
+    bulk, sizes, start = 17 << 20, [], proxies[0].passed(UP)
+    put(f"{p.src}/bulk", os.urandom(bulk))
+    wait_for(lambda: proxies[0].passed(UP) - start > 1_000_000, "the bulk is under way", 20)
+    for i in range(3):
+        put(f"{p.src}/upload{i}", os.urandom(20_000))
+        before = proxies[0].passed(UP)
+        wait_for(lambda name=f"{p.dests[0]}/upload{i}": os.path.exists(name), "the upload is there", 10)
+        sizes.append(proxies[0].passed(UP) - before)
+    check(proxies[0].passed(UP) - start < bulk, "the bulk was through before the last upload came")
+    print("# passed before an upload was there:", sizes)
+    check(sorted(sizes)[1] < 400_000, "before an upload was there passed:", sizes)
+    p.daemon.stop()
+    close(proxies)
+
+
+@case
 def test_far_away(env):
     """200 ms each way: pipelined, so that it takes some round trips and not one for each file."""
     proxies, ports = through(env, 1, delay=0.2)

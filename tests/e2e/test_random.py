@@ -1,5 +1,5 @@
-"""Four writers do whatever can be done to a tree while daemon, connections, receivers and sshd are
-killed. Every few seconds all hold still, and after a flush the trees are equal; so a difference is
+"""Four writers do whatever can be done to a tree, units in it included, and one updates units, while
+daemon, connections, receivers and sshd are killed. Every few seconds all hold still, and after a flush the trees are equal; so a difference is
 seen even if something later would have repaired it.
 
 SEED=N repeats a run's operations (their interleaving is the machine's), SECONDS_LONG=600 makes the
@@ -16,6 +16,7 @@ import time
 
 from harness import ROOT, SANITIZED, case, check, main, send
 from pair import Pair
+import random_units
 from trees import open_file, put, set_mtime
 
 SECONDS = int(os.environ.get("SECONDS_LONG", 9))
@@ -381,7 +382,8 @@ def look(pair, gate, killer):
 
 
 def run(env, kill):
-    pair = Pair(env, options='max-delete = "100%"')
+    pair = Pair(env, options=f'max-delete = "100%" {random_units.OPTIONS}', fill=random_units.fill,
+                leave_out=random_units.is_left_out)
     outside = env.path("outside")
     os.mkdir(outside)
     gate, rng = Gate(), random.Random(SEED + 1)
@@ -390,8 +392,9 @@ def run(env, kill):
     looks = 0
     with open(env.path("operations"), "w") as log:
         writers = [Writer(pair.src, outside, i, gate, log) for i in range(WRITERS)]
-        reader = Reader(pair.dests)
-        threads = writers + [reader] + ([killer] if kill else [])
+        updater = random_units.Updater(pair.src, outside, SEED, gate, log)
+        reader, units = Reader(pair.dests), random_units.UnitReader(pair.dests, updater)
+        threads = writers + [updater, reader, units] + ([killer] if kill else [])
         for t in threads:
             t.start()
         while time.monotonic() < end:
@@ -403,7 +406,11 @@ def run(env, kill):
         for t in threads:
             t.join()
     print(f"# torn reads: {len(reader.torn)} of {reader.reads}")
+    print(f"# mixed passes: {len(units.mixed)} of {units.passes} ({units.excused} more while an "
+          f"update took longer than a unit is given), {updater.done} updates of units")
     check(not reader.torn, "torn:", *reader.torn[:5])
+    check(not units.mixed, "mixed:", *units.mixed[:5])
+    check(not updater.error, updater.error)
     check(all(w.done > 10 for w in writers), f"operations done: {[w.done for w in writers]}")
     if kill:
         print(f"# killed: {killer.counts}")

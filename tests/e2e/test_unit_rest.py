@@ -7,6 +7,7 @@ import threading
 import time
 
 from harness import case, check, check_equal, main, wait_for
+from pair import Pair
 from trees import check_same, inodes, put, remove, set_mtime
 from updates import PLUGIN, Reader, arrives_whole, names, start, version_at, write_version
 
@@ -148,6 +149,65 @@ def test_unchanged_content_is_not_sent(env):
     same = [n for n in names(40) if files[f"{PLUGIN}/{n}".encode()] ==
             after[f"{PLUGIN}/{n}".encode()]]
     check_equal(len(same), 39, "files that are the same inode")
+    p.daemon.stop()
+
+
+class Visitor(threading.Thread):
+    """Goes through `current` on the secondary all the time: what it leads to must be all there."""
+
+    def __init__(self, top):
+        super().__init__(daemon=True)
+        self.top, self.over, self.wrong, self.seen = top, threading.Event(), [], set()
+
+    def look(self):
+        link = os.readlink(f"{self.top}/current")
+        try:
+            found = sorted(os.listdir(f"{self.top}/{link}"))
+        except FileNotFoundError:
+            found = []
+        if os.readlink(f"{self.top}/current") == link:
+            self.seen.add(link)
+            if found != RELEASE:
+                self.wrong.append((link, found[:3], len(found)))
+
+    def run(self):
+        while not self.over.is_set():
+            self.look()
+
+    def end(self):
+        self.over.set()
+        self.join()
+        check(not self.wrong, "not all there:", self.wrong[:3])
+
+
+RELEASE = sorted([f"f{i}.php" for i in range(40)] + ["large.bin"])
+
+
+def deploy(top, number):
+    """A new release, `current` switched to it by a rename, the one before deleted at once."""
+    for name in RELEASE:
+        put(f"{top}/releases/{number}/{name}",
+            os.urandom(4_000_000 if name == "large.bin" else 200))
+    os.symlink(f"releases/{number}", f"{top}/current.new")
+    os.rename(f"{top}/current.new", f"{top}/current")
+    shutil.rmtree(f"{top}/releases/{number - 1}", ignore_errors=True)
+
+
+@case
+def test_a_link_is_switched_after_what_it_leads_to(env):
+    p = Pair(env, 1, options="preset = releases settle = 300ms", fill=lambda top: deploy(top, 1))
+    visitor = Visitor(p.dests[0])
+    visitor.start()
+    for number in range(2, 5):
+        deploy(p.src, number)
+        p.flushed()
+    visitor.end()
+    check(len(visitor.seen) >= 3, "releases seen:", visitor.seen)
+    os.symlink("..", f"{p.src}/releases/4/up")
+    for a, b in (("one", "two"), ("two", "one")):  # links into each other's directories
+        put(f"{p.src}/{a}/f", b"x")
+        os.symlink(f"../{b}", f"{p.src}/{a}/other")
+    p.flushed()
     p.daemon.stop()
 
 

@@ -10,8 +10,8 @@ import time
 from harness import case, check, check_equal, main, send, wait_for
 from pair import Pair
 from trees import check_same, put
-from updates import (OPTIONS, PLUGIN, SHAPES, UPDATES, Reader, arrives_whole, start, version_at,
-                     write_version)
+from updates import (KILLED, OPTIONS, PLUGIN, SHAPES, UPDATES, Reader, Update, arrives_whole, start,
+                     version_at, write_version)
 
 
 @case
@@ -20,10 +20,9 @@ def test_updates_of_all_shapes(env):
     far = f"{p.dests[0]}/{PLUGIN}"
     readers = [Reader(far), Reader(far, by_path=True)]
     for version in range(1, UPDATES + 1):
-        SHAPES[version % len(SHAPES)](p.src, version)
+        SHAPES[version % len(SHAPES)](Update(p.src, version))
         arrives_whole(p, version)
-        for r in readers:
-            r.delivered = version
+    print(f"# {UPDATES} updates in {len(SHAPES)} shapes")
     for r in readers:
         r.end()
     check_same(p.src, p.dests[0], leave_out=lambda path: b"/upgrade" in path)
@@ -33,17 +32,21 @@ def test_updates_of_all_shapes(env):
 @case
 def test_receiver_killed_during_updates(env):
     p = start(env)
-    reader = Reader(f"{p.dests[0]}/{PLUGIN}")
-    dice = random.Random(7)
-    for version in range(1, 5):
-        SHAPES[version % len(SHAPES)](p.src, version)
+    far = f"{p.dests[0]}/{PLUGIN}"
+    readers = [Reader(far), Reader(far, by_path=True)]
+    dice, kills = random.Random(7), 0
+    for version in range(1, KILLED + 1):
+        SHAPES[version % len(SHAPES)](Update(p.src, version))
         for _ in range(2):
             time.sleep(dice.random() * 0.3)
             for pid in env.sshd.receivers():
                 send(pid, signal.SIGKILL)
+                kills += 1
         p.daemon.flush("--all")
-        check_equal(version_at(f"{p.dests[0]}/{PLUGIN}/file0.php"), version)
-    reader.end()
+        check_equal(version_at(f"{far}/file0.php"), version)
+    print(f"# {KILLED} updates, {kills} kills")
+    for r in readers:
+        r.end()
     p.daemon.stop()
 
 

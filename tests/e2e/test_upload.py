@@ -208,5 +208,25 @@ def test_a_large_transfer_does_not_hold_up_an_upload(env):
     p.daemon.stop()
 
 
+@case
+def test_larger_than_max_size(env):
+    """It is left alone at both ends, and listed, until it is smaller."""
+    p = Pair(env, 1, options="max-size = 100K")
+    put(f"{p.src}/backup.zip", os.urandom(300_000))
+    put(f"{p.src}/photo.jpg", os.urandom(90_000))
+    p.daemon.flush()
+    check(not os.path.exists(f"{p.dests[0]}/backup.zip"), "it was sent")
+    p.daemon.ask("status").prints("over max-size, left alone: backup.zip")
+    put(f"{p.src}/photo.jpg", os.urandom(200_000))  # what is there of it stays
+    p.daemon.flush()
+    check_equal(os.path.getsize(f"{p.dests[0]}/photo.jpg"), 90_000)
+    with open(f"{p.src}/backup.zip", "r+b") as f:
+        f.truncate(1000)
+    os.unlink(f"{p.src}/photo.jpg")
+    p.flushed()
+    check("left alone" not in p.daemon.ask("status").out, "still listed")
+    p.daemon.stop()
+
+
 if __name__ == "__main__":
     main()

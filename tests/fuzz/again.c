@@ -23,6 +23,8 @@ AGAIN(level, level, struct msg_level, level)
 AGAIN(claim, claim, struct msg_claim, claim)
 AGAIN(claimed, claimed, struct msg_claimed, claimed)
 AGAIN(progress, progress, struct msg_progress, progress)
+AGAIN(trash, trash, struct msg_trash, trash)
+AGAIN(drift, drift, struct msg_drift, drift)
 AGAIN(list, list, struct msg_list, list)
 AGAIN(listing, listing, struct msg_listing, listing)
 AGAIN(begin, begin, struct msg_begin, begin)
@@ -79,6 +81,8 @@ static const struct {
     {MSG_PROGRESS, again_progress},
     {MSG_SITE_ERROR, again_site_error},
     {MSG_CLAIMED, again_claimed},
+    {MSG_TRASH, again_trash},
+    {MSG_DRIFT, again_drift},
 };
 
 bool again_message(uint8_t type, struct bytes payload, struct wire_writer *w)

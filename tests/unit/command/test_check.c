@@ -197,11 +197,75 @@ static void test_effective(void **state)
               "  include = {keep} max-size = 1K owner = no }\n");
     assert_int_equal(check(d, "--effective", "s", &out), 0);
     assert_in(out, "  primary   web1: /r\n  secondary web2: /other\n");
-    assert_in(out, "preset none, owner no, special-bits no, fsync checkpoint\n");
+    assert_in(out, "preset none, owner no, special-bits no, fsync checkpoint, drift heal\n");
     assert_in(out, "files over 1024 bytes are left alone\n");
     assert_in(out, "  exclude *.bak\n  include keep\n");
     free(out);
     assert_int_equal(check(d, "--effective", "t", &out), 2);
+    free(out);
+}
+
+static void make_file(const struct dir *d, const char *name, const char *text)
+{
+    char *path = in_dir(d, name);
+    for (char *slash = path + strlen(d->path) + 1; (slash = strchr(slash, '/')); slash++) {
+        *slash = '\0';
+        mkdir(path, 0755);
+        *slash = '/';
+    }
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    assert_int_equal(fclose(f), 0);
+    free(path);
+}
+
+#define VERSION "<?php\n/** x */\n$wp_version = '6.4.2';\n"
+
+/* A preset that fits is only counted; for others the lines to write are printed. */
+static void test_layouts(void **state)
+{
+    struct dir *d = *state;
+    char *out;
+    make_file(d, "a/wp-includes/version.php", VERSION);
+    make_file(d, "a/wp-content/plugins/x/x.php", "");
+    make_file(d, "a/wp-content/themes/x/x.php", "");
+    make_file(d, "b/web/wp/wp-includes/version.php", VERSION);
+    make_file(d, "b/web/app/plugins/x", "");
+    make_file(d, "c/core/wp-includes/version.php", "no version");
+    make_file(d, "c/stuff/plugins/x", "");
+    make_file(d, "c/stuff/themes/x", "");
+    make_file(d, "c/wp-config.php",
+        "<?php\n  // define('MULTISITE', true);\ndefine( 'MULTISITE', true );\n");
+    make_file(d, "d/releases/7/index.php", "");
+    make_file(d, "e/wp/wp-includes/version.php", VERSION);
+    make_file(d, "e/app/plugins/x", "");
+    make_file(d, "e/app/themes/x", "");
+    make_file(d, "f/index.html", "no PHP at all");
+    char *link = in_dir(d, "d/current");
+    assert_int_equal(symlink("releases/7", link), 0);
+    free(link);
+    write_config(d,
+        HOSTS "site a { root = \"@/a\" hosts = {web1, web2} primary = web1 preset = wordpress }\n"
+              "site b { root = \"@/b\" hosts = {web1, web2} primary = web1 preset = wordpress }\n"
+              "site c { root = \"@/c\" hosts = {web1, web2} primary = web1 preset = wordpress }\n"
+              "site d { root = \"@/d\" hosts = {web1, web2} primary = web1 }\n"
+              "site e { root = \"@/e\" hosts = {web1, web2} primary = web1 preset = bedrock }\n"
+              "site f { root = \"@/f\" hosts = {web1, web2} primary = web1 }\n");
+    check(d, "--offline", NULL, &out);
+    assert_null(strstr(out, "\na: "));
+    assert_null(strstr(out, "\nf: "));
+    assert_in(out, "b: WordPress 6.4.2 laid out by Bedrock, but preset = wordpress (");
+    assert_in(out, "    preset  = bedrock\n");
+    assert_in(out, "c: WordPress, multisite; say also\n"
+                   "    unit    = {\"stuff/plugins/*\", \"stuff/themes/*\", \"stuff/languages\", "
+                   "\"core\"}\n"
+                   "    bracket = {\"core/.maintenance\", \"stuff/upgrade/\"}\n"
+                   "    exclude = {\"stuff/upgrade/\",");
+    assert_in(out, "d: releases, but preset = none (");
+    assert_in(
+        out, "e: WordPress 6.4.2 laid out by Bedrock; its root is the project's web directory");
+    assert_in(out, "WordPress in 5 sites, 1 of them multisite\n");
     free(out);
 }
 
@@ -225,6 +289,7 @@ int main(void)
         WITH_DIR(test_keys_and_places),
         WITH_DIR(test_reach),
         WITH_DIR(test_effective),
+        WITH_DIR(test_layouts),
         WITH_DIR(test_bad_configuration),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -93,7 +93,7 @@ static void test_everything(void **state)
         "state-dir = \"/var/lib/m//\"\n"
         "control = /run/m/control\n"
         "identity = '/etc/m/id'  // another\n"
-        "rescan = 600\n"
+        "rescan = 600 scan-rate = 500K\n"
         "known-hosts = \"/etc/m/known\"\n"
         "host web1 { address = \"10.0.0.1\" }\n"
         "host web2 { address = \"::1\" user = root port = 2222 identity = \"/id2\"\n"
@@ -105,12 +105,13 @@ static void test_everything(void **state)
         "  at web2 { root = /data/example }\n"
         "  exclude = {\"tmp/\", a} exclude += {b} include = {keep} special-bits = yes fsync = "
         "batch\n"
-        "  max-delete-count = 5 max-size = 10K\n"
+        "  max-delete-count = 5 max-size = 10K keep-deleted = 14 unit-grace = 0 drift = report\n"
         "}\n",
         "web2");
     assert_string_equal(c->state_dir, "/var/lib/m");
     assert_string_equal(c->control, "/run/m/control");
     assert_int_equal(c->rescan, 600);
+    assert_int_equal(c->scan_rate, 500 * 1024);
     assert_string_equal(c->identity, "/etc/m/id");
     assert_string_equal(c->known_hosts, "/etc/m/known");
     assert_string_equal(c->self, "web2");
@@ -139,7 +140,10 @@ static void test_everything(void **state)
     assert_int_equal(s->max_delete_percent, 30);
     assert_int_equal(s->max_delete_count, 5);
     assert_int_equal(s->max_size, 10240);
-    assert_string_equal(s->preset, "wordpress");
+    assert_true(s->drift_report);
+    assert_int_equal(s->keep_days, 14);
+    assert_int_equal(s->unit_grace, 0);
+    assert_string_equal(preset_name(s->preset), "wordpress");
     config_free(c);
 }
 
@@ -182,8 +186,11 @@ static void test_defaults_of_everything(void **state)
     assert_true(s->owner);
     assert_false(s->special_bits);
     assert_false(s->fsync_batch);
+    assert_false(s->drift_report);
     assert_int_equal(s->max_delete_percent, 20);
     assert_int_equal(s->max_delete_count, 200);
+    assert_int_equal(s->keep_days, 0);
+    assert_int_equal(s->unit_grace, 60);
     assert_int_equal(s->max_size, 0);
     assert_int_equal(filter_count(s->filter), 0);
     assert_non_null(c->state_dir);
@@ -248,18 +255,24 @@ static void test_bad_values(void **state)
         const char *text, *error;
     } sites[] = {
         {"owner = maybe", "owner: 'maybe' is none of no, yes, false, true"},
+        {"drift = fix", "drift: 'fix' is none of heal, report"},
         {"max-delete = 20", "max-delete: '20' is not a percentage such as \"20%\" (a number goes "
                             "to max-delete-count)"},
         {"max-delete = 101%", "max-delete: '101%' is not a percentage such as \"20%\" (a number "
                               "goes to max-delete-count)"},
         {"max-delete-count = 5%", "max-delete-count: '5%' is not a number from 0 to 4294967295"},
+        {"keep-deleted = 3651", "keep-deleted: '3651' is not a number from 0 to 3650"},
+        {"unit-grace = 60s", "unit-grace: '60s' is not a number from 0 to 86400"},
         {"max-size = -1", "max-size: '-1' is not a size such as 500K, 20M or 1.5G"},
         {"settle = 5", "settle: '5' is not a time such as 100ms, 1.5s or 10m"},
         {"settle-max = 1d", "settle-max: '1d' is not a time such as 100ms, 1.5s or 10m"},
         {"settle = 0x1ms", "settle: '0x1ms' is not a time such as 100ms, 1.5s or 10m"},
         {"unit = {\"../x\"}", "unit: \"../x\" is not a path beneath the root"},
         {"bracket = {\"/\"}", "bracket: \"/\" is not a path beneath the root"},
-        {"preset = joomla", "preset: there is no preset \"joomla\" (there are wordpress and none)"},
+        {"preset = joomla",
+            "preset: there is no preset \"joomla\" (there are none, wordpress, bedrock "
+            "and releases)"},
+        {"wp-config = no", "wp-config: 'no' is none of mirror, local"},
         {"exclude = {\"\"}", "exclude: \"\" is no pattern"},
     };
     for (size_t i = 0; i < sizeof sites / sizeof *sites; i++) {
@@ -359,6 +372,32 @@ static void test_units(void **state)
     assert_int_equal(unit_rules_settle_max(b), 7200000);
     assert_null(unit_rules_unit(c->sites[2].units, 0));
     assert_null(unit_rules_bracket(c->sites[2].units, 0));
+    config_free(c);
+}
+
+static void expect_excluded(const struct config_site *s, const char *path, bool excluded)
+{
+    assert_int_equal(filter_excludes_deep(s->filter, bytes_of(path), false), excluded);
+}
+
+/* What a server has for itself, and what closes the site during an update. */
+static void test_local_files(void **state)
+{
+    struct config *c = load(*state,
+        "host web1 {}\nhost web2 {}\ndefaults { preset = wordpress wp-config = local }\n"
+        "site a { root = /a hosts = {web1, web2} primary = web1 }\n"
+        "site b { root = /b hosts = {web1, web2} primary = web1 wp-config = mirror\n"
+        "  maintenance = mirror }\n"
+        "site c { root = /c hosts = {web1, web2} primary = web1 preset = bedrock }\n",
+        "web1");
+    expect_excluded(&c->sites[0], "wp-config.php", true);
+    expect_excluded(&c->sites[0], ".maintenance", true);
+    expect_excluded(&c->sites[0], "sub/wp-config.php", false);
+    expect_excluded(&c->sites[1], "wp-config.php", false);
+    expect_excluded(&c->sites[1], ".maintenance", false);
+    expect_excluded(&c->sites[2], ".env", true);
+    expect_excluded(&c->sites[2], "web/wp/.maintenance", true);
+    assert_int_equal(c->sites[2].max_size, UINT64_C(2) << 30);
     config_free(c);
 }
 
@@ -585,6 +624,7 @@ int main(void)
         WITH_DIR(test_overlapping_roots),
         WITH_DIR(test_overlap_only_on_one_host),
         WITH_DIR(test_units),
+        WITH_DIR(test_local_files),
         WITH_DIR(test_includes),
         WITH_DIR(test_mistakes_of_includes),
         WITH_DIR(test_glob),

@@ -68,6 +68,28 @@ static void test_all_states(void **state)
     free(out);
 }
 
+static void test_trash(void **state)
+{
+    (void)state;
+    static const char text[] = "{\"host\":\"web1\",\"secondaries\":[],\"sites\":["
+                               "{\"name\":\"shop\",\"state\":\"ok\",\"secondaries\":["
+                               "{\"name\":\"web2\",\"state\":\"level\",\"trash\":"
+                               "{\"foreign\":2,\"foreign_bytes\":1234567,\"kept\":4}},"
+                               "{\"name\":\"web3\",\"state\":\"level\",\"trash\":"
+                               "{\"foreign\":0,\"foreign_bytes\":0,\"kept\":9}}]}]}";
+    static const char found[] =
+        "  shop on web2: in the trash: 2 things that mirrord did not put there, 1.2 MB; 4 deleted "
+        "or overwritten\n      type: mirrord trash list shop   (on web2)\n";
+    char *out = print(text, false);
+    assert_non_null(strstr(out, found));
+    assert_null(strstr(out, "web3"));
+    free(out);
+    out = print(text, true);
+    assert_non_null(strstr(out, found));
+    assert_non_null(strstr(out, "  shop on web3: in the trash: 9 deleted or overwritten\n"));
+    free(out);
+}
+
 static void test_level(void **state)
 {
     (void)state;
@@ -136,10 +158,12 @@ static void test_units(void **state)
     (void)state;
     char *out = print("{\"sites\":[{\"name\":\"s\",\"units\":[{\"unit\":\"a/b\","
                       "\"waits\":\"the bracket x stands\"}],"
-                      "\"secondaries\":[{\"name\":\"web2\",\"piecemeal\":true}]}]}",
+                      "\"secondaries\":[{\"name\":\"web2\",\"piecemeal_units\":[{\"unit\":"
+                      "\"a/b\",\"why\":\"files cannot be linked there\"}]}]}]}",
         false);
     assert_non_null(strstr(out, "s: the unit a/b waits: the bracket x stands\n"));
-    assert_non_null(strstr(out, "units of s are renamed file by file on web2\n"));
+    assert_non_null(strstr(out, "s: the unit a/b is renamed file by file on web2: files cannot be "
+                                "linked there\n"));
     free(out);
 }
 
@@ -147,6 +171,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_states),
+        cmocka_unit_test(test_trash),
         cmocka_unit_test(test_level),
         cmocka_unit_test(test_nothing_there),
         cmocka_unit_test(test_bytes),

@@ -365,7 +365,7 @@ void model_start(struct model *m)
     struct site_options o = {
         .name = "test", .root = m->root, .state_dir = m->state, .filter = m->filter};
     struct scan_sink sink = {on_owe, on_move, on_compare, on_changed, m};
-    struct scan_options so = {0};
+    struct scan_options so = {.scan_rate = 1 << 30, .reread_every_s = 1};
     if (site_open(&o, &m->site, &err) != 0)
         fail_msg("%s", err.text);
     if (scan_new(&so, &sink, &m->scan, &err) != 0)

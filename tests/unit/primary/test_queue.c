@@ -474,6 +474,33 @@ static void test_path_alone(void **state)
     assert_true(shop->alone);
 }
 
+/* What a link that leads there has to wait for. */
+static void test_owed_beneath(void **state)
+{
+    struct fixture *f = *state;
+    const struct bytes shop = bytes_of("plugins/shop"), x = bytes_of("x");
+    owe(f, "plugins/shop/a", 0);
+    owe(f, "plugins/shopping", 0);
+    assert_true(queue_owes_beneath(f->q, f->site, shop));
+    struct owed *unit = take(f, OWED_UNIT);
+    assert_true(queue_owes_beneath(f->q, f->site, shop)); /* until it is acknowledged */
+    queue_retry(f->q, unit, 1000, 1000, "unreadable");
+    assert_true(queue_owes_beneath(f->q, f->site, shop));
+    assert_true(queue_owes_beneath(f->q, f->site, bytes_of("plugins")));
+    assert_false(queue_owes_beneath(f->q, f->site, x));
+    struct owed *file = take(f, OWED_LIVE);
+    assert_path(file, "plugins/shopping");
+    queue_done(f->q, file);
+    owe(f, "x/link", 0);
+    owe(f, "x/bad", 0);
+    struct owed *link = take(f, OWED_LIVE), *bad = take(f, OWED_LIVE);
+    link->awaits = true;
+    queue_retry(f->q, link, 1000, 1000, NULL);
+    assert_true(queue_owes_beneath(f->q, f->site, x));
+    queue_retry(f->q, bad, 1000, 1000, "unreadable");
+    assert_false(queue_owes_beneath(f->q, f->site, x));
+}
+
 static void nothing(void *ctx)
 {
     (void)ctx;
@@ -557,6 +584,7 @@ int main(void)
         T(test_the_smallest_that_failed_is_tried),
         WITH_UNITS(test_unit_is_owed_once),
         WITH_UNITS(test_path_alone),
+        WITH_UNITS(test_owed_beneath),
         WITH_UNITS(test_unit_waits_for_rest),
         WITH_UNITS(test_units_and_moves),
         WITH_UNITS(test_flush_of_units),

@@ -186,6 +186,31 @@ static void test_filter_follows_names(void **state)
     done(m);
 }
 
+/* What status says, which may be some milliseconds old. */
+static void until_watches(struct model *m, uint64_t wanted)
+{
+    struct scan_status status = {0};
+    uint64_t end = io_now_ms() + 5000;
+    while (scan_status(model_scan(m), model_site(m), &status) && status.watches != wanted) {
+        if (io_now_ms() > end)
+            fail_msg("%llu watches, not %llu", (unsigned long long)status.watches,
+                (unsigned long long)wanted);
+        usleep(1000);
+    }
+}
+
+/* What is excluded gets no watch; what is moved out of it does. */
+static void test_watches_of_what_is_mirrored(void **state)
+{
+    (void)state;
+    struct model *m = begun("mkdir -p a/b c; for i in $(seq 40); do mkdir -p cache/$i/x; done");
+    until_watches(m, 5); /* the root, a, a/b, c, and the flushes' own */
+    model_shell(m, "mv cache/7 seven; mkdir cache/more; mkdir d");
+    model_settle(m);
+    until_watches(m, 8); /* and seven, seven/x, d */
+    done(m);
+}
+
 /* A picture as Imagick writes it: closed once while it is empty. */
 static void test_empty_is_held(void **state)
 {
@@ -319,6 +344,33 @@ static void test_removed(void **state)
     model_free(m);
 }
 
+/* The record's digest is another: as if the disk had changed what is in the file. */
+static void test_content_that_went_bad(void **state)
+{
+    (void)state;
+    struct model *m = begun("mkdir d; echo content > d/f; echo content > d/g");
+    struct manifest_txn *t;
+    struct record r;
+    struct err err;
+    uint64_t parent, end = io_now_ms() + 20000;
+    bool known = false;
+    model_settle(m);
+    while (!known && io_now_ms() < end) {
+        assert_int_equal(manifest_begin(model_site(m)->manifest, true, &t, &err), 0);
+        assert_int_equal(manifest_lookup(t, bytes_of("d/f"), &r, &parent, &err), 1);
+        known = r.entry.has_digest && !(r.flags & RECORD_RACY);
+        r.entry.digest.b[0] ^= known;
+        assert_int_equal(manifest_put(t, parent, bytes_of("f"), &r, &err), 0);
+        assert_int_equal(manifest_commit(t, &err), 0);
+        model_step(m);
+        usleep(1000);
+    }
+    assert_true(known);
+    unsigned told = model_owed(m, "d/f");
+    until_owed(m, "d/f", told + 1, 20000);
+    done(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -329,9 +381,11 @@ int main(void)
         cmocka_unit_test(test_a_name_used_again),
         cmocka_unit_test(test_back_and_forth),
         cmocka_unit_test(test_large_file_moves),
+        cmocka_unit_test(test_content_that_went_bad),
         cmocka_unit_test(test_hard_links),
         cmocka_unit_test(test_borders),
         cmocka_unit_test(test_filter_follows_names),
+        cmocka_unit_test(test_watches_of_what_is_mirrored),
         cmocka_unit_test(test_empty_is_held),
         cmocka_unit_test(test_open_file),
         cmocka_unit_test(test_overflow),

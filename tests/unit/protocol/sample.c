@@ -97,9 +97,13 @@ struct msg_open sample_open(void)
         .root = bytes_of("/srv/www/example.com"),
         .epoch = 8,
         .epoch_id = sample_digest(2),
+        .session = 12,
+        .known = 11,
         .flags = OPEN_OWNER | OPEN_SPECIAL_BITS,
         .max_delete_percent = 20,
         .max_delete_count = 200,
+        .keep_days = 14,
+        .unit_grace = 60,
         .rule_count = 2,
         .rules = {{0, bytes_of("wp-content/cache/")}, {1, bytes_of("*.keep")}}};
 }
@@ -124,7 +128,8 @@ static void sample_opened(struct wire_writer *w)
         .sums = sample_sums(),
         .free_bytes = 1ull << 33,
         .deleted = 31,
-        .deleted_from = 5000};
+        .deleted_from = 5000,
+        .session = 11};
     msg_put_opened(w, &m);
 }
 
@@ -183,9 +188,30 @@ static void sample_claimed(struct wire_writer *w)
     msg_put_claimed(w, &m);
 }
 
+static void sample_trash(struct wire_writer *w)
+{
+    msg_put_trash(w, &(struct msg_trash){6, 3, 1ull << 34, 4000});
+}
+
 static void sample_progress(struct wire_writer *w)
 {
     msg_put_progress(w, &(struct msg_progress){6, 1ull << 35});
+}
+
+static void sample_drift(struct wire_writer *w)
+{
+    struct bytes path = bytes_of("wp-content/mu-plugins/x.php");
+    msg_put_drift(w, &(struct msg_drift){6, DRIFT_CHANGED, path, sample_file()});
+}
+
+static void sample_drift_added(struct wire_writer *w)
+{
+    msg_put_drift(w, &(struct msg_drift){6, DRIFT_ADDED, bytes_of("a"), {0}});
+}
+
+static void sample_drift_times(struct wire_writer *w)
+{
+    msg_put_drift(w, &(struct msg_drift){6, DRIFT_TIMES, bytes_of(""), sample_dir()});
 }
 
 static void sample_list(struct wire_writer *w)
@@ -386,6 +412,10 @@ const struct sample samples[] = {
     {"claim", MSG_CLAIM, sample_claim},
     {"claimed", MSG_CLAIMED, sample_claimed},
     {"progress", MSG_PROGRESS, sample_progress},
+    {"trash", MSG_TRASH, sample_trash},
+    {"drift", MSG_DRIFT, sample_drift},
+    {"drift-added", MSG_DRIFT, sample_drift_added},
+    {"drift-times", MSG_DRIFT, sample_drift_times},
     {"list", MSG_LIST, sample_list},
     {"list-root", MSG_LIST, sample_list_root},
     {"list-buckets", MSG_LIST, sample_list_buckets},

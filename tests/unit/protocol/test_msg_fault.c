@@ -20,6 +20,7 @@ static void put_each(struct wire_writer *w, int kind, struct bytes path)
     case 3: msg_put_move(w, &(struct msg_move){1, 2, path, good}); return;
     case 4: msg_put_move(w, &(struct msg_move){1, 2, good, path}); return;
     case 5: e.path = path; break;
+    case 7: msg_put_drift(w, &(struct msg_drift){1, DRIFT_CHANGED, path, sample_file()}); return;
     default: e.source = path; break;
     }
     msg_put_entry(w, &e);
@@ -29,7 +30,7 @@ static void test_paths_are_told_from_bad_bytes(void **state)
 {
     (void)state;
     struct wire_writer w = {0};
-    for (int kind = 0; kind <= 6; kind++) {
+    for (int kind = 0; kind <= 7; kind++) {
         for (size_t i = 0; i < REFUSED; i++) {
             put_each(&w, kind, bytes_of(refused[i]));
             assert_int_equal(check_fault(&w), REASON_PATH);
@@ -49,7 +50,7 @@ static void test_a_cut_message_is_malformed_at_each_byte(void **state)
 {
     (void)state;
     struct wire_writer w = {0};
-    for (int kind = 0; kind <= 6; kind++) {
+    for (int kind = 0; kind <= 7; kind++) {
         put_each(&w, kind, bytes_of("a/b"));
         struct frame f;
         assert_int_equal(frame_next(w.data, w.len, &f), (int)w.len);

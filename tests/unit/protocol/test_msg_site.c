@@ -26,9 +26,12 @@ static void test_open_comes_back(void **state)
     check_text(out.root, "/srv/www/example.com");
     assert_true(out.epoch == 8);
     assert_memory_equal(out.epoch_id.b, m.epoch_id.b, 16);
+    assert_true(out.session == 12 && out.known == 11);
     assert_int_equal(out.flags, OPEN_OWNER | OPEN_SPECIAL_BITS);
     assert_int_equal(out.max_delete_percent, 20);
     assert_int_equal(out.max_delete_count, 200);
+    assert_int_equal(out.keep_days, 14);
+    assert_int_equal(out.unit_grace, 60);
     assert_int_equal(out.rule_count, 2);
     assert_int_equal(out.rules[0].include, 0);
     check_text(out.rules[0].pattern, "wp-content/cache/");
@@ -58,6 +61,15 @@ static void test_open_refuses_names_and_flags(void **state)
     m.max_delete_percent = 100;
     assert_true(open_passes(&m));
     m.max_delete_percent = 101;
+    assert_false(open_passes(&m));
+    m = sample_open();
+    m.keep_days = MSG_KEEP_DAYS_MAX;
+    m.unit_grace = MSG_UNIT_GRACE_MAX;
+    assert_true(open_passes(&m));
+    m.keep_days++;
+    assert_false(open_passes(&m));
+    m.keep_days = 0;
+    m.unit_grace++;
     assert_false(open_passes(&m));
     struct bytes text = check_long(MSG_SITE_NAME_MAX + 1);
     m = sample_open();
@@ -155,7 +167,8 @@ static struct msg_opened opened(uint8_t root_state, struct entry root)
         .sums = sample_sums(),
         .free_bytes = 99,
         .deleted = 7,
-        .deleted_from = 70};
+        .deleted_from = 70,
+        .session = 5};
 }
 
 static void check_sums(const struct msg_sums *s)
@@ -184,7 +197,7 @@ static void test_opened_comes_back(void **state)
     assert_int_equal(out.root.mode, 02755);
     check_sums(&out.sums);
     assert_true(out.free_bytes == 99);
-    assert_true(out.deleted == 7 && out.deleted_from == 70);
+    assert_true(out.deleted == 7 && out.deleted_from == 70 && out.session == 5);
     wire_free(&w);
 }
 
@@ -207,7 +220,7 @@ static void test_opened_refuses(void **state)
     assert_false(opened_passes(&m));
 }
 
-static void test_close_and_progress(void **state)
+static void test_close_progress_and_trash(void **state)
 {
     (void)state;
     struct wire_writer w = {0};
@@ -221,7 +234,50 @@ static void test_close_and_progress(void **state)
     assert_true(msg_get_progress(check_payload(&w, MSG_PROGRESS), &progress));
     assert_int_equal(progress.site, 7);
     assert_true(progress.done == 1ull << 60);
+    wire_reset(&w);
+    struct msg_trash trash;
+    msg_put_trash(&w, &(struct msg_trash){7, 1ull << 58, 1ull << 59, 1ull << 60});
+    assert_true(msg_get_trash(check_payload(&w, MSG_TRASH), &trash));
+    assert_int_equal(trash.site, 7);
+    assert_true(trash.foreign == 1ull << 58);
+    assert_true(trash.foreign_bytes == 1ull << 59);
+    assert_true(trash.kept == 1ull << 60);
     wire_free(&w);
+}
+
+static bool drift_passes(uint8_t kind, const char *path, struct entry committed)
+{
+    struct wire_writer w = {0};
+    struct msg_drift out, m = {7, kind, bytes_of(path), committed};
+    msg_put_drift(&w, &m);
+    bool valid = msg_get_drift(check_payload(&w, MSG_DRIFT), &out);
+    if (valid) {
+        assert_int_equal(out.site, 7);
+        assert_int_equal(out.kind, kind);
+        assert_true(bytes_equal(out.path, bytes_of(path)));
+        assert_int_equal(out.committed.type, committed.type);
+    }
+    wire_free(&w);
+    return valid;
+}
+
+static void test_drift(void **state)
+{
+    (void)state;
+    struct entry none = {0};
+    assert_true(drift_passes(DRIFT_CHANGED, "a/b", sample_file()));
+    assert_true(drift_passes(DRIFT_CHANGED, "", sample_dir()));
+    assert_true(drift_passes(DRIFT_ADDED, "a", none));
+    assert_true(drift_passes(DRIFT_REMOVED, "a", sample_link()));
+    assert_true(drift_passes(DRIFT_TIMES, "a", sample_dir()));
+    assert_false(drift_passes(0, "a", sample_file()));
+    assert_false(drift_passes(DRIFT_TIMES + 1, "a", sample_dir()));
+    assert_false(drift_passes(DRIFT_CHANGED, "a", none));
+    assert_false(drift_passes(DRIFT_ADDED, "a", sample_file()));
+    assert_false(drift_passes(DRIFT_ADDED, "", none));
+    assert_false(drift_passes(DRIFT_REMOVED, "", sample_file()));
+    assert_false(drift_passes(DRIFT_TIMES, "a", sample_file()));
+    assert_false(drift_passes(DRIFT_CHANGED, "../a", sample_file()));
 }
 
 static bool site_error_passes(uint16_t reason, struct bytes text, struct msg_site_error *out)
@@ -458,7 +514,8 @@ int main(void)
         cmocka_unit_test(test_open_counts_rules),
         cmocka_unit_test(test_opened_comes_back),
         cmocka_unit_test(test_opened_refuses),
-        cmocka_unit_test(test_close_and_progress),
+        cmocka_unit_test(test_close_progress_and_trash),
+        cmocka_unit_test(test_drift),
         cmocka_unit_test(test_site_error),
         cmocka_unit_test(test_fenced),
         cmocka_unit_test(test_list),

@@ -15,11 +15,10 @@
 
 #include "base/io.h"
 #include "base/mem.h"
-#include "secondary/receive.h"
 #include "stream.h"
 #include "tree/digest.h"
 
-enum { PATIENCE_MS = 30000 };
+enum { PATIENCE_MS = 30000, UNIT_GRACE = 60 };
 
 void peer_setup(struct peer *p)
 {
@@ -57,13 +56,30 @@ void peer_cleanup(struct peer *p)
     remove_tree(p->dir);
 }
 
+/* The fence of a root, and what a configuration would say beside it. */
+struct gatekeeper {
+    struct receive_fence root;
+    const struct peer *p;
+};
+
+static int resolve(
+    void *ctx, struct bytes name, struct bytes asked, struct receive_grant *out, struct err *err)
+{
+    const struct gatekeeper *g = ctx;
+    if (g->root.resolve(g->root.ctx, name, asked, out, err) < 0)
+        return -1;
+    out->policy = g->p->policy;
+    return 0;
+}
+
 static void serve(struct peer *p, int fd)
 {
-    struct receive_fence fence;
+    struct gatekeeper keeper = {.p = p};
+    const struct receive_fence fence = {resolve, &keeper};
     struct err err;
     if (p->as_nobody && (setgid(PEER_NOBODY) < 0 || setuid(PEER_NOBODY) < 0))
         _exit(2);
-    if (receive_fence_root(p->fence, &fence, &err) < 0)
+    if (receive_fence_root(p->fence, &keeper.root, &err) < 0)
         _exit(2);
     struct receive_options o = {
         .keepalive_ms = 15000,
@@ -72,10 +88,12 @@ static void serve(struct peer *p, int fd)
         .host = "testhost",
         .in = fd,
         .out = fd,
-        .unit_grace = p->unit_grace,
+        .look_every_s = p->look_every_s,
+        .reread_every_s = p->reread_every_s,
+        .scan_rate = p->reread_every_s ? 1 << 30 : 0,
     };
     int result = receive_run(&o, &err);
-    receive_fence_free(&fence);
+    receive_fence_free(&keeper.root);
     _exit(result < 0 ? 1 : 0);
 }
 
@@ -163,12 +181,24 @@ static int next_frame(struct peer *p, struct frame *f)
     }
 }
 
+/* What the test does not ask for is counted. */
+static bool note_drift(struct peer *p, const struct frame *f)
+{
+    struct msg_drift m;
+    assert_true(msg_get_drift(f->payload, &m));
+    p->drifts += m.kind != DRIFT_TIMES;
+    return true;
+}
+
 struct bytes peer_expect(struct peer *p, uint8_t type)
 {
     struct frame f = {0};
-    do
+    do {
         assert_int_equal(next_frame(p, &f), 1);
-    while (f.type == MSG_PROGRESS);
+        if (f.type == MSG_TRASH)
+            assert_true(msg_get_trash(f.payload, &p->trash));
+    } while (f.type == MSG_PROGRESS || (f.type == MSG_TRASH && type != MSG_TRASH) ||
+             (f.type == MSG_DRIFT && type != MSG_DRIFT && note_drift(p, &f)));
     if (f.type != type && f.type == MSG_ERROR) {
         struct msg_error e;
         assert_true(msg_get_error(f.payload, &e));
@@ -199,7 +229,8 @@ void peer_end(struct peer *p)
     struct frame f;
     msg_put_bye(&p->out);
     peer_send(p);
-    assert_int_equal(next_frame(p, &f), 0);
+    while (next_frame(p, &f))
+        assert_int_equal(f.type, MSG_TRASH);
     assert_int_equal(peer_wait(p), 0);
 }
 
@@ -227,8 +258,14 @@ void peer_send_open(struct peer *p, uint32_t site, const char *root)
     m->site = site;
     m->root = bytes_of(root);
     m->flags = p->open_flags;
+    m->session = p->session;
+    m->known = p->known;
     m->max_delete_percent = p->max_delete_percent;
     m->max_delete_count = p->max_delete_count;
+    m->keep_days = p->keep_days;
+    m->unit_grace = p->unit_grace < 0    ? 0
+                    : p->unit_grace == 0 ? UNIT_GRACE
+                                         : (uint32_t)p->unit_grace;
     if (p->exclude)
         m->rules[m->rule_count++].pattern = bytes_of(p->exclude);
     msg_put_open(&p->out, m);
@@ -471,13 +508,14 @@ static bool find_stage(struct peer *p, char out[1024])
     return false;
 }
 
-unsigned foreign_count(struct peer *p, const char *path)
+unsigned aside_count(struct peer *p, const char *place, const char *path, char item[2048])
 {
-    char stage[1024], trash[2048];
+    char stage[1024], trash[1100];
     unsigned count = 0;
+    item[0] = '\0';
     if (!find_stage(p, stage))
         return 0;
-    snprintf(trash, sizeof trash, "%s/trash/foreign", stage);
+    snprintf(trash, sizeof trash, "%s/trash/%s", stage, place);
     DIR *dir = opendir(trash);
     const struct dirent *e;
     while (dir && (e = readdir(dir)) != NULL) {
@@ -490,13 +528,22 @@ unsigned foreign_count(struct peer *p, const char *path)
             continue;
         snprintf(note, sizeof note, "%s/%s/content", trash, e->d_name);
         struct stat st;
-        if (lstat(note, &st) == 0)
-            count += !path || (len == strlen(path) + 1 && strncmp(text, path, len - 1) == 0);
+        if (lstat(note, &st) == 0 &&
+            (!path || (len == strlen(path) + 1 && strncmp(text, path, len - 1) == 0))) {
+            count++;
+            snprintf(item, 2048, "%s/%s", trash, e->d_name);
+        }
         free(text);
     }
     if (dir)
         closedir(dir);
     return count;
+}
+
+unsigned foreign_count(struct peer *p, const char *path)
+{
+    char item[2048];
+    return aside_count(p, "foreign", path, item);
 }
 
 static bool is_kept(const char *name)

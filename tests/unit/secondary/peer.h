@@ -16,6 +16,7 @@
 
 #include "base/buf.h"
 #include "protocol/msg.h"
+#include "secondary/receive.h"
 
 enum { PEER_PATH = 256, PEER_FAILURES = 5000, PEER_NOBODY = 65534 };
 
@@ -30,12 +31,18 @@ struct peer {
     size_t taken; /* of the frame that was read last */
     struct wire_writer out;
     uint32_t batch, atom; /* numbers used last */
+    unsigned drifts;      /* paths that the receiver said somebody else changed, unasked */
     uint8_t id;           /* the first byte of the primary's host id */
     uint32_t open_flags;
+    uint64_t session, known;    /* of OPEN */
     uint8_t max_delete_percent; /* 100: no limit */
     uint32_t max_delete_count;
     bool as_nobody;      /* the receiver runs without root */
-    int unit_grace;      /* seconds; as in struct receive_options */
+    int unit_grace;      /* seconds; 0: a minute, below 0: none */
+    uint16_t keep_days;
+    struct receive_policy policy; /* of the receiver's own configuration */
+    struct msg_trash trash;       /* as it came last */
+    unsigned look_every_s, reread_every_s; /* of receive_options; 0: no content is read again */
     const char *exclude; /* a filter rule, or NULL */
 };
 
@@ -59,7 +66,7 @@ void peer_kill(struct peer *p);  /* SIGKILL to both processes of the receiver, r
 int peer_wait(struct peer *p);   /* closes the stream; the receiver's exit status */
 
 void peer_send(struct peer *p); /* what is in out */
-/* Reads frames up to one of this type, skipping PROGRESS; fails the test on another. */
+/* Reads frames up to one of this type, skipping PROGRESS and TRASH; fails the test on another. */
 struct bytes peer_expect(struct peer *p, uint8_t type);
 /* ERROR comes with this reason and the stream ends. */
 void peer_expect_error(struct peer *p, uint16_t reason);
@@ -100,6 +107,8 @@ void assert_link(struct peer *p, const char *path, const struct entry *e);
 void assert_absent(struct peer *p, const char *path);
 /* Things set aside whose note names this path; NULL: all. */
 unsigned foreign_count(struct peer *p, const char *path);
+/* The same in "foreign" or "kept"; `item` is the directory of the last one, or "". */
+unsigned aside_count(struct peer *p, const char *place, const char *path, char item[2048]);
 /* Names in the stage other than its own furniture. */
 unsigned staged_count(struct peer *p);
 unsigned kept_count(struct peer *p); /* replaced units that wait for their time */

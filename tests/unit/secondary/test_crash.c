@@ -19,7 +19,7 @@
 #include "secondary/receive.h"
 #include "tree/manifest.h"
 
-enum { FILES = 5 };
+enum { FILES = 5, KEEP_DAYS = 7 };
 
 /* The linker puts these in front of the calls by which a commit changes the disk (see meson.build).
  * The process is killed when the countdown, shared with the receivers, comes to its end. */
@@ -254,13 +254,28 @@ static void assert_foreign(struct peer *p, bool there)
         assert_int_equal(foreign_count(p, foreign_paths[i]), 1);
 }
 
+/* What was overwritten or deleted of our own is there, whatever happened; where it was not killed,
+ * once. */
+static void assert_kept(struct peer *p, bool once)
+{
+    static const char *const paths[] = {
+        "a-deleted", "c-changed/000", "e-becomes-file", "f-becomes-dir", "h-link"};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        char item[2048];
+        unsigned n = aside_count(p, "kept", paths[i], item);
+        assert_true(once ? n == 1 : n >= 1);
+    }
+}
+
 /* The receiver is killed before its n-th change of the disk after COMMIT. False when it came
  * through. */
 static bool killed_at(int n, const struct msg_sums *want, bool foreign, unsigned *finished)
 {
     struct peer p;
     struct err err;
+    struct receive_policy policy = {.keep_days = foreign ? 0 : KEEP_DAYS};
     peer_setup(&p);
+    p.keep_days = foreign ? 0 : KEEP_DAYS;
     peer_open(&p);
     send_first(&p);
     if (foreign)
@@ -275,7 +290,7 @@ static bool killed_at(int n, const struct msg_sums *want, bool foreign, unsigned
     struct entry old = a_dir(0755);
     bool begun = access(on_root(&p, "g-there"), F_OK) == 0;
     if (n % 2)
-        assert_int_equal(receive_recover(p.state, p.root, &err), 0);
+        assert_int_equal(receive_recover(p.state, p.root, &policy, &err), 0);
     if (begun) {
         (*finished)++;
         assert_finished(&p, want);
@@ -284,6 +299,9 @@ static bool killed_at(int n, const struct msg_sums *want, bool foreign, unsigned
         assert_dir(&p, "g-moved", &old); /* the journal was not written yet */
     assert_converges(&p, want);
     assert_foreign(&p, foreign);
+    if (!foreign)
+        assert_kept(&p, !dead);
+    assert_true(foreign || p.drifts == 0); /* what a crash leaves is nobody else's doing */
     peer_cleanup(&p);
     return dead;
 }
@@ -317,6 +335,7 @@ static void filesystems_that_cannot_exchange(void **state)
     struct peer *p = *state;
     struct msg_sums want = reference();
     atomic_store(no_exchange, 1);
+    p->keep_days = KEEP_DAYS;
     peer_open(p);
     send_first(p);
     put_foreign(p);
@@ -325,6 +344,9 @@ static void filesystems_that_cannot_exchange(void **state)
     peer_end(p);
     assert_finished(p, &want);
     assert_foreign(p, true);
+    char item[2048];
+    assert_int_equal(aside_count(p, "kept", "c-changed/001", item), 1);
+    assert_int_equal(aside_count(p, "kept", "c-changed/000", item), 0);
     atomic_store(no_exchange, 0);
 }
 
@@ -369,12 +391,12 @@ static void recover_has_nothing_to_do(void **state)
     struct peer *p = *state;
     struct err err;
     assert_int_equal(mkdir(p->root, 0755), 0);
-    assert_int_equal(receive_recover(p->state, p->root, &err), 0);
+    assert_int_equal(receive_recover(p->state, p->root, &(struct receive_policy){0}, &err), 0);
     peer_open(p);
-    assert_int_equal(receive_recover(p->state, p->root, &err), -1);
+    assert_int_equal(receive_recover(p->state, p->root, &(struct receive_policy){0}, &err), -1);
     assert_int_equal(err.code, ERR_TEMPORARY);
     peer_end(p);
-    assert_int_equal(receive_recover(p->state, p->root, &err), 0);
+    assert_int_equal(receive_recover(p->state, p->root, &(struct receive_policy){0}, &err), 0);
 }
 
 /* --- readers --- */

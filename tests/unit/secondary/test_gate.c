@@ -156,6 +156,33 @@ static void force_lasts_until_it_is_level(void **state)
     peer_end(p);
 }
 
+/* What its own configuration says a primary may make stricter, not looser; the operator's word
+ * passes both. */
+static void its_own_limit_counts_too(void **state)
+{
+    struct peer *p = *state;
+    fill(p);
+    peer_end(p);
+    p->max_delete_percent = 100;
+    p->policy = (struct receive_policy){.said = true, .limit = {20, LIMIT}};
+    peer_open(p);
+    delete_some(p, 0, 70);
+    expect_held(p);
+    peer_end(p);
+    p->max_delete_percent = 20;
+    p->policy.limit.percent = 100;
+    peer_open(p);
+    delete_some(p, 0, 70);
+    expect_held(p);
+    peer_end(p);
+    p->policy.limit.percent = 20;
+    p->open_flags = OPEN_FORCE;
+    peer_open(p);
+    delete_some(p, 0, 70);
+    peer_commit_all(p);
+    peer_end(p);
+}
+
 /* Opens and expects that the site is held. */
 static void expect_held_open(struct peer *p, const char *why)
 {
@@ -227,9 +254,11 @@ static void what_is_level_is_ours(void **state)
     peer_commit_all(p);
     assert_int_equal(foreign_count(p, "a"), 1);
     level(p);
-    msg_put_ping(&p->out, &(struct msg_ping){1});
-    peer_send(p);
-    peer_expect(p, MSG_PONG);
+    for (uint64_t i = 0; i < 8; i++) { /* steps of jobs: it is not the only one */
+        msg_put_ping(&p->out, &(struct msg_ping){i});
+        peer_send(p);
+        peer_expect(p, MSG_PONG);
+    }
     peer_batch(p);
     peer_entry(p, "d", &dir, HOW_META, NULL);
     peer_put(p, "d/b", &file, "new");
@@ -264,6 +293,7 @@ int main(void)
         T(what_comes_back_is_no_loss),
         T(a_unit_counts_as_one),
         T(force_lasts_until_it_is_level),
+        T(its_own_limit_counts_too),
         T(another_root_is_held),
         T(another_root_is_taken_by_force),
         T(what_is_level_is_ours),

@@ -192,9 +192,10 @@ static void what_was_lost_twice_is_still_read(void **state)
     peer_kill(p);
     damage(p, "f", "evil");
     next_boot();
-    assert_int_equal(receive_recover(p->state, p->root, &err), 0); /* deletes the manifest */
+    assert_int_equal(receive_recover(p->state, p->root, &(struct receive_policy){0}, &err),
+        0); /* deletes the manifest */
     next_boot();
-    assert_int_equal(receive_recover(p->state, p->root, &err), 0);
+    assert_int_equal(receive_recover(p->state, p->root, &(struct receive_policy){0}, &err), 0);
     peer_open(p);
     assert_known_as(p, "f", "evil");
     peer_end(p);

@@ -506,6 +506,98 @@ static void a_pack_holds_whole_entries_only(void **state)
     }
 }
 
+/* Opens with this number and what the primary remembers; the files whose content is not known, and
+ * in *before what is remembered here. */
+static uint64_t open_session(struct peer *p, uint64_t session, uint64_t known, uint64_t *before)
+{
+    p->session = session;
+    p->known = known;
+    struct msg_opened m = peer_open(p);
+    peer_end(p);
+    *before = m.session;
+    return m.sums.unproven;
+}
+
+/* Content that nobody has read is counted as unproven; a memory that went back has it read. */
+static void a_session_that_went_back_is_a_full_comparison(void **state)
+{
+    struct peer *p = *state;
+    uint64_t before;
+    assert_int_equal(mkdir(p->root, 0755), 0);
+    write_file(p, "there", "x");
+    assert_int_equal(open_session(p, 5, 0, &before), 1);
+    assert_int_equal(before, 0);
+    assert_int_equal(open_session(p, 9, 5, &before), 1); /* numbers may be left out */
+    assert_int_equal(before, 5);
+    assert_int_equal(open_session(p, 10, 5, &before), 1); /* the answer to 9 was lost */
+    assert_int_equal(before, 9);
+    assert_int_equal(open_session(p, 0, 0, &before), 1);   /* a dry run does not count */
+    assert_int_equal(open_session(p, 12, 11, &before), 0); /* 11 was never here: put back */
+    assert_int_equal(before, 10);
+    write_file(p, "there", "y");
+    assert_int_equal(open_session(p, 13, 12, &before), 0);
+}
+
+static void a_primary_that_went_back_is_a_full_comparison(void **state)
+{
+    struct peer *p = *state;
+    uint64_t before;
+    assert_int_equal(mkdir(p->root, 0755), 0);
+    write_file(p, "there", "x");
+    assert_int_equal(open_session(p, 20, 0, &before), 1);
+    assert_int_equal(open_session(p, 20, 19, &before), 0); /* used before */
+    assert_int_equal(before, 20);
+    assert_int_equal(open_session(p, 3, 2, &before), 0);
+    assert_int_equal(before, 20);
+    assert_int_equal(open_session(p, 21, 20, &before), 0);
+    assert_int_equal(before, 20); /* the higher number stayed */
+    /* Another primary counts for itself. */
+    p->id = 77;
+    assert_int_equal(open_session(p, 1, 0, &before), 0);
+    assert_int_equal(before, 0);
+}
+
+static struct msg_claimed claim(struct peer *p, uint32_t request, uint64_t epoch, bool take)
+{
+    struct msg_claimed m;
+    msg_put_claim(&p->out, &(struct msg_claim){.request = request,
+                               .name = bytes_of("s"),
+                               .epoch = epoch,
+                               .epoch_id = {{p->id}},
+                               .take = take,
+                               .primary = bytes_of("primary")});
+    peer_send(p);
+    assert_true(msg_get_claimed(peer_expect(p, MSG_CLAIMED), &m));
+    assert_int_equal(m.request, request);
+    return m;
+}
+
+/* An answer that was lost is given again, by another process, too: the epoch is raised once. */
+static void a_site_is_taken_once(void **state)
+{
+    struct peer *p = *state;
+    peer_start(p);
+    peer_hello(p);
+    struct msg_claimed first = claim(p, 1, 4, true);
+    assert_int_equal(first.reason, REASON_NONE);
+    assert_int_equal(first.epoch, 5);
+    struct digest id = first.epoch_id;
+    assert_int_equal(claim(p, 2, 4, true).epoch, 5);
+    peer_kill(p);
+    peer_start(p);
+    peer_hello(p);
+    struct msg_claimed again = claim(p, 1, 4, true);
+    assert_int_equal(again.reason, REASON_NONE);
+    assert_int_equal(again.epoch, 5);
+    assert_memory_equal(again.epoch_id.b, id.b, sizeof id.b);
+    /* The former primary's claim counts no more, and who is the primary is said. */
+    struct msg_claimed late = claim(p, 2, 4, false);
+    assert_int_equal(late.reason, REASON_FENCED);
+    assert_int_equal(late.epoch, 5);
+    assert_true(late.primary.len > 0);
+    peer_end(p);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -530,6 +622,9 @@ int main(void)
         T(closed_sites_are_unknown),
         T(packed_entries_come_in_their_order),
         T(a_pack_holds_whole_entries_only),
+        T(a_session_that_went_back_is_a_full_comparison),
+        T(a_primary_that_went_back_is_a_full_comparison),
+        T(a_site_is_taken_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -151,7 +151,7 @@ static bool killed_at(int n, const struct msg_sums *want, bool foreign, unsigned
     bool begun = assert_one_version(&p, "plugins/x");
     assert_one_version(&p, "plugins/y");
     if (n % 4 == 1 || n % 4 == 2)
-        assert_int_equal(receive_recover(p.state, p.root, &err), 0);
+        assert_int_equal(receive_recover(p.state, p.root, &(struct receive_policy){0}, &err), 0);
     peer_open(&p);
     bool new = there(&p, "plugins/y/added");
     assert_true(new || !begun);

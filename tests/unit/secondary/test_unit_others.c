@@ -151,7 +151,7 @@ static void an_adopted_tree_file_by_file(void **state)
 {
     strcpy(faults->name, "x");
     atomic_store(&faults->refuse, EXDEV);
-    adopt(*state, ACK_PIECEMEAL);
+    adopt(*state, ACK_EXCHANGE);
 }
 
 /* An inode that somebody else holds, too, is left as it is. */
@@ -185,7 +185,7 @@ static void excluded_entries(void **state)
     write_file(p, "plugins/x/sub/x.local", "local");
     ino_t unit = inode_of(p, "plugins/x");
     send_update(p);
-    commit_with(p, ACK_PIECEMEAL);
+    commit_with(p, ACK_EXCLUDED);
     assert_new(p, "plugins/x");
     assert_true(inode_of(p, "plugins/x") == unit);
     stays_in_place(p, "plugins/x/sub/x.local", "local");
@@ -195,7 +195,7 @@ static void excluded_entries(void **state)
     peer_batch(p);
     peer_unit(p, "plugins/x");
     peer_delete(p, "plugins/x");
-    commit_with(p, ACK_PIECEMEAL);
+    commit_with(p, ACK_EXCLUDED);
     stays_in_place(p, "plugins/x/sub/x.local", "local");
     assert_absent(p, "plugins/x/same");
     /* A unit that is excluded itself. */
@@ -228,7 +228,7 @@ static void exchange_fails_with(struct peer *p, int errnum, bool two)
     send_changes(p, "plugins/x");
     if (two)
         send_changes(p, "plugins/y");
-    commit_with(p, ACK_PIECEMEAL);
+    commit_with(p, ACK_EXCHANGE);
     assert_new(p, "plugins/x");
     if (two)
         assert_new(p, "plugins/y");
@@ -261,7 +261,7 @@ static void files_cannot_be_linked(void **state)
     send_site(p, false);
     atomic_store(&faults->no_links, EPERM);
     send_update(p);
-    commit_with(p, ACK_PIECEMEAL);
+    commit_with(p, ACK_LINK);
     assert_new(p, "plugins/x");
     atomic_store(&faults->no_links, 0);
     let_jobs_end(p);

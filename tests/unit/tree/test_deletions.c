@@ -84,6 +84,14 @@ static void comes_back_from_its_file(void **state)
     assert_int_equal(deletions_store(&d, dir, &err), 0);
     deletions_load(&again, dir);
     assert_memory_equal(&again, &d, sizeof d);
+    /* One minute alone, in each place. */
+    for (int i = 0; i < DELETIONS_MINUTES; i++) {
+        d = (struct deletions){0};
+        deletions_add(&d, NOW + 60 * i, 7, 10);
+        assert_int_equal(deletions_store(&d, dir, &err), 0);
+        deletions_load(&again, dir);
+        assert_int_equal(deletions_sum(&again, NOW + 60 * i, 1, &before), 7);
+    }
     close(dir);
     scratch_free(path);
 }

@@ -28,21 +28,34 @@ void __wrap_boot_id(char out[BOOT_ID + 1])
 static void test_line(void **state)
 {
     (void)state;
-    struct mark in = {MARK_DURABLE, UINT64_MAX, 1700000000, -1, "0123-4567", false}, out;
+    struct mark in = {.state = MARK_DURABLE,
+        .generation = UINT64_MAX,
+        .saved = 1700000000,
+        .since = -1,
+        .boot = "0123-4567",
+        .given = UINT64_MAX,
+        .taken = 7,
+        .from = {{1, 2, 0xfe}}};
+    struct mark out;
     char text[MARK_TEXT_MAX];
     mark_format(&in, text);
     assert_true(mark_parse(text, &out));
     assert_int_equal(out.state, in.state);
     assert_true(out.generation == in.generation && out.saved == in.saved && out.since == in.since);
     assert_string_equal(out.boot, in.boot);
-    size_t whole = strlen(text) - strlen("0123-4567\n") + 1;
-    for (size_t n = 0; n < whole; n++) {
+    assert_true(out.given == in.given && out.taken == in.taken);
+    assert_memory_equal(out.from.b, in.from.b, sizeof in.from.b);
+    for (size_t n = 0; n < strlen(text); n++) {
         char part[MARK_TEXT_MAX];
-        snprintf(part, n + 1, "%s", text);
+        memcpy(part, text, n);
+        part[n] = '\0';
         assert_false(mark_parse(part, &out));
     }
     assert_false(mark_parse("1 4 1 1 1 x\n", &out));
     assert_false(mark_parse("2 1 1 1 1 x\n", &out));
+    assert_false(mark_parse("3 1 1 1 1 x 1 1 00\n", &out));
+    assert_true(mark_parse("1 1 1 1 1 x\n", &out)); /* of an earlier release */
+    assert_true(out.given == 0 && out.taken == 0);
     assert_false(mark_parse("1 1 1 1 1 x\nmore", &out));
 }
 

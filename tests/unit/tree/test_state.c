@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,6 +22,16 @@
 #include "tree/state.h"
 
 static char dir[64];
+static long filesystem; /* what everything seems to be on; 0: what it is on */
+
+/* The program's own functions go before libc's. */
+int statfs(const char *path, struct statfs *out)
+{
+    int r = (int)syscall(SYS_statfs, path, out);
+    if (r == 0 && filesystem)
+        out->f_type = filesystem;
+    return r;
+}
 
 static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
 {
@@ -157,6 +169,27 @@ static void test_the_same_primary_takes_over(void **state)
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
 }
 
+static void test_a_network_filesystem_is_refused(void **state)
+{
+    static const struct {
+        long magic;
+        const char *name;
+    } kinds[] = {{0x6969, "NFS"}, {0xff534d42, "CIFS"}, {0x00c36400, "Ceph"}};
+    struct digest nobody = {0};
+    struct state *s = NULL;
+    struct err err;
+    (void)state;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        filesystem = kinds[i].magic;
+        assert_int_equal(state_open(dir, "/srv/www", &nobody, 0, &s, &err), -1);
+        assert_non_null(strstr(err.text, kinds[i].name));
+        assert_non_null(strstr(err.text, "--state-dir"));
+    }
+    filesystem = 0;
+    assert_int_equal(state_open(dir, "/srv/www", &nobody, 0, &s, &err), 0);
+    state_close(s);
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -166,6 +199,7 @@ int main(void)
         T(test_a_directory_for_each_root),
         T(test_a_second_process_is_told_who_holds_it),
         T(test_the_same_primary_takes_over),
+        T(test_a_network_filesystem_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

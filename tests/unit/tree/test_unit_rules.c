@@ -8,15 +8,16 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "tree/unit_rules.h"
+#include "tree/preset.h"
 
 static const char core[] = "wp-admin + wp-includes + *.php";
 
 static struct unit_rules *wordpress(void)
 {
     struct unit_rules *r = unit_rules_new();
-    unit_rules_add_preset(r, "wordpress");
-    unit_rules_add_preset_brackets(r, "wordpress");
+    const struct preset *p = preset_find("wordpress", NULL);
+    preset_add_units(p, r);
+    preset_add_brackets(p, r);
     return r;
 }
 

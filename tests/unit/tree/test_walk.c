@@ -498,6 +498,164 @@ static void test_keep_accepted(void **state)
     assert_int_equal(record_at(p, "d").flags, 0);
 }
 
+/* All counts as committed from now on, as after LEVEL. */
+static void commit_all(struct place *p)
+{
+    static const char *const paths[] = {"", "d", "d/f", "d/mode", "d/time", "gone", "gone/f", "l"};
+    struct manifest_txn *t;
+    struct err err;
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        struct record r;
+        uint64_t parent = 0;
+        struct bytes path = bytes_of(paths[i]);
+        assert_int_equal(manifest_begin(p->m, true, &t, &err), 0);
+        assert_int_equal(manifest_lookup(t, path, &r, &parent, &err), 1);
+        r.flags |= RECORD_COMMITTED;
+        assert_int_equal(path.len ? manifest_put(t, parent, path_name(path), &r, &err)
+                                  : manifest_put_root(t, &r, &err),
+            0);
+        assert_int_equal(manifest_commit(t, &err), 0);
+    }
+}
+
+/* What is remembered: "PATH:type of what was committed ", by directory and name. */
+static const char *drift_of(struct place *p)
+{
+    struct manifest_drift row = {0};
+    struct manifest_txn *t;
+    struct err err;
+    p->heard[0] = '\0';
+    assert_int_equal(manifest_begin(p->m, false, &t, &err), 0);
+    while (manifest_drift_next(t, &row, &err) == 1) {
+        char path[PATH_TOTAL_MAX + 1], line[PATH_TOTAL_MAX + 300];
+        size_t len = 0;
+        if (row.dir)
+            assert_int_equal(manifest_dir_path(t, row.dir, path, &len, &err), 1);
+        snprintf(line, sizeof line, "%.*s/%.*s:%d ", (int)len, path, (int)row.name_len, row.name,
+            row.committed.type);
+        strcat(p->heard, line);
+    }
+    manifest_abort(t);
+    return p->heard;
+}
+
+static void fill_for_drift(struct place *p)
+{
+    p->o.keep_accepted = true;
+    p->o.drift = WALK_DRIFT | WALK_DRIFT_OWNER | WALK_DRIFT_ACL;
+    assert_int_equal(mkdirat(p->fd, "d", 0755), 0);
+    assert_int_equal(mkdirat(p->fd, "gone", 0755), 0);
+    assert_true(scratch_write(p->fd, "d/f", "hello"));
+    assert_true(scratch_write(p->fd, "d/mode", "x"));
+    assert_true(scratch_write(p->fd, "d/time", "x"));
+    assert_true(scratch_write(p->fd, "gone/f", "x"));
+    assert_int_equal(symlinkat("x", p->fd, "l"), 0);
+    let_settle();
+    walk_all(p);
+    prove(p);
+    assert_string_equal(drift_of(p), ""); /* nothing was committed */
+    commit_all(p);
+    walk_all(p);
+    assert_string_equal(drift_of(p), "");
+}
+
+static void test_drift(void **state)
+{
+    struct place *p = *state;
+    fill_for_drift(p);
+    const struct timespec times[] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = 1000}};
+    assert_true(scratch_write(p->fd, "d/f", "HELLO"));
+    assert_int_equal(fchmodat(p->fd, "d/mode", 0600, 0), 0);
+    assert_int_equal(utimensat(p->fd, "d/time", times, 0), 0);
+    scratch_delete(p->fd, "gone");
+    assert_int_equal(mkdirat(p->fd, "new", 0755), 0);
+    assert_true(scratch_write(p->fd, "new/beneath", "is not told of"));
+    assert_int_equal(unlinkat(p->fd, "l", 0), 0);
+    assert_int_equal(symlinkat("y", p->fd, "l"), 0);
+    let_settle();
+    walk_all(p);
+    assert_int_equal(p->counts.drift, 7); /* with the root's times */
+    assert_string_equal(drift_of(p), "/:2 /gone:2 /l:3 /new:0 d/f:1 d/mode:1 d/time:1 ");
+    assert_int_equal(record_at(p, "d/f").flags & RECORD_COMMITTED, 0);
+    walk_all(p);
+    assert_int_equal(p->counts.drift, 0); /* known */
+    /* Changed once more: what was committed is remembered, not what was in between. */
+    assert_true(scratch_write(p->fd, "d/mode", "longer than before"));
+    assert_true(scratch_write(p->fd, "gone", "a file"));
+    let_settle();
+    walk_all(p);
+    assert_string_equal(drift_of(p), "/:2 /gone:2 /l:3 /new:0 d/f:1 d/mode:1 d/time:1 ");
+}
+
+static void test_drift_that_is_undone(void **state)
+{
+    struct place *p = *state;
+    fill_for_drift(p);
+    struct record r = record_at(p, "d/f"), dir = record_at(p, "d");
+    const struct timespec times[] = {{.tv_nsec = UTIME_OMIT}, {r.entry.mtime, r.entry.mtime_nsec}};
+    const struct timespec dir_times[] = {
+        {.tv_nsec = UTIME_OMIT}, {dir.entry.mtime, dir.entry.mtime_nsec}};
+    assert_true(scratch_write(p->fd, "d/f", "HELLO"));
+    assert_true(scratch_write(p->fd, "d/new", "x"));
+    let_settle();
+    walk_all(p);
+    assert_string_equal(drift_of(p), "/d:2 d/f:1 d/new:0 ");
+    assert_true(scratch_write(p->fd, "d/f", "hello"));
+    assert_int_equal(utimensat(p->fd, "d/f", times, 0), 0);
+    assert_int_equal(unlinkat(p->fd, "d/new", 0), 0);
+    assert_int_equal(utimensat(p->fd, "d", dir_times, 0), 0);
+    let_settle();
+    walk_all(p);
+    assert_string_equal(drift_of(p), "");
+    assert_int_equal(record_at(p, "d/f").flags, RECORD_COMMITTED);
+}
+
+/* It is where its directory is, and goes with it. */
+static void test_drift_moves_and_goes(void **state)
+{
+    struct place *p = *state;
+    struct manifest_txn *t;
+    struct entry was;
+    struct err err;
+    fill_for_drift(p);
+    assert_true(scratch_write(p->fd, "d/f", "HELLO"));
+    let_settle();
+    walk_all(p);
+    assert_string_equal(drift_of(p), "d/f:1 ");
+    assert_int_equal(manifest_begin(p->m, true, &t, &err), 0);
+    assert_int_equal(
+        manifest_move(t, MANIFEST_ROOT, bytes_of("d"), MANIFEST_ROOT, bytes_of("e"), &err), 1);
+    assert_int_equal(manifest_commit(t, &err), 0);
+    assert_string_equal(drift_of(p), "e/f:1 ");
+    assert_int_equal(manifest_begin(p->m, true, &t, &err), 0);
+    assert_int_equal(manifest_drift_get(t, MANIFEST_ROOT, bytes_of("e"), &was, &err), 0);
+    assert_int_equal(manifest_delete(t, MANIFEST_ROOT, bytes_of("e"), &err), 1);
+    assert_int_equal(manifest_commit(t, &err), 0);
+    assert_string_equal(drift_of(p), "");
+}
+
+/* What cannot be stored or is not mirrored is nobody's doing. */
+static void test_drift_as_far_as_it_counts(void **state)
+{
+    struct entry a = {.type = ENTRY_FILE, .mode = 0644, .size = 3, .owner = bytes_of("web")};
+    struct entry b = a;
+    (void)state;
+    assert_true(walk_drift_same(WALK_DRIFT | WALK_DRIFT_OWNER | WALK_DRIFT_ACL, &a, &b));
+    b.owner = bytes_of("root");
+    assert_true(walk_drift_same(WALK_DRIFT | WALK_DRIFT_ACL, &a, &b));
+    assert_false(walk_drift_same(WALK_DRIFT | WALK_DRIFT_OWNER, &a, &b));
+    b = a;
+    b.acl = bytes_of("u::rw-,u:alice:r--,g::r--,m::r--,o::---");
+    assert_true(walk_drift_same(WALK_DRIFT | WALK_DRIFT_OWNER, &a, &b));
+    assert_false(walk_drift_same(WALK_DRIFT | WALK_DRIFT_ACL, &a, &b));
+    b = a;
+    a.has_digest = b.has_digest = true;
+    b.digest.b[3] = 1;
+    assert_false(walk_drift_same(WALK_DRIFT, &a, &b));
+    b.has_digest = false;
+    assert_true(walk_drift_same(WALK_DRIFT, &a, &b));
+}
+
 static void test_shallow(void **state)
 {
     struct place *p = *state;
@@ -1119,6 +1277,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_open_for_writing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_keep_accepted, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_volume_that_is_not_mounted, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_drift, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_drift_that_is_undone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_drift_moves_and_goes, set_up, tear_down),
+        cmocka_unit_test(test_drift_as_far_as_it_counts),
         cmocka_unit_test_setup_teardown(test_shallow, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_tops, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_top_beneath_what_changed, set_up, tear_down),

@@ -1,0 +1,126 @@
+/* The set of paths that drifted: what is news, what is left alone, what status says. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <string.h>
+
+#include "primary/drifted.h"
+
+static struct entry file(uint64_t size)
+{
+    return (struct entry){.type = ENTRY_FILE, .mode = 0644, .size = size, .owner = bytes_of("web")};
+}
+
+static int take(struct drifted *d, uint8_t kind, const char *path, struct entry committed)
+{
+    struct err err;
+    struct msg_drift m = {1, kind, bytes_of(path), committed};
+    return drifted_take(d, &m, &err);
+}
+
+static void test_news(void **state)
+{
+    (void)state;
+    struct drifted *d = drifted_new(true);
+    struct drifted_status s;
+    struct entry none = {0}, dir = {.type = ENTRY_DIR, .mode = 0755};
+    drifted_opening(d);
+    assert_int_equal(take(d, DRIFT_CHANGED, "a", file(1)), 1);
+    assert_int_equal(take(d, DRIFT_CHANGED, "a", file(1)), 0);
+    assert_int_equal(take(d, DRIFT_REMOVED, "a", file(1)), 1);
+    assert_int_equal(take(d, DRIFT_ADDED, "b\n", none), 1);
+    assert_int_equal(take(d, DRIFT_TIMES, "c", dir), 1);
+    drifted_opened(d);
+    drifted_status(d, &s);
+    assert_int_equal(s.count, 2);
+    assert_int_equal(s.shown, 2);
+    assert_string_equal(s.paths[0].what, "removed");
+    assert_string_equal(s.paths[0].path, "a");
+    assert_string_equal(s.paths[1].what, "added");
+    assert_null(strchr(s.paths[1].path, '\n'));
+    /* What is not told again is over. */
+    drifted_opening(d);
+    assert_int_equal(take(d, DRIFT_REMOVED, "a", file(1)), 0);
+    drifted_opened(d);
+    drifted_status(d, &s);
+    assert_int_equal(s.count, 1);
+    assert_int_equal(s.healed, 0);
+    drifted_healed(d, bytes_of("a"));
+    drifted_healed(d, bytes_of("never heard of"));
+    drifted_status(d, &s);
+    assert_int_equal(s.count, 0);
+    assert_int_equal(s.healed, 1);
+    drifted_free(d);
+    drifted_free(NULL);
+}
+
+static bool is_theirs(struct drifted *d, const char *path, struct entry ours)
+{
+    return drifted_is_theirs(d, bytes_of(path), ours.type ? &ours : NULL, true);
+}
+
+/* Theirs alone is what we have as it was committed; all else is owed. */
+static void test_whose_it_is(void **state)
+{
+    (void)state;
+    struct drifted *d = drifted_new(true);
+    struct entry none = {0}, other = file(1);
+    take(d, DRIFT_CHANGED, "changed", file(1));
+    take(d, DRIFT_ADDED, "added", none);
+    take(d, DRIFT_REMOVED, "removed", file(1));
+    assert_true(is_theirs(d, "changed", file(1)));
+    assert_false(is_theirs(d, "changed", file(2)));
+    assert_false(is_theirs(d, "changed", none));
+    assert_true(is_theirs(d, "added", none));
+    assert_false(is_theirs(d, "added", file(1)));
+    assert_true(is_theirs(d, "removed", file(1)));
+    assert_false(is_theirs(d, "removed", none));
+    assert_false(is_theirs(d, "other", file(1)));
+    other.owner = bytes_of("root");
+    assert_false(is_theirs(d, "changed", other));
+    assert_true(drifted_is_theirs(d, bytes_of("changed"), &other, false));
+    other = file(1);
+    other.has_digest = true;
+    assert_true(is_theirs(d, "changed", other)); /* what was committed is not known so well */
+    take(d, DRIFT_CHANGED, "proven", other);
+    other.digest.b[0] = 1;
+    assert_false(is_theirs(d, "proven", other));
+    drifted_free(d);
+}
+
+/* Where drift is healed, what is kept is bounded; the count is not. */
+static void test_many(void **state)
+{
+    (void)state;
+    struct drifted *d = drifted_new(false);
+    struct drifted_status s;
+    char path[32];
+    for (int i = 0; i < DRIFTED_KEPT + 5; i++) {
+        snprintf(path, sizeof path, "f%d", i);
+        assert_int_equal(take(d, DRIFT_CHANGED, path, file(1)), i < DRIFTED_KEPT);
+    }
+    drifted_status(d, &s);
+    assert_int_equal(s.count, DRIFTED_KEPT + 5);
+    assert_int_equal(s.shown, DRIFTED_SHOWN);
+    assert_false(drifted_is_theirs(d, bytes_of(path), NULL, true));
+    drifted_opening(d);
+    drifted_opened(d);
+    drifted_status(d, &s);
+    assert_int_equal(s.count, 0);
+    drifted_free(d);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_news),
+        cmocka_unit_test(test_whose_it_is),
+        cmocka_unit_test(test_many),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,591 @@
+/* A scripted secondary: what it says out of place ends the session with an ERROR that names the
+ * fault, whichever message it is, and nothing it says crosses that was legal when it was sent. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "../tree/scratch.h"
+#include "base/buf.h"
+#include "base/log.h"
+#include "link/conn_impl.h"
+#include "primary/push.h"
+#include "tree/walk.h"
+
+enum { PATIENCE_MS = 10000, KEEPALIVE_MS = 1000 };
+
+/* --- a link through two pipes --- */
+
+struct pipes {
+    struct conn conn;
+    int in, out;
+};
+
+static void pipes_close(struct conn *c)
+{
+    struct pipes *l = (struct pipes *)c;
+    close(l->in);
+    if (l->out >= 0)
+        close(l->out);
+    free(l);
+}
+
+static ssize_t pipes_read(struct conn *c, void *p, size_t n, struct err *err)
+{
+    ssize_t got = read(((struct pipes *)c)->in, p, n);
+    return got >= 0 ? got : errno == EAGAIN ? CONN_AGAIN : err_sys(err, errno, "read");
+}
+
+static ssize_t pipes_write(struct conn *c, const void *p, size_t n, struct err *err)
+{
+    ssize_t put = write(((struct pipes *)c)->out, p, n);
+    return put >= 0 ? put : errno == EAGAIN ? CONN_AGAIN : err_sys(err, errno, "write");
+}
+
+static int pipes_flush(struct conn *c, struct err *err)
+{
+    (void)c;
+    (void)err;
+    return 0;
+}
+
+static size_t pipes_pending(const struct conn *c)
+{
+    (void)c;
+    return 0;
+}
+
+static int pipes_poll(struct conn *c, struct pollfd fds[2])
+{
+    fds[0] = (struct pollfd){.fd = ((struct pipes *)c)->in, .events = POLLIN};
+    return 1;
+}
+
+static int pipes_shutdown(struct conn *c, struct err *err)
+{
+    struct pipes *l = (struct pipes *)c;
+    (void)err;
+    close(l->out);
+    l->out = -1;
+    return 0;
+}
+
+static const char *pipes_text(struct conn *c)
+{
+    (void)c;
+    return "";
+}
+
+static int pipes_status(struct conn *c)
+{
+    (void)c;
+    return -1;
+}
+
+static void pipes_settle(struct conn *c, int ms)
+{
+    (void)c;
+    (void)ms;
+}
+
+static const char *pipes_kind(const struct conn *c)
+{
+    (void)c;
+    return "pipes";
+}
+
+static const struct conn_ops pipes_ops = {pipes_close, pipes_read, pipes_write, pipes_flush,
+    pipes_pending, pipes_poll, pipes_shutdown, pipes_text, pipes_status, pipes_settle, pipes_kind};
+
+/* --- the primary in a thread, and its secondary --- */
+
+struct far {
+    char *top, *root, *state;
+    struct filter *filter;
+    struct site *site;
+    struct queue *queue;
+    struct push_site *ps;
+    struct push_site_list sites;
+    struct pipes *link;
+    struct push_options options;
+    atomic_bool stop;
+    pthread_t thread;
+    bool running;
+    struct err why; /* the push's end */
+    int result;
+    int in, out; /* this end's */
+    struct buf got;
+    size_t taken;
+    struct wire_writer w;
+    struct msg_hello hello; /* the primary's */
+};
+
+static void nothing(void *ctx)
+{
+    (void)ctx;
+}
+
+/* Two files and a directory, as a scan would have it. */
+static void fill(struct far *f)
+{
+    struct err err;
+    char name[160];
+    for (int i = 0; i < 2; i++) {
+        snprintf(name, sizeof name, "%s/f%d", f->root, i);
+        int fd = open(name, O_WRONLY | O_CREAT, 0644);
+        assert_true(fd >= 0);
+        assert_int_equal(ftruncate(fd, i ? 200000 : 10), 0);
+        close(fd);
+    }
+    struct names *names = names_new(NULL);
+    struct walk_options options = {0};
+    struct walk_hooks hooks = {0};
+    struct walk *w = walk_new(
+        f->site->root, f->site->manifest, f->filter, names, (struct bytes){0}, &options, &hooks);
+    while (walk_step(w, 1000, &err) == WALK_MORE)
+        continue;
+    walk_free(w);
+    names_free(names);
+    f->site->scanned = f->site->cleared = true;
+}
+
+static void *run(void *arg)
+{
+    struct far *f = arg;
+    f->result = push_run(&f->options, &f->why);
+    return NULL;
+}
+
+static int setup(void **state)
+{
+    struct far *f = mem_alloc(sizeof *f);
+    struct err err;
+    int to[2], back[2];
+    f->top = scratch_new();
+    f->root = mem_format("%s/root", f->top);
+    f->state = mem_format("%s/state", f->top);
+    mkdir(f->root, 0755);
+    f->filter = filter_new();
+    struct site_options o = {.name = "s",
+        .root = f->root,
+        .state_dir = f->state,
+        .filter = f->filter,
+        .max_delete_percent = 100};
+    assert_int_equal(site_open(&o, &f->site, &err), 0);
+    fill(f);
+    assert_int_equal(pipe2(to, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(back, O_CLOEXEC), 0);
+    f->link = mem_alloc(sizeof *f->link);
+    *f->link = (struct pipes){.conn = {.ops = &pipes_ops}, .in = back[0], .out = to[1]};
+    io_nonblock(back[0]);
+    io_nonblock(to[1]);
+    f->in = to[0];
+    f->out = back[1];
+    f->queue = queue_new(nothing, NULL);
+    f->ps = push_site_new(f->queue, f->site, NULL);
+    TAILQ_INIT(&f->sites);
+    TAILQ_INSERT_TAIL(&f->sites, f->ps, order);
+    f->options = (struct push_options){.conn = &f->link->conn,
+        .queue = f->queue,
+        .sites = &f->sites,
+        .name = "far",
+        .host = "near",
+        .keepalive_ms = KEEPALIVE_MS,
+        .stop = &f->stop,
+        .wake_fd = -1,
+        .hooks = {.changed = nothing}};
+    assert_int_equal(pthread_create(&f->thread, NULL, run, f), 0);
+    f->running = true;
+    *state = f;
+    return 0;
+}
+
+static void join(struct far *f)
+{
+    if (f->out >= 0)
+        close(TAKE_FD(f->out));
+    if (f->running)
+        pthread_join(f->thread, NULL);
+    f->running = false;
+}
+
+static int teardown(void **state)
+{
+    struct far *f = *state;
+    f->stop = true;
+    join(f);
+    conn_close(&f->link->conn);
+    push_site_free(f->queue, f->ps);
+    queue_free(f->queue);
+    site_unref(f->site);
+    filter_free(f->filter);
+    close(f->in);
+    buf_free(&f->got);
+    wire_free(&f->w);
+    scratch_free(f->top);
+    free(f->root);
+    free(f->state);
+    free(f);
+    return 0;
+}
+
+static bool next(struct far *f, struct frame *frame)
+{
+    buf_drain(&f->got, f->taken);
+    f->taken = 0;
+    for (;;) {
+        int n = frame_next(buf_bytes(&f->got), buf_len(&f->got), frame);
+        assert_true(n >= 0);
+        if (n > 0) {
+            f->taken = (size_t)n;
+            return true;
+        }
+        struct pollfd fd = {.fd = f->in, .events = POLLIN};
+        assert_int_equal(poll(&fd, 1, PATIENCE_MS), 1);
+        ssize_t got = read(f->in, buf_room(&f->got, 65536), 65536);
+        if (got <= 0)
+            return false;
+        buf_fill(&f->got, (size_t)got);
+    }
+}
+
+/* Up to the message of this type. */
+static struct bytes expect(struct far *f, uint8_t type)
+{
+    struct frame frame = {0};
+    do
+        assert_true(next(f, &frame));
+    while (frame.type != type);
+    return frame.payload;
+}
+
+static void say(struct far *f)
+{
+    assert_false(f->w.bad);
+    assert_int_equal(io_write_full(f->out, f->w.data, f->w.len), 0);
+    wire_reset(&f->w);
+}
+
+static void put_hello(struct far *f, uint64_t session, uint16_t oldest, uint16_t newest)
+{
+    msg_put_hello(&f->w, &(struct msg_hello){.magic = MSG_MAGIC,
+                             .oldest = oldest,
+                             .newest = newest,
+                             .session = session,
+                             .software = bytes_of("test"),
+                             .host = bytes_of("far")});
+}
+
+static void greet(struct far *f)
+{
+    assert_true(msg_get_hello(expect(f, MSG_HELLO), &f->hello));
+    put_hello(f, f->hello.session, MSG_VERSION, MSG_VERSION);
+    say(f);
+    expect(f, MSG_OPEN);
+}
+
+static void put_opened(struct far *f, uint32_t site)
+{
+    msg_put_opened(&f->w, &(struct msg_opened){.site = site,
+                              .state = ROOT_OURS,
+                              .root = {.type = ENTRY_DIR, .mode = 0755},
+                              .sums = {.entries = 1}});
+}
+
+/* Opened; the LIST of the root is the first request. */
+static void compare(struct far *f)
+{
+    greet(f);
+    put_opened(f, 1);
+    say(f);
+    expect(f, MSG_LIST);
+}
+
+static void put_listing(struct far *f, uint32_t request, bool last, const char *const *names)
+{
+    struct wire_writer items = {0};
+    struct msg_listing m = {.request = request, .last = last};
+    for (; names && *names; names++, m.count++)
+        msg_item_encode(
+            &items, &(struct msg_item){.name = bytes_of(*names),
+                        .entry = {.type = ENTRY_FILE, .mode = 0644, .size = 150000, .mtime = 1}});
+    m.items = (struct bytes){items.data, items.len};
+    msg_put_listing(&f->w, &m);
+    wire_free(&items);
+}
+
+/* What has been put is said; ERROR comes with this reason, and the push ends with this sentence. */
+static void assert_refused(struct far *f, uint16_t reason, const char *sentence)
+{
+    struct msg_error m;
+    say(f);
+    assert_true(msg_get_error(expect(f, MSG_ERROR), &m));
+    assert_string_equal(msg_reason_name(m.reason), msg_reason_name(reason));
+    assert_true(m.text.len > 0);
+    join(f);
+    assert_int_equal(f->result, -1);
+    if (!strstr(f->why.text, sentence))
+        print_error("%s\n", f->why.text);
+    assert_non_null(strstr(f->why.text, sentence));
+}
+
+/* --- HELLO, ERROR, PONG --- */
+
+static void hello_of_another_session(void **state)
+{
+    struct far *f = *state;
+    expect(f, MSG_HELLO);
+    put_hello(f, 1, MSG_VERSION, MSG_VERSION);
+    assert_refused(f, REASON_MALFORMED, "another session");
+}
+
+static void hello_twice(void **state)
+{
+    struct far *f = *state;
+    greet(f);
+    put_hello(f, f->hello.session, MSG_VERSION, MSG_VERSION);
+    assert_refused(f, REASON_MALFORMED, "another session");
+}
+
+static void hello_of_a_version_not_offered(void **state)
+{
+    struct far *f = *state;
+    assert_true(msg_get_hello(expect(f, MSG_HELLO), &f->hello));
+    put_hello(f, f->hello.session, MSG_VERSION + 1, MSG_VERSION + 1);
+    assert_refused(f, REASON_VERSION, "no common version");
+}
+
+static void an_error_is_not_answered(void **state)
+{
+    struct far *f = *state;
+    struct frame frame;
+    greet(f);
+    msg_put_error(&f->w, &(struct msg_error){REASON_INTERNAL, bytes_of("my fault")});
+    say(f);
+    join(f);
+    conn_shutdown(&f->link->conn, &f->why);
+    while (next(f, &frame))
+        assert_int_not_equal(frame.type, MSG_ERROR);
+    assert_int_equal(f->result, -1);
+}
+
+static void pong_without_ping(void **state)
+{
+    struct far *f = *state;
+    greet(f);
+    msg_put_pong(&f->w, &(struct msg_ping){1});
+    assert_refused(f, REASON_MALFORMED, "PING that was not sent");
+}
+
+static void pong_of_another_ping(void **state)
+{
+    struct far *f = *state;
+    struct msg_ping ping;
+    greet(f);
+    assert_true(msg_get_ping(expect(f, MSG_PING), &ping));
+    msg_put_pong(&f->w, &ping);
+    say(f);
+    assert_true(msg_get_ping(expect(f, MSG_PING), &ping));
+    ping.token++;
+    msg_put_pong(&f->w, &ping);
+    assert_refused(f, REASON_MALFORMED, "PING that was not sent");
+}
+
+/* --- sites --- */
+
+static void opened_twice(void **state)
+{
+    struct far *f = *state;
+    greet(f);
+    put_opened(f, 1);
+    put_opened(f, 1);
+    assert_refused(f, REASON_MALFORMED, "twice");
+}
+
+static void a_site_that_was_never_opened(void **state)
+{
+    struct far *f = *state;
+    greet(f);
+    put_opened(f, 2);
+    assert_refused(f, REASON_MALFORMED, "never opened");
+}
+
+static void site_error_of_no_site(void **state)
+{
+    struct far *f = *state;
+    greet(f);
+    msg_put_site_error(
+        &f->w, &(struct msg_site_error){.site = 9, .reason = REASON_IO, .text = bytes_of("x")});
+    assert_refused(f, REASON_MALFORMED, "never opened");
+}
+
+static void progress_of_no_site(void **state)
+{
+    struct far *f = *state;
+    greet(f);
+    msg_put_progress(&f->w, &(struct msg_progress){.site = 0, .done = 1});
+    assert_refused(f, REASON_MALFORMED, "never opened");
+}
+
+/* What was under way when the site was closed is no fault. */
+static void what_crosses_is_ignored(void **state)
+{
+    struct far *f = *state;
+    static const char *const names[] = {"f0", NULL};
+    compare(f);
+    msg_put_site_error(
+        &f->w, &(struct msg_site_error){.site = 1, .reason = REASON_IO, .text = bytes_of("x")});
+    put_listing(f, 1, true, names);
+    msg_put_progress(&f->w, &(struct msg_progress){.site = 1, .done = 1});
+    msg_put_site_error(
+        &f->w, &(struct msg_site_error){.site = 1, .reason = REASON_IO, .text = bytes_of("x")});
+    say(f);
+    expect(f, MSG_PING); /* it goes on */
+}
+
+/* --- answers --- */
+
+static void listing_of_no_request(void **state)
+{
+    struct far *f = *state;
+    compare(f);
+    put_listing(f, 7, true, NULL);
+    assert_refused(f, REASON_MALFORMED, "LIST that it was not sent");
+}
+
+static void listing_out_of_order(void **state)
+{
+    struct far *f = *state;
+    static const char *const names[] = {"b", "a", NULL};
+    compare(f);
+    put_listing(f, 1, true, names);
+    assert_refused(f, REASON_MALFORMED, "malformed LISTING");
+}
+
+static void listing_out_of_order_across_frames(void **state)
+{
+    struct far *f = *state;
+    static const char *const first[] = {"b", NULL}, *const second[] = {"a", NULL};
+    compare(f);
+    put_listing(f, 1, false, first);
+    put_listing(f, 1, false, NULL);
+    put_listing(f, 1, true, second);
+    assert_refused(f, REASON_MALFORMED, "listing");
+}
+
+static void listing_with_buckets_nobody_sent(void **state)
+{
+    struct far *f = *state;
+    compare(f);
+    msg_put_listing(
+        &f->w, &(struct msg_listing){.request = 1, .last = true, .differ = bytes_of("x")});
+    assert_refused(f, REASON_MALFORMED, "listing");
+}
+
+/* f1 is another there, and large enough for a delta. */
+static uint32_t await_delta(struct far *f, uint32_t *batch)
+{
+    static const char *const names[] = {"f1", NULL};
+    struct msg_entry e;
+    compare(f);
+    put_listing(f, 1, true, names);
+    say(f);
+    do
+        assert_true(msg_get_entry(expect(f, MSG_ENTRY), &e));
+    while (e.how != HOW_DELTA);
+    *batch = e.batch;
+    return e.atom;
+}
+
+static void a_signature_nobody_asked_for(void **state)
+{
+    struct far *f = *state;
+    greet(f);
+    msg_put_signature(&f->w, &(struct msg_signature){.atom = 3, .last = true, .none = true});
+    assert_refused(f, REASON_MALFORMED, "signature of an atom");
+}
+
+static void a_signature_that_is_none(void **state)
+{
+    struct far *f = *state;
+    uint32_t batch, atom = await_delta(f, &batch);
+    msg_put_signature(&f->w,
+        &(struct msg_signature){.atom = atom, .last = true, .content = bytes_of("not librsync's")});
+    assert_refused(f, REASON_MALFORMED, "signature");
+}
+
+static void ack_of_an_unknown_batch(void **state)
+{
+    struct far *f = *state;
+    greet(f);
+    msg_put_ack(&f->w, &(struct msg_ack){.batch = 1, .last = true});
+    assert_refused(f, REASON_MALFORMED, "was not sent");
+}
+
+static void ack_of_a_batch_that_is_open(void **state)
+{
+    struct far *f = *state;
+    uint32_t batch;
+    await_delta(f, &batch);
+    msg_put_ack(&f->w, &(struct msg_ack){.batch = batch, .last = true});
+    assert_refused(f, REASON_MALFORMED, "not committed");
+}
+
+/* --- what has no place --- */
+
+static void an_answer_to_no_question(void **state)
+{
+    struct far *f = *state;
+    greet(f);
+    msg_put_claimed(&f->w, &(struct msg_claimed){.request = 1, .epoch = 1});
+    assert_refused(f, REASON_MALFORMED, "no place");
+}
+
+static void a_message_of_the_other_direction(void **state)
+{
+    struct far *f = *state;
+    greet(f);
+    msg_put_bye(&f->w);
+    assert_refused(f, REASON_MALFORMED, "no place");
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(hello_of_another_session),
+        T(hello_twice),
+        T(hello_of_a_version_not_offered),
+        T(an_error_is_not_answered),
+        T(pong_without_ping),
+        T(pong_of_another_ping),
+        T(opened_twice),
+        T(a_site_that_was_never_opened),
+        T(site_error_of_no_site),
+        T(progress_of_no_site),
+        T(what_crosses_is_ignored),
+        T(listing_of_no_request),
+        T(listing_out_of_order),
+        T(listing_out_of_order_across_frames),
+        T(listing_with_buckets_nobody_sent),
+        T(a_signature_nobody_asked_for),
+        T(a_signature_that_is_none),
+        T(ack_of_an_unknown_batch),
+        T(ack_of_a_batch_that_is_open),
+        T(an_answer_to_no_question),
+        T(a_message_of_the_other_direction),
+    };
+    log_set_level(LOG_LEVEL_ERROR);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
