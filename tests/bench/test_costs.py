@@ -158,8 +158,8 @@ def test_calls_for_a_first_copy(env):
     need_strace(env)
     costs = Costs(env)
     near, far = traced(costs)
-    limit_calls(costs, "near", near, 13)
-    limit_calls(costs, "far", far, 5.2)
+    limit_calls(costs, "near", near, 15)
+    limit_calls(costs, "far", far, 5.8)
 
 
 if __name__ == "__main__":
