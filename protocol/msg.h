@@ -27,7 +27,7 @@ enum {
     MSG_ATOMS_MAX = 4096,        /* atoms of one batch … */
     MSG_UNIT_ATOMS_MAX = 262144, /* … and of one that switches a unit */
     MSG_UNITS_MAX = 256,         /* units of one batch */
-    MSG_CHUNK_MAX = 131072,      /* plain bytes that one DATA or inline content may unpack to */
+    MSG_CHUNK_MAX = 131072,      /* plain bytes that one DATA, inline content or PACK unpacks to */
     MSG_FAILURES_MAX = 32,       /* failures in one ACK frame; more frames follow */
     MSG_ITEMS_MAX = 1024,        /* items in one LISTING frame */
     MSG_BUCKETS_MAX = 2048,      /* buckets of a directory in a LIST */
@@ -44,6 +44,7 @@ enum {
     /* What fits one frame beside the other fields. */
     MSG_DATA_MAX = FRAME_PAYLOAD_MAX - 10,    /* content of a DATA or SIGNATURE */
     MSG_LISTING_MAX = FRAME_PAYLOAD_MAX - 14, /* items of a LISTING */
+    MSG_PACK_MAX = FRAME_PAYLOAD_MAX - 4,     /* content of a PACK */
 };
 
 #define MSG_MAGIC 0x4452494du /* "MIRD" */
@@ -71,6 +72,7 @@ enum msg_type {
     MSG_LEVEL = 29,
     MSG_CLAIM = 30,
     MSG_RANGE = 31,
+    MSG_PACK = 32,
 
     MSG_OPENED = 48, /* secondary to primary */
     MSG_LISTING = 49,
@@ -354,6 +356,10 @@ struct msg_drop { /* instead of COMMIT: the batch is as if it had never begun */
     uint32_t batch;
 };
 
+struct msg_pack {         /* ENTRYs that travel packed together */
+    struct bytes content; /* one zstd frame; it unpacks to whole frames */
+};
+
 struct msg_signature { /* librsync signature of the old file, in pieces */
     uint32_t atom;
     uint8_t last;
@@ -439,6 +445,7 @@ void msg_put_abort(struct wire_writer *w, const struct msg_abort *m);
 void msg_put_commit(struct wire_writer *w, const struct msg_commit *m);
 void msg_put_unit(struct wire_writer *w, const struct msg_unit *m);
 void msg_put_drop(struct wire_writer *w, const struct msg_drop *m);
+void msg_put_pack(struct wire_writer *w, const struct msg_pack *m);
 void msg_put_signature(struct wire_writer *w, const struct msg_signature *m);
 void msg_put_ack(struct wire_writer *w, const struct msg_ack *m);
 void msg_put_extents(struct wire_writer *w, const struct msg_extents *m);
@@ -480,6 +487,7 @@ bool msg_get_abort(struct bytes payload, struct msg_abort *out);
 bool msg_get_commit(struct bytes payload, struct msg_commit *out);
 bool msg_get_unit(struct bytes payload, struct msg_unit *out);
 bool msg_get_drop(struct bytes payload, struct msg_drop *out);
+bool msg_get_pack(struct bytes payload, struct msg_pack *out);
 bool msg_get_signature(struct bytes payload, struct msg_signature *out);
 bool msg_get_ack(struct bytes payload, struct msg_ack *out);
 bool msg_get_extents(struct bytes payload, struct msg_extents *out);

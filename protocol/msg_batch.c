@@ -241,6 +241,21 @@ bool msg_get_drop(struct bytes payload, struct msg_drop *out)
     return wire_done(&r);
 }
 
+void msg_put_pack(struct wire_writer *w, const struct msg_pack *m)
+{
+    size_t start = frame_begin(w, MSG_PACK);
+    wire_blob(w, m->content);
+    frame_end(w, start);
+}
+
+bool msg_get_pack(struct bytes payload, struct msg_pack *out)
+{
+    struct wire_reader r = wire_reader_of(payload.data, payload.len);
+    out->content = wire_get_blob(&r, MSG_PACK_MAX);
+    field_require(&r, out->content.len > 0);
+    return wire_done(&r);
+}
+
 void msg_put_signature(struct wire_writer *w, const struct msg_signature *m)
 {
     size_t start = frame_begin(w, MSG_SIGNATURE);

@@ -28,6 +28,7 @@ static const struct msg_name_row msg_types[] = {
     {MSG_LEVEL, "LEVEL"},
     {MSG_CLAIM, "CLAIM"},
     {MSG_RANGE, "RANGE"},
+    {MSG_PACK, "PACK"},
     {MSG_OPENED, "OPENED"},
     {MSG_LISTING, "LISTING"},
     {MSG_SIGNATURE, "SIGNATURE"},

@@ -12,7 +12,7 @@
 enum {
     BATCH_ATOMS = 1024,
     BATCH_ATOMS_LIVE = 256, /* where a live change may wait for its commit: three milliseconds */
-    BATCH_BYTES = 2 * 1024 * 1024,
+    BATCH_BYTES = 4 * 1024 * 1024,
     TRANSFERS_MAX = 8, /* of a lane at once: each holds a descriptor and perhaps a signature */
     PROBE_MS = 3000,
 };
@@ -299,14 +299,14 @@ static void count_bulk(struct push *p, size_t bytes)
 bool lanes_step(struct push *p)
 {
     for (int i = 0; i < LANES; i++) {
-        size_t before = p->out.len;
+        uint64_t before = bundle_made(p);
         bool paced = is_paced(p, i);
         if (throttled(p, i) || (paced && !pace_is_open(&p->pace)))
             return false;
         if (!step_lane(p, i))
             continue;
         if (paced)
-            count_bulk(p, p->out.len - before);
+            count_bulk(p, (size_t)(bundle_made(p) - before));
         return true;
     }
     return false;

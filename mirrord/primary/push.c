@@ -158,6 +158,7 @@ static int produce(struct push *p, struct err *err)
 {
     refill_tokens(p);
     int r = make_frames(p, err);
+    bundle_close(p);
     above_forget(&p->above);
     return r;
 }
@@ -493,6 +494,7 @@ int push_run(const struct push_options *o, struct err *err)
     lanes_free(p);
     buf_free(&p->in);
     wire_free(&p->out);
+    wire_free(&p->bundle.frame);
     names_free(p->names);
     zip_free(p->zip);
     free(p->block);

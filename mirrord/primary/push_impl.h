@@ -76,12 +76,19 @@ struct lane {
     uint64_t sent_bytes;
 };
 
+struct bundle {      /* bundle.c */
+    size_t from, to; /* in `out`: frames that wait for others to be packed with; equal: none */
+    uint64_t saved;  /* bytes so far */
+    struct wire_writer frame; /* scratch */
+};
+
 struct push {
     const struct push_options *o;
     struct conn *conn;
     struct buf in;
     struct wire_writer out;
     size_t out_at; /* bytes of `out` that the connection has taken */
+    struct bundle bundle;
     struct above above; /* of the path looked at last; forgotten at the end of each turn */
     struct names *names;
     struct zip *zip;
@@ -171,6 +178,14 @@ bool send_root_in_place(struct push_site *ps);                        /* else th
 bool send_is_recorded(struct push_site *ps, struct bytes path);       /* the manifest has it */
 void send_busy(struct push *p, struct push_site *ps, struct owed *o); /* it is being written */
 void send_unreadable(struct push *p, struct push_site *ps, struct owed *o, struct err *err);
+
+/* bundle.c */
+/* The frame from `start` to the end of `out` is an ENTRY that may travel with others; offsets
+ * behind a run that is closed change. */
+void bundle_add(struct push *p, size_t start);
+void bundle_close(struct push *p); /* before anything of `out` is sent */
+/* For the difference between two moments of a turn: bytes of frames, as if none was packed. */
+uint64_t bundle_made(const struct push *p);
 
 /* switches.c */
 /* A link that leads to something that is owed is given back to the queue until it is there: true.

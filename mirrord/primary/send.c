@@ -15,6 +15,7 @@ enum {
     BUSY_DELAY_MS = 20, /* a file that is being written is tried again after this, growing */
     BUSY_DELAY_MAX = 2000,
     BUSY_TRIES = 12,                  /* once: then it is reported */
+    ALONE_MIN = 16 * 1024, /* content from here on is packed alone, less with others */
     READ_FIRST_MAX = 8 * 1024 * 1024, /* read to learn whether the content need be sent at all */
 };
 
@@ -117,7 +118,11 @@ static void put_entry(struct push *p, struct atom *a, struct msg_entry *m)
     m->batch = a->batch->number;
     m->atom = a->number;
     m->path = queue_path(a->owed);
+    size_t start = p->out.len;
     msg_put_entry(&p->out, m);
+    if (m->encoding == ENCODING_RAW && m->how != HOW_DATA && m->how != HOW_DELTA &&
+        !zip_is_packed(m->content.data, m->content.len))
+        bundle_add(p, start);
 }
 
 static void send_plain(struct push *p, struct push_batch *b, struct owed *o, const struct sight *s)
@@ -229,7 +234,7 @@ static int send_inline(struct push *p, struct push_batch *b, struct owed *o, str
     a->record.entry.digest = s->entry.digest = r.entry.digest;
     a->has_record = true;
     struct msg_entry m = {.how = HOW_INLINE, .entry = s->entry, .content = {p->block, (size_t)n}};
-    bool zip = p->o->compress != 0 && n > 256 && !zip_is_packed(p->block, (size_t)n);
+    bool zip = p->o->compress != 0 && n > ALONE_MIN && !zip_is_packed(p->block, (size_t)n);
     size_t packed = zip ? zip_pack(p->zip, p->block, (size_t)n, p->packed, PUSH_INLINE_MAX) : 0;
     if (packed) {
         m.encoding = ENCODING_ZSTD;
@@ -364,7 +369,7 @@ static void send_there(
     if (solo && will_not_fit(p, ps, o, s->entry.size))
         return;
     struct push_batch *b = lanes_batch(p, lane, ps, solo);
-    size_t before = p->out.len;
+    uint64_t before = bundle_made(p);
     if (o->kind == OWED_MOVE)
         send_move(p, b, o, s);
     else if (!file)
@@ -373,7 +378,7 @@ static void send_there(
         send_file(p, b, o, s);
     if (p->out.bad)
         too_long(p, b, o);
-    b->bytes += p->out.len - before;
+    b->bytes += bundle_made(p) - before;
     if (solo && b->transfers == 0)
         lanes_commit(p, b);
 }
@@ -470,7 +475,7 @@ static int send_part_there(
 int send_part(struct push *p, struct push_batch *b, struct owed *o, struct err *err)
 {
     struct sight s;
-    size_t before = p->out.len;
+    uint64_t before = bundle_made(p);
     bool gone = o->kind == OWED_DELETE;
     int r = look(p, b->ps, queue_path(o), &s, err);
     if (r < 0)
@@ -478,7 +483,7 @@ int send_part(struct push *p, struct push_batch *b, struct owed *o, struct err *
     if (r != (gone ? SIGHT_GONE : SIGHT_THERE))
         return SOURCE_BUSY;
     r = gone ? send_part_gone(p, b, o, err) : send_part_there(p, b, o, &s, err);
-    b->bytes += p->out.len - before;
+    b->bytes += bundle_made(p) - before;
     return r == SOURCE_OK || r < 0 ? r : SOURCE_BUSY;
 }
 

@@ -49,6 +49,7 @@ enum phase { BEFORE_HELLO = 1, AFTER_HELLO = 2, ENDED = 4 };
 struct session {
     struct tools tools;
     struct buf in;
+    uint8_t *plain; /* of a PACK: MSG_CHUNK_MAX bytes, from the first one on; else NULL */
     enum phase phase;
     int signals;    /* signalfd of SIGTERM and SIGINT */
     uint64_t heard; /* when the last byte came */
@@ -249,6 +250,8 @@ MESSAGE(commit, batch_commit)
 MESSAGE(unit, atom_unit)
 MESSAGE(drop, batch_drop)
 
+static int on_pack(struct session *s, struct bytes payload, struct err *err);
+
 static const struct handler {
     uint8_t type;
     uint8_t legal; /* enum phase, or'ed */
@@ -265,6 +268,7 @@ static const struct handler {
     {MSG_CLAIM, AFTER_HELLO, on_claim},
     {MSG_BEGIN, AFTER_HELLO, on_begin},
     {MSG_ENTRY, AFTER_HELLO, on_entry},
+    {MSG_PACK, AFTER_HELLO, on_pack},
     {MSG_DATA, AFTER_HELLO, on_data},
     {MSG_RANGE, AFTER_HELLO, on_range},
     {MSG_FINISH, AFTER_HELLO, on_finish},
@@ -296,6 +300,31 @@ static int handle(struct session *s, const struct frame *f, struct err *err)
     }
     return err_set(
         err, ERR_FAILED, "message %s (%u) is not legal here", msg_name(f->type), f->type);
+}
+
+/* As if what it unpacks to had come in its place. */
+static int on_pack(struct session *s, struct bytes payload, struct err *err)
+{
+    struct msg_pack m;
+    struct frame f;
+    size_t n = 0, at = 0;
+    if (!msg_get_pack(payload, &m))
+        return UNREADABLE;
+    if (!s->plain)
+        s->plain = mem_alloc(MSG_CHUNK_MAX);
+    if (zip_unpack(s->tools.zip, m.content.data, m.content.len, s->plain, MSG_CHUNK_MAX, &n, err) <
+        0)
+        return -1;
+    do {
+        int length = frame_next(s->plain + at, n - at, &f);
+        s->tools.reason = REASON_MALFORMED;
+        if (length <= 0 || f.type != MSG_ENTRY)
+            return err_set(err, ERR_FAILED, "a PACK holds something else than ENTRYs");
+        if (handle(s, &f, err) < 0)
+            return -1;
+        at += (size_t)length;
+    } while (at < n);
+    return 0;
 }
 
 /* --- the loop --- */
@@ -483,6 +512,7 @@ static void free_session(struct session *s)
     names_free(s->tools.names);
     zip_free(s->tools.zip);
     free(s->tools.chunk);
+    free(s->plain);
     free((void *)s->tools.peer_host.data);
     wire_free(&s->tools.out.writer);
     buf_free(&s->in);

@@ -37,19 +37,34 @@ unsigned buckets_suit(uint64_t entries)
     return bits;
 }
 
-/* One more entry. The scratch is kept from one to the next. */
-static int add(struct manifest_txn *t, struct buckets *b, struct bytes name, const struct record *r,
-    bool owner, struct wire_writer *scratch, struct err *err)
+static int encode(struct manifest_txn *t, struct bytes name, const struct record_front *f,
+    bool owner, struct wire_writer *out, struct err *err)
 {
-    struct msg_item item = {.name = name, .entry = r->entry};
-    if (r->entry.type == ENTRY_DIR && manifest_sums(t, r->dir, &item.sums, err) < 0)
+    struct record r;
+    if (manifest_unfold(t, f, &r, err) < 0)
+        return -1;
+    struct msg_item item = {.name = name, .entry = r.entry};
+    if (r.entry.type == ENTRY_DIR && manifest_sums(t, r.dir, &item.sums, err) < 0)
         return -1;
     if (!owner) {
         item.entry.owner = item.entry.group = (struct bytes){0};
         item.sums.owner = (struct digest){{0}};
     }
+    msg_item_encode(out, &item);
+    return 0;
+}
+
+/* One more entry. The scratch is kept from one to the next. What the manifest holds of a file is
+ * what an item has of it. */
+static int add(struct manifest_txn *t, struct buckets *b, struct bytes name,
+    const struct record_front *f, bool owner, struct wire_writer *scratch, struct err *err)
+{
     wire_reset(scratch);
-    msg_item_encode(scratch, &item);
+    if (owner && f->type == ENTRY_FILE) {
+        wire_short(scratch, name);
+        wire_raw(scratch, f->entry.data, f->entry.len);
+    } else if (encode(t, name, f, owner, scratch, err) < 0)
+        return -1;
     if (scratch->bad)
         return err_set(err, ERR_FAILED, "an entry cannot be encoded");
     b->sums[buckets_index(name, b->bits)] += first_half(scratch->data, scratch->len);
@@ -63,11 +78,11 @@ static int add_run(struct manifest_txn *t, uint64_t dir, bool owner, struct buck
 {
     for (int i = 0; i < RUN_MAX; i++) {
         struct bytes name;
-        struct record r;
-        int found = manifest_next(t, dir, (struct bytes){after, *after_len}, &name, &r, err);
+        struct record_front f;
+        int found = manifest_next_front(t, dir, (struct bytes){after, *after_len}, &name, &f, err);
         if (found != 1)
             return found;
-        if (add(t, b, name, &r, owner, scratch, err) < 0)
+        if (add(t, b, name, &f, owner, scratch, err) < 0)
             return -1;
         memcpy(after, name.data, name.len);
         *after_len = name.len;

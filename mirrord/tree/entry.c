@@ -92,7 +92,10 @@ static int read_acl(int dirfd, const char *name, bool of_default, struct names *
 {
     uint8_t raw[ENTRY_ACL_MAX];
     const char *attribute = of_default ? XATTR_NAME_POSIX_ACL_DEFAULT : XATTR_NAME_POSIX_ACL_ACCESS;
-    ssize_t n = get_attribute(dirfd, name, attribute, raw, sizeof raw);
+    /* Mostly there is none, and to be asked for the length alone costs the kernel no memory. */
+    ssize_t n = get_attribute(dirfd, name, attribute, NULL, 0);
+    if (n > 0)
+        n = get_attribute(dirfd, name, attribute, raw, sizeof raw);
     if (n < 0 && acl_is_none(errno))
         return 0;
     if (n < 0)

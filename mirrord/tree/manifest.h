@@ -115,6 +115,7 @@ struct record_front {
     uint8_t type;
     bool has_digest;
     struct bytes value; /* for manifest_unfold */
+    struct bytes entry; /* the entry as entry_encode made it; not looked at */
 };
 int manifest_next_front(struct manifest_txn *t, uint64_t dir, struct bytes after,
     struct bytes *name, struct record_front *out, struct err *err);

@@ -109,14 +109,23 @@ int manifest_lookup(struct manifest_txn *t, struct bytes path, struct record *ou
     }
 }
 
-/* The next key in order: where the cursor is already, one step; else a search. */
-static int next_key(struct manifest_txn *t, const struct manifest_key *after, struct bytes *found,
-    struct bytes *value, struct err *err)
+static bool is_key(struct bytes key, uint64_t number, struct bytes name)
 {
-    if (t->has_last && bytes_equal(t->last, manifest_key_bytes(after)))
+    const uint8_t *p = key.data;
+    return key.len == sizeof number + name.len && memcmp(p, &number, sizeof number) == 0 &&
+           (name.len == 0 || memcmp(p + sizeof number, name.data, name.len) == 0);
+}
+
+/* The next key in order: where the cursor is already, one step; else a search. `number` is the
+ * directory's, as it stands in keys. */
+static int next_key(struct manifest_txn *t, uint64_t number, struct bytes after,
+    struct bytes *found, struct bytes *value, struct err *err)
+{
+    if (t->has_last && is_key(t->last, number, after))
         return store_next(t->txn, STORE_ENTRIES, found, value, err);
-    int rc = store_seek(t->txn, STORE_ENTRIES, manifest_key_bytes(after), found, value, err);
-    if (rc == 1 && bytes_equal(*found, manifest_key_bytes(after)))
+    struct manifest_key key = manifest_key_of(be64toh(number), after);
+    int rc = store_seek(t->txn, STORE_ENTRIES, manifest_key_bytes(&key), found, value, err);
+    if (rc == 1 && is_key(*found, number, after))
         rc = store_next(t->txn, STORE_ENTRIES, found, value, err);
     return rc;
 }
@@ -154,7 +163,8 @@ static int decode_front(
             .mtime_nsec = u32_at(p + 49)},
         .type = p[FRONT_SIZE],
         .has_digest = p[FRONT_SIZE + 1],
-        .value = value};
+        .value = value,
+        .entry = {p + FRONT_SIZE, value.len - FRONT_SIZE}};
     if ((out->type == ENTRY_DIR) != !!out->dir)
         return manifest_damaged(t, "a record", err);
     return 1;
@@ -180,15 +190,15 @@ int manifest_next_front(struct manifest_txn *t, uint64_t dir, struct bytes after
     struct bytes found, value;
     if (after.len > PATH_NAME_MAX)
         return err_set(err, ERR_FAILED, "a name in the manifest is longer than %d", PATH_NAME_MAX);
-    struct manifest_key key = manifest_key_of(dir, after);
-    int rc = next_key(t, &key, &found, &value, err);
+    uint64_t number = htobe64(dir);
+    int rc = next_key(t, number, after, &found, &value, err);
     t->has_last = rc == 1 && !t->write;
     if (rc != 1)
         return rc;
     t->last = found;
-    if (found.len <= sizeof dir || memcmp(found.data, key.b, sizeof dir) != 0)
+    if (found.len <= sizeof dir || memcmp(found.data, &number, sizeof number) != 0)
         return 0;
-    if (found.len > sizeof key.b)
+    if (found.len > sizeof dir + PATH_NAME_MAX)
         return manifest_damaged(t, "a name", err);
     rc = decode_front(t, value, out, err);
     if (rc == 1)
@@ -200,13 +210,13 @@ int manifest_next_of_all(
     struct manifest_txn *t, struct manifest_place *at, struct record *out, struct err *err)
 {
     struct bytes found, value;
-    struct manifest_key key = manifest_key_of(at->dir, (struct bytes){at->name, at->name_len});
     uint64_t dir;
-    int rc = next_key(t, &key, &found, &value, err);
+    int rc = next_key(
+        t, htobe64(at->dir), (struct bytes){at->name, at->name_len}, &found, &value, err);
     t->has_last = false;
     if (rc != 1)
         return rc;
-    if (found.len < sizeof dir || found.len > sizeof key.b)
+    if (found.len < sizeof dir || found.len > sizeof dir + PATH_NAME_MAX)
         return manifest_damaged(t, "a name", err);
     memcpy(&dir, found.data, sizeof dir);
     dir = be64toh(dir);

@@ -37,6 +37,7 @@ AGAIN(drop, drop, struct msg_drop, drop)
 AGAIN(move, move, struct msg_move, move)
 AGAIN(abort, abort, struct msg_abort, abort)
 AGAIN(commit, commit, struct msg_commit, commit)
+AGAIN(pack, pack, struct msg_pack, pack)
 AGAIN(signature, signature, struct msg_signature, signature)
 AGAIN(ack, ack, struct msg_ack, ack)
 AGAIN(extents, extents, struct msg_extents, extents)
@@ -74,6 +75,7 @@ static const struct {
     {MSG_CLOSE, again_close},
     {MSG_LEVEL, again_level},
     {MSG_CLAIM, again_claim},
+    {MSG_PACK, again_pack},
     {MSG_OPENED, again_opened},
     {MSG_LISTING, again_listing},
     {MSG_SIGNATURE, again_signature},

@@ -320,6 +320,11 @@ static void sample_entry_copy(struct wire_writer *w)
     msg_put_entry(w, &m);
 }
 
+static void sample_pack(struct wire_writer *w)
+{
+    msg_put_pack(w, &(struct msg_pack){bytes_of("\x28\xb5\x2f\xfd...")});
+}
+
 static void sample_data(struct wire_writer *w)
 {
     struct msg_data m = {9, DATA_CONTENT, ENCODING_RAW, bytes_of("hello")};
@@ -446,6 +451,7 @@ const struct sample samples[] = {
     {"entry-data", MSG_ENTRY, sample_entry_data},
     {"entry-delta", MSG_ENTRY, sample_entry_delta},
     {"entry-copy", MSG_ENTRY, sample_entry_copy},
+    {"pack", MSG_PACK, sample_pack},
     {"data", MSG_DATA, sample_data},
     {"data-delta", MSG_DATA, sample_data_delta},
     {"finish", MSG_FINISH, sample_finish},

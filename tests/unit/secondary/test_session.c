@@ -15,6 +15,7 @@
 #include "tree/digest.h"
 #include "tree/epoch.h"
 #include "tree/state.h"
+#include "tree/zip.h"
 
 static int setup(void **state)
 {
@@ -441,6 +442,72 @@ static void closed_sites_are_unknown(void **state)
     peer_expect_error(p, REASON_MALFORMED);
 }
 
+/* What waits to be sent, packed: gives its place to one PACK. */
+static void pack(struct peer *p, size_t less)
+{
+    struct zip *zip = zip_new(1);
+    uint8_t *packed = mem_alloc(MSG_PACK_MAX);
+    size_t n = zip_pack(zip, p->out.data, p->out.len - less, packed, MSG_PACK_MAX);
+    assert_true(n > 0);
+    wire_reset(&p->out);
+    msg_put_pack(&p->out, &(struct msg_pack){{packed, n}});
+    free(packed);
+    zip_free(zip);
+}
+
+static void put_alike(struct peer *p, int files)
+{
+    struct entry e = a_file("same\n", 5, 0644), dir = a_dir(0755);
+    peer_put(p, "d", &dir, NULL);
+    for (int i = 0; i < files; i++) {
+        char path[32];
+        snprintf(path, sizeof path, "d/f%d", i);
+        peer_put(p, path, &e, "same\n");
+    }
+}
+
+static void packed_entries_come_in_their_order(void **state)
+{
+    struct peer *p = *state;
+    struct entry e = a_file("same\n", 5, 0644);
+    peer_open(p);
+    peer_batch(p);
+    peer_send(p);
+    put_alike(p, 20);
+    pack(p, 0);
+    peer_put(p, "last", &e, "same\n");
+    peer_commit_all(p);
+    assert_file(p, "d/f0", "same\n", &e);
+    assert_file(p, "d/f19", "same\n", &e);
+    assert_file(p, "last", "same\n", &e);
+    peer_end(p);
+}
+
+static void a_pack_holds_whole_entries_only(void **state)
+{
+    struct peer *p = *state;
+    for (int i = 0; i < 4; i++) {
+        peer_open(p);
+        peer_batch(p);
+        peer_send(p);
+        put_alike(p, 20);
+        if (i == 1)
+            msg_put_commit(&p->out, &(struct msg_commit){p->batch});
+        if (i == 2) {
+            pack(p, 0);
+            for (int n = 0; n < 20; n++) /* one in another, and enough of it to be packed */
+                msg_put_pack(
+                    &p->out, &(struct msg_pack){bytes_of("\x28\xb5\x2f\xfd-------------")});
+        }
+        pack(p, i == 0); /* the last byte is missing */
+        if (i == 3)
+            p->out.data[p->out.len - 1] ^= 1, p->out.data[FRAME_HEADER + 4] ^= 1;
+        peer_send(p);
+        peer_expect_error(p, REASON_MALFORMED);
+        assert_absent(p, "d");
+    }
+}
+
 /* Opens with this number and what the primary remembers; the files whose content is not known, and
  * in *before what is remembered here. */
 static uint64_t open_session(struct peer *p, uint64_t session, uint64_t known, uint64_t *before)
@@ -590,6 +657,8 @@ int main(void)
         T(sigterm_ends_between_steps),
         T(limits_end_the_session),
         T(closed_sites_are_unknown),
+        T(packed_entries_come_in_their_order),
+        T(a_pack_holds_whole_entries_only),
         T(a_session_that_went_back_is_a_full_comparison),
         T(a_primary_that_went_back_is_a_full_comparison),
         T(a_site_is_taken_once),
