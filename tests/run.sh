@@ -31,7 +31,8 @@ suite() {
         broken="$broken $name"
         return
     fi
-    meson test -C "$work/$name" --no-rebuild --print-errorlogs ${tests:+--suite "$tests"} || true
+    # One more than there are cores: much of what an end-to-end test does is wait.
+    meson test -C "$work/$name" --num-processes $(($(nproc) + 1)) --no-rebuild --print-errorlogs ${tests:+--suite "$tests"} || true
 }
 
 suite gcc gcc "" ""
