@@ -6,6 +6,7 @@
 #include <confuse.h>
 #include <errno.h>
 #include <glob.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -320,6 +321,10 @@ static int parse_file(struct parse *p, const char *path, struct config_block *al
     return rc;
 }
 
+/* libconfuse's lexer is one for the whole process, and the daemon reads its configuration on a reload
+ * and when it goes on with a handover, which has a thread of its own. */
+static pthread_mutex_t lexer = PTHREAD_MUTEX_INITIALIZER;
+
 int config_file_read(const char *path, struct config_block **out, struct err *err)
 {
     struct parse p = {0};
@@ -327,11 +332,13 @@ int config_file_read(const char *path, struct config_block **out, struct err *er
     p.files = mem_array(1, sizeof *p.files);
     p.files[p.file_count++] = mem_copy_string(path);
     int rc = 0;
+    pthread_mutex_lock(&lexer);
     for (size_t i = 0; i < p.file_count && rc == 0; i++) {
         p.lines = set_new();
         rc = parse_file(&p, p.files[i], all);
         set_free(p.lines);
     }
+    pthread_mutex_unlock(&lexer);
     for (size_t i = 0; i < p.file_count; i++)
         free(p.files[i]);
     free(p.files);

@@ -10,6 +10,7 @@ struct role {
     bool fenced; /* it was, and another host was promoted */
     char primary[MSG_HOST_MAX + 1];
     struct epoch epoch;
+    uint64_t stamp; /* of its file, from before it was read: a later one is news */
 };
 
 /* 0; -1 with err where the epoch cannot be read. */

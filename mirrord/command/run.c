@@ -161,6 +161,7 @@ static void plan_site(struct plan *p, const struct config *c, const struct confi
     for (char **h = s->hosts; *h; h++)
         if (strcmp(*h, c->self) != 0)
             targets[d->target_count++].peer = *h;
+    d->stamp = p->roles[s - c->sites].stamp;
     d->identity = site_identity(d, &p->roles[s - c->sites].epoch);
 }
 
@@ -176,7 +177,8 @@ static void plan_sites(struct plan *p, const struct config *c)
                 p->idle[p->daemon.idle_count++] = (struct daemon_idle){.name = c->sites[i].name,
                     .root = config_root_at(&c->sites[i], c->self),
                     .primary = p->roles[i].primary,
-                    .fenced = p->roles[i].fenced};
+                    .fenced = p->roles[i].fenced,
+                    .stamp = p->roles[i].stamp};
             continue;
         }
         plan_site(p, c, &c->sites[i], p->targets + next);

@@ -20,6 +20,7 @@ struct daemon_site {
     const struct daemon_target *targets;
     size_t target_count;
     uint64_t identity; /* a hash over everything above: equal means unchanged */
+    uint64_t stamp;    /* epoch_stamp from before the epoch was read */
 };
 
 /* A site of the configuration that is not pushed from here. */
@@ -27,6 +28,7 @@ struct daemon_idle {
     const char *name, *root;
     const char *primary; /* the host that is its primary */
     bool fenced;         /* this host was, until that one was promoted */
+    uint64_t stamp;      /* epoch_stamp from before the epoch was read */
 };
 
 /* What should be; strings are the caller's and copied where kept. */

@@ -468,12 +468,16 @@ bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_sta
     struct membership *m = find(p, s);
     if (m) {
         struct queue_counts c;
+        /* In this order: what a comparison found is owed before it is over. */
+        bool comparing = m->ps->state != PUSH_OPEN || m->ps->comparing;
         queue_count(p->queue, m->ps->owed, &c);
         *out = (struct peer_site_status){.owed_paths = c.paths,
             .owed_bytes = c.bytes,
             .behind_ms = c.oldest_ms,
             .failing = c.failing};
         describe_state(p, m, &c, out);
+        if (out->state == PEER_SITE_LEVEL && comparing)
+            out->state = PEER_SITE_COMPARING;
         out->answered = p->status.state == PEER_UP && m->ps->state >= PUSH_UNSCANNED;
         pthread_mutex_lock(&m->ps->lock);
         out->trash_foreign = m->ps->trash.foreign;
@@ -529,9 +533,4 @@ void peer_on_change(struct peer *p, void (*changed)(void *ctx), void *ctx)
     p->changed = changed;
     p->changed_ctx = ctx;
     pthread_mutex_unlock(&p->lock);
-}
-
-const char *peer_name(const struct peer *p)
-{
-    return p->name;
 }

@@ -125,6 +125,4 @@ int peer_reached(struct peer *p, const struct site *s, uint64_t mark, const stru
 /* Called from the peer's thread whenever something that the above answer may have changed. */
 void peer_on_change(struct peer *p, void (*changed)(void *ctx), void *ctx);
 
-const char *peer_name(const struct peer *p);
-
 #endif

@@ -574,13 +574,6 @@ void queue_land(struct queue *q, struct queue_site *qs)
     pthread_mutex_unlock(&q->lock);
 }
 
-void queue_clear(struct queue *q, struct queue_site *qs)
-{
-    pthread_mutex_lock(&q->lock);
-    clear(qs);
-    pthread_mutex_unlock(&q->lock);
-}
-
 int queue_next_due(struct queue *q)
 {
     uint64_t now = io_now_ms(), next = UINT64_MAX;

@@ -114,9 +114,6 @@ void queue_retry(
 /* Everything that flies is owed again: the connection is gone. */
 void queue_land(struct queue *q, struct queue_site *qs);
 
-/* Forgets all of the site: a comparison is about to find it again. */
-void queue_clear(struct queue *q, struct queue_site *qs);
-
 /* When the first delayed thing of any site comes due: milliseconds from now, or -1. Makes those
  * that are due waiting. */
 int queue_next_due(struct queue *q);

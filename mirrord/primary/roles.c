@@ -19,14 +19,14 @@ static uint64_t stamp_of(struct daemon *d, const char *root)
 }
 
 static void add(struct daemon *d, const char *name, const char *root, const char *primary,
-    bool idle, bool fenced)
+    bool idle, bool fenced, uint64_t stamp)
 {
     d->roles[d->role_count++] = (struct role_site){.name = mem_copy_string(name),
         .root = mem_copy_string(root),
         .primary = mem_copy_string(primary),
         .idle = idle,
         .fenced = fenced,
-        .stamp = stamp_of(d, root)};
+        .stamp = stamp};
 }
 
 void roles_free(struct daemon *d)
@@ -47,11 +47,11 @@ void roles_apply(struct daemon *d, const struct daemon_plan *plan)
     d->roles = mem_array(plan->site_count + plan->idle_count, sizeof *d->roles);
     for (size_t i = 0; i < plan->site_count; i++) {
         const struct site_options *o = &plan->sites[i].options;
-        add(d, o->name, o->root, d->self, false, false);
+        add(d, o->name, o->root, d->self, false, false, plan->sites[i].stamp);
     }
     for (size_t i = 0; i < plan->idle_count; i++) {
         const struct daemon_idle *s = &plan->idle[i];
-        add(d, s->name, s->root, s->primary, true, s->fenced);
+        add(d, s->name, s->root, s->primary, true, s->fenced, s->stamp);
     }
 }
 

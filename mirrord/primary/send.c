@@ -487,6 +487,47 @@ int send_part(struct push *p, struct push_batch *b, struct owed *o, struct err *
     return r == SOURCE_OK || r < 0 ? r : SOURCE_BUSY;
 }
 
+/* It is there: sent, or left to the lane that it belongs to. */
+static void send_found(struct push *p, struct lane *lane, struct push_site *ps, struct owed *o,
+    struct sight *s, bool recorded)
+{
+    if (!recorded) {
+        /* Not ready in the eyes of who scans (an empty file, say), who would not miss it either if
+         * it went again: sent now, its deletion would be owed by nobody. */
+        send_busy(p, ps, o);
+        return;
+    }
+    if (too_large(p, ps, queue_path(o), s)) {
+        queue_done(p->o->queue, o);
+        return;
+    }
+    o->bytes = s->entry.size;
+    struct lane *other = lane_for(p, lane, s);
+    if (other == lane) {
+        send_there(p, lane, ps, o, s);
+        return;
+    }
+    struct pending *w = mem_alloc(sizeof *w);
+    *w = (struct pending){.ps = ps, .owed = o};
+    TAILQ_INSERT_TAIL(&other->pending, w, order);
+}
+
+/* It is not there: deleted, unless it is more likely to have been renamed. */
+static void send_gone(
+    struct push *p, struct lane *lane, struct push_site *ps, struct owed *o, bool recorded)
+{
+    if (o->kind == OWED_MOVE) {
+        o->whole = true; /* moved, and gone since: both names are looked at */
+        queue_retry(p->o->queue, o, 0, LATER_MAX, NULL);
+    } else if (!p->o->once && recorded) {
+        send_busy(p, ps, o); /* perhaps renamed: who scans will know in a moment */
+    } else {
+        push_site_leave(ps, queue_path(o), false);
+        if (may_delete(p, ps, o))
+            send_delete(p, lanes_batch(p, lane, ps, false), o);
+    }
+}
+
 /* Sends the newest state of one path. */
 void send_owed(struct push *p, struct lane *lane, struct push_site *ps, struct owed *o)
 {
@@ -504,34 +545,10 @@ void send_owed(struct push *p, struct lane *lane, struct push_site *ps, struct o
     if (r == SIGHT_THERE && nameless(ps, &s, &err))
         r = -1;
     bool recorded = p->o->once || !queue_path(o).len || send_is_recorded(ps, queue_path(o));
-    if (r == SIGHT_THERE && !recorded) {
-        /* Not ready in the eyes of who scans (an empty file, say), who would not miss it either if
-         * it went again: sent now, its deletion would be owed by nobody. */
-        send_busy(p, ps, o);
-    } else if (r == SIGHT_THERE && too_large(p, ps, queue_path(o), &s)) {
-        queue_done(p->o->queue, o);
-    } else if (r == SIGHT_THERE) {
-        o->bytes = s.entry.size;
-        struct lane *other = lane_for(p, lane, &s);
-        if (other == lane) {
-            send_there(p, lane, ps, o, &s);
-            return;
-        }
-        struct pending *w = mem_alloc(sizeof *w);
-        *w = (struct pending){.ps = ps, .owed = o};
-        TAILQ_INSERT_TAIL(&other->pending, w, order);
-    } else if (r == SIGHT_GONE && o->kind == OWED_MOVE) {
-        o->whole = true; /* moved, and gone since: both names are looked at */
-        queue_retry(p->o->queue, o, 0, LATER_MAX, NULL);
-    } else if (r == SIGHT_GONE && !p->o->once && recorded) {
-        send_busy(p, ps, o); /* perhaps renamed: who scans will know in a moment */
-    } else if (r == SIGHT_GONE) {
-        push_site_leave(ps, queue_path(o), false);
-        if (may_delete(p, ps, o))
-            send_delete(p, lanes_batch(p, lane, ps, false), o);
-    } else if (r == SIGHT_CHANGED) {
-        send_busy(p, ps, o);
-    } else {
-        send_unreadable(p, ps, o, &err);
+    switch (r) {
+    case SIGHT_THERE: send_found(p, lane, ps, o, &s, recorded); break;
+    case SIGHT_GONE: send_gone(p, lane, ps, o, recorded); break;
+    case SIGHT_CHANGED: send_busy(p, ps, o); break;
+    default: send_unreadable(p, ps, o, &err);
     }
 }

@@ -239,7 +239,7 @@ static void start_signature(struct transfer *t, uint64_t size)
         rebuild_start(t, size);
         return;
     }
-    t->sign = t->source < 0 ? NULL : delta_sign_new(t->source, size);
+    t->sign = t->source >= 0 && delta_can_sign(size) ? delta_sign_new(t->source, size) : NULL;
     if (!t->sign)
         put_signature(a, (struct bytes){0}, true, true);
     else

@@ -34,7 +34,6 @@ enum {
     MAKE_GRACE_US = 250000,  /* CPU time that is always granted … */
     MAKE_RATE = 4,           /* … and bytes a microsecond that are expected at least */
     PATCH_PIECE = 64 * 1024, /* new content given to the sink at once */
-    PLAUSIBLE = 4,           /* delta_pays: the sizes' ratio */
 };
 
 /* Rabin-Karp rolling sums: rsync's cluster on text, so that more places need a strong sum; deltas
@@ -85,14 +84,8 @@ static uint64_t signature_length(uint64_t size)
     return HEADER + (size / block + (size % block != 0)) * (WEAK + STRONG);
 }
 
-/* A delta saves at most the smaller size and costs a reading of both files: beyond a ratio of 4 the
- * content is most likely another one, and three quarters of the work would be for nothing. */
-bool delta_pays(uint64_t old_size, uint64_t new_size)
+bool delta_can_sign(uint64_t old_size)
 {
-    if (old_size < DELTA_MIN_SIZE || new_size < DELTA_MIN_SIZE)
-        return false;
-    if (old_size / PLAUSIBLE > new_size || new_size / PLAUSIBLE > old_size)
-        return false;
     return signature_length(old_size) <= DELTA_SIGNATURE_MAX;
 }
 

@@ -23,8 +23,8 @@ enum {
 
 enum { DELTA_BUSY = 2, DELTA_MORE = 1, DELTA_DONE = 0 };
 
-/* Is a delta worth its round trip and its CPU? */
-bool delta_pays(uint64_t old_size, uint64_t new_size);
+/* Would the signature of an old file of this size be accepted? Of more than 64 GiB none is. */
+bool delta_can_sign(uint64_t old_size);
 
 struct delta_sign;
 struct delta_sign *delta_sign_new(int fd, uint64_t size); /* borrows fd; reads with pread */

@@ -1,5 +1,6 @@
 /* config: what a file means, where each mistake is said to be, and what is derived for one host. */
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -570,6 +571,33 @@ static void test_again_after_a_mistake(void **state)
     config_free(c);
 }
 
+static void *load_often(void *path)
+{
+    for (int i = 0; i < 100; i++) {
+        struct config *c;
+        if (config_load(path, "web1", &c, NULL) < 0)
+            return path;
+        config_free(c);
+    }
+    return NULL;
+}
+
+/* A reload, while a handover that was begun goes on. */
+static void test_two_threads(void **state)
+{
+    char *path = write_file(*state, "mirrord.conf",
+        HOSTS "site s { root = /r hosts = {web1, web2} primary = web1 exclude = {a, b, c} }\n");
+    pthread_t threads[2];
+    void *failed;
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, load_often, path), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(pthread_join(threads[i], &failed), 0);
+        assert_null(failed);
+    }
+    free(path);
+}
+
 static void test_sizes(void **state)
 {
     (void)state;
@@ -633,6 +661,7 @@ int main(void)
         WITH_DIR(test_unreadable),
         WITH_DIR(test_empty_file),
         WITH_DIR(test_again_after_a_mistake),
+        WITH_DIR(test_two_threads),
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_clean_paths),
     };
