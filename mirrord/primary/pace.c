@@ -24,10 +24,19 @@ bool pace_is_open(const struct pace *p)
     return p->sent - p->reached < p->limit || p->count == 0;
 }
 
+/* How long is it to wait? */
+static uint64_t queue_us(const struct pace *p)
+{
+    uint64_t part = p->trip_us / 8;
+    return part < PACE_QUEUE_MIN_US   ? PACE_QUEUE_MIN_US
+           : part > PACE_QUEUE_MAX_US ? PACE_QUEUE_MAX_US
+                                      : part;
+}
+
 /* This part of what is on its way waits: all of the trip that is not the way itself. */
 static double share_waiting(const struct pace *p)
 {
-    return (double)PACE_QUEUE_US / ((double)p->trip_us + PACE_QUEUE_US);
+    return (double)queue_us(p) / ((double)p->trip_us + (double)queue_us(p));
 }
 
 /* What comes back makes room for as much at once, which then waits for itself: little is to. */
@@ -45,6 +54,7 @@ bool pace_sent(struct pace *p, size_t bytes, uint64_t now_us, uint64_t *token)
     unsigned at = (p->first + p->count++) % PACE_MARKS;
     p->marks[at].sent = p->marked = p->sent;
     p->marks[at].at_us = now_us;
+    p->marks[at].out = p->sent - p->reached;
     *token = p->sent | OURS;
     return true;
 }
@@ -68,13 +78,17 @@ static void note_trip(struct pace *p, uint64_t trip_us, uint64_t now_us)
 
 /* Towards what would take just as long as is aimed at, if what is on its way decides how long that
  * is. A change shows a trip later, so not all of it at once; up by a quarter a trip at most, and by
- * that until there is a wait for the first time. */
-static void adjust(struct pace *p, uint64_t trip_us, uint64_t came)
+ * that until there is a wait for the first time. Up only while the bound is what holds bulk back
+ * (RFC 7661): where the sender is the slow one, a bound of which little is used would grow without
+ * end, and all of it be sent the moment that the far end pauses. */
+static void adjust(struct pace *p, uint64_t trip_us, uint64_t came, uint64_t out)
 {
-    double off = ((double)(p->trip_us + PACE_QUEUE_US) / (double)trip_us - 1) / 2;
+    double off = ((double)(p->trip_us + queue_us(p)) / (double)trip_us - 1) / 2;
     p->met_wait |= off < 0;
     if (off > STEP_MAX || !p->met_wait)
         off = STEP_MAX;
+    if (off > 0 && out < p->limit / 2)
+        return;
     double limit = (double)p->limit + off * (double)came;
     p->limit = limit < PACE_MIN ? PACE_MIN : limit > PACE_MAX ? PACE_MAX : (uint64_t)limit;
 }
@@ -85,9 +99,10 @@ void pace_came(struct pace *p, uint64_t token, uint64_t now_us)
         return;
     uint64_t trip_us = now_us - p->marks[p->first].at_us;
     uint64_t came = p->marks[p->first].sent - p->reached;
+    uint64_t out = p->marks[p->first].out;
     p->reached = p->marks[p->first].sent;
     p->first = (p->first + 1) % PACE_MARKS;
     p->count--;
     note_trip(p, trip_us, now_us);
-    adjust(p, trip_us, came);
+    adjust(p, trip_us, came, out);
 }
