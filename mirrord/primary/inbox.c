@@ -41,6 +41,13 @@ static int check_site(const struct push *p, uint32_t number, struct err *err)
     return err_set(err, ERR_FAILED, "it speaks of site %u, which was never opened", number);
 }
 
+/* The site of this number. 1; 0: it was closed meanwhile; -1: it never was one. */
+static int find_site(struct push *p, uint32_t number, struct push_site **out, struct err *err)
+{
+    *out = site_by_number(p, number);
+    return check_site(p, number, err) < 0 ? -1 : *out != NULL;
+}
+
 static int on_hello(struct push *p, struct bytes payload, struct err *err)
 {
     struct msg_hello m;
@@ -171,11 +178,10 @@ static int on_opened(struct push *p, struct bytes payload, struct err *err)
     struct msg_opened m;
     if (!msg_get_opened(payload, &m))
         return 1;
-    struct push_site *ps = site_by_number(p, m.site);
-    if (check_site(p, m.site, err) < 0)
-        return -1;
-    if (!ps)
-        return 0; /* closed meanwhile */
+    struct push_site *ps;
+    int found = find_site(p, m.site, &ps, err);
+    if (found <= 0)
+        return found;
     if (ps->state != PUSH_OPENING)
         return err_set(err, ERR_FAILED, "it opened a site twice");
     opened(p, ps, &m, payload);
@@ -187,11 +193,10 @@ static int on_site_error(struct push *p, struct bytes payload, struct err *err)
     struct msg_site_error m;
     if (!msg_get_site_error(payload, &m))
         return 1;
-    struct push_site *ps = site_by_number(p, m.site);
-    if (check_site(p, m.site, err) < 0)
-        return -1;
-    if (!ps)
-        return 0; /* closed meanwhile */
+    struct push_site *ps;
+    int found = find_site(p, m.site, &ps, err);
+    if (found <= 0)
+        return found;
     bool opening = ps->state == PUSH_OPENING;
     p->opening -= opening;
     push_site_reset(p, ps);
@@ -219,15 +224,24 @@ static int on_listing(struct push *p, struct bytes payload, struct err *err)
     return msg_get_listing(payload, &m) ? compare_listing(p, &m, err) : 1;
 }
 
+/* The atom with a transfer that the far end answers about. 1; 0: it was aborted meanwhile; -1: it was
+ * never sent. */
+static int find_sending(struct push *p, uint32_t number, struct atom **out, struct err *err)
+{
+    *out = lanes_find_atom(p, number);
+    if (number == 0 || number > p->next_atom)
+        return err_set(err, ERR_FAILED, "it sent the signature of an atom that it was not sent");
+    return *out != NULL;
+}
+
 static int on_signature(struct push *p, struct bytes payload, struct err *err)
 {
     struct msg_signature m;
     if (!msg_get_signature(payload, &m))
         return 1;
-    struct atom *a = lanes_find_atom(p, m.atom);
-    if (m.atom == 0 || m.atom > p->next_atom)
-        return err_set(err, ERR_FAILED, "it sent the signature of an atom that it was not sent");
-    return a ? stream_signature(a->stream, &m, err) : 0; /* none: aborted meanwhile */
+    struct atom *a;
+    int found = find_sending(p, m.atom, &a, err);
+    return found > 0 ? stream_signature(a->stream, &m, err) : found;
 }
 
 static int on_extents(struct push *p, struct bytes payload, struct err *err)
@@ -235,8 +249,9 @@ static int on_extents(struct push *p, struct bytes payload, struct err *err)
     struct msg_extents m;
     if (!msg_get_extents(payload, &m))
         return 1;
-    struct atom *a = lanes_find_atom(p, m.atom);
-    return a ? stream_extents(a->stream, &m, err) : 0; /* none: aborted meanwhile */
+    struct atom *a;
+    int found = find_sending(p, m.atom, &a, err);
+    return found > 0 ? stream_extents(a->stream, &m, err) : found;
 }
 
 static int on_ack(struct push *p, struct bytes payload, struct err *err)
@@ -270,11 +285,10 @@ static int on_trash(struct push *p, struct bytes payload, struct err *err)
     struct msg_trash m;
     if (!msg_get_trash(payload, &m))
         return 1;
-    struct push_site *ps = site_by_number(p, m.site);
-    if (check_site(p, m.site, err) < 0)
-        return -1;
-    if (!ps)
-        return 0; /* closed meanwhile */
+    struct push_site *ps;
+    int found = find_site(p, m.site, &ps, err);
+    if (found <= 0)
+        return found;
     push_site_trash(ps, &m);
     changed(p);
     return 0;
@@ -314,11 +328,10 @@ static int on_drift(struct push *p, struct bytes payload, struct err *err)
     struct msg_drift m;
     if (!msg_get_drift(payload, &m))
         return 1;
-    struct push_site *ps = site_by_number(p, m.site);
-    if (check_site(p, m.site, err) < 0)
-        return -1;
-    if (!ps || ps->state >= PUSH_HELD)
-        return 0; /* closed meanwhile */
+    struct push_site *ps;
+    int found = find_site(p, m.site, &ps, err);
+    if (found <= 0 || ps->state >= PUSH_HELD)
+        return found < 0 ? -1 : 0;
     pthread_mutex_lock(&ps->lock);
     int news = drifted_take(ps->drifted, &m, err);
     pthread_mutex_unlock(&ps->lock);

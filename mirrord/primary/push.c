@@ -40,15 +40,9 @@ static void put_hello(struct push *p)
                                .host = bytes_of(p->o->host)});
 }
 
-static void put_open(struct push *p, struct push_site *ps)
+static void fill_open(const struct push *p, struct push_site *ps, struct msg_open *m)
 {
     const struct site_options *so = &ps->site->options;
-    struct msg_open *m = mem_alloc(sizeof *m);
-    ps->number = ++p->next_site;
-    pthread_mutex_lock(&ps->lock);
-    drifted_opening(ps->drifted);
-    pthread_mutex_unlock(&ps->lock);
-    ps->told_drift = 0;
     m->site = ps->number;
     m->name = bytes_of(ps->site->name);
     m->root = bytes_of(ps->remote_root);
@@ -68,6 +62,17 @@ static void put_open(struct push *p, struct push_site *ps)
     m->rule_count = (uint16_t)filter_count(ps->site->filter);
     for (unsigned i = 0; i < m->rule_count; i++)
         filter_rule(ps->site->filter, i, &m->rules[i]);
+}
+
+static void put_open(struct push *p, struct push_site *ps)
+{
+    struct msg_open *m = mem_alloc(sizeof *m);
+    ps->number = ++p->next_site;
+    pthread_mutex_lock(&ps->lock);
+    drifted_opening(ps->drifted);
+    pthread_mutex_unlock(&ps->lock);
+    ps->told_drift = 0;
+    fill_open(p, ps, m);
     msg_put_open(&p->out, m);
     free(m);
     if (!p->out.bad) {

@@ -127,34 +127,25 @@ static void release(struct replica *r)
     r->epoch_dir = -1;
     retire_free(TAKE_PTR(r->retire));
     keeper_free(TAKE_PTR(r->keeper));
-    walk_free(r->walk);
-    inherit_free(r->inherit);
+    walk_free(TAKE_PTR(r->walk));
+    inherit_free(TAKE_PTR(r->inherit));
     mounts_free(TAKE_PTR(r->mounts));
     settle_free(TAKE_PTR(r->settle));
-    manifest_close(r->former);
-    manifest_close(r->manifest);
-    stage_close(r->stage);
-    root_close(r->root);
-    state_close(r->locked);
+    manifest_close(TAKE_PTR(r->former));
+    manifest_close(TAKE_PTR(r->manifest));
+    stage_close(TAKE_PTR(r->stage));
+    root_close(TAKE_PTR(r->root));
+    state_close(TAKE_PTR(r->locked));
     if (r->scratch)
         state_discard(r->scratch);
     free(TAKE_PTR(r->scratch));
-    filter_free(r->filter);
-    free(r->path);
+    filter_free(TAKE_PTR(r->filter));
+    free(TAKE_PTR(r->path));
     free((void *)r->asked.name.data);
     free((void *)r->asked.asked.data);
     r->asked = (struct outside_site){0};
     free((void *)r->mirrored.data);
     r->mirrored = (struct bytes){0};
-    r->walk = NULL;
-    r->inherit = NULL;
-    r->former = NULL;
-    r->manifest = NULL;
-    r->stage = NULL;
-    r->root = NULL;
-    r->locked = NULL;
-    r->filter = NULL;
-    r->path = NULL;
 }
 
 void replica_free(struct replica *r)

@@ -515,6 +515,14 @@ static void a_signature_nobody_asked_for(void **state)
     assert_refused(f, REASON_MALFORMED, "signature of an atom");
 }
 
+static void extents_nobody_asked_for(void **state)
+{
+    struct far *f = *state;
+    greet(f);
+    msg_put_extents(&f->w, &(struct msg_extents){.atom = 3, .last = true, .size = 0});
+    assert_refused(f, REASON_MALFORMED, "signature of an atom");
+}
+
 static void a_signature_that_is_none(void **state)
 {
     struct far *f = *state;
@@ -580,6 +588,7 @@ int main(void)
         T(listing_out_of_order_across_frames),
         T(listing_with_buckets_nobody_sent),
         T(a_signature_nobody_asked_for),
+        T(extents_nobody_asked_for),
         T(a_signature_that_is_none),
         T(ack_of_an_unknown_batch),
         T(ack_of_a_batch_that_is_open),
