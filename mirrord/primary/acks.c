@@ -65,7 +65,7 @@ void acks_tell(struct push *p, struct push_batch *b, struct atom *a)
         site->hooks.seen(site->hooks.ctx, site, path, &a->record);
     if (p->o->hooks.item)
         p->o->hooks.item(p->o->hooks.ctx, b->ps, a->what, path, bytes_of(a->owed->source));
-    log_debug("%s: %s: committed %s, %llu bytes", p->o->name, site->name,
+    log_debug("%s: %s: committed %s, %llu bytes", p->o->name, site->label,
         QUOTED(path.data, path.len), (unsigned long long)a->owed->bytes);
 }
 
@@ -124,10 +124,10 @@ static void tell(struct push *p, struct push_site *ps, struct bytes path, const 
 {
     if (ps->told < TOLD_MAX)
         log_warn(
-            "%s: %s: %s: %s", p->o->name, ps->site->name, QUOTED(path.data, path.len), why->text);
+            "%s: %s: %s: %s", p->o->name, ps->site->label, QUOTED(path.data, path.len), why->text);
     else if (ps->told == TOLD_MAX)
         log_warn("%s: %s: more cannot be stored; `mirrord status` says how much", p->o->name,
-            ps->site->name);
+            ps->site->label);
     if (ps->told <= TOLD_MAX)
         ps->told++;
 }

@@ -510,7 +510,7 @@ static void finish(struct push *p, struct compare *c)
     for (size_t i = 0; i < c->count && !held; i++)
         if (c->found[i].kind == OWED_DELETE)
             owe(p, c, &c->found[i]);
-    log_debug("%s: %s: compared, %zu differences%s", p->o->name, ps->site->name, c->count,
+    log_debug("%s: %s: compared, %zu differences%s", p->o->name, ps->site->label, c->count,
         held ? ", held" : "");
     ps->state = held ? PUSH_HELD : PUSH_OPEN;
     ps->unjudged = false;

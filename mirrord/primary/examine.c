@@ -186,7 +186,7 @@ static enum examine_outcome examine_doubtful(struct look *l)
     if (!l->s->whole)
         log_info("%s: %s is not beneath the directory that was known: looking through the whole "
                  "site",
-            l->s->site->name, QUOTED(l->path, l->path_len));
+            l->s->site->label, QUOTED(l->path, l->path_len));
     rescan_start(l->s, false);
     return EXAMINE_DONE;
 }
@@ -194,7 +194,7 @@ static enum examine_outcome examine_doubtful(struct look *l)
 static enum examine_outcome examine_unknown(struct look *l, int errnum, const char *what)
 {
     if (l->h->tries == TOLD_TRIES) /* by then it is not just being renamed */
-        log_warn("%s: %s: %s: %s", l->s->site->name, QUOTED(l->path, l->path_len), what,
+        log_warn("%s: %s: %s: %s", l->s->site->label, QUOTED(l->path, l->path_len), what,
             strerror(errnum));
     return examine_backoff(l, UNREADABLE_MS);
 }

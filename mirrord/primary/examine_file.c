@@ -102,7 +102,7 @@ static enum examine_outcome check_content(struct look *l)
     int outcome = prove_read(l->s->site->root, look_path(l), NULL, &r, &l->err);
     struct validators v = validators_of(&l->st);
     if (outcome < 0) {
-        log_warn("%s: read %s: %s", l->s->site->name, QUOTED(l->path, l->path_len), l->err.text);
+        log_warn("%s: read %s: %s", l->s->site->label, QUOTED(l->path, l->path_len), l->err.text);
         return EXAMINE_DONE;
     }
     if (outcome != SOURCE_OK || !validators_equal(&r.validators, &v))

@@ -124,7 +124,7 @@ void inbox_compare_kept(struct push *p, struct push_site *ps)
 /* A memory that goes back is a snapshot's: the far end has read all its content by now. */
 static void note_session(struct push *p, struct push_site *ps, uint64_t theirs)
 {
-    const char *site = ps->site->name;
+    const char *site = ps->site->label;
     if (!ps->session)
         return;
     switch (sessions_opened(ps->site->sessions, &p->far_id, ps->session, theirs)) {
@@ -164,7 +164,7 @@ static void opened(
     if (ps->site->options.owner && !(m->caps & CAP_SET_OWNER) && !ps->said_owner) {
         ps->said_owner = true;
         log_info("%s: %s: the far end is not root: owner and group are left out", p->o->name,
-            ps->site->name);
+            ps->site->label);
     }
     if (ps->site->scanned)
         compare_start(p, ps, (struct bytes){0}, m);
@@ -202,8 +202,8 @@ static int on_site_error(struct push *p, struct bytes payload, struct err *err)
     push_site_reset(p, ps);
     struct err why;
     err_set(&why, code_of(m.reason), "%s", QUOTED(m.text.data, m.text.len));
-    if (ps->failures == 0)
-        log_warn("%s: %s: %s", p->o->name, ps->site->name, why.text);
+    if (ps->failures == 0 && !p->o->once) /* a one-shot ends with it */
+        log_warn("%s: %s: %s", p->o->name, ps->site->label, why.text);
     push_site_error(ps, &why, (struct bytes){0});
     if (m.reason == REASON_FENCED)
         site_fence(ps->site, &m);
@@ -300,12 +300,12 @@ static void log_drift(struct push *p, struct push_site *ps, const struct msg_dri
     if (m->kind == DRIFT_TIMES || p->o->once)
         return;
     if (ps->told_drift < TOLD_DRIFT_MAX)
-        log_warn("%s: %s: %s was %s there, not by mirrord%s", p->o->name, ps->site->name,
+        log_warn("%s: %s: %s was %s there, not by mirrord%s", p->o->name, ps->site->label,
             m->path.len ? QUOTED(m->path.data, m->path.len) : "the root", drifted_name(m->kind),
             push_site_leaves_drift(ps) ? ": left as it is" : "");
     else if (ps->told_drift == TOLD_DRIFT_MAX)
         log_warn("%s: %s: more was changed there; `mirrord status` says how much", p->o->name,
-            ps->site->name);
+            ps->site->label);
     ps->told_drift++;
 }
 

@@ -64,7 +64,7 @@ static void answer(struct prover *p, const struct question *q)
     case SOURCE_GONE: break; /* an event says so too */
     default:
         log_warn(
-            "%s: read %s again: %s", q->site->name, QUOTED(q->path.data, q->path.len), err.text);
+            "%s: read %s again: %s", q->site->label, QUOTED(q->path.data, q->path.len), err.text);
     }
 }
 

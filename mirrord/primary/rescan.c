@@ -110,9 +110,9 @@ static void on_enter(void *ctx, uint64_t dir, struct bytes path, int fd)
     }
     int added = watch_add(s->watch, fd, dir, &before, &err);
     if (added == WATCH_FULL && !s->unwatched_told)
-        log_warn("%s: %s", s->site->name, err.text);
+        log_warn("%s: %s", s->site->label, err.text);
     if (added < 0)
-        log_warn("%s: %s: %s", s->site->name, QUOTED(path.data, path.len), err.text);
+        log_warn("%s: %s: %s", s->site->label, QUOTED(path.data, path.len), err.text);
     s->unwatched_told |= added == WATCH_FULL;
     s->status.unwatched += added != WATCH_ADDED;
     uint64_t now = io_now_ms();
@@ -187,13 +187,13 @@ static void on_unreadable(void *ctx, struct bytes path, const struct err *why)
     struct scan_site *s = j->site;
     if (unreadable_note(s, path) && set_count(s->unreadable) <= UNREADABLE_TOLD)
         log_warn(
-            "%s: %s cannot be read: %s", s->site->name, QUOTED(path.data, path.len), why->text);
+            "%s: %s cannot be read: %s", s->site->label, QUOTED(path.data, path.len), why->text);
 }
 
 static void on_skipped(void *ctx, struct bytes path, const char *why)
 {
     const struct rescan_job *j = ctx;
-    log_debug("%s: %s is not mirrored: %s", j->site->site->name, QUOTED(path.data, path.len), why);
+    log_debug("%s: %s is not mirrored: %s", j->site->site->label, QUOTED(path.data, path.len), why);
 }
 
 /* --- the walks --- */
@@ -307,7 +307,7 @@ static void tell_unwatched(struct scan_site *s)
     uint64_t have = watch_count(s->watch);
     log_warn("%s: %llu of %llu directories are not watched and looked through every %llu s "
              "instead: raise the sysctl fs.inotify.max_user_watches by at least %llu",
-        s->site->name, (unsigned long long)s->status.unwatched,
+        s->site->label, (unsigned long long)s->status.unwatched,
         (unsigned long long)(have + s->status.unwatched),
         (unsigned long long)s->scan->options.unwatched_ms / 1000,
         (unsigned long long)s->status.unwatched);
@@ -318,13 +318,13 @@ static void finish_whole(struct scan_site *s)
     struct rescan_job *j = s->whole;
     const struct walk_counts *c = walk_counts(j->walk);
     struct scan_options *o = &s->scan->options;
-    log_info("%s: looked through %llu entries, %llu of them new or changed", s->site->name,
+    log_info("%s: looked through %llu entries, %llu of them new or changed", s->site->label,
         (unsigned long long)c->entries, (unsigned long long)j->changed);
     if (j->initial || !s->periodic)
         tell_unwatched(s);
     struct err why;
     if (mounts_store(s->site->mounts, state_fd(s->site->state), &why) < 0)
-        log_warn("%s: %s", s->site->name, why.text);
+        log_warn("%s: %s", s->site->label, why.text);
     j->compare |= s->compare;
     s->compare = false;
     s->rescan_due_ms = io_now_ms() + jittered(s->status.unwatched ? o->unwatched_ms : o->rescan_ms);

@@ -209,7 +209,7 @@ void scan_hold(struct scan_site *s, enum scan_state state, const char *fmt, ...)
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     if (strcmp(text, s->status.error) != 0)
-        log_error("%s: %s", s->site->name, text);
+        log_error("%s: %s", s->site->label, text);
     memcpy(s->status.error, text, sizeof text);
     s->status.state = state;
     s->retry_due_ms = io_now_ms() + SCAN_HELD_RETRY_MS;
@@ -249,7 +249,7 @@ static void retry(struct scan_site *s)
         s->retry_due_ms = io_now_ms() + SCAN_HELD_RETRY_MS;
         return;
     }
-    log_info("%s: looking through the whole site again", s->site->name);
+    log_info("%s: looking through the whole site again", s->site->label);
     s->status.state = SCAN_SCANNING;
     rescan_start(s, true);
     want_publish(s, 0);
@@ -364,13 +364,13 @@ void scan_watch(struct scan_site *s)
     if (open_watch(s, &err) == 0 && watch_cookies(s, &err) == 0) {
         s->watchless_told = false;
         if (again)
-            log_info("%s: it is watched now", s->site->name);
+            log_info("%s: it is watched now", s->site->label);
         return;
     }
     stop_watching(s);
     s->watchless_told = true;
     if (!again)
-        log_warn("%s: it is not watched, but looked through every %llu s: %s", s->site->name,
+        log_warn("%s: it is not watched, but looked through every %llu s: %s", s->site->label,
             (unsigned long long)s->scan->options.unwatched_ms / 1000, err.text);
 }
 
@@ -383,7 +383,7 @@ static void on_differs(void *ctx, struct bytes path, bool content)
         return;
     log_warn("%s: %s is not what it was when it was read last, though its times are: it is read "
              "once more",
-        s->site->name, QUOTED(path.data, path.len));
+        s->site->label, QUOTED(path.data, path.len));
     prover_ask(s->scan->prover, s->site, path);
 }
 

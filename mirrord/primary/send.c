@@ -301,7 +301,7 @@ static bool loss_is_fine(struct push *p, struct push_site *ps, struct owed *o)
     struct deletions_limit limit = site_limit(ps->site);
     if (loss_check(&ps->site->loss, ps->site->manifest, &limit, &err) == 0)
         return true;
-    log_error("%s: %s: held: %s", p->o->name, ps->site->name, err.text);
+    log_error("%s: %s: held: %s", p->o->name, ps->site->label, err.text);
     push_site_error(ps, &err, (struct bytes){0});
     queue_retry(p->o->queue, o, LATER_MS, LATER_MAX, NULL);
     ps->state = PUSH_HELD;
@@ -336,7 +336,7 @@ static bool too_large(
     bool is = max && s->entry.type == ENTRY_FILE && s->entry.size > max;
     if (push_site_leave(ps, path, is))
         log_warn("%s: %s: %s has %llu bytes, more than max-size: it is left alone", p->o->name,
-            ps->site->name, QUOTED(path.data, path.len), (unsigned long long)s->entry.size);
+            ps->site->label, QUOTED(path.data, path.len), (unsigned long long)s->entry.size);
     return is;
 }
 

@@ -166,7 +166,7 @@ void settle_run(struct scan_site *s)
         .closed_ms = t->closed_ms,
         .busy = !hold_walks(s) || !hold_hints(s),
     };
-    bool rested = unrest_settle(s->site->unrest, &view, s->site->name, &t->due_ms);
+    bool rested = unrest_settle(s->site->unrest, &view, s->site->label, &t->due_ms);
     if (t->due_ms == UINT64_MAX)
         t->due_ms = 0;
     if (rested)
@@ -194,5 +194,5 @@ void settle_look_through(struct scan_site *s, struct bytes unit)
 {
     struct err err;
     if (site_unit_parts(s->site, unit, look_through_part, s, &err) < 0)
-        log_warn("%s: %s", s->site->name, err.text);
+        log_warn("%s: %s", s->site->label, err.text);
 }

@@ -124,6 +124,7 @@ int site_open(const struct site_options *o, struct site **out, struct err *err)
     s->options = *o;
     s->options.name = s->name;
     s->options.root = mem_copy_string(o->root);
+    s->label = s->name[0] ? s->name : s->options.root;
     s->options.state_dir = mem_copy_string(o->state_dir);
     s->options.filter = s->filter;
     s->options.units = unit_rules_copy(o->units);

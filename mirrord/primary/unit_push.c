@@ -105,7 +105,7 @@ static void start_over(struct push *p, struct unit_push *u)
 {
     struct push_site *ps = u->ps;
     struct owed *o = u->owed;
-    log_debug("%s: %s: %s changed while it was being sent: dropped", p->o->name, ps->site->name,
+    log_debug("%s: %s: %s changed while it was being sent: dropped", p->o->name, ps->site->label,
         QUOTED(queue_path(o).data, queue_path(o).len));
     drop(p, u);
     if (p->o->once && o->tries >= ONCE_TRIES)
@@ -120,7 +120,7 @@ static void failed(struct push *p, struct push_site *ps, struct owed *o, const s
     struct bytes path = queue_path(o);
     if (!o->error)
         log_warn(
-            "%s: %s: %s: %s", p->o->name, ps->site->name, QUOTED(path.data, path.len), err->text);
+            "%s: %s: %s: %s", p->o->name, ps->site->label, QUOTED(path.data, path.len), err->text);
     push_site_error(ps, err, path);
     if (p->o->once)
         give_up(p, ps, o, err->text);
@@ -212,7 +212,7 @@ static void note_piecemeal(struct push *p, struct push_site *ps, struct bytes un
 {
     if (push_site_piecemeal(ps, unit, flags))
         log_warn("%s: %s: %s is not switched as a whole there but renamed file by file: %s",
-            p->o->name, ps->site->name, QUOTED(unit.data, unit.len),
+            p->o->name, ps->site->label, QUOTED(unit.data, unit.len),
             push_site_piecemeal_text(flags));
 }
 
@@ -437,7 +437,7 @@ void unit_push_acked(struct push *p, struct push_batch *b, uint8_t flags)
         TAILQ_FOREACH (a, &b->atoms, order)
             if (a->what != PUSH_SKIPPED)
                 acks_tell(p, b, a);
-        log_debug("%s: %s: switched %s", p->o->name, b->ps->site->name,
+        log_debug("%s: %s: switched %s", p->o->name, b->ps->site->label,
             QUOTED(queue_path(o).data, queue_path(o).len));
         queue_done(p->o->queue, o);
     }

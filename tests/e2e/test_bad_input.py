@@ -170,7 +170,8 @@ def test_dest_is_a_file(env):
 
 @case
 def test_parent_of_dest_missing(env):
-    refused(env, None, "missing/deeper", dest=env.path("missing", "deeper"))
+    r = refused(env, None, "missing/deeper", dest=env.path("missing", "deeper"))
+    check_equal(r.err.count("missing/deeper"), 1, f"said once\n{r}")
     check(not os.path.exists(env.path("missing")), "made the parent")
 
 
