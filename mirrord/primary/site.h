@@ -76,7 +76,7 @@ void site_unref(struct site *s);
 
 struct site {
     char *name;
-    const char *label; /* for the log: the name, or a one-shot's root */
+    const char *label;           /* for the log: the name, or a one-shot's root */
     struct site_options options; /* strings and filter are the site's own */
     struct filter *filter;
     struct root *root;
