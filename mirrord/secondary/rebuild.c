@@ -323,10 +323,11 @@ static struct order *add(struct rebuild *r, enum what what, struct bytes content
     return o;
 }
 
+/* Only as far as it must: a few orders can be copies of gigabytes. */
 static void keep_up(struct rebuild *r)
 {
-    if (r->waiting > WAITING_MAX)
-        work(r, UINT64_MAX);
+    while (r->waiting > WAITING_MAX && work(r, 0) == 0)
+        ;
 }
 
 int rebuild_range(struct rebuild *r, const struct msg_range *m, struct err *err)
