@@ -2,6 +2,7 @@
  * parent.c. */
 #include "secondary/receive.h"
 
+#include <fcntl.h>
 #include <errno.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -18,6 +19,10 @@
 #include "tree/state.h"
 
 /* What both processes have, from before they are two. */
+/* What an unprivileged process may ask for. In the usual 64 KiB sshd and the receiver wait for one
+ * another all the time, and what does not fit sshd keeps, at a page fault for each 4 KiB of it. */
+enum { PIPE_SIZE = 1 << 20 };
+
 struct common {
     const struct receive_options *options;
     struct receive_self self;
@@ -75,6 +80,7 @@ static int split(struct common *c, struct err *err)
 int receive_run(const struct receive_options *o, struct err *err)
 {
     struct common c = {.options = o, .box = sandbox_new()};
+    (void)fcntl(o->in, F_SETPIPE_SZ, PIPE_SIZE); /* not a pipe, or not allowed: so be it */
     c.self.failed = state_host_id(o->state_dir, &c.self.id, &c.self.err);
     c.grounds = grounds_prepare(o, c.box);
     c.self.confined = !sandbox_lacks(c.box);
