@@ -90,23 +90,44 @@ static void put_open(struct push *p, struct push_site *ps)
 
 static size_t waiting(const struct push *p)
 {
-    return p->out.len - p->out_at + conn_pending(p->conn);
+    return packer_waiting(p->packer) + p->out.len - p->out_at + conn_pending(p->conn);
+}
+
+/* How many bytes the connection took; CONN_AGAIN; -1. */
+static ssize_t hand_over(struct push *p, const void *bytes, size_t n, struct err *err)
+{
+    ssize_t taken = conn_write(p->conn, bytes, n, err);
+    if (taken < 0)
+        return taken;
+    FAULT("sent");
+    p->spoke_ms = io_now_ms();
+    p->tokens -= (double)taken;
+    return taken;
+}
+
+/* What the packer has comes before `out`. 0: none is left; CONN_AGAIN; -1. */
+static int transmit_packed(struct push *p, struct err *err)
+{
+    while (!packer_is_empty(p->packer)) {
+        struct bytes ready = packer_ready(p->packer);
+        ssize_t n = ready.len ? hand_over(p, ready.data, ready.len, err) : CONN_AGAIN;
+        if (n < 0)
+            return (int)n;
+        packer_drain(p->packer, (size_t)n);
+    }
+    return 0;
 }
 
 /* Hands over what has been made. */
 static int transmit(struct push *p, struct err *err)
 {
-    while (p->out_at < p->out.len) {
-        ssize_t n = conn_write(p->conn, p->out.data + p->out_at, p->out.len - p->out_at, err);
-        if (n == CONN_AGAIN)
-            break;
-        if (n < 0)
-            return -1;
-        FAULT("sent");
-        p->out_at += (size_t)n;
-        p->spoke_ms = io_now_ms();
-        p->tokens -= (double)n;
+    ssize_t n = transmit_packed(p, err);
+    while (n >= 0 && p->out_at < p->out.len) {
+        n = hand_over(p, p->out.data + p->out_at, p->out.len - p->out_at, err);
+        p->out_at += n > 0 ? (size_t)n : 0;
     }
+    if (n == -1)
+        return -1;
     if (p->out_at == p->out.len) {
         wire_reset(&p->out);
         p->out_at = 0;
@@ -138,7 +159,7 @@ static bool step_sites(struct push *p)
 /* How much may wait: little while live work does, so that it never queues behind bulk. */
 static size_t out_limit(struct push *p)
 {
-    return lanes_live_waiting(p) ? PUSH_OUT_LIVE : PUSH_OUT_BULK;
+    return p->o->once ? PUSH_OUT_ONCE : lanes_live_waiting(p) ? PUSH_OUT_LIVE : PUSH_OUT_BULK;
 }
 
 /* Makes frames until enough wait, or for a while: much that is read makes little to send. */
@@ -383,8 +404,10 @@ static int poll_timeout(struct push *p)
 
 static void wait_for_news(struct push *p)
 {
-    struct pollfd fds[3];
+    struct pollfd fds[4];
     int n = conn_poll(p->conn, fds);
+    if (!packer_is_empty(p->packer))
+        fds[n++] = (struct pollfd){.fd = packer_fd(p->packer), .events = POLLIN};
     if (p->o->wake_fd >= 0)
         fds[n++] = (struct pollfd){.fd = p->o->wake_fd, .events = POLLIN};
     poll(fds, (nfds_t)n, poll_timeout(p));
@@ -426,7 +449,7 @@ static int leave(struct push *p, struct err *err)
             return -1;
         struct pollfd fds[2];
         int n = conn_poll(p->conn, fds);
-        poll(fds, (nfds_t)n, 100);
+        poll(fds, (nfds_t)n, packer_is_empty(p->packer) ? 100 : 1);
     }
     return 0;
 }
@@ -486,6 +509,7 @@ int push_run(const struct push_options *o, struct err *err)
     p->zip = zip_new(ZSTD_LEVEL);
     p->block = mem_alloc(MSG_CHUNK_MAX);
     p->packed = mem_alloc(MSG_CHUNK_MAX);
+    p->packer = packer_new(ZSTD_LEVEL);
     lanes_init(p);
     TAILQ_FOREACH (ps, o->sites, order) {
         ps->state = PUSH_CLOSED;
@@ -497,6 +521,7 @@ int push_run(const struct push_options *o, struct err *err)
     TAILQ_FOREACH (ps, o->sites, order)
         push_site_reset(p, ps);
     lanes_free(p);
+    packer_free(p->packer);
     buf_free(&p->in);
     wire_free(&p->out);
     wire_free(&p->bundle.frame);

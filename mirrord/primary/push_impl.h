@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "primary/above.h"
 #include "primary/pace.h"
+#include "primary/packer.h"
 #include "primary/push.h"
 #include "primary/source.h"
 #include "tree/names.h"
@@ -20,6 +21,7 @@ enum {
     PUSH_LIVE_MAX = 16 * 1024 * 1024, /* larger files are bulk */
     PUSH_OUT_LIVE = 64 * 1024,        /* bytes that may wait while live work does */
     PUSH_OUT_BULK = 256 * 1024,
+    PUSH_OUT_ONCE = 1024 * 1024, /* the same where nothing is live; of much nothing is packed yet */
     PUSH_CREDIT_BYTES = 8 * 1024 * 1024, /* sent and not acknowledged */
     PUSH_CREDIT_BATCHES = 64,
     PUSH_PINGS_MAX = 2 * PACE_MARKS, /* more are never without an answer */
@@ -78,7 +80,7 @@ struct lane {
 
 struct bundle {      /* bundle.c */
     size_t from, to; /* in `out`: frames that wait for others to be packed with; equal: none */
-    uint64_t saved;  /* bytes so far */
+    uint64_t gone;   /* bytes of frames that left `out` otherwise than by being sent from it */
     struct wire_writer frame; /* scratch */
 };
 
@@ -89,6 +91,7 @@ struct push {
     struct wire_writer out;
     size_t out_at; /* bytes of `out` that the connection has taken */
     struct bundle bundle;
+    struct packer *packer; /* what goes before `out` */
     struct above above; /* of the path looked at last; forgotten at the end of each turn */
     struct names *names;
     struct zip *zip;
@@ -184,6 +187,9 @@ void send_unreadable(struct push *p, struct push_site *ps, struct owed *o, struc
  * behind a run that is closed change. */
 void bundle_add(struct push *p, size_t start);
 void bundle_close(struct push *p); /* before anything of `out` is sent */
+/* Content that another thread packs: true, it is on its way behind all of `out`. False: it is not
+ * worth that; nothing was done. */
+bool bundle_data(struct push *p, const struct msg_data *m, const void *plain, size_t n);
 /* For the difference between two moments of a turn: bytes of frames, as if none was packed. */
 uint64_t bundle_made(const struct push *p);
 

@@ -15,7 +15,6 @@ enum {
     BUSY_DELAY_MS = 20, /* a file that is being written is tried again after this, growing */
     BUSY_DELAY_MAX = 2000,
     BUSY_TRIES = 12,                  /* once: then it is reported */
-    ALONE_MIN = 16 * 1024, /* content from here on is packed alone, less with others */
     READ_FIRST_MAX = 8 * 1024 * 1024, /* read to learn whether the content need be sent at all */
 };
 
@@ -120,7 +119,7 @@ static void put_entry(struct push *p, struct atom *a, struct msg_entry *m)
     m->path = queue_path(a->owed);
     size_t start = p->out.len;
     msg_put_entry(&p->out, m);
-    if (m->encoding == ENCODING_RAW && m->how != HOW_DATA && m->how != HOW_DELTA &&
+    if (m->how != HOW_DATA && m->how != HOW_DELTA &&
         !zip_is_packed(m->content.data, m->content.len))
         bundle_add(p, start);
 }
@@ -234,12 +233,6 @@ static int send_inline(struct push *p, struct push_batch *b, struct owed *o, str
     a->record.entry.digest = s->entry.digest = r.entry.digest;
     a->has_record = true;
     struct msg_entry m = {.how = HOW_INLINE, .entry = s->entry, .content = {p->block, (size_t)n}};
-    bool zip = p->o->compress != 0 && n > ALONE_MIN && !zip_is_packed(p->block, (size_t)n);
-    size_t packed = zip ? zip_pack(p->zip, p->block, (size_t)n, p->packed, PUSH_INLINE_MAX) : 0;
-    if (packed) {
-        m.encoding = ENCODING_ZSTD;
-        m.content = (struct bytes){p->packed, packed};
-    }
     put_entry(p, a, &m);
     b->ps->counts.literal += (uint64_t)n;
     return SOURCE_OK;

@@ -2,8 +2,8 @@
  * parent.c. */
 #include "secondary/receive.h"
 
-#include <fcntl.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
