@@ -118,9 +118,11 @@ static void *work(void *arg)
 static bool start(struct packer *k)
 {
     sigset_t all, before;
+    if (k->started)
+        return true;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    k->started = k->started || pthread_create(&k->thread, NULL, work, k) == 0;
+    k->started = pthread_create(&k->thread, NULL, work, k) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return k->started;
 }

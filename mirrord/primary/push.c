@@ -159,7 +159,9 @@ static bool step_sites(struct push *p)
 /* How much may wait: little while live work does, so that it never queues behind bulk. */
 static size_t out_limit(struct push *p)
 {
-    return p->o->once ? PUSH_OUT_ONCE : lanes_live_waiting(p) ? PUSH_OUT_LIVE : PUSH_OUT_BULK;
+    if (lanes_live_waiting(p))
+        return PUSH_OUT_LIVE;
+    return p->o->once && !p->o->bwlimit ? PUSH_OUT_ONCE : PUSH_OUT_BULK;
 }
 
 /* Makes frames until enough wait, or for a while: much that is read makes little to send. */

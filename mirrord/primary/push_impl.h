@@ -84,6 +84,13 @@ struct bundle {      /* bundle.c */
     struct wire_writer frame; /* scratch */
 };
 
+struct foreseen {            /* send.c: what the manifest has of the path that was listed last */
+    const struct owed *owed; /* NULL: nothing to rely on */
+    struct entry entry;
+    struct validators validators;
+    char owner[ENTRY_OWNER_MAX], group[ENTRY_OWNER_MAX];
+};
+
 struct push {
     const struct push_options *o;
     struct conn *conn;
@@ -92,6 +99,7 @@ struct push {
     size_t out_at; /* bytes of `out` that the connection has taken */
     struct bundle bundle;
     struct packer *packer; /* what goes before `out` */
+    struct foreseen foreseen;
     struct above above; /* of the path looked at last; forgotten at the end of each turn */
     struct names *names;
     struct zip *zip;
@@ -104,8 +112,8 @@ struct push {
     uint64_t session;
     struct digest far_id; /* the secondary's host id */
     uint64_t heard_ms, spoke_ms;
-    uint16_t complaint; /* what ERROR tells the far end at the end; REASON_NONE: nothing */
-    unsigned opening;   /* OPENs without an answer */
+    uint16_t complaint;    /* what ERROR tells the far end at the end; REASON_NONE: nothing */
+    unsigned opening;      /* OPENs without an answer */
     uint64_t pings, pongs; /* sent, and answered, in order */
     uint64_t tokens_of_pings[PUSH_PINGS_MAX];
     struct pace pace;
@@ -174,6 +182,9 @@ enum { LATER_MS = 1000, LATER_MAX = 60000 }; /* pauses of what could not be done
 /* Puts the newest state of a path, taken from the queue, into the lane's batch, or hands it to
  * another lane, or back to the queue. */
 void send_owed(struct push *p, struct lane *lane, struct push_site *ps, struct owed *o);
+/* Keeps what the record says of a file, for whoever sends that next and finds it with the same
+ * validators: true, unless they prove too little. */
+bool send_foresee(struct push *p, const struct record *r);
 /* One path of a unit into its batch. SOURCE_OK; SOURCE_BUSY: it is not any more what was compared;
  * -1: it cannot be read. */
 int send_part(struct push *p, struct push_batch *b, struct owed *o, struct err *err);

@@ -8,7 +8,7 @@ import socket
 import stat
 import subprocess
 
-from harness import ROOT, SANITIZED, Skip, case, check, check_equal, main
+from harness import ROOT, SANITIZED, Skip, case, check, check_equal, main, wait_for
 from pair import site_text
 from trees import (WordPress, check_same, differences, inodes, put, remove, rsync_differences,
                    set_mtime, snapshot)
@@ -485,6 +485,28 @@ def test_progress_on_a_terminal(env):
     check_equal(code, 0, out)
     check(re.search(r"\r.*/8 files .*/0\.8 MB .* MB/s .*left", out), f"no progress line: {out!r}")
     check_same(src, dest)
+
+
+@case
+def test_what_changes_behind_the_walk(env):
+    """What the walk found of a file is not looked at again before it is sent, but found out afterwards."""
+    src, dest = places(env)
+    for i in range(20):
+        put(f"{src}/a{i}", os.urandom(40000))
+    for i in range(4):
+        put(f"{src}/z{i}", b"before")
+    set_mtime(f"{src}/z1", 1500000000)
+    p = env.spawn([os.environ["MIRRORD"], "resync", *env.link_options(), "--bwlimit", "1M", src, env.at(dest)])
+    wait_for(lambda: os.path.isdir(dest), "the walks are over and the first files on their way")
+    os.chmod(f"{src}/z0", 0o600)
+    with open(f"{src}/z1", "r+b") as f:
+        f.write(b"behind")
+    set_mtime(f"{src}/z1", 1500000000)
+    os.unlink(f"{src}/z2")
+    os.unlink(f"{src}/z3")
+    os.mkdir(f"{src}/z3")
+    check(p.wait() in (0, 3), "the resync failed")
+    level(env, src, dest)
 
 
 @case
