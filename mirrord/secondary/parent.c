@@ -6,6 +6,7 @@
 #include "secondary/parent.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -240,7 +241,7 @@ static void serve_all(
         struct signalfd_siginfo info;
         if (fds[1].revents && read(signals, &info, sizeof info) > 0)
             kill(child, SIGTERM);
-        if (fds[0].revents && !serve_one(socket, o, word))
+        if (fds[0].revents && (!serve_one(socket, o, word) || word->kind == ASK_REPORT))
             break;
     }
 }
@@ -265,6 +266,13 @@ static int result_of(int status, const struct last_word *word, struct err *err)
     return -1;
 }
 
+void parent_leave(int fd)
+{
+    int null CLEANUP_FD = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null < 0 || dup2(null, fd) < 0)
+        close(fd);
+}
+
 int parent_serve(int socket, pid_t child, const struct outside *outside, struct err *err)
 {
     sigset_t watched, before;
@@ -275,6 +283,8 @@ int parent_serve(int socket, pid_t child, const struct outside *outside, struct 
     int signals CLEANUP_FD = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
     struct last_word word = {0};
     serve_all(socket, outside, signals, child, &word);
+    if (word.kind == ASK_REPORT && word.result == 0)
+        parent_leave(STDERR_FILENO); /* who waits for the stream's end need not for the child's */
     int status = 0;
     shutdown(socket, SHUT_RDWR); /* one that makes no sense is not answered any more */
     while (waitpid(child, &status, 0) < 0 && errno == EINTR)

@@ -45,6 +45,9 @@ static void be_child(struct common *c, int socket, pid_t parent)
     if (result == 0)
         result = session_run(c->options, &outside, &c->self, &err);
     parent_report(socket, result, &err);
+    /* The end takes its time where large files are being freed; the stream ends now. */
+    close(c->options->out);
+    close(STDERR_FILENO);
     _exit(result < 0 ? 1 : 0);
 }
 
@@ -53,6 +56,7 @@ static int be_parent(struct common *c, int socket, pid_t child, struct err *err)
     struct outside_direct direct = {
         .options = c->options, .grounds = c->grounds, .names = names_new(NULL)};
     struct outside outside = outside_direct(&direct);
+    parent_leave(c->options->out);
     int result = parent_serve(socket, child, &outside, err);
     names_free(direct.names);
     return result;
