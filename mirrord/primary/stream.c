@@ -3,6 +3,7 @@
  * or in ABORT when the file changed meanwhile. */
 #include <string.h>
 
+#include "base/io.h"
 #include "base/mem.h"
 #include "primary/stream_impl.h"
 
@@ -66,7 +67,7 @@ void stream_put_data(struct push *p, struct stream *t, uint8_t kind, const uint8
 {
     struct msg_data m = {.atom = t->atom->number, .kind = kind};
     decide_zip(p, t, bytes, n);
-    if (!t->zip)
+    if (!t->zip && !(p->o->compress && io_is_zeros(bytes, n))) /* a hole in what does not shrink */
         put_raw(&p->out, &m, bytes, n);
     else if (!bundle_data(p, &m, bytes, n))
         stream_put_packed(&p->out, p->zip, p->packed, &m, (struct bytes){bytes, n});

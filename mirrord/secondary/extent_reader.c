@@ -130,7 +130,7 @@ static void read_extent(
     int sys = got < 0 ? errno : (size_t)got < n ? -1 : 0;
     if (!sys) {
         extent_of(&r->gear, bytes, n, &seen.e);
-        seen.copied = copy && (r->shared || io_pwrite_full(r->to, bytes, n, at) == 0);
+        seen.copied = copy && (r->shared || io_pwrite_sparse(r->to, bytes, n, at) >= 0);
         if (copy && !seen.copied)
             copy_no_more(r);
     }
@@ -141,7 +141,7 @@ static void carry_out(struct extent_reader *r, struct copy *c, uint8_t *bytes)
 {
     ssize_t got = io_pread_full(r->from, bytes, MSG_EXTENT, c->from);
     int sys = got < 0 ? errno : got < MSG_EXTENT ? -1 : 0;
-    if (!sys && io_pwrite_full(r->to, bytes, MSG_EXTENT, c->to) < 0)
+    if (!sys && io_pwrite_sparse(r->to, bytes, MSG_EXTENT, c->to) < 0)
         sys = errno;
     struct digest digest;
     digest_plain(bytes, MSG_EXTENT, &digest);

@@ -302,8 +302,8 @@ static void finish(struct rebuild *r, const struct order *o)
     struct err why;
     if (!r->told) /* the primary was sure before it had heard all */
         put_extents(r, (struct bytes){0}, true);
-    if (r->shared && ftruncate(t->fd, (off_t)t->written) < 0) {
-        err_sys(&why, errno, "truncate");
+    t->hole = true; /* or it began as a longer one */
+    if (transfer_set_length(t, &why) < 0) {
         transfer_give_up(t->atom, &why);
         return;
     }
