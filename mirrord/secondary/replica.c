@@ -218,7 +218,10 @@ int replica_prepare(struct replica *r)
 static void reap_step(struct job *job, unsigned budget_ms)
 {
     struct replica *r = (struct replica *)((char *)job - offsetof(struct replica, job));
-    if (!reap_some(r->stage, budget_ms))
+    unsigned wait = reap_wait(r->stage);
+    if (wait)
+        job->not_before = io_now_ms() + wait;
+    else if (!reap_some(r->stage, budget_ms))
         job_stop(job);
 }
 
