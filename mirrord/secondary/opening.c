@@ -285,6 +285,7 @@ static void finish(struct replica *r)
     r->state = REPLICA_OPEN;
     if (r->stage && !(r->flags & OPEN_DRY_RUN)) {
         reap_begin(r->stage, r->tools->outside);
+        r->cut = true;
         replica_reap(r);
         grace_load(r->stage);
         retire_schedule(r);

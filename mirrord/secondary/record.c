@@ -162,8 +162,7 @@ static int forget_path(struct manifest_txn *t, struct bytes path, struct err *er
     if (!parent)
         return 0;
     struct bytes name = path_name(path);
-    return manifest_drift_forget(t, parent, name, err) < 0 ||
-                   manifest_delete(t, parent, name, err) < 0
+    return manifest_drift_forget(t, parent, name, err) < 0 || manifest_cut(t, parent, name, err) < 0
                ? -1
                : 0;
 }
@@ -227,6 +226,7 @@ static int put_at(
         return take_moved(t, s, err) < 0 ? -1 : 1;
     if (round == ROUND_ARRIVALS && comes)
         return put_step(t, cache, s, err) < 0 ? -1 : 1;
+    c->r->cut |= s->kind == STEP_DELETE && s->old.type == ENTRY_DIR;
     if (round == ROUND_DELETIONS && s->kind == STEP_DELETE)
         return forget_path(t, s->path, err) < 0 ? -1 : 1;
     return 0;
