@@ -216,6 +216,28 @@ void commit_free(struct commit *c)
     free(c);
 }
 
+int commit_record(
+    struct replica *r, uint64_t number, struct step **steps, size_t n, struct err *err)
+{
+    struct commit *c = commit_new(r, steps, n);
+    c->number = number;
+    int more;
+    while ((more = record_some(c, err)) == 1)
+        continue;
+    commit_free(c);
+    return more;
+}
+
+int commit_last_recorded(struct replica *r, uint64_t *out, struct err *err)
+{
+    struct manifest_txn *t;
+    if (manifest_begin(r->manifest, false, &t, err) < 0)
+        return -1;
+    int bad = record_last(t, out, err);
+    manifest_abort(t);
+    return bad;
+}
+
 int commit_again(struct replica *r, struct step **steps, size_t n, bool verify, struct err *err)
 {
     struct commit *c = commit_new(r, steps, n);

@@ -189,7 +189,7 @@ int opening_manifest(struct replica *r, const struct digest *filter, struct err 
     if (read_marker(r, err) < 0 || checkpoint_open(r, err) < 0 ||
         former_open_manifest(r, filter, err) < 0 || checkpoint_begin(r, err) < 0)
         return -1;
-    return (r->flags & OPEN_DRY_RUN) ? 0 : recover_run(r, err);
+    return (r->flags & OPEN_DRY_RUN) ? checkpoint_replay(r, err) : recover_run(r, err);
 }
 
 static void walk_skipped(void *ctx, struct bytes path, const char *why)
@@ -285,6 +285,7 @@ static void finish(struct replica *r)
     r->state = REPLICA_OPEN;
     if (r->stage && !(r->flags & OPEN_DRY_RUN)) {
         reap_begin(r->stage, r->tools->outside);
+        r->cut = true;
         replica_reap(r);
         grace_load(r->stage);
         retire_schedule(r);

@@ -71,8 +71,9 @@ int recover_run(struct replica *r, struct err *err)
         return -1;
     int found = journal_read(t, &steps, &n, &same_boot, err);
     manifest_abort(t);
-    if (found == 1 &&
-        checkpoint_since(r)) { /* of the time of the copy: nobody knows how it went on */
+    if (found >= 0 && checkpoint_replay(r, err) < 0)
+        found = -1;
+    if (found == 1 && checkpoint_since(r)) { /* of the time of the copy: the ledger goes on */
         free_steps(steps, n);
         return forget_journal(r, err);
     }

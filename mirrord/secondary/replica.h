@@ -26,8 +26,8 @@ enum replica_state { REPLICA_OPENING, REPLICA_OPEN, REPLICA_FAILED };
 struct replica {
     struct tools *tools;
     uint32_t site, flags, caps;
-    uint8_t state;      /* enum replica_state */
-    uint8_t root_state; /* enum msg_root_state */
+    uint8_t state;                 /* enum replica_state */
+    uint8_t root_state;            /* enum msg_root_state */
     struct outside_site asked;     /* for; owned */
     char *path;                    /* the root's, as the fence gave it */
     bool barred;                   /* see outside.h */
@@ -42,10 +42,11 @@ struct replica {
     struct stage *stage;       /* NULL: not needed so far */
     int epoch_dir, epoch_lock; /* -1: none; see fencing.h */
     uint64_t epoch_stamp;
-    struct epoch epoch;    /* that was presented, or (fenced) that counts */
-    char *scratch;         /* a verification's own state; else NULL */
-    bool doubtful; /* what an interrupted commit could not do is not somebody else's doing */
-    bool root_touched;     /* the root's own times changed by what mirrord did */
+    struct epoch epoch; /* that was presented, or (fenced) that counts */
+    char *scratch;      /* a verification's own state; else NULL */
+    bool doubtful;      /* what an interrupted commit could not do is not somebody else's doing */
+    bool cut;           /* something may be left of directories that the manifest lost */
+    bool root_touched;  /* the root's own times changed by what mirrord did */
     struct bytes mirrored; /* a directory last seen not to be excluded; owned */
     struct meta_rules rules;
     struct walk *walk;       /* while it is opened */
