@@ -66,20 +66,29 @@ static int find(
     return 0;
 }
 
+static int reload(void *ctx, struct err *err)
+{
+    struct fence *f = ctx;
+    struct config *now;
+    if (load(f->request, &now, err))
+        return -1;
+    config_free(f->config);
+    f->config = now;
+    return 0;
+}
+
 static int resolve(
     void *ctx, struct bytes name, struct bytes asked, struct receive_grant *out, struct err *err)
 {
     struct fence *f = ctx;
-    struct config *now;
-    struct err ignored;
+    struct err why;
     (void)asked;
     if (find(f->config, name, out, err) == 0)
         return 0;
-    if (load(f->request, &now, &ignored))
-        return -1; /* it does not load now: what was loaded counts */
-    config_free(f->config);
-    f->config = now;
-    return find(now, name, out, err);
+    if (reload(f, &why) == 0)
+        return find(f->config, name, out, err);
+    struct err first = *err; /* what was loaded counts */
+    return err_set(err, ERR_REFUSED, "%s, which cannot be read now: %s", first.text, why.text);
 }
 
 /* Of a `sites` block any directory in the *'s place is a site, also where its root is still to be
@@ -152,7 +161,7 @@ static int serve_config(const struct request *r, struct err *err)
     struct fence f = {.request = r};
     if (load(r, &f.config, err))
         return -1;
-    const struct receive_fence fence = {resolve, each, &f};
+    const struct receive_fence fence = {.resolve = resolve, .each = each, .reload = reload, .ctx = &f};
     char *state_dir CLEANUP_FREE =
         mem_copy_string(r->state_dir ? r->state_dir : f.config->state_dir);
     char *self CLEANUP_FREE = mem_copy_string(f.config->self);

@@ -324,7 +324,7 @@ static bool step_checking(struct push *p, struct unit_push *u)
 
 static bool step(struct push *p, struct unit_push *u)
 {
-    if (u->state == UNIT_COMMITTED)
+    if (u->state == UNIT_COMMITTED || (u->state < UNIT_SENDING && renew_holds_back(p)))
         return false;
     if (is_stale(u)) {
         start_over(p, u);
@@ -369,7 +369,7 @@ static bool take_next(struct push *p)
     unsigned open = 0;
     TAILQ_FOREACH (u, &p->units, order)
         open += u->state != UNIT_COMMITTED;
-    if (open >= UNITS_OPEN || !lanes_has_credit(&p->lanes[LANE_UNIT]))
+    if (renew_holds_back(p) || open >= UNITS_OPEN || !lanes_has_credit(&p->lanes[LANE_UNIT]))
         return false;
     TAILQ_FOREACH (ps, p->o->sites, order) {
         struct owed *o =

@@ -24,7 +24,7 @@ struct outside_site {
 struct outside_place {
     char *root;                    /* the caller frees it */
     struct receive_policy policy;
-    bool barred;                   /* it came up behind the sandbox: the next session serves it */
+    bool barred;                   /* it came up behind the sandbox: the next process serves it */
     char stage[PATH_NAME_MAX + 1]; /* an empty one that is ready beside a root without; or "" */
 };
 

@@ -193,7 +193,7 @@ static bool answer_one(
     }
 }
 
-/* What the child said last. */
+/* What the child said last; its result is 0, 1 (another is to take its place) or -1. */
 struct last_word {
     int kind; /* 0: nothing */
     int result, call;
@@ -259,8 +259,8 @@ static int result_of(int status, const struct last_word *word, struct err *err)
             WTERMSIG(status), strsignal(WTERMSIG(status)));
     if (word->kind != ASK_REPORT)
         return err_set(err, ERR_FAILED, "the receiving process ended without a word");
-    if (word->result == 0)
-        return 0;
+    if (word->result >= 0)
+        return word->result;
     *err = word->err;
     return -1;
 }

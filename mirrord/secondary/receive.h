@@ -1,7 +1,8 @@
 /*
  * The secondary's end of a session: `mirrord receive`, started by sshd, speaking the protocol on
  * its standard input and output. Two processes: a parent that keeps what must stay outside a
- * sandbox, and a child that does everything else.
+ * sandbox, and a child that does everything else. When a site is to be served that the child's
+ * sandbox does not have, another child takes its place (RENEW), and the session goes on.
  */
 #ifndef SECONDARY_RECEIVE_H
 #define SECONDARY_RECEIVE_H
@@ -33,8 +34,10 @@ struct receive_fence {
     int (*resolve)(void *ctx, struct bytes name, struct bytes asked, struct receive_grant *out,
         struct err *err);
     /* Names each root that may be asked for, and (beneath) the directories whose subtrees may. What
-     * `resolve` gives without having been named here is served by the next session. */
+     * `resolve` gives without having been named here is served by the next process. */
     void (*each)(void *ctx, void (*root)(void *to, const char *path, bool beneath), void *to);
+    /* Reads again what all this is taken from; -1 with err: it stays as it was. May be NULL. */
+    int (*reload)(void *ctx, struct err *err);
     void *ctx;
 };
 
