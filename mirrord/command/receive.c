@@ -58,10 +58,14 @@ static int find(
     if (!config_site_has_host(s, c->self))
         return err_set(err, ERR_REFUSED, "%s is not among the hosts of site %s (%s:%u)", c->self,
             s->name, s->file, s->line);
+    struct receive_policy policy;
+    if (policy_of(s, c->self, &policy, err) < 0)
+        return -1;
     *out = (struct receive_grant){
         .root = TAKE_PTR(found),
         .primary = strcmp(s->primary, c->self) == 0,
-        .policy = policy_of(s),
+        .policy = policy,
+        .excludes = config_exclude_at(s, c->self),
     };
     return 0;
 }

@@ -41,6 +41,12 @@ static void put_hello(struct push *p)
                                .host = bytes_of(p->o->host)});
 }
 
+static void put_rules(const struct filter *f, struct msg_open *m)
+{
+    for (size_t i = 0; i < filter_count(f) && m->rule_count < MSG_RULES_MAX; i++)
+        filter_rule(f, i, &m->rules[m->rule_count++]);
+}
+
 static void fill_open(const struct push *p, struct push_site *ps, struct msg_open *m)
 {
     const struct site_options *so = &ps->site->options;
@@ -60,9 +66,9 @@ static void fill_open(const struct push *p, struct push_site *ps, struct msg_ope
     m->max_delete_count = so->max_delete_count;
     m->keep_days = (uint16_t)so->keep_days;
     m->unit_grace = so->unit_grace;
-    m->rule_count = (uint16_t)filter_count(ps->site->filter);
-    for (unsigned i = 0; i < m->rule_count; i++)
-        filter_rule(ps->site->filter, i, &m->rules[i]);
+    put_rules(ps->site->filter, m);
+    if (ps->without)
+        put_rules(ps->without, m);
 }
 
 static void put_open(struct push *p, struct push_site *ps)

@@ -44,6 +44,7 @@ struct push_site {
     struct site *site;
     struct queue_site *owed;
     char *remote_root; /* NULL: the far end's configuration says */
+    struct filter *without; /* what is not mirrored to this secondary besides; NULL: nothing */
     uint32_t number;
     _Atomic enum push_site_state state; /* written by the pushing thread only */
     uint32_t caps;
@@ -87,9 +88,14 @@ struct push_site {
 
 TAILQ_HEAD(push_site_list, push_site);
 
-/* Takes a reference to the site, and a place in the queue. */
-struct push_site *push_site_new(struct queue *q, struct site *s, const char *remote_root);
+/* Takes a reference to the site, and a place in the queue. `without` holds exclusions only, is
+ * copied, and may be NULL. */
+struct push_site *push_site_new(
+    struct queue *q, struct site *s, const char *remote_root, const struct filter *without);
 void push_site_free(struct queue *q, struct push_site *ps);
+
+/* May a rename be one there, too: is of neither name anything missing? Any thread. */
+bool push_site_may_move(const struct push_site *ps, struct bytes from, struct bytes to);
 
 struct piecemeal_unit {
     char unit[256]; /* escaped */

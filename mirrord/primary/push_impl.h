@@ -158,6 +158,8 @@ void push_site_trash(struct push_site *ps, const struct msg_trash *m);
 void push_site_forget_error(struct push_site *ps);
 /* Is drift of this site only reported, and nobody overruled that? */
 bool push_site_leaves_drift(const struct push_site *ps);
+/* Is this path mirrored, but not to this secondary? */
+bool push_site_lacks(const struct push_site *ps, struct bytes path, bool is_dir);
 void push_site_forget_opened(struct push_site *ps);
 /* Its session state is dropped; what was under way for it is owed again. */
 void push_site_reset(struct push *p, struct push_site *ps);

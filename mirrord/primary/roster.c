@@ -234,6 +234,8 @@ static struct roster_site *copy_site(const struct daemon_site *from)
     for (size_t i = 0; i < from->target_count; i++) {
         s->targets[i].name = mem_copy_string(from->targets[i].peer);
         s->targets[i].remote_root = mem_copy_string(from->targets[i].remote_root);
+        if (from->targets[i].without)
+            s->targets[i].without = filter_copy(from->targets[i].without);
     }
     return s;
 }
@@ -243,6 +245,7 @@ static void free_site(struct roster_site *s)
     for (size_t i = 0; i < s->target_count; i++) {
         free(s->targets[i].name);
         free(s->targets[i].remote_root);
+        filter_free(s->targets[i].without);
     }
     free(s->targets);
     free((char *)s->options.name);
@@ -324,7 +327,7 @@ static void attach_peers(struct daemon *d, struct roster_site *s)
         struct roster_peer *p = t->peer ? NULL : find_peer(d, t->name);
         if (!p || !s->site)
             continue;
-        peer_add_site(p->peer, s->site, t->remote_root);
+        peer_add_site(p->peer, s->site, t->remote_root, t->without);
         if (s->force && (set_count(s->force) == 0 || set_find(s->force, t->name, strlen(t->name))))
             peer_force(p->peer, s->site);
         pthread_mutex_lock(&d->lock);

@@ -376,7 +376,9 @@ static bool take_next(struct push *p)
             lanes_may_send(p, ps, OWED_UNIT) ? queue_take(p->o->queue, ps->owed, OWED_UNIT) : NULL;
         if (!o)
             continue;
-        if (!send_root_in_place(ps))
+        if (push_site_lacks(ps, queue_path(o), true))
+            queue_done(p->o->queue, o);
+        else if (!send_root_in_place(ps))
             queue_retry(p->o->queue, o, LATER_MS, LATER_MAX, NULL);
         else if (send_is_recorded(ps, queue_path(o)) || !switches_hold(p, ps, o))
             take(p, ps, o);

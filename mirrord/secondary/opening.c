@@ -168,13 +168,20 @@ static void read_caps(struct replica *r)
 {
     bool acl =
         fgetxattr(root_fd(r->root), "system.posix_acl_access", NULL, 0) >= 0 || errno != EOPNOTSUPP;
-    r->caps = (r->tools->can_chown ? CAP_SET_OWNER : 0) | (acl ? CAP_SET_ACL : 0);
+    bool chown = r->tools->can_chown;
+    r->caps = (chown && r->policy.owner == RECEIVE_OWNER_MIRRORED ? CAP_SET_OWNER : 0) |
+              (acl ? CAP_SET_ACL : 0);
+    if (!chown && r->policy.owner == RECEIVE_OWNER_FIXED)
+        log_warn("%s: the configuration gives it an owner, which takes root: it is left out", r->path);
     r->rules = (struct meta_rules){
         .outside = r->tools->outside,
         .names = r->tools->names,
         .host = r->tools->options->host ? r->tools->options->host : "this host",
         .owner = (r->flags & OPEN_OWNER) && (r->caps & CAP_SET_OWNER),
         .acl = acl,
+        .fixed = chown && r->policy.owner == RECEIVE_OWNER_FIXED,
+        .uid = r->policy.uid,
+        .gid = r->policy.gid,
     };
 }
 

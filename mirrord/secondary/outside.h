@@ -36,6 +36,11 @@ struct outside {
     int (*place)(
         void *ctx, const struct outside_site *s, struct outside_place *out, struct err *err);
 
+    /* What is excluded on this host besides what the site excludes, one pattern after the other: 1
+     * with *pattern (the caller frees it), 0 there are no more, -1. */
+    int (*exclude)(void *ctx, const struct outside_site *s, unsigned number, char **pattern,
+        struct err *err);
+
     /* Makes the site's root, whose parent is there; `away`: removes it when it is still empty and
      * was made so. */
     int (*make)(void *ctx, const struct outside_site *s, bool away, struct err *err);

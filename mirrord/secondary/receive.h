@@ -12,10 +12,19 @@
 #include "base/err.h"
 #include "protocol/wire.h"
 #include "tree/deletions.h"
+#include "tree/filter.h"
+
+enum receive_owner {
+    RECEIVE_OWNER_MIRRORED, /* as the primary has it, where it wants that and this host can */
+    RECEIVE_OWNER_LEFT,     /* whoever has it by itself here */
+    RECEIVE_OWNER_FIXED,    /* uid and gid */
+};
 
 /* What this host's configuration says of a site, whatever the primary wants; zeroed: nothing. */
 struct receive_policy {
     bool said;
+    enum receive_owner owner;
+    uint32_t uid, gid;
     struct deletions_limit limit;
     unsigned keep_days;  /* that what is deleted and overwritten is kept; 0: not */
     unsigned unit_grace; /* seconds that a replaced unit is kept for who has it open */
@@ -24,6 +33,7 @@ struct receive_policy {
 struct receive_grant {
     char *root;   /* the local one; the caller frees it */
     bool primary; /* the configuration has this host as the site's primary */
+    const struct filter *excludes; /* of this host besides the site's; until the next call, or NULL */
     struct receive_policy policy;
 };
 

@@ -43,6 +43,9 @@ static void put_site(struct wire_writer *w, const struct replica *r)
     wire_u32(w, r->flags);
     wire_u64(w, r->session_before);
     wire_u64(w, due);
+    wire_u32(w, r->policy.owner);
+    wire_u32(w, r->policy.uid);
+    wire_u32(w, r->policy.gid);
     wire_raw(w, &filter, sizeof filter);
     wire_short(w, bytes_of(r->path));
 }
@@ -95,6 +98,9 @@ static void get_site(struct wire_reader *r, struct bytes *open, struct replica_b
     b->flags = wire_get_u32(r);
     b->session_before = wire_get_u64(r);
     b->drift_due = wire_get_u64(r);
+    b->owner = wire_get_u32(r);
+    b->uid = wire_get_u32(r);
+    b->gid = wire_get_u32(r);
     wire_get_raw(r, &b->filter, sizeof b->filter);
     b->path = wire_get_short(r, MSG_ROOT_MAX);
 }

@@ -72,6 +72,45 @@ static int find_place(struct replica *r, const struct msg_open *m, struct err *e
     return 0;
 }
 
+/* All that this host's own configuration excludes here besides. NULL-terminated; -1 with err. */
+static int ask_excludes(const struct replica *r, char ***out, size_t *count, struct err *err)
+{
+    const struct outside *o = r->tools->outside;
+    char **all = NULL, *pattern = NULL;
+    size_t n = 0;
+    int more;
+    while ((more = o->exclude(o->ctx, &r->asked, (unsigned)n, &pattern, err)) == 1) {
+        all = mem_resize(all, n + 1, sizeof *all);
+        all[n++] = TAKE_PTR(pattern);
+    }
+    *out = all;
+    *count = n;
+    return more;
+}
+
+/* They must end the rules that came: a primary that does not know of them would miss these paths
+ * here, and is not to touch them. */
+static int check_excludes(const struct replica *r, struct err *err)
+{
+    char **own = NULL;
+    size_t n = 0, count = filter_count(r->filter);
+    int bad = ask_excludes(r, &own, &n, err);
+    for (size_t i = 0; !bad && i < n; i++) {
+        struct msg_rule rule = {.include = true};
+        if (n <= count)
+            filter_rule(r->filter, count - n + i, &rule);
+        if (rule.include || !bytes_equal(rule.pattern, bytes_of(own[i])))
+            bad = err_set(err, ERR_REFUSED,
+                "on this host the site excludes %s, and the primary's configuration does not say "
+                "so: give both the same file",
+                QUOTED(own[i], strlen(own[i])));
+    }
+    for (size_t i = 0; i < n; i++)
+        free(own[i]);
+    free(own);
+    return bad;
+}
+
 /* The sandbox does not have the root. A primary that knows RENEW asks for another process; else the
  * session ends once all that is asked for was. */
 static void refuse_barred(struct replica *r)
@@ -98,6 +137,8 @@ static int check_same(
         return err_set(err, ERR_TEMPORARY, "its root is %s now", r->path);
     if (!digest_equal(&filter, &b->filter))
         return err_set(err, ERR_TEMPORARY, "what is mirrored of it is not the same any more");
+    if (b->owner != r->policy.owner || b->uid != r->policy.uid || b->gid != r->policy.gid)
+        return err_set(err, ERR_TEMPORARY, "its files belong to somebody else now");
     return lstat(r->path, &st) < 0 ? err_sys(err, errno, "%s", r->path) : 0;
 }
 
@@ -142,7 +183,7 @@ int replica_open(struct tools *tools, const struct msg_open *m, struct bytes pay
     int bad = read_rules(r, m, &why);
     if (!bad) {
         reason = REASON_PATH;
-        bad = find_place(r, m, &why);
+        bad = find_place(r, m, &why) || check_excludes(r, &why) ? -1 : 0;
     }
     if (!bad && r->barred) {
         refuse_barred(r);

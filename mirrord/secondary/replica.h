@@ -31,6 +31,7 @@ struct replica_before {
     bool settling, drift_found;
     uint32_t flags;
     uint64_t session_before, drift_due;
+    uint32_t owner, uid, gid; /* of its policy */
     struct digest filter;
     struct bytes path;
 };

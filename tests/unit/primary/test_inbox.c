@@ -192,7 +192,7 @@ static int setup(void **state)
     f->in = to[0];
     f->out = back[1];
     f->queue = queue_new(nothing, NULL);
-    f->ps = push_site_new(f->queue, f->site, NULL);
+    f->ps = push_site_new(f->queue, f->site, NULL, NULL);
     TAILQ_INIT(&f->sites);
     TAILQ_INSERT_TAIL(&f->sites, f->ps, order);
     f->options = (struct push_options){.conn = &f->link->conn,

@@ -69,6 +69,7 @@ static int resolve(
     if (g->root.resolve(g->root.ctx, name, asked, out, err) < 0)
         return -1;
     out->policy = g->p->policy;
+    out->excludes = g->p->excludes;
     return 0;
 }
 
