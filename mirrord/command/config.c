@@ -439,10 +439,14 @@ int config_load(const char *path, const char *as, struct config **out, struct er
     struct config *c = mem_alloc(sizeof *c);
     c->scan_rate = NOT_SAID;
     struct config_block *files = NULL;
+    struct timespec began;
     c->path = absolute(path);
+    clock_gettime(CLOCK_REALTIME, &began);
     int rc = config_file_read(c->path, &files, err);
-    if (rc == 0)
+    if (rc == 0) {
+        config_note_files(c, files, &began);
         rc = build(c, files, as, err);
+    }
     config_file_free(files);
     if (rc) {
         config_free(c);

@@ -79,8 +79,12 @@ struct config_site {
     unsigned line;
 };
 
+struct config_file; /* one that was read, and what it was then */
+
 struct config {
     char *path; /* of the main file, absolute */
+    struct config_file *files;
+    size_t file_count;
     char *state_dir;
     char *control; /* path of the control socket */
     char *identity, *known_hosts;
@@ -99,6 +103,9 @@ struct config {
  * root that `self` has for them. All errors are ERR_USAGE with "file:line: …". */
 int config_load(const char *path, const char *as, struct config **out, struct err *err);
 void config_free(struct config *c);
+
+/* Is one of its files not any more what was read? Told once: after that, only of another change. */
+bool config_has_changed(struct config *c);
 
 const struct config_host *config_host(const struct config *c, const char *name); /* or NULL */
 const struct config_site *config_site(const struct config *c, const char *name); /* or NULL */

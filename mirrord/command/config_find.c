@@ -159,6 +159,7 @@ void config_free(struct config *c)
         free_site(&c->sites[i]);
     for (size_t i = 0; i < c->glob_count; i++)
         free_site(&c->globs[i]);
+    config_free_files(c);
     free(c->hosts);
     free(c->sites);
     free(c->globs);

@@ -2,6 +2,8 @@
 #ifndef COMMAND_CONFIG_IMPL_H
 #define COMMAND_CONFIG_IMPL_H
 
+#include <time.h>
+
 #include "command/config.h"
 
 /* A file or a section of one, as it is written. */
@@ -56,6 +58,12 @@ int config_take_root(const struct config_block *b, const char *key, char **out, 
 /* The block's title, checked: hosts and sites are named on command lines, in logs and on the wire.
  */
 int config_take_title(const struct config_block *b, char **out, struct err *err);
+
+/* Notes which files these are and what they are now. What changed since `began` (CLOCK_REALTIME, from
+ * before they were read) may be what was read or not: it counts as changed. */
+void config_note_files(
+    struct config *c, const struct config_block *files, const struct timespec *began);
+void config_free_files(struct config *c);
 
 /* A configuration file's text with its comments blanked out, so that every byte keeps its line (the
  * parser miscounts lines that have comments). 0 with *out (the caller frees); ERR_USAGE. */

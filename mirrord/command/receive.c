@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "command/command.h"
 #include "command/config.h"
@@ -20,8 +21,8 @@ struct request {
     uint64_t scan_rate;                    /* UINT64_MAX: not said */
 };
 
-/* The configuration that fences a session, read again when it does not know a site: the session
- * may be older than the site. */
+/* The configuration that fences a session, read again when it has changed, or does not know a site:
+ * the session may be older than either. */
 struct fence {
     const struct request *request;
     struct config *config;
@@ -87,6 +88,8 @@ static int resolve(
     struct fence *f = ctx;
     struct err why;
     (void)asked;
+    if (config_has_changed(f->config) && reload(f, &why))
+        log_warn("the configuration stays as it was: %s", why.text);
     if (find(f->config, name, out, err) == 0)
         return 0;
     if (reload(f, &why) == 0)

@@ -96,6 +96,11 @@ def test_a_host_that_begins_to_leave_something_out(env):
     write_text(p.config, text)
     p.daemon.ask("reload")
     p.flushed()
+    write_text(p.config, text.replace("at web2 {", "at web2 { owner = no exclude = {\"/uploads/\"}", 1))
+    p.daemon.ask("reload")
+    put(f"{p.src}/cache/of-the-primary", b"once more")
+    p.daemon.flush()
+    check_equal(read_text(f"{p.dests[0]}/cache/of-the-primary"), "once more", "mirrored again")
     p.daemon.stop()
 
 

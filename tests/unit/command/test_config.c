@@ -1,5 +1,6 @@
 /* config: what a file means, where each mistake is said to be, and what is derived for one host. */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -351,6 +352,23 @@ static void test_overlap_only_on_one_host(void **state)
     free(path);
 }
 
+static void test_has_changed(void **state)
+{
+    struct timespec old[2] = {{1000000000, 0}, {1000000000, 0}};
+    struct config *c = load(*state, HOSTS, "web1");
+    while (config_has_changed(c)) /* written just now: perhaps while it was read */
+        continue;
+    free(write_file(*state, "mirrord.conf", HOSTS "rescan = 5\n"));
+    assert_true(config_has_changed(c));
+    assert_false(config_has_changed(c));
+    assert_int_equal(utimensat(AT_FDCWD, c->path, old, 0), 0);
+    assert_true(config_has_changed(c));
+    assert_int_equal(unlink(c->path), 0);
+    assert_true(config_has_changed(c));
+    assert_false(config_has_changed(c));
+    config_free(c);
+}
+
 static void test_at(void **state)
 {
     struct config *c = load(*state,
@@ -698,6 +716,7 @@ int main(void)
         WITH_DIR(test_overlapping_roots),
         WITH_DIR(test_overlap_only_on_one_host),
         WITH_DIR(test_at),
+        WITH_DIR(test_has_changed),
         WITH_DIR(test_at_refused),
         WITH_DIR(test_units),
         WITH_DIR(test_local_files),
