@@ -240,8 +240,8 @@ static int apply_excludes_at(
             most = filter_count(s->at[i].exclude);
     return filter_count(s->filter) + most <= MSG_RULES_MAX
                ? 0
-               : config_fail_at(b, "exclude", err,
-                     "more than %d patterns, with those of a host", MSG_RULES_MAX);
+               : config_fail_at(b, "exclude", err, "more than %d patterns, with those of a host",
+                     MSG_RULES_MAX);
 }
 
 static int read_site_hosts(const struct config_block *b, struct config_site *s, struct err *err)

@@ -1,5 +1,5 @@
-/* Which files a configuration was read from, and whether they are still what they were. Knows nothing
- * of what is in them. A file that another include would add is not noticed. */
+/* Which files a configuration was read from, and whether they are still what they were. Knows
+ * nothing of what is in them. A file that another include would add is not noticed. */
 #include <string.h>
 #include <sys/stat.h>
 

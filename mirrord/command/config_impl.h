@@ -59,8 +59,8 @@ int config_take_root(const struct config_block *b, const char *key, char **out, 
  */
 int config_take_title(const struct config_block *b, char **out, struct err *err);
 
-/* Notes which files these are and what they are now. What changed since `began` (CLOCK_REALTIME, from
- * before they were read) may be what was read or not: it counts as changed. */
+/* Notes which files these are and what they are now. What changed since `began` (CLOCK_REALTIME,
+ * from before they were read) may be what was read or not: it counts as changed. */
 void config_note_files(
     struct config *c, const struct config_block *files, const struct timespec *began);
 void config_free_files(struct config *c);

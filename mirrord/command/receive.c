@@ -168,7 +168,8 @@ static int serve_config(const struct request *r, struct err *err)
     struct fence f = {.request = r};
     if (load(r, &f.config, err))
         return -1;
-    const struct receive_fence fence = {.resolve = resolve, .each = each, .reload = reload, .ctx = &f};
+    const struct receive_fence fence = {
+        .resolve = resolve, .each = each, .reload = reload, .ctx = &f};
     char *state_dir CLEANUP_FREE =
         mem_copy_string(r->state_dir ? r->state_dir : f.config->state_dir);
     char *self CLEANUP_FREE = mem_copy_string(f.config->self);

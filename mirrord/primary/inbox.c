@@ -165,8 +165,8 @@ static void opened(
     pthread_mutex_unlock(&ps->lock);
     if (ps->site->options.owner && !(m->caps & CAP_SET_OWNER) && !ps->said_owner) {
         ps->said_owner = true;
-        log_info("%s: %s: owner and group are the far end's own: it is not root, or configured so", p->o->name,
-            ps->site->label);
+        log_info("%s: %s: owner and group are the far end's own: it is not root, or configured so",
+            p->o->name, ps->site->label);
     }
     if (ps->site->scanned)
         compare_start(p, ps, (struct bytes){0}, m);

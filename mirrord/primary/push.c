@@ -323,7 +323,8 @@ static bool all_done(struct push *p)
 static bool expects_answer(const struct push *p)
 {
     const struct push_site *ps;
-    if (!p->greeted || p->renew == RENEW_SENT || p->opening || p->pings > p->pongs || !TAILQ_EMPTY(&p->sent))
+    if (!p->greeted || p->renew == RENEW_SENT || p->opening || p->pings > p->pongs ||
+        !TAILQ_EMPTY(&p->sent))
         return true;
     TAILQ_FOREACH (ps, p->o->sites, order)
         if (ps->compare)
@@ -358,7 +359,8 @@ static int watchdog(struct push *p, struct err *err)
     if (is_lost(p, now))
         return err_set(err, ERR_TEMPORARY, "no answer for %u s: the link is given up",
             p->o->keepalive_ms * SILENCES / 1000);
-    if (p->greeted && p->renew != RENEW_SENT && waiting(p) == 0 && now - p->spoke_ms >= p->o->keepalive_ms) {
+    if (p->greeted && p->renew != RENEW_SENT && waiting(p) == 0 &&
+        now - p->spoke_ms >= p->o->keepalive_ms) {
         push_ping(p, now);
     }
     return 0;

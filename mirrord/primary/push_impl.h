@@ -114,7 +114,7 @@ struct push {
     unsigned opening;   /* OPENs without an answer */
     uint16_t version;   /* of the protocol, that is spoken */
     enum renew_state renew;
-    uint64_t renew_ms; /* when this state is given up for the next */
+    uint64_t renew_ms;     /* when this state is given up for the next */
     uint64_t pings, pongs; /* sent, and answered, in order */
     uint64_t tokens_of_pings[PUSH_PINGS_MAX];
     struct pace pace;

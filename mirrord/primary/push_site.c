@@ -110,9 +110,8 @@ bool push_site_lacks(const struct push_site *ps, struct bytes path, bool is_dir)
 
 bool push_site_may_move(const struct push_site *ps, struct bytes from, struct bytes to)
 {
-    return !ps->without ||
-           !(filter_touches(ps->without, from) || filter_touches(ps->without, to) ||
-               push_site_lacks(ps, from, true) || push_site_lacks(ps, to, true));
+    return !ps->without || !(filter_touches(ps->without, from) || filter_touches(ps->without, to) ||
+                               push_site_lacks(ps, from, true) || push_site_lacks(ps, to, true));
 }
 
 struct push_site *push_site_new(

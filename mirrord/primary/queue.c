@@ -355,8 +355,7 @@ static void rename_owed(struct queue *q, struct queue_site *qs, struct bytes fro
 }
 
 /* A rename that has to do with units is no move: they are switched, each by itself. */
-void queue_owe_both(
-    struct queue *q, struct queue_site *qs, struct bytes from, struct bytes to)
+void queue_owe_both(struct queue *q, struct queue_site *qs, struct bytes from, struct bytes to)
 {
     bool fresh;
     pthread_mutex_lock(&q->lock);

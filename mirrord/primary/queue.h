@@ -90,8 +90,7 @@ bool queue_sent(struct queue *q, struct queue_site *qs, struct bytes path);
 void queue_move(struct queue *q, struct queue_site *qs, struct bytes from, struct bytes to);
 
 /* The same, told by the state of both names. */
-void queue_owe_both(
-    struct queue *q, struct queue_site *qs, struct bytes from, struct bytes to);
+void queue_owe_both(struct queue *q, struct queue_site *qs, struct bytes from, struct bytes to);
 
 /* Takes the next due thing of this class, or NULL. A move is given only when nothing of the site
  * but units flies, and nothing but units while a move flies. A unit is given when it is at rest. */

@@ -530,7 +530,8 @@ static void send_gone(
 
 /* Mirrored, but not there. What is gone may have been a file or a directory: the far end knows,
  * unless neither would be there. What comparing found to be deleted there, is there. */
-static bool is_lacked(const struct push_site *ps, const struct owed *o, int r, const struct sight *s)
+static bool is_lacked(
+    const struct push_site *ps, const struct owed *o, int r, const struct sight *s)
 {
     bool is_dir = r == SIGHT_THERE && s->entry.type == ENTRY_DIR;
     return ps->without && o->kind != OWED_DELETE && push_site_lacks(ps, queue_path(o), is_dir);

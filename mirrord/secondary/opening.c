@@ -172,7 +172,8 @@ static void read_caps(struct replica *r)
     r->caps = (chown && r->policy.owner == RECEIVE_OWNER_MIRRORED ? CAP_SET_OWNER : 0) |
               (acl ? CAP_SET_ACL : 0);
     if (!chown && r->policy.owner == RECEIVE_OWNER_FIXED)
-        log_warn("%s: the configuration gives it an owner, which takes root: it is left out", r->path);
+        log_warn(
+            "%s: the configuration gives it an owner, which takes root: it is left out", r->path);
     r->rules = (struct meta_rules){
         .outside = r->tools->outside,
         .names = r->tools->names,

@@ -38,8 +38,8 @@ struct outside {
 
     /* What is excluded on this host besides what the site excludes, one pattern after the other: 1
      * with *pattern (the caller frees it), 0 there are no more, -1. */
-    int (*exclude)(void *ctx, const struct outside_site *s, unsigned number, char **pattern,
-        struct err *err);
+    int (*exclude)(
+        void *ctx, const struct outside_site *s, unsigned number, char **pattern, struct err *err);
 
     /* Makes the site's root, whose parent is there; `away`: removes it when it is still empty and
      * was made so. */

@@ -33,7 +33,8 @@ struct receive_policy {
 struct receive_grant {
     char *root;   /* the local one; the caller frees it */
     bool primary; /* the configuration has this host as the site's primary */
-    const struct filter *excludes; /* of this host besides the site's; until the next call, or NULL */
+    const struct filter
+        *excludes; /* of this host besides the site's; until the next call, or NULL */
     struct receive_policy policy;
 };
 

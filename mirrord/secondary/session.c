@@ -363,7 +363,8 @@ static int handle_all(struct session *s, struct err *err)
 {
     struct frame f;
     int n;
-    while ((s->phase & LISTENING) && (n = frame_next(buf_bytes(&s->in), buf_len(&s->in), &f)) != 0) {
+    while (
+        (s->phase & LISTENING) && (n = frame_next(buf_bytes(&s->in), buf_len(&s->in), &f)) != 0) {
         s->tools.reason = REASON_MALFORMED;
         if (n < 0)
             return err_set(err, ERR_FAILED, "a frame of a length that is not allowed");

@@ -33,7 +33,8 @@ struct tools {
     uint64_t commits;               /* asked for so far */
     unsigned readers;               /* of old files, two threads each */
     bool can_chown;
-    bool outdated; /* version 1: there is a root that only the next session can serve: this one ends */
+    bool outdated; /* version 1: there is a root that only the next session can serve: this one ends
+                    */
     uint16_t reason; /* of the ERROR that ends the session, for whoever returns -1 */
 };
 

@@ -4,6 +4,7 @@ import os
 import re
 
 from harness import ROOT, Skip, case, check, check_equal, main, read_text, wait_for, write_text
+from hosts import Hosts
 from pair import Pair
 from trees import put
 
@@ -102,6 +103,35 @@ def test_a_host_that_begins_to_leave_something_out(env):
     p.daemon.flush()
     check_equal(read_text(f"{p.dests[0]}/cache/of-the-primary"), "once more", "mirrored again")
     p.daemon.stop()
+
+
+@case
+def test_after_a_handover(env):
+    """What a host leaves out it leaves out in either role."""
+    h = Hosts(env, run=())
+    for host, name in (("web1", "secret"), ("web2", "local")):
+        for config in h.configs.values():
+            text = read_text(config)
+            write_text(config, text.replace(f"at {host} {{", f'at {host} {{ exclude = {{"/{name}/"}}'), 0o644)
+        put(f"{h.roots['web1']}/{name}/f", b"of web1")
+    for host in ("web1", "web2"):
+        h.start(host)
+    h.daemons["web1"].flush()
+    here = {host: sorted(n for n in ("secret", "local") if os.path.exists(f"{h.roots[host]}/{n}")) for host in h.roots}
+    check_equal(here, {"web1": ["local", "secret"], "web2": [], "web3": ["local"]}, "who has what")
+    h.ask("web1", "handover", "example.com", "web2")
+    put(f"{h.roots['web2']}/local/f", b"of web2")
+    put(f"{h.roots['web2']}/secret/f", b"of web2")
+    put(f"{h.roots['web2']}/last", b"x")
+    wait_for(lambda: all(os.path.exists(f"{h.roots[x]}/last") for x in h.roots),
+             lambda: "the last is everywhere\n" + h.daemons["web2"].text()[-3000:])
+    h.ask("web2", "flush")
+    found = {host: [read_text(f"{h.roots[host]}/{n}/f") if os.path.exists(f"{h.roots[host]}/{n}/f") else None
+                    for n in ("secret", "local")] for host in h.roots}
+    check_equal(found["web1"], ["of web1", "of web1"], "web1")
+    check_equal(found["web3"], ["of web2", "of web1"], "web3")
+    for d in h.daemons.values():
+        d.stop()
 
 
 @case

@@ -372,9 +372,10 @@ static void test_has_changed(void **state)
 static void test_at(void **state)
 {
     struct config *c = load(*state,
-        HOSTS "sites s { glob = \"/none/*\" hosts = {web1, web2, web3} primary = web1\n"
-              "  include = {a} at web1 { exclude = {x} } at web2 { owner = \"www\" exclude = {y, z} }\n"
-              "  at web3 { owner = no } }\n",
+        HOSTS
+        "sites s { glob = \"/none/*\" hosts = {web1, web2, web3} primary = web1\n"
+        "  include = {a} at web1 { exclude = {x} } at web2 { owner = \"www\" exclude = {y, z} }\n"
+        "  at web3 { owner = no } }\n",
         "web1");
     const struct config_site *s = &c->globs[0];
     assert_int_equal(config_at(s, "web1")->owner, OWNER_AS_SITE);
@@ -405,7 +406,8 @@ static void test_at_refused(void **state)
         struct config *c;
         struct err err;
         char *text = mem_format(HOSTS
-            "site a { root = /a hosts = {web1, web2} primary = web1 at web2 {\n%s\n} }\n", bad[i][0]);
+            "site a { root = /a hosts = {web1, web2} primary = web1 at web2 {\n%s\n} }\n",
+            bad[i][0]);
         char *path = write_file(*state, "mirrord.conf", text);
         assert_int_equal(config_load(path, NULL, &c, &err), -1);
         assert_non_null(strstr(err.text, ":5: "));

@@ -88,7 +88,8 @@ static int reload(void *ctx, struct err *err)
 static void serve(struct peer *p, int fd)
 {
     struct gatekeeper keeper = {.p = p};
-    const struct receive_fence fence = {.resolve = resolve, .each = each, .reload = reload, .ctx = &keeper};
+    const struct receive_fence fence = {
+        .resolve = resolve, .each = each, .reload = reload, .ctx = &keeper};
     struct err err;
     if (p->as_nobody && (setgid(PEER_NOBODY) < 0 || setuid(PEER_NOBODY) < 0))
         _exit(2);

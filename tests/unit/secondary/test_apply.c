@@ -854,11 +854,8 @@ static void an_owner_of_its_own(void **state)
     static const char *const paths[] = {"d", "d/f", "l"};
     if (geteuid() != 0)
         skip();
-    p->policy = (struct receive_policy){.said = true,
-        .owner = RECEIVE_OWNER_FIXED,
-        .uid = 12345,
-        .gid = 54321,
-        .limit = {100, 0}};
+    p->policy = (struct receive_policy){
+        .said = true, .owner = RECEIVE_OWNER_FIXED, .uid = 12345, .gid = 54321, .limit = {100, 0}};
     for (int mirrored = 0; mirrored < 2; mirrored++) {
         p->open_flags = mirrored ? OPEN_OWNER : 0;
         assert_int_equal(peer_open(p).caps & CAP_SET_OWNER, 0);
