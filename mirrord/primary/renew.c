@@ -41,6 +41,7 @@ void renew_step(struct push *p)
     take_back(p);
     msg_put_renew(&p->out);
     p->renew = RENEW_SENT;
+    p->more = false;
 }
 
 /* What the far end did not acknowledge by now it never will. */

@@ -184,6 +184,35 @@ static void a_killed_process_ends_the_session(void **state)
     assert_int_equal(peer_wait(p), 1);
 }
 
+static void killed_while_it_is_renewed(void **state)
+{
+    struct peer *p = *state;
+    peer_open(p);
+    put(p, "a");
+    pid_t child = child_of(p->pid);
+    kill(child, SIGSTOP);
+    msg_put_renew(&p->out);
+    peer_send(p);
+    kill(child, SIGKILL);
+    assert_int_equal(peer_wait(p), 1);
+    assert_int_equal(peer_open(p).state, ROOT_OURS);
+    put(p, "b");
+    peer_end(p);
+}
+
+/* The receiver ends, and lets go of the root. */
+static void the_primary_goes_meanwhile(void **state)
+{
+    struct peer *p = *state;
+    peer_open(p);
+    msg_put_renew(&p->out);
+    peer_send(p);
+    peer_wait(p);
+    peer_open(p);
+    put(p, "a");
+    peer_end(p);
+}
+
 static void version_1_does_not_have_it(void **state)
 {
     struct peer *p = *state;
@@ -205,6 +234,8 @@ int main(void)
         T(a_root_that_went_closes_its_site),
         T(a_configuration_that_is_broken_stays_as_it_was),
         T(a_killed_process_ends_the_session),
+        T(killed_while_it_is_renewed),
+        T(the_primary_goes_meanwhile),
         T(version_1_does_not_have_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
