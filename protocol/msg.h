@@ -14,8 +14,9 @@
 #include "protocol/path.h"
 
 enum {
-    MSG_VERSION = 1,             /* newest version spoken */
+    MSG_VERSION = 2,             /* newest version spoken */
     MSG_VERSION_OLDEST = 1,      /* oldest version spoken */
+    MSG_VERSION_RENEW = 2,       /* from which on there are RENEW and RENEWED */
     MSG_TEXT_MAX = 1024,         /* error texts and software names */
     MSG_SITE_NAME_MAX = 255,     /* bytes */
     MSG_HOST_MAX = 255,          /* what a host of the configuration is called */
@@ -73,6 +74,7 @@ enum msg_type {
     MSG_CLAIM = 30,
     MSG_RANGE = 31,
     MSG_PACK = 32,
+    MSG_RENEW = 33,
 
     MSG_OPENED = 48, /* secondary to primary */
     MSG_LISTING = 49,
@@ -84,6 +86,7 @@ enum msg_type {
     MSG_TRASH = 55,
     MSG_DRIFT = 56,
     MSG_EXTENTS = 57,
+    MSG_RENEWED = 58,
 };
 
 /* Reasons in ERROR, SITE_ERROR and ACK. Numbers never change their meaning. */
@@ -102,7 +105,7 @@ enum msg_reason {
     REASON_NO_PARENT = 11,    /* the directory above is not there */
     REASON_OWNER = 12,        /* a user or group that this host does not know */
     REASON_INTERNAL = 13,
-    REASON_YIELD = 14, /* another session of the same primary took over */
+    REASON_YIELD = 14, /* another session of the same primary took over, or a renewal is to */
     REASON_LAST = REASON_YIELD,
 };
 
@@ -122,6 +125,10 @@ struct msg_error {
 
 struct msg_ping { /* PING and PONG */
     uint64_t token;
+};
+
+struct msg_renewed {
+    struct bytes text; /* why the secondary's configuration is still the former; or empty */
 };
 
 enum msg_open_flags {
@@ -423,6 +430,8 @@ void msg_put_error(struct wire_writer *w, const struct msg_error *m);
 void msg_put_ping(struct wire_writer *w, const struct msg_ping *m);
 void msg_put_pong(struct wire_writer *w, const struct msg_ping *m);
 void msg_put_bye(struct wire_writer *w);
+void msg_put_renew(struct wire_writer *w);
+void msg_put_renewed(struct wire_writer *w, const struct msg_renewed *m);
 void msg_put_open(struct wire_writer *w, const struct msg_open *m);
 void msg_put_opened(struct wire_writer *w, const struct msg_opened *m);
 void msg_put_close(struct wire_writer *w, const struct msg_close *m);
@@ -465,6 +474,8 @@ bool msg_get_hello(struct bytes payload, struct msg_hello *out);
 bool msg_get_error(struct bytes payload, struct msg_error *out);
 bool msg_get_ping(struct bytes payload, struct msg_ping *out); /* PONG too */
 bool msg_get_bye(struct bytes payload);
+bool msg_get_renew(struct bytes payload);
+bool msg_get_renewed(struct bytes payload, struct msg_renewed *out);
 bool msg_get_open(struct bytes payload, struct msg_open *out);
 bool msg_get_opened(struct bytes payload, struct msg_opened *out);
 bool msg_get_close(struct bytes payload, struct msg_close *out);

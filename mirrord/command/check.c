@@ -45,14 +45,27 @@ static void print_summary(const struct config *c)
         printf("this host is not in it\n");
 }
 
-static void print_rules(const struct config_site *s)
+static void print_rules(const struct filter *f, const char *indent)
 {
-    for (size_t i = 0; i < filter_count(s->filter); i++) {
+    for (size_t i = 0; i < filter_count(f); i++) {
         struct msg_rule rule;
-        filter_rule(s->filter, i, &rule);
-        printf("  %s %s\n", rule.include ? "include" : "exclude",
+        filter_rule(f, i, &rule);
+        printf("%s%s %s\n", indent, rule.include ? "include" : "exclude",
             QUOTED(rule.pattern.data, rule.pattern.len));
     }
+}
+
+/* What differs on one host, besides its root. */
+static void print_at(const struct config_site *s, const char *host)
+{
+    static const char *const words[] = {[OWNER_NO] = "no", [OWNER_YES] = "yes"};
+    const struct config_at *at = config_at(s, host);
+    if (at && at->owner == OWNER_FIXED)
+        printf("    owner %s%s%s\n", at->user, at->group ? ":" : "", at->group ? at->group : "");
+    else if (at && at->owner != OWNER_AS_SITE)
+        printf("    owner %s\n", words[at->owner]);
+    if (at && at->exclude)
+        print_rules(at->exclude, "    ");
 }
 
 static void print_units(const struct config_site *s)
@@ -74,9 +87,11 @@ static int print_effective(const struct config *c, const char *name, struct err 
     if (!s)
         return err_set(err, ERR_USAGE, "there is no site %s in %s (on this host)", name, c->path);
     printf("site %s (%s:%u)\n", s->name, s->file, s->line);
-    for (char **h = s->hosts; *h; h++)
+    for (char **h = s->hosts; *h; h++) {
         printf("  %-9s %s: %s\n", strcmp(*h, s->primary) == 0 ? "primary" : "secondary", *h,
             config_root_at(s, *h));
+        print_at(s, *h);
+    }
     printf("  preset %s, owner %s, special-bits %s, fsync %s, drift %s\n", preset_name(s->preset),
         s->owner ? "yes" : "no", s->special_bits ? "yes" : "no",
         s->fsync_batch ? "batch" : "checkpoint", s->drift_report ? "report" : "heal");
@@ -89,7 +104,7 @@ static int print_effective(const struct config *c, const char *name, struct err 
         printf("  files over %llu bytes are left alone\n", (unsigned long long)s->max_size);
     print_units(s);
     printf("  rules, the last that matches wins (all else is mirrored):\n");
-    print_rules(s);
+    print_rules(s->filter, "  ");
     return 0;
 }
 

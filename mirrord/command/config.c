@@ -69,6 +69,18 @@ static int take_patterns(
     return 0;
 }
 
+/* Adds the rules of another filter. */
+static int take_filter(const struct filter *from, struct filter *to, struct err *err)
+{
+    struct msg_rule rule;
+    for (size_t i = 0; i < filter_count(from); i++) {
+        filter_rule(from, i, &rule);
+        if (filter_add(to, rule.include, rule.pattern, err))
+            return -1;
+    }
+    return 0;
+}
+
 static int take_preset(const struct config_block *b, struct config_site *s, struct err *err)
 {
     struct err why;
@@ -166,16 +178,70 @@ static int take_settings(const struct config_block *b, struct config_site *s, st
     return 0;
 }
 
+/* "yes", "no", or who is to own everything there: "user" or "user:group". */
+static int take_owner(const struct config_block *b, struct config_at *at, struct err *err)
+{
+    char *text CLEANUP_FREE = NULL;
+    bool yes = false;
+    if (config_take_text(b, "owner", &text, err) || !text)
+        return text || !config_value(b, "owner") ? 0 : -1;
+    if (config_is_bool(text)) {
+        if (config_take_bool(b, "owner", &yes, err))
+            return -1;
+        at->owner = yes ? OWNER_YES : OWNER_NO;
+        return 0;
+    }
+    char *colon = strchr(text, ':');
+    size_t user = colon ? (size_t)(colon - text) : strlen(text);
+    if (user == 0 || (colon && (!colon[1] || strchr(colon + 1, ':'))))
+        return config_fail_at(
+            b, "owner", err, "'%s' is none of yes, no, USER and USER:GROUP", text);
+    at->owner = OWNER_FIXED;
+    at->user = mem_copy_bytes(text, user);
+    at->group = colon ? mem_copy_string(colon + 1) : NULL;
+    return 0;
+}
+
+static int take_excludes_at(const struct config_block *b, struct config_at *at, struct err *err)
+{
+    if (!config_value(b, "exclude"))
+        return 0;
+    at->exclude = filter_new();
+    return take_patterns(b, "exclude", false, at->exclude, err);
+}
+
 static int read_at(const struct config_block *b, struct config_site *s, struct err *err)
 {
     s->at = mem_array(b->block_count, sizeof *s->at);
     for (size_t i = 0; i < b->block_count; i++) {
+        const struct config_block *from = &b->blocks[i];
         struct config_at *at = &s->at[s->at_count++];
-        if (config_take_title(&b->blocks[i], &at->host, err) ||
-            config_take_root(&b->blocks[i], "root", &at->root, err))
+        at->file = mem_copy_string(from->file);
+        at->line = from->line;
+        if (config_take_title(from, &at->host, err) ||
+            config_take_root(from, "root", &at->root, err) || take_owner(from, at, err) ||
+            take_excludes_at(from, at, err))
             return -1;
     }
     return 0;
+}
+
+/* What is not mirrored on this host is not mirrored from it either, should it be the primary. For a
+ * secondary, as many again travel with the site's. */
+static int apply_excludes_at(
+    const struct config_block *b, struct config_site *s, const char *self, struct err *err)
+{
+    size_t most = 0;
+    const struct filter *own = self ? config_exclude_at(s, self) : NULL;
+    if (own && take_filter(own, s->filter, err))
+        return config_fail_at(b, "exclude", err, "more than %d patterns", MSG_RULES_MAX);
+    for (size_t i = 0; i < s->at_count; i++)
+        if (s->at[i].exclude && filter_count(s->at[i].exclude) > most)
+            most = filter_count(s->at[i].exclude);
+    return filter_count(s->filter) + most <= MSG_RULES_MAX
+               ? 0
+               : config_fail_at(b, "exclude", err, "more than %d patterns, with those of a host",
+                     MSG_RULES_MAX);
 }
 
 static int read_site_hosts(const struct config_block *b, struct config_site *s, struct err *err)
@@ -221,7 +287,7 @@ static int apply_preset(const struct config_block *b, struct config_site *s, str
 
 /* A site, or with root_key "glob" a block of them. *s is filled as far as it went, for freeing. */
 static int read_site(const struct config_block *b, const struct config_block *defaults,
-    const char *root_key, struct config_site *s, struct err *err)
+    const char *root_key, const char *self, struct config_site *s, struct err *err)
 {
     set_site_defaults(b, s);
     if (read_site_hosts(b, s, err) || config_take_title(b, &s->name, err) ||
@@ -233,7 +299,7 @@ static int read_site(const struct config_block *b, const struct config_block *de
         return config_fail_at(b, "", err, "it has no %s", root_key);
     if (!s->primary)
         return config_fail_at(b, "", err, "it has no primary: say which host is written to");
-    return apply_preset(b, s, err);
+    return apply_preset(b, s, err) || apply_excludes_at(b, s, self, err) ? -1 : 0;
 }
 
 static int read_globals(struct config *c, const struct config_block *file, struct err *err)
@@ -311,7 +377,7 @@ static int read_sites(struct config *c, const struct config_block *file,
         size_t *count = glob ? &c->glob_count : &c->site_count;
         config_add_site(list, count, &(struct config_site){0});
         struct config_site *s = &(*list)[*count - 1];
-        if (read_site(b, defaults, glob ? "glob" : "root", s, err) ||
+        if (read_site(b, defaults, glob ? "glob" : "root", c->self, s, err) ||
             config_validate_site(c, s, glob, err))
             return -1;
     }
@@ -373,10 +439,14 @@ int config_load(const char *path, const char *as, struct config **out, struct er
     struct config *c = mem_alloc(sizeof *c);
     c->scan_rate = NOT_SAID;
     struct config_block *files = NULL;
+    struct timespec began;
     c->path = absolute(path);
+    clock_gettime(CLOCK_REALTIME, &began);
     int rc = config_file_read(c->path, &files, err);
-    if (rc == 0)
+    if (rc == 0) {
+        config_note_files(c, files, &began);
         rc = build(c, files, as, err);
+    }
     config_file_free(files);
     if (rc) {
         config_free(c);

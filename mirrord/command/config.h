@@ -39,10 +39,17 @@ struct config_host {
     unsigned line;
 };
 
+enum config_owner { OWNER_AS_SITE, OWNER_NO, OWNER_YES, OWNER_FIXED };
+
 /* What differs on one host. */
 struct config_at {
     char *host;
     char *root; /* NULL: as the site's */
+    enum config_owner owner;
+    char *user, *group;     /* OWNER_FIXED: of everything there; group NULL: the user's own */
+    struct filter *exclude; /* not mirrored there, or, on the primary, from there; NULL: nothing */
+    char *file;             /* where it is defined, for messages */
+    unsigned line;
 };
 
 struct config_site {
@@ -55,7 +62,8 @@ struct config_site {
     const struct preset *preset;
     bool local_maintenance;      /* the preset's maintenance file is not mirrored; default true */
     bool local_config;           /* nor is its wp-config.php or .env; default false */
-    struct filter *filter;       /* preset, exclude, include, in this order */
+    struct filter *filter;       /* preset, exclude, include, and what is excluded on this host, in
+                                    this order */
     struct unit_rules *units;    /* with their brackets and times */
     bool units_said, brackets_said; /* the preset's do not count */
     bool owner;                  /* mirror owner and group; default true */
@@ -71,8 +79,12 @@ struct config_site {
     unsigned line;
 };
 
+struct config_file; /* one that was read, and what it was then */
+
 struct config {
     char *path; /* of the main file, absolute */
+    struct config_file *files;
+    size_t file_count;
     char *state_dir;
     char *control; /* path of the control socket */
     char *identity, *known_hosts;
@@ -92,9 +104,15 @@ struct config {
 int config_load(const char *path, const char *as, struct config **out, struct err *err);
 void config_free(struct config *c);
 
+/* Is one of its files not any more what was read? Told once: after that, only of another change. */
+bool config_has_changed(struct config *c);
+
 const struct config_host *config_host(const struct config *c, const char *name); /* or NULL */
 const struct config_site *config_site(const struct config *c, const char *name); /* or NULL */
 const char *config_root_at(const struct config_site *s, const char *host);
+const struct config_at *config_at(const struct config_site *s, const char *host); /* or NULL */
+/* What is excluded on this host besides; NULL: nothing. */
+const struct filter *config_exclude_at(const struct config_site *s, const char *host);
 bool config_site_has_host(const struct config_site *s, const char *host);
 
 /* A site, or the `sites` block that gives this name to what its pattern would match although

@@ -41,8 +41,17 @@ static struct config_site instance(const struct config_site *block, const char *
     s.primary = mem_copy_string(block->primary);
     s.at = mem_array(block->at_count, sizeof *s.at);
     for (size_t i = 0; i < block->at_count; i++) {
-        s.at[i].host = mem_copy_string(block->at[i].host);
-        s.at[i].root = block->at[i].root ? with_name(block->at[i].root, name) : NULL;
+        const struct config_at *at = &block->at[i];
+        s.at[i] = (struct config_at){
+            .host = mem_copy_string(at->host),
+            .root = at->root ? with_name(at->root, name) : NULL,
+            .owner = at->owner,
+            .user = mem_copy_string(at->user),
+            .group = mem_copy_string(at->group),
+            .exclude = at->exclude ? filter_copy(at->exclude) : NULL,
+            .file = mem_copy_string(at->file),
+            .line = at->line,
+        };
     }
     s.filter = filter_copy(block->filter);
     s.units = unit_rules_copy(block->units);

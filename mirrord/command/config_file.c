@@ -212,7 +212,7 @@ static cfg_t *new_parser(struct parse *p)
         KEY("known-hosts"), KEY("transport"), KEY("remote-command"), KEY("compress"),
         KEY("bwlimit"), KEY("keepalive"), CFG_END()};
     cfg_opt_t defaults[] = {HIDDEN(p), SETTINGS, CFG_END()};
-    cfg_opt_t at[] = {HIDDEN(p), KEY("root"), CFG_END()};
+    cfg_opt_t at[] = {HIDDEN(p), KEY("root"), KEY("owner"), KEY_LIST("exclude"), CFG_END()};
     cfg_opt_t site[] = {HIDDEN(p), KEY("root"), KEY_LIST("hosts"), KEY("primary"), SETTINGS,
         CFG_SEC("at", at, TITLED), CFG_END()};
     cfg_opt_t sites[] = {HIDDEN(p), KEY("glob"), KEY_LIST("hosts"), KEY("primary"), SETTINGS,

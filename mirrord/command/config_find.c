@@ -23,12 +23,24 @@ const struct config_site *config_site(const struct config *c, const char *name)
     return NULL;
 }
 
-const char *config_root_at(const struct config_site *s, const char *host)
+const struct config_at *config_at(const struct config_site *s, const char *host)
 {
     for (size_t i = 0; i < s->at_count; i++)
-        if (s->at[i].root && strcmp(s->at[i].host, host) == 0)
-            return s->at[i].root;
-    return s->root;
+        if (strcmp(s->at[i].host, host) == 0)
+            return &s->at[i];
+    return NULL;
+}
+
+const char *config_root_at(const struct config_site *s, const char *host)
+{
+    const struct config_at *at = config_at(s, host);
+    return at && at->root ? at->root : s->root;
+}
+
+const struct filter *config_exclude_at(const struct config_site *s, const char *host)
+{
+    const struct config_at *at = config_at(s, host);
+    return at ? at->exclude : NULL;
 }
 
 bool config_site_has_host(const struct config_site *s, const char *host)
@@ -126,6 +138,10 @@ static void free_site(struct config_site *s)
     for (size_t i = 0; i < s->at_count; i++) {
         free(s->at[i].host);
         free(s->at[i].root);
+        free(s->at[i].user);
+        free(s->at[i].group);
+        filter_free(s->at[i].exclude);
+        free(s->at[i].file);
     }
     free(s->at);
     filter_free(s->filter);
@@ -143,6 +159,7 @@ void config_free(struct config *c)
         free_site(&c->sites[i]);
     for (size_t i = 0; i < c->glob_count; i++)
         free_site(&c->globs[i]);
+    config_free_files(c);
     free(c->hosts);
     free(c->sites);
     free(c->globs);

@@ -33,8 +33,9 @@ static int recover_all(
                 "not begun within %u s: site %s and those after it; each is finished when its "
                 "primary connects",
                 limit_s, s->name);
-        const struct receive_policy policy = policy_of(s);
-        if (receive_recover(state_dir, root, &policy, &why) == 0) {
+        struct receive_policy policy;
+        if (policy_of(s, c->self, &policy, &why) == 0 &&
+            receive_recover(state_dir, root, &policy, &why) == 0) {
             log_info("site %s: recovered", s->name);
             continue;
         }

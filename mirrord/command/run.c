@@ -104,6 +104,19 @@ static char *with_line(char *text, const char *line)
     return longer;
 }
 
+static char *with_target(char *text, const struct daemon_target *t)
+{
+    struct msg_rule rule;
+    text = with_line(text, t->peer);
+    for (size_t i = 0; t->without && i < filter_count(t->without); i++) {
+        filter_rule(t->without, i, &rule);
+        char *pattern CLEANUP_FREE =
+            mem_format("-%.*s", (int)rule.pattern.len, (const char *)rule.pattern.data);
+        text = with_line(text, pattern);
+    }
+    return text;
+}
+
 static char *with_units(char *text, const struct unit_rules *r)
 {
     char *times CLEANUP_FREE = mem_format("%u %u", unit_rules_settle(r), unit_rules_settle_max(r));
@@ -126,7 +139,7 @@ static uint64_t site_identity(const struct daemon_site *s, const struct epoch *e
             o->max_delete_percent, o->max_delete_count, o->keep_days, o->unit_grace,
             (unsigned long long)o->max_size, (unsigned long long)e->counter);
     for (size_t i = 0; i < s->target_count; i++)
-        text = with_line(text, s->targets[i].peer);
+        text = with_target(text, &s->targets[i]);
     text = with_units(text, o->units);
     filter_digest(o->filter, &filter);
     char *whole CLEANUP_FREE = mem_alloc(strlen(text) + sizeof filter);
@@ -160,7 +173,8 @@ static void plan_site(struct plan *p, const struct config *c, const struct confi
         .targets = targets};
     for (char **h = s->hosts; *h; h++)
         if (strcmp(*h, c->self) != 0)
-            targets[d->target_count++].peer = *h;
+            targets[d->target_count++] =
+                (struct daemon_target){.peer = *h, .without = config_exclude_at(s, *h)};
     d->stamp = p->roles[s - c->sites].stamp;
     d->identity = site_identity(d, &p->roles[s - c->sites].epoch);
 }

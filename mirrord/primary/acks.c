@@ -137,6 +137,10 @@ static void refused(struct push *p, struct push_batch *b, struct atom *a)
     struct bytes path = queue_path(a->owed);
     if (retry_soon(p, b, a))
         return;
+    if (a->reason == REASON_PATH && push_site_lacks(b->ps, path, true)) {
+        queue_done(p->o->queue, a->owed); /* gone here, and a directory that stays there */
+        return;
+    }
     struct err why;
     err_set(&why, ERR_PARTIAL, "%s", QUOTED(a->text, strlen(a->text)));
     if (!a->owed->error && !p->o->once) /* a one-shot reports it itself */

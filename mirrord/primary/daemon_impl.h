@@ -25,6 +25,7 @@ struct roster_peer {
 struct roster_target {
     char *name;
     char *remote_root;        /* or NULL */
+    struct filter *without;   /* or NULL */
     struct roster_peer *peer; /* NULL: none of that name */
 };
 

@@ -63,6 +63,7 @@ static int on_hello(struct push *p, struct bytes payload, struct err *err)
             MSG_VERSION_OLDEST, MSG_VERSION, m.newest);
     }
     p->greeted = true;
+    p->version = m.newest;
     p->far_id = m.host_id;
     log_debug(
         "%s: %s speaks version %u", p->o->name, QUOTED(m.software.data, m.software.len), m.newest);
@@ -156,6 +157,7 @@ static void opened(
     ps->told_level = ps->incomplete = false;
     note_session(p, ps, m->session);
     ps->failures = 0;
+    ps->renewed = false;
     push_site_forget_error(ps);
     push_site_trash(ps, &(struct msg_trash){0});
     pthread_mutex_lock(&ps->lock);
@@ -163,8 +165,8 @@ static void opened(
     pthread_mutex_unlock(&ps->lock);
     if (ps->site->options.owner && !(m->caps & CAP_SET_OWNER) && !ps->said_owner) {
         ps->said_owner = true;
-        log_info("%s: %s: the far end is not root: owner and group are left out", p->o->name,
-            ps->site->label);
+        log_info("%s: %s: owner and group are the far end's own: it is not root, or configured so",
+            p->o->name, ps->site->label);
     }
     if (ps->site->scanned)
         compare_start(p, ps, (struct bytes){0}, m);
@@ -188,6 +190,22 @@ static int on_opened(struct push *p, struct bytes payload, struct err *err)
     return 0;
 }
 
+/* Not a failure: the site is to be opened (again) by another receiver, or is another one to the
+ * receiver that was renewed. Asked for once; then it is one. */
+static bool may_renew(const struct push *p, const struct push_site *ps, uint16_t reason)
+{
+    return reason == REASON_YIELD && p->version >= MSG_VERSION_RENEW && !p->o->once && !ps->renewed;
+}
+
+static void open_renewed(struct push *p, struct push_site *ps, bool opening)
+{
+    ps->renewed = true;
+    ps->state = PUSH_CLOSED;
+    if (opening)
+        renew_want(p);
+    changed(p);
+}
+
 static int on_site_error(struct push *p, struct bytes payload, struct err *err)
 {
     struct msg_site_error m;
@@ -200,6 +218,11 @@ static int on_site_error(struct push *p, struct bytes payload, struct err *err)
     bool opening = ps->state == PUSH_OPENING;
     p->opening -= opening;
     push_site_reset(p, ps);
+    if (may_renew(p, ps, m.reason)) {
+        open_renewed(p, ps, opening);
+        return 0;
+    }
+    ps->renewed = false;
     struct err why;
     err_set(&why, code_of(m.reason), "%s", QUOTED(m.text.data, m.text.len));
     if (ps->failures == 0 && !p->o->once) /* a one-shot ends with it */
@@ -346,6 +369,12 @@ static int on_drift(struct push *p, struct bytes payload, struct err *err)
     return 0;
 }
 
+static int on_renewed(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_renewed m;
+    return msg_get_renewed(payload, &m) ? renew_done(p, &m, err) : 1;
+}
+
 /* What may come in: 0, 1 malformed, -1 with err; the far end is told, as of something illegal if
  * the handler does not say otherwise in `complaint`. */
 static const struct handler {
@@ -365,6 +394,7 @@ static const struct handler {
     {MSG_PROGRESS, false, on_progress},
     {MSG_TRASH, false, on_trash},
     {MSG_DRIFT, false, on_drift},
+    {MSG_RENEWED, false, on_renewed},
 };
 
 static int unreadable(struct push *p, const struct frame *f, struct err *err)

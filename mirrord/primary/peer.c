@@ -148,11 +148,12 @@ static struct membership *find(struct peer *p, const struct site *s)
     return NULL;
 }
 
-void peer_add_site(struct peer *p, struct site *s, const char *remote_root)
+void peer_add_site(
+    struct peer *p, struct site *s, const char *remote_root, const struct filter *without)
 {
     struct membership *m = mem_alloc(sizeof *m);
     m->site = s;
-    m->ps = push_site_new(p->queue, s, remote_root);
+    m->ps = push_site_new(p->queue, s, remote_root, without);
     pthread_mutex_lock(&p->lock);
     TAILQ_INSERT_TAIL(&p->members, m, order);
     pthread_mutex_unlock(&p->lock);
@@ -396,8 +397,10 @@ void peer_move(struct peer *p, struct site *s, struct bytes from, struct bytes t
 {
     pthread_mutex_lock(&p->lock);
     struct membership *m = find(p, s);
-    if (m)
+    if (m && push_site_may_move(m->ps, from, to))
         queue_move(p->queue, m->ps->owed, from, to);
+    else if (m)
+        queue_owe_both(p->queue, m->ps->owed, from, to);
     pthread_mutex_unlock(&p->lock);
 }
 

@@ -33,9 +33,11 @@ void peer_stop(
     struct peer *p); /* asks the thread to end, cleanly if it can within 2 s, and joins */
 void peer_free(struct peer *p); /* stopped; NULL is fine */
 
-/* Any thread, any time. remote_root may be NULL: the far end's configuration says. A site may be
+/* Any thread, any time. remote_root may be NULL: the far end's configuration says; `without`: what
+ * is not mirrored there besides, copied, or NULL. A site may be
  * added before it is scanned: it is compared once site->scanned is set and peer_wake called. */
-void peer_add_site(struct peer *p, struct site *s, const char *remote_root);
+void peer_add_site(
+    struct peer *p, struct site *s, const char *remote_root, const struct filter *without);
 void peer_remove_site(struct peer *p, struct site *s);
 void peer_wake(struct peer *p);
 

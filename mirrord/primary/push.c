@@ -22,6 +22,7 @@ enum {
     HELD_MS = 60000,    /* a site held for safety is looked at again after this */
     HELD_LOOK_MS = 2000,
     BYE_MS = 10000,
+    RENEW_LOOK_MS = 50,  /* between looks whether RENEW can be sent */
     CHECK_MS = 2,        /* between looks whether a unit has been looked through */
     TURN_US = 2000,      /* of making frames, before those that are made are sent */
     COMPLAINT_MS = 1000, /* for telling the far end why it is left */
@@ -38,6 +39,12 @@ static void put_hello(struct push *p)
                                .host_id = p->o->host_id,
                                .software = bytes_of("mirrord " MIRRORD_VERSION),
                                .host = bytes_of(p->o->host)});
+}
+
+static void put_rules(const struct filter *f, struct msg_open *m)
+{
+    for (size_t i = 0; i < filter_count(f) && m->rule_count < MSG_RULES_MAX; i++)
+        filter_rule(f, i, &m->rules[m->rule_count++]);
 }
 
 static void fill_open(const struct push *p, struct push_site *ps, struct msg_open *m)
@@ -59,9 +66,9 @@ static void fill_open(const struct push *p, struct push_site *ps, struct msg_ope
     m->max_delete_count = so->max_delete_count;
     m->keep_days = (uint16_t)so->keep_days;
     m->unit_grace = so->unit_grace;
-    m->rule_count = (uint16_t)filter_count(ps->site->filter);
-    for (unsigned i = 0; i < m->rule_count; i++)
-        filter_rule(ps->site->filter, i, &m->rules[i]);
+    put_rules(ps->site->filter, m);
+    if (ps->without)
+        put_rules(ps->without, m);
 }
 
 static void put_open(struct push *p, struct push_site *ps)
@@ -307,7 +314,7 @@ static void tend_sites(struct push *p)
             ps->retry_ms = ps->look_ms = 0;
             close_site(p, ps);
         }
-        if (ps->state == PUSH_CLOSED)
+        if (ps->state == PUSH_CLOSED && !p->renew)
             put_open(p, ps);
     }
 }
@@ -339,7 +346,8 @@ static bool all_done(struct push *p)
 static bool expects_answer(const struct push *p)
 {
     const struct push_site *ps;
-    if (!p->greeted || p->opening || p->pings > p->pongs || !TAILQ_EMPTY(&p->sent))
+    if (!p->greeted || p->renew == RENEW_SENT || p->opening || p->pings > p->pongs ||
+        !TAILQ_EMPTY(&p->sent))
         return true;
     TAILQ_FOREACH (ps, p->o->sites, order)
         if (ps->compare)
@@ -374,7 +382,8 @@ static int watchdog(struct push *p, struct err *err)
     if (is_lost(p, now))
         return err_set(err, ERR_TEMPORARY, "no answer for %u s: the link is given up",
             p->o->keepalive_ms * SILENCES / 1000);
-    if (p->greeted && waiting(p) == 0 && now - p->spoke_ms >= p->o->keepalive_ms) {
+    if (p->greeted && p->renew != RENEW_SENT && waiting(p) == 0 &&
+        now - p->spoke_ms >= p->o->keepalive_ms) {
         push_ping(p, now);
     }
     return 0;
@@ -399,6 +408,8 @@ static int poll_timeout(struct push *p)
         most = (int)p->o->keepalive_ms / 2;
     if (p->o->bwlimit && p->tokens <= 0)
         most = 10;
+    if (p->renew)
+        most = most < RENEW_LOOK_MS ? most : RENEW_LOOK_MS;
     if (unit_push_waits(p))
         most = CHECK_MS;
     return due >= 0 && due < most ? due : most;
@@ -424,12 +435,13 @@ static int turn(struct push *p, struct err *err)
     int r = inbox_read(p, err);
     if (r != 0)
         return r;
-    if (p->greeted) {
+    if (p->greeted && p->renew != RENEW_SENT) {
         tend_sites(p);
         lanes_probe(p);
         if (produce(p, err) < 0)
             return -1;
         tell_levels(p);
+        renew_step(p);
     }
     if (transmit(p, err) < 0 || watchdog(p, err) < 0)
         return -1;

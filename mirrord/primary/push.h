@@ -44,6 +44,7 @@ struct push_site {
     struct site *site;
     struct queue_site *owed;
     char *remote_root; /* NULL: the far end's configuration says */
+    struct filter *without; /* what is not mirrored to this secondary besides; NULL: nothing */
     uint32_t number;
     _Atomic enum push_site_state state; /* written by the pushing thread only */
     uint32_t caps;
@@ -62,6 +63,7 @@ struct push_site {
     bool incomplete;                /* something could not be mirrored: never level */
     bool told_level;                /* LEVEL was sent for this opening */
     unsigned failures;
+    bool renewed;        /* another receiver was asked for, for this opening */
     uint64_t free_bytes; /* of its disk, as last reported */
     unsigned told;       /* paths that could not be stored and were logged */
     bool no_room;        /* something did not fit there, when this was free: */
@@ -86,9 +88,14 @@ struct push_site {
 
 TAILQ_HEAD(push_site_list, push_site);
 
-/* Takes a reference to the site, and a place in the queue. */
-struct push_site *push_site_new(struct queue *q, struct site *s, const char *remote_root);
+/* Takes a reference to the site, and a place in the queue. `without` holds exclusions only, is
+ * copied, and may be NULL. */
+struct push_site *push_site_new(
+    struct queue *q, struct site *s, const char *remote_root, const struct filter *without);
 void push_site_free(struct queue *q, struct push_site *ps);
+
+/* May a rename be one there, too: is of neither name anything missing? Any thread. */
+bool push_site_may_move(const struct push_site *ps, struct bytes from, struct bytes to);
 
 struct piecemeal_unit {
     char unit[256]; /* escaped */

@@ -1,7 +1,8 @@
 /* What the parts of a push share: push.c (the loop), inbox.c (what comes in), push_site.c (a site),
  * lanes.c (batches going out), send.c (one path), acks.c (what became of it), stream.c (one
  * file's content), mosaic.c (one made of an old one's extents), unit_push.c (a unit), compare.c
- * (two manifests), expand.c (a subtree path by path). Private to them.
+ * (two manifests), expand.c (a subtree path by path), renew.c (another receiver for the same
+ * session). Private to them.
  */
 #ifndef PRIMARY_PUSH_IMPL_H
 #define PRIMARY_PUSH_IMPL_H
@@ -91,6 +92,14 @@ struct foreseen {            /* send.c: what the manifest has of the path that w
     char owner[ENTRY_OWNER_MAX], group[ENTRY_OWNER_MAX];
 };
 
+/* The far end's receiver is to be renewed (PROTOCOL.md), since it cannot serve some site. */
+enum renew_state {
+    RENEW_NO,
+    RENEW_WANTED,   /* once what is being opened is open, and all goes on until then */
+    RENEW_DRAINING, /* nothing new is begun */
+    RENEW_SENT,     /* nothing is sent but ERROR and BYE */
+};
+
 struct push {
     const struct push_options *o;
     struct conn *conn;
@@ -112,8 +121,11 @@ struct push {
     uint64_t session;
     struct digest far_id; /* the secondary's host id */
     uint64_t heard_ms, spoke_ms;
-    uint16_t complaint;    /* what ERROR tells the far end at the end; REASON_NONE: nothing */
-    unsigned opening;      /* OPENs without an answer */
+    uint16_t complaint; /* what ERROR tells the far end at the end; REASON_NONE: nothing */
+    unsigned opening;   /* OPENs without an answer */
+    uint16_t version;   /* of the protocol, that is spoken */
+    enum renew_state renew;
+    uint64_t renew_ms;     /* when this state is given up for the next */
     uint64_t pings, pongs; /* sent, and answered, in order */
     uint64_t tokens_of_pings[PUSH_PINGS_MAX];
     struct pace pace;
@@ -132,6 +144,17 @@ static inline bool push_stopping(const struct push *p)
 /* push.c */
 void push_ping(struct push *p, uint64_t token);
 
+/* renew.c */
+void renew_want(struct push *p);
+/* Goes on with it: RENEW may be out after this. */
+void renew_step(struct push *p);
+/* RENEWED has come. -1 with err: it has no place here. */
+int renew_done(struct push *p, const struct msg_renewed *m, struct err *err);
+static inline bool renew_holds_back(const struct push *p) /* is nothing new to be begun? */
+{
+    return p->renew >= RENEW_DRAINING;
+}
+
 /* push_site.c */
 /* Records a site's trouble for status. */
 void push_site_error(struct push_site *ps, const struct err *why, struct bytes path);
@@ -146,6 +169,8 @@ void push_site_trash(struct push_site *ps, const struct msg_trash *m);
 void push_site_forget_error(struct push_site *ps);
 /* Is drift of this site only reported, and nobody overruled that? */
 bool push_site_leaves_drift(const struct push_site *ps);
+/* Is this path mirrored, but not to this secondary? */
+bool push_site_lacks(const struct push_site *ps, struct bytes path, bool is_dir);
 void push_site_forget_opened(struct push_site *ps);
 /* Its session state is dropped; what was under way for it is owed again. */
 void push_site_reset(struct push *p, struct push_site *ps);
@@ -162,6 +187,10 @@ void lanes_free(struct push *p); /* gives everything under way back to the queue
 bool lanes_step(struct push *p); /* puts at least one frame out, or false */
 bool lanes_live_waiting(struct push *p);
 bool lanes_idle(const struct push *p); /* nothing under way or unacknowledged */
+/* Has the far end nothing that is not committed and acknowledged, of this site (NULL: of any)? */
+bool lanes_are_settled(const struct push *p, const struct push_site *ps);
+/* All that is on its way is owed again, as if the link had been cut. */
+void lanes_take_back(struct push *p, struct push_site *ps);
 void lanes_drop_site(struct push *p, struct push_site *ps);
 struct atom *lanes_find_atom(struct push *p, uint32_t number);
 bool lanes_has_open(const struct push *p, uint32_t number); /* a batch, not committed */

@@ -103,12 +103,25 @@ bool push_site_leaves_drift(const struct push_site *ps)
     return o->drift_report && !o->force && !ps->force;
 }
 
-struct push_site *push_site_new(struct queue *q, struct site *s, const char *remote_root)
+bool push_site_lacks(const struct push_site *ps, struct bytes path, bool is_dir)
+{
+    return ps->without && filter_excludes_deep(ps->without, path, is_dir);
+}
+
+bool push_site_may_move(const struct push_site *ps, struct bytes from, struct bytes to)
+{
+    return !ps->without || !(filter_touches(ps->without, from) || filter_touches(ps->without, to) ||
+                               push_site_lacks(ps, from, true) || push_site_lacks(ps, to, true));
+}
+
+struct push_site *push_site_new(
+    struct queue *q, struct site *s, const char *remote_root, const struct filter *without)
 {
     struct push_site *ps = mem_alloc(sizeof *ps);
     ps->site = site_ref(s);
     ps->owed = queue_add_site(q, s);
     ps->remote_root = mem_copy_string(remote_root);
+    ps->without = without ? filter_copy(without) : NULL;
     ps->piecemeal = set_new();
     ps->left = set_new();
     ps->drifted = drifted_new(s->options.drift_report);
@@ -127,6 +140,7 @@ void push_site_free(struct queue *q, struct push_site *ps)
     queue_remove_site(q, ps->owed);
     site_unref(ps->site);
     free(ps->remote_root);
+    filter_free(ps->without);
     set_free(ps->piecemeal);
     set_free(ps->left);
     drifted_free(ps->drifted);

@@ -355,7 +355,7 @@ static void rename_owed(struct queue *q, struct queue_site *qs, struct bytes fro
 }
 
 /* A rename that has to do with units is no move: they are switched, each by itself. */
-static void owe_both(struct queue *q, struct queue_site *qs, struct bytes from, struct bytes to)
+void queue_owe_both(struct queue *q, struct queue_site *qs, struct bytes from, struct bytes to)
 {
     bool fresh;
     pthread_mutex_lock(&q->lock);
@@ -368,7 +368,7 @@ static void owe_both(struct queue *q, struct queue_site *qs, struct bytes from, 
 void queue_move(struct queue *q, struct queue_site *qs, struct bytes from, struct bytes to)
 {
     if (holds_units(qs, from) || holds_units(qs, to)) {
-        owe_both(q, qs, from, to);
+        queue_owe_both(q, qs, from, to);
         return;
     }
     pthread_mutex_lock(&q->lock);

@@ -89,6 +89,9 @@ bool queue_sent(struct queue *q, struct queue_site *qs, struct bytes path);
 /* A rename: what is owed at or beneath `from` becomes owed beneath `to`, behind the move. */
 void queue_move(struct queue *q, struct queue_site *qs, struct bytes from, struct bytes to);
 
+/* The same, told by the state of both names. */
+void queue_owe_both(struct queue *q, struct queue_site *qs, struct bytes from, struct bytes to);
+
 /* Takes the next due thing of this class, or NULL. A move is given only when nothing of the site
  * but units flies, and nothing but units while a move flies. A unit is given when it is at rest. */
 struct owed *queue_take(struct queue *q, struct queue_site *qs, enum owed_class class);

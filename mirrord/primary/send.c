@@ -560,6 +560,15 @@ static void send_gone(
     }
 }
 
+/* Mirrored, but not there. What is gone may have been a file or a directory: the far end knows,
+ * unless neither would be there. What comparing found to be deleted there, is there. */
+static bool is_lacked(
+    const struct push_site *ps, const struct owed *o, int r, const struct sight *s)
+{
+    bool is_dir = r == SIGHT_THERE && s->entry.type == ENTRY_DIR;
+    return ps->without && o->kind != OWED_DELETE && push_site_lacks(ps, queue_path(o), is_dir);
+}
+
 /* Sends the newest state of one path. */
 void send_owed(struct push *p, struct lane *lane, struct push_site *ps, struct owed *o)
 {
@@ -572,6 +581,10 @@ void send_owed(struct push *p, struct lane *lane, struct push_site *ps, struct o
     bool foreseen = is_foreseen(p, ps, o, &s);
     int r = foreseen ? SIGHT_THERE : look(p, ps, queue_path(o), &s, &err);
     p->foreseen.owed = NULL;
+    if (is_lacked(ps, o, r, &s)) {
+        queue_done(p->o->queue, o);
+        return;
+    }
     if (ps->site->options.dry_run) {
         rehearse(p, ps, o, r == SIGHT_THERE ? s.entry.type : ENTRY_NONE);
         return;

@@ -27,6 +27,7 @@ static const uint16_t fields[ASK_LAST + 1] = {
     [ASK_YIELD] = NAME | ROOT | ID,
     [ASK_LINK] = NAME | NUMBER | OTHER | TIME,
     [ASK_LOOSEN] = NAME,
+    [ASK_EXCLUDE] = NUMBER | NAME | ROOT,
     [ASK_ANSWER] = FLAG | NUMBER | OTHER | COUNT | ID | NAME | ROOT | TEXT | RESULT | POLICY,
     [ASK_REPORT] = TEXT | RESULT,
     [ASK_REFUSED] = NUMBER,
@@ -62,6 +63,9 @@ static void put(struct wire_writer *w, const struct ask *a, unsigned has)
     }
     if (has & POLICY) {
         wire_u8(w, a->policy.said);
+        wire_u8(w, a->policy.owner);
+        wire_u32(w, a->policy.uid);
+        wire_u32(w, a->policy.gid);
         wire_u32(w, a->policy.limit.percent);
         wire_u64(w, a->policy.limit.count);
         wire_u32(w, a->policy.keep_days);
@@ -127,6 +131,9 @@ bool ask_decode(struct bytes packet, struct ask *out)
     }
     if (has & POLICY) {
         a.policy.said = wire_get_u8(&r);
+        a.policy.owner = (enum receive_owner)wire_get_u8(&r);
+        a.policy.uid = wire_get_u32(&r);
+        a.policy.gid = wire_get_u32(&r);
         a.policy.limit.percent = wire_get_u32(&r);
         a.policy.limit.count = wire_get_u64(&r);
         a.policy.keep_days = wire_get_u32(&r);

@@ -20,6 +20,7 @@ enum ask_kind {
     ASK_YIELD,         /* whoever holds the root's lock for this primary (id) is to end */
     ASK_LINK,          /* owner and times of the link `name` in the directory that comes with it */
     ASK_LOOSEN,        /* u+rwx for the directory `name` in the directory that comes with it */
+    ASK_EXCLUDE,       /* which `number`-th path of the site is excluded on this host besides */
     ASK_ANSWER,
     ASK_REPORT,  /* the child's last word */
     ASK_REFUSED, /* it made the system call `number`, which it may not */

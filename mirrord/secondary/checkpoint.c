@@ -72,7 +72,7 @@ static int write_mark(struct checkpoint *c, struct err *err)
 static void take_session(struct replica *r, struct mark *m)
 {
     bool known_peer = digest_equal(&m->from, &r->tools->peer);
-    if (!r->session)
+    if (!r->session || r->counted)
         return;
     r->session_before = known_peer ? m->taken : 0;
     bool here = known_peer && r->session_before < r->known;

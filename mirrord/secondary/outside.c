@@ -54,6 +54,21 @@ static int place(
     return 0;
 }
 
+static int exclude(
+    void *ctx, const struct outside_site *s, unsigned number, char **pattern, struct err *err)
+{
+    struct receive_grant grant = {0};
+    struct msg_rule rule;
+    if (resolve(ctx, s, &grant, err) < 0)
+        return -1;
+    free(grant.root);
+    if (!grant.excludes || number >= filter_count(grant.excludes))
+        return 0;
+    filter_rule(grant.excludes, number, &rule);
+    *pattern = mem_copy_bytes(rule.pattern.data, rule.pattern.len);
+    return 1;
+}
+
 static int make(void *ctx, const struct outside_site *s, bool away, struct err *err)
 {
     struct outside_direct *d = ctx;
@@ -219,6 +234,7 @@ struct outside outside_direct(struct outside_direct *d)
     return (struct outside){.names = {number_of, name_of, d},
         .marks = {write_mark, d},
         .place = place,
+        .exclude = exclude,
         .make = make,
         .epoch = epoch,
         .yield = yield,

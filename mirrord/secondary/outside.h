@@ -24,7 +24,7 @@ struct outside_site {
 struct outside_place {
     char *root;                    /* the caller frees it */
     struct receive_policy policy;
-    bool barred;                   /* it came up behind the sandbox: the next session serves it */
+    bool barred;                   /* it came up behind the sandbox: the next process serves it */
     char stage[PATH_NAME_MAX + 1]; /* an empty one that is ready beside a root without; or "" */
 };
 
@@ -35,6 +35,11 @@ struct outside {
     /* The fence's word on a site. 0, -1 refused. */
     int (*place)(
         void *ctx, const struct outside_site *s, struct outside_place *out, struct err *err);
+
+    /* What is excluded on this host besides what the site excludes, one pattern after the other: 1
+     * with *pattern (the caller frees it), 0 there are no more, -1. */
+    int (*exclude)(
+        void *ctx, const struct outside_site *s, unsigned number, char **pattern, struct err *err);
 
     /* Makes the site's root, whose parent is there; `away`: removes it when it is still empty and
      * was made so. */

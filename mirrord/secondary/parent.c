@@ -104,6 +104,7 @@ struct scratch {
     struct outside_place place;
     struct epoch epoch;
     char name[ASK_NAME_MAX + 1];
+    char *pattern;
 };
 
 static void answer_number(const struct outside *o, const struct ask *q, struct ask *answer)
@@ -142,6 +143,16 @@ static void answer_place(
     answer->root = bytes_of(s->place.root);
     answer->name = bytes_of(s->place.stage);
     answer->policy = s->place.policy;
+}
+
+/* A pattern goes where a root has its room: it may be longer than a text. */
+static void answer_exclude(const struct outside *o, const struct ask *q,
+    const struct outside_site *site, struct ask *answer, struct scratch *s)
+{
+    int more = o->exclude(o->ctx, site, q->number, &s->pattern, &s->err);
+    answer_err(answer, more < 0 ? -1 : 0, &s->err);
+    answer->flag = more == 1;
+    answer->root = bytes_of(s->pattern);
 }
 
 static void answer_epoch(const struct outside *o, const struct packet *p,
@@ -183,6 +194,7 @@ static bool answer_one(
     case ASK_NAME_OF: answer_name(o, q, answer, s); return true;
     case ASK_MARK: answer_mark(o, q, answer, s); return true;
     case ASK_PLACE: answer_place(o, &site, answer, s); return true;
+    case ASK_EXCLUDE: answer_exclude(o, q, &site, answer, s); return true;
     case ASK_MAKE:
         answer_err(answer, o->make(o->ctx, &site, q->flag, &s->err), &s->err);
         return true;
@@ -194,7 +206,7 @@ static bool answer_one(
     }
 }
 
-/* What the child said last. */
+/* What the child said last; its result is 0, 1 (another is to take its place) or -1. */
 struct last_word {
     int kind; /* 0: nothing */
     int result, call;
@@ -228,6 +240,7 @@ static bool serve_one(int socket, const struct outside *o, struct last_word *wor
     if (p.fd >= 0)
         close(p.fd);
     free(s.place.root);
+    free(s.pattern);
     return good;
 }
 
@@ -260,8 +273,8 @@ static int result_of(int status, const struct last_word *word, struct err *err)
             WTERMSIG(status), strsignal(WTERMSIG(status)));
     if (word->kind != ASK_REPORT)
         return err_set(err, ERR_FAILED, "the receiving process ended without a word");
-    if (word->result == 0)
-        return 0;
+    if (word->result >= 0)
+        return word->result;
     *err = word->err;
     return -1;
 }
@@ -361,6 +374,18 @@ static int ask_place(
     return 0;
 }
 
+static int ask_exclude(
+    void *ctx, const struct outside_site *s, unsigned number, char **pattern, struct err *err)
+{
+    struct packet p;
+    struct ask q = {.kind = ASK_EXCLUDE, .number = number, .name = s->name, .root = s->asked};
+    if (ask_for(ctx, &q, -1, &p, err))
+        return -1;
+    if (p.ask.flag)
+        *pattern = mem_copy_bytes(p.ask.root.data, p.ask.root.len);
+    return p.ask.flag;
+}
+
 static int ask_make(void *ctx, const struct outside_site *s, bool away, struct err *err)
 {
     struct packet p;
@@ -433,6 +458,7 @@ struct outside parent_outside(int *socket)
     return (struct outside){.names = {ask_number, ask_name, socket},
         .marks = {ask_mark, socket},
         .place = ask_place,
+        .exclude = ask_exclude,
         .make = ask_make,
         .epoch = ask_epoch,
         .yield = ask_yield,

@@ -50,7 +50,7 @@ gid_t place_group(struct atom *a)
     struct replica *r = a->batch->replica;
     char name[PATH_NAME_MAX + 1];
     struct stat st;
-    if (r->rules.owner || a->step.above)
+    if (r->rules.owner || r->rules.fixed || a->step.above)
         return (gid_t)-1;
     int fd = root_borrow_parent(r->root, a->step.path, name);
     return fd >= 0 && fstat(fd, &st) == 0 && (st.st_mode & S_ISGID) ? st.st_gid : (gid_t)-1;

@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "secondary/grounds.h"
 #include "secondary/parent.h"
+#include "secondary/renewal.h"
 #include "secondary/sandbox.h"
 #include "secondary/session.h"
 #include "tree/state.h"
@@ -81,20 +82,47 @@ static int split(struct common *c, struct err *err)
     return be_parent(c, ours, child, err);
 }
 
+/* One child's life, with the grounds as they are by now. As parent_serve. */
+static int serve_child(struct common *c, struct err *err)
+{
+    c->box = sandbox_new();
+    c->grounds = grounds_prepare(c->options, c->box);
+    c->self.confined = !sandbox_lacks(c->box);
+    if (!c->self.confined && c->self.left < 0)
+        log_warn("this receiver is not confined by %s", sandbox_lacks(c->box));
+    c->self.leave = renewal_file(err);
+    int result = c->self.leave < 0 ? -1 : split(c, err);
+    grounds_free(c->grounds);
+    sandbox_free(c->box);
+    return result;
+}
+
+/* The next child gets what this one left, and the configuration as it is now, if it is one. */
+static void pass_on(struct common *c)
+{
+    const struct receive_fence *f = c->options->fence;
+    if (c->self.left >= 0)
+        close(c->self.left);
+    c->self.left = TAKE_FD(c->self.leave);
+    err_clear(&c->self.config);
+    if (f->reload && f->reload(f->ctx, &c->self.config) < 0)
+        log_warn("the configuration stays as it was: %s", c->self.config.text);
+}
+
 int receive_run(const struct receive_options *o, struct err *err)
 {
-    struct common c = {.options = o, .box = sandbox_new()};
+    struct common c = {.options = o, .self = {.left = -1, .leave = -1}};
+    int result;
     (void)fcntl(o->in, F_SETPIPE_SZ, PIPE_SIZE); /* not a pipe, or not allowed: so be it */
     c.self.failed = state_host_id(o->state_dir, &c.self.id, &c.self.err);
-    c.grounds = grounds_prepare(o, c.box);
-    c.self.confined = !sandbox_lacks(c.box);
-    if (!c.self.confined)
-        log_warn("this receiver is not confined by %s", sandbox_lacks(c.box));
     /* A link that is cut must not end the parent, and with it a commit. */
     void (*hangup)(int) = signal(SIGHUP, SIG_IGN);
-    int result = split(&c, err);
+    while ((result = serve_child(&c, err)) == SESSION_RENEW)
+        pass_on(&c);
     signal(SIGHUP, hangup);
-    grounds_free(c.grounds);
-    sandbox_free(c.box);
+    if (c.self.left >= 0)
+        close(c.self.left);
+    if (c.self.leave >= 0)
+        close(c.self.leave);
     return result;
 }

@@ -123,6 +123,7 @@ int recover_beside(const struct outside *outside, const char *state_dir, const c
     r->tools = &tools;
     r->epoch_dir = r->epoch_lock = -1;
     r->path = mem_copy_string(root);
+    r->policy = *policy;
     r->keep_days = policy->keep_days;
     r->unit_grace = policy->said ? policy->unit_grace : MSG_UNIT_GRACE_MAX;
     int result = recover_root(r, state_dir, err);

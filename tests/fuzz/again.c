@@ -42,12 +42,21 @@ AGAIN(signature, signature, struct msg_signature, signature)
 AGAIN(ack, ack, struct msg_ack, ack)
 AGAIN(extents, extents, struct msg_extents, extents)
 AGAIN(range, range, struct msg_range, range)
+AGAIN(renewed, renewed, struct msg_renewed, renewed)
 
 static bool again_bye(struct bytes payload, struct wire_writer *w)
 {
     if (!msg_get_bye(payload))
         return false;
     msg_put_bye(w);
+    return true;
+}
+
+static bool again_renew(struct bytes payload, struct wire_writer *w)
+{
+    if (!msg_get_renew(payload))
+        return false;
+    msg_put_renew(w);
     return true;
 }
 
@@ -87,6 +96,8 @@ static const struct {
     {MSG_DRIFT, again_drift},
     {MSG_EXTENTS, again_extents},
     {MSG_RANGE, again_range},
+    {MSG_RENEW, again_renew},
+    {MSG_RENEWED, again_renewed},
 };
 
 bool again_message(uint8_t type, struct bytes payload, struct wire_writer *w)

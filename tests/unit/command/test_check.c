@@ -193,13 +193,15 @@ static void test_effective(void **state)
     char *out;
     write_config(d,
         HOSTS "defaults { exclude = {\"*.bak\"} }\n"
-              "site s { root = /r hosts = {web1, web2} primary = web1 at web2 { root = /other }\n"
+              "site s { root = /r hosts = {web1, web2} primary = web1 at web2 { root = /other\n"
+              "  owner = \"www:web\" exclude = {\"/log/\"} } at web1 { owner = no exclude = {x} }\n"
               "  include = {keep} max-size = 1K owner = no }\n");
     assert_int_equal(check(d, "--effective", "s", &out), 0);
-    assert_in(out, "  primary   web1: /r\n  secondary web2: /other\n");
+    assert_in(out, "  primary   web1: /r\n    owner no\n    exclude x\n"
+                   "  secondary web2: /other\n    owner www:web\n    exclude /log/\n");
     assert_in(out, "preset none, owner no, special-bits no, fsync checkpoint, drift heal\n");
     assert_in(out, "files over 1024 bytes are left alone\n");
-    assert_in(out, "  exclude *.bak\n  include keep\n");
+    assert_in(out, "  exclude *.bak\n  include keep\n  exclude x\n");
     free(out);
     assert_int_equal(check(d, "--effective", "t", &out), 2);
     free(out);

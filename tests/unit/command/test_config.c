@@ -1,5 +1,6 @@
 /* config: what a file means, where each mistake is said to be, and what is derived for one host. */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -351,6 +352,71 @@ static void test_overlap_only_on_one_host(void **state)
     free(path);
 }
 
+static void test_has_changed(void **state)
+{
+    struct timespec old[2] = {{1000000000, 0}, {1000000000, 0}};
+    struct config *c = load(*state, HOSTS, "web1");
+    while (config_has_changed(c)) /* written just now: perhaps while it was read */
+        continue;
+    free(write_file(*state, "mirrord.conf", HOSTS "rescan = 5\n"));
+    assert_true(config_has_changed(c));
+    assert_false(config_has_changed(c));
+    assert_int_equal(utimensat(AT_FDCWD, c->path, old, 0), 0);
+    assert_true(config_has_changed(c));
+    assert_int_equal(unlink(c->path), 0);
+    assert_true(config_has_changed(c));
+    assert_false(config_has_changed(c));
+    config_free(c);
+}
+
+static void test_at(void **state)
+{
+    struct config *c = load(*state,
+        HOSTS
+        "sites s { glob = \"/none/*\" hosts = {web1, web2, web3} primary = web1\n"
+        "  include = {a} at web1 { exclude = {x} } at web2 { owner = \"www\" exclude = {y, z} }\n"
+        "  at web3 { owner = no } }\n",
+        "web1");
+    const struct config_site *s = &c->globs[0];
+    assert_int_equal(config_at(s, "web1")->owner, OWNER_AS_SITE);
+    assert_int_equal(config_at(s, "web2")->owner, OWNER_FIXED);
+    assert_string_equal(config_at(s, "web2")->user, "www");
+    assert_null(config_at(s, "web2")->group);
+    assert_int_equal(filter_count(config_exclude_at(s, "web2")), 2);
+    assert_int_equal(config_at(s, "web3")->owner, OWNER_NO);
+    assert_null(config_exclude_at(s, "web3"));
+    assert_null(config_at(s, "web4"));
+    assert_int_equal(filter_count(s->filter), 2); /* with what this host leaves out */
+    assert_true(filter_excludes(s->filter, bytes_of("x"), false));
+    assert_false(filter_excludes(s->filter, bytes_of("y"), false));
+    config_free(c);
+}
+
+static void test_at_refused(void **state)
+{
+    static const char *const bad[][2] = {
+        {"owner = \":g\"", "':g' is none of yes, no, USER and USER:GROUP"},
+        {"owner = \"u:\"", "'u:' is none of"},
+        {"owner = \"a:b:c\"", "'a:b:c' is none of"},
+        {"owner = \"\"", "owner: is empty"},
+        {"exclude = {\"\"}", "exclude: \"\" is no pattern"},
+        {"include = {x}", "unknown key 'include'"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct config *c;
+        struct err err;
+        char *text = mem_format(HOSTS
+            "site a { root = /a hosts = {web1, web2} primary = web1 at web2 {\n%s\n} }\n",
+            bad[i][0]);
+        char *path = write_file(*state, "mirrord.conf", text);
+        assert_int_equal(config_load(path, NULL, &c, &err), -1);
+        assert_non_null(strstr(err.text, ":5: "));
+        assert_non_null(strstr(err.text, bad[i][1]));
+        free(path);
+        free(text);
+    }
+}
+
 static void test_units(void **state)
 {
     struct config *c = load(*state,
@@ -651,6 +717,9 @@ int main(void)
         WITH_DIR(test_rules_between_hosts_and_sites),
         WITH_DIR(test_overlapping_roots),
         WITH_DIR(test_overlap_only_on_one_host),
+        WITH_DIR(test_at),
+        WITH_DIR(test_has_changed),
+        WITH_DIR(test_at_refused),
         WITH_DIR(test_units),
         WITH_DIR(test_local_files),
         WITH_DIR(test_includes),

@@ -415,6 +415,11 @@ static void sample_ack(struct wire_writer *w)
     msg_put_ack(w, &m);
 }
 
+static void sample_renewed(struct wire_writer *w)
+{
+    msg_put_renewed(w, &(struct msg_renewed){bytes_of("mirrord.conf:3: host: no such key")});
+}
+
 const struct sample samples[] = {
     {"hello", MSG_HELLO, sample_hello},
     {"error", MSG_ERROR, sample_error},
@@ -467,5 +472,7 @@ const struct sample samples[] = {
     {"range", MSG_RANGE, sample_range},
     {"range-sign", MSG_RANGE, sample_range_sign},
     {"ack", MSG_ACK, sample_ack},
+    {"renew", MSG_RENEW, msg_put_renew},
+    {"renewed", MSG_RENEWED, sample_renewed},
 };
 const size_t sample_count = sizeof(samples) / sizeof(samples[0]);

@@ -69,6 +69,7 @@ static int resolve(
     if (g->root.resolve(g->root.ctx, name, asked, out, err) < 0)
         return -1;
     out->policy = g->p->policy;
+    out->excludes = g->p->excludes;
     return 0;
 }
 
@@ -78,10 +79,17 @@ static void each(void *ctx, void (*root)(void *to, const char *path, bool beneat
     g->root.each(g->root.ctx, root, to);
 }
 
+static int reload(void *ctx, struct err *err)
+{
+    const struct gatekeeper *g = ctx;
+    return g->p->reload_error ? err_set(err, ERR_USAGE, "%s", g->p->reload_error) : 0;
+}
+
 static void serve(struct peer *p, int fd)
 {
     struct gatekeeper keeper = {.p = p};
-    const struct receive_fence fence = {resolve, each, &keeper};
+    const struct receive_fence fence = {
+        .resolve = resolve, .each = each, .reload = reload, .ctx = &keeper};
     struct err err;
     if (p->as_nobody && (setgid(PEER_NOBODY) < 0 || setuid(PEER_NOBODY) < 0))
         _exit(2);
@@ -242,9 +250,10 @@ void peer_end(struct peer *p)
 
 void peer_hello(struct peer *p)
 {
+    uint16_t version = p->version ? p->version : MSG_VERSION;
     struct msg_hello m = {.magic = MSG_MAGIC,
         .oldest = MSG_VERSION_OLDEST,
-        .newest = MSG_VERSION,
+        .newest = version,
         .session = 42,
         .host_id = {{p->id}},
         .software = bytes_of("test"),
@@ -254,8 +263,8 @@ void peer_hello(struct peer *p)
     assert_true(msg_get_hello(peer_expect(p, MSG_HELLO), &m));
     assert_int_equal(m.magic, MSG_MAGIC);
     assert_int_equal(m.session, 42);
-    assert_int_equal(m.newest, MSG_VERSION);
-    assert_int_equal(m.oldest, MSG_VERSION);
+    assert_int_equal(m.newest, version);
+    assert_int_equal(m.oldest, version);
 }
 
 void peer_send_open(struct peer *p, uint32_t site, const char *root)
