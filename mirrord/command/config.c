@@ -160,7 +160,7 @@ static int take_settings(const struct config_block *b, struct config_site *s, st
         config_take_size(b, "max-size", &s->max_size, err) ||
         config_take_number(b, "keep-deleted", 0, MSG_KEEP_DAYS_MAX, &s->keep_days, err) ||
         config_take_number(b, "unit-grace", 0, MSG_UNIT_GRACE_MAX, &s->unit_grace, err) ||
-        take_units(b, s, err) || take_patterns(b, "exclude", false, s->filter, err) ||
+        config_take_hook(b, &s->hook, err) || take_units(b, s, err) || take_patterns(b, "exclude", false, s->filter, err) ||
         take_patterns(b, "include", true, s->filter, err))
         return -1;
     return 0;
@@ -172,7 +172,8 @@ static int read_at(const struct config_block *b, struct config_site *s, struct e
     for (size_t i = 0; i < b->block_count; i++) {
         struct config_at *at = &s->at[s->at_count++];
         if (config_take_title(&b->blocks[i], &at->host, err) ||
-            config_take_root(&b->blocks[i], "root", &at->root, err))
+            config_take_root(&b->blocks[i], "root", &at->root, err) ||
+            config_take_hook(&b->blocks[i], &at->hook, err))
             return -1;
     }
     return 0;

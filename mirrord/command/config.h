@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "link/conn.h"
+#include "secondary/receive.h"
 #include "tree/filter.h"
 #include "tree/preset.h"
 #include "tree/unit_rules.h"
@@ -39,10 +40,18 @@ struct config_host {
     unsigned line;
 };
 
+/* The command after a commit on a secondary; NULL and 0: not said. */
+struct config_hook {
+    char *command; /* split at blanks, quotes honoured; or "none" */
+    char *user;    /* NULL: the root directory's owner */
+    unsigned timeout_ms;
+};
+
 /* What differs on one host. */
 struct config_at {
     char *host;
     char *root; /* NULL: as the site's */
+    struct config_hook hook;
 };
 
 struct config_site {
@@ -67,6 +76,7 @@ struct config_site {
     uint64_t max_size;           /* bytes; 0: no limit */
     unsigned keep_days;          /* that secondaries keep what they delete; default 0: not */
     unsigned unit_grace;         /* seconds; default CONFIG_UNIT_GRACE */
+    struct config_hook hook;
     char *file;                  /* where it is defined, for messages */
     unsigned line;
 };
@@ -95,6 +105,10 @@ void config_free(struct config *c);
 const struct config_host *config_host(const struct config *c, const char *name); /* or NULL */
 const struct config_site *config_site(const struct config *c, const char *name); /* or NULL */
 const char *config_root_at(const struct config_site *s, const char *host);
+/* What counts on this host; its texts are borrowed, command is NULL where nothing is to be run. */
+struct config_hook config_hook_at(const struct config_site *s, const char *host);
+/* The same for the receiver; false: nothing is to be run, *out is untouched. */
+bool config_receive_hook(const struct config_site *s, const char *host, struct receive_hook *out);
 bool config_site_has_host(const struct config_site *s, const char *host);
 
 /* A site, or the `sites` block that gives this name to what its pattern would match although

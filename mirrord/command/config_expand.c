@@ -43,7 +43,9 @@ static struct config_site instance(const struct config_site *block, const char *
     for (size_t i = 0; i < block->at_count; i++) {
         s.at[i].host = mem_copy_string(block->at[i].host);
         s.at[i].root = block->at[i].root ? with_name(block->at[i].root, name) : NULL;
+        s.at[i].hook = config_hook_copy(&block->at[i].hook);
     }
+    s.hook = config_hook_copy(&block->hook);
     s.filter = filter_copy(block->filter);
     s.units = unit_rules_copy(block->units);
     s.file = mem_copy_string(block->file);

@@ -126,8 +126,10 @@ static void free_site(struct config_site *s)
     for (size_t i = 0; i < s->at_count; i++) {
         free(s->at[i].host);
         free(s->at[i].root);
+        config_hook_free(&s->at[i].hook);
     }
     free(s->at);
+    config_hook_free(&s->hook);
     filter_free(s->filter);
     unit_rules_free(s->units);
     free(s->file);

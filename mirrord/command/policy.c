@@ -1,12 +1,13 @@
 /* A site's settings that count at the secondary's end; see policy.h. */
 #include "command/policy.h"
 
-struct receive_policy policy_of(const struct config_site *s)
+struct receive_policy policy_of(const struct config_site *s, const char *host)
 {
     return (struct receive_policy){
         .said = true,
         .limit = {s->max_delete_percent, s->max_delete_count},
         .keep_days = s->keep_days,
         .unit_grace = s->unit_grace,
+        .hook = config_hook_at(s, host).command != NULL,
     };
 }

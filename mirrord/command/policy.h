@@ -5,6 +5,6 @@
 #include "command/config.h"
 #include "secondary/receive.h"
 
-struct receive_policy policy_of(const struct config_site *s);
+struct receive_policy policy_of(const struct config_site *s, const char *host);
 
 #endif

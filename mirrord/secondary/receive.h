@@ -18,12 +18,20 @@ struct receive_policy {
     struct deletions_limit limit;
     unsigned keep_days;  /* that what is deleted and overwritten is kept; 0: not */
     unsigned unit_grace; /* seconds that a replaced unit is kept for who has it open */
+    bool hook;           /* a command is run after commits */
 };
 
 struct receive_grant {
     char *root;   /* the local one; the caller frees it */
     bool primary; /* the configuration has this host as the site's primary */
     struct receive_policy policy;
+};
+
+/* The command that this host's configuration runs after commits of a site. */
+struct receive_hook {
+    char **argv; /* NULL-terminated, the first one an absolute path */
+    char *user;  /* NULL: the root directory's owner */
+    unsigned timeout_ms;
 };
 
 /* What may be asked for, whatever the other end says. */
@@ -35,6 +43,9 @@ struct receive_fence {
     /* Names each root that may be asked for, and (beneath) the directories whose subtrees may. What
      * `resolve` gives without having been named here is served by the next session. */
     void (*each)(void *ctx, void (*root)(void *to, const char *path, bool beneath), void *to);
+    /* The site's command, which the caller clears (receive_hook_clear); false: it has none. NULL: no
+     * site has. */
+    bool (*hook)(void *ctx, struct bytes name, struct receive_hook *out);
     void *ctx;
 };
 

@@ -9,6 +9,7 @@
 #include "secondary/commit.h"
 #include "secondary/former.h"
 #include "secondary/grace.h"
+#include "secondary/hook_note.h"
 #include "secondary/journal.h"
 #include "secondary/opening.h"
 #include "secondary/reap.h"
@@ -77,6 +78,8 @@ int recover_run(struct replica *r, struct err *err)
         return forget_journal(r, err);
     }
     if (found == 1) {
+        if (r->policy.hook)
+            hook_note_mark(state_fd(r->locked));
         log_warn("%s: an interrupted commit of %zu steps is finished", r->path, n);
         link_containers(steps, n);
         link_units(steps, n);
@@ -122,6 +125,7 @@ int recover_beside(const struct outside *outside, const char *state_dir, const c
     r->tools = &tools;
     r->epoch_dir = r->epoch_lock = -1;
     r->path = mem_copy_string(root);
+    r->policy = *policy;
     r->keep_days = policy->keep_days;
     r->unit_grace = policy->said ? policy->unit_grace : MSG_UNIT_GRACE_MAX;
     int result = recover_root(r, state_dir, err);

@@ -81,7 +81,7 @@ static void each(void *ctx, void (*root)(void *to, const char *path, bool beneat
 static void serve(struct peer *p, int fd)
 {
     struct gatekeeper keeper = {.p = p};
-    const struct receive_fence fence = {resolve, each, &keeper};
+    const struct receive_fence fence = {resolve, each, NULL, &keeper};
     struct err err;
     if (p->as_nobody && (setgid(PEER_NOBODY) < 0 || setuid(PEER_NOBODY) < 0))
         _exit(2);
