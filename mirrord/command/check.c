@@ -81,6 +81,17 @@ static void print_units(const struct config_site *s)
             unit_rules_settle(s->units), unit_rules_settle_max(s->units) / 1000.0, s->unit_grace);
 }
 
+static void print_hooks(const struct config_site *s)
+{
+    for (char **host = s->hosts; *host; host++) {
+        struct config_hook h = config_hook_at(s, *host);
+        if (h.command)
+            printf("  after a commit on %s: %s (as %s, for %g s at most)\n", *host,
+                QUOTED(h.command, strlen(h.command)), h.user ? h.user : "the root's owner",
+                h.timeout_ms / 1000.0);
+    }
+}
+
 static int print_effective(const struct config *c, const char *name, struct err *err)
 {
     const struct config_site *s = config_site(c, name);
@@ -103,6 +114,7 @@ static int print_effective(const struct config *c, const char *name, struct err 
     if (s->max_size)
         printf("  files over %llu bytes are left alone\n", (unsigned long long)s->max_size);
     print_units(s);
+    print_hooks(s);
     printf("  rules, the last that matches wins (all else is mirrored):\n");
     print_rules(s->filter, "  ");
     return 0;
@@ -115,6 +127,7 @@ static int check_all(const struct config *c, bool offline, struct err *err)
     check_report_places(&r);
     check_report_sandbox();
     check_report_roots(&r);
+    check_report_hooks(&r);
     check_report_layouts(&r);
     check_report_limits(&r);
     if (!offline)

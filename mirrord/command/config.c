@@ -172,7 +172,7 @@ static int take_settings(const struct config_block *b, struct config_site *s, st
         config_take_size(b, "max-size", &s->max_size, err) ||
         config_take_number(b, "keep-deleted", 0, MSG_KEEP_DAYS_MAX, &s->keep_days, err) ||
         config_take_number(b, "unit-grace", 0, MSG_UNIT_GRACE_MAX, &s->unit_grace, err) ||
-        take_units(b, s, err) || take_patterns(b, "exclude", false, s->filter, err) ||
+        config_take_hook(b, &s->hook, err) || take_units(b, s, err) || take_patterns(b, "exclude", false, s->filter, err) ||
         take_patterns(b, "include", true, s->filter, err))
         return -1;
     return 0;
@@ -220,7 +220,7 @@ static int read_at(const struct config_block *b, struct config_site *s, struct e
         at->line = from->line;
         if (config_take_title(from, &at->host, err) ||
             config_take_root(from, "root", &at->root, err) || take_owner(from, at, err) ||
-            take_excludes_at(from, at, err))
+            take_excludes_at(from, at, err) || config_take_hook(from, &at->hook, err))
             return -1;
     }
     return 0;

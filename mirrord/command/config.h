@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "link/conn.h"
+#include "secondary/receive.h"
 #include "tree/filter.h"
 #include "tree/preset.h"
 #include "tree/unit_rules.h"
@@ -40,6 +41,12 @@ struct config_host {
 };
 
 enum config_owner { OWNER_AS_SITE, OWNER_NO, OWNER_YES, OWNER_FIXED };
+/* The command after a commit on a secondary; NULL and 0: not said. */
+struct config_hook {
+    char *command; /* split at blanks, quotes honoured; or "none" */
+    char *user;    /* NULL: the root directory's owner */
+    unsigned timeout_ms;
+};
 
 /* What differs on one host. */
 struct config_at {
@@ -50,6 +57,7 @@ struct config_at {
     struct filter *exclude; /* not mirrored there, or, on the primary, from there; NULL: nothing */
     char *file;             /* where it is defined, for messages */
     unsigned line;
+    struct config_hook hook;
 };
 
 struct config_site {
@@ -75,6 +83,7 @@ struct config_site {
     uint64_t max_size;           /* bytes; 0: no limit */
     unsigned keep_days;          /* that secondaries keep what they delete; default 0: not */
     unsigned unit_grace;         /* seconds; default CONFIG_UNIT_GRACE */
+    struct config_hook hook;
     char *file;                  /* where it is defined, for messages */
     unsigned line;
 };
@@ -113,6 +122,10 @@ const char *config_root_at(const struct config_site *s, const char *host);
 const struct config_at *config_at(const struct config_site *s, const char *host); /* or NULL */
 /* What is excluded on this host besides; NULL: nothing. */
 const struct filter *config_exclude_at(const struct config_site *s, const char *host);
+/* What counts on this host; its texts are borrowed, command is NULL where nothing is to be run. */
+struct config_hook config_hook_at(const struct config_site *s, const char *host);
+/* The same for the receiver; false: nothing is to be run, *out is untouched. */
+bool config_receive_hook(const struct config_site *s, const char *host, struct receive_hook *out);
 bool config_site_has_host(const struct config_site *s, const char *host);
 
 /* A site, or the `sites` block that gives this name to what its pattern would match although

@@ -51,8 +51,10 @@ static struct config_site instance(const struct config_site *block, const char *
             .exclude = at->exclude ? filter_copy(at->exclude) : NULL,
             .file = mem_copy_string(at->file),
             .line = at->line,
+            .hook = config_hook_copy(&at->hook),
         };
     }
+    s.hook = config_hook_copy(&block->hook);
     s.filter = filter_copy(block->filter);
     s.units = unit_rules_copy(block->units);
     s.file = mem_copy_string(block->file);

@@ -142,8 +142,10 @@ static void free_site(struct config_site *s)
         free(s->at[i].group);
         filter_free(s->at[i].exclude);
         free(s->at[i].file);
+        config_hook_free(&s->at[i].hook);
     }
     free(s->at);
+    config_hook_free(&s->hook);
     filter_free(s->filter);
     unit_rules_free(s->units);
     free(s->file);

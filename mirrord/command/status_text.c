@@ -27,7 +27,7 @@ static bool site_is_well(const struct json *site)
 static bool target_is_level(const struct json *target)
 {
     return has_state(target, "level") && number(target, "failing") == 0 &&
-           number(target, "drift") == 0;
+           number(target, "drift") == 0 && number(json_get(target, "hook"), "failures") == 0;
 }
 
 bool status_text_level(const struct json *status)
@@ -187,6 +187,26 @@ static void print_drift(FILE *out, const struct json *site, const struct json *t
             name, host, name, host);
 }
 
+/* The files are there; what is served may be the old ones still. */
+static void print_hook(FILE *out, const struct json *site, const struct json *target)
+{
+    const struct json *hook = json_get(target, "hook");
+    const char *name = json_get_text(site, "name", "?"), *host = json_get_text(target, "name", "?");
+    double count = number(hook, "failures");
+    char since[64] = "?";
+    time_t at = (time_t)number(hook, "since");
+    struct tm when;
+    if (count <= 0)
+        return;
+    if (localtime_r(&at, &when))
+        strftime(since, sizeof since, "%Y-%m-%d %H:%M:%S", &when);
+    fprintf(out,
+        "      its on-commit has failed %.0f time%s since %s: %s\n"
+        "      type: mirrord check --effective %s   (on %s: the command, which its log says more "
+        "of; it is run again by itself)\n",
+        count, count == 1 ? "" : "s", since, PLAIN(json_get_text(hook, "error", "")), name, host);
+}
+
 static void print_target(
     FILE *out, const struct json *site, const struct json *target, bool site_well)
 {
@@ -195,6 +215,7 @@ static void print_target(
     print_owed(out, target);
     print_error(out, target);
     print_drift(out, site, target);
+    print_hook(out, site, target);
     if (has_state(target, "held"))
         fprintf(out,
             "      type: mirrord resync -n --itemize %s %s   (what it would change)\n"

@@ -317,6 +317,25 @@ static int on_trash(struct push *p, struct bytes payload, struct err *err)
     return 0;
 }
 
+static int on_hook(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_hook m;
+    if (!msg_get_hook(payload, &m))
+        return 1;
+    struct push_site *ps;
+    int found = find_site(p, m.site, &ps, err);
+    if (found <= 0)
+        return found;
+    push_site_hook(ps, &m);
+    if (m.failures == 0)
+        log_info("%s: %s: its command after a commit works again", p->o->name, ps->site->label);
+    else if (m.failures == 1)
+        log_warn("%s: %s: its command after a commit fails: %s", p->o->name, ps->site->label,
+            ps->hook.text);
+    changed(p);
+    return 0;
+}
+
 /* A one-shot's operator, who makes things equal, has not asked. */
 static void log_drift(struct push *p, struct push_site *ps, const struct msg_drift *m)
 {
@@ -395,6 +414,7 @@ static const struct handler {
     {MSG_TRASH, false, on_trash},
     {MSG_DRIFT, false, on_drift},
     {MSG_RENEWED, false, on_renewed},
+    {MSG_HOOK, false, on_hook},
 };
 
 static int unreadable(struct push *p, const struct frame *f, struct err *err)

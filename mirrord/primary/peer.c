@@ -487,6 +487,7 @@ bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_sta
         out->trash_foreign_bytes = m->ps->trash.foreign_bytes;
         out->trash_kept = m->ps->trash.kept;
         drifted_status(m->ps->drifted, &out->drift);
+        out->hook = m->ps->hook;
         if (m->ps->error.code && (c.failing || out->state >= PEER_SITE_HELD)) {
             snprintf(out->error, sizeof out->error, "%.*s", (int)sizeof out->error - 1,
                 m->ps->error.text);

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "link/conn.h"
 #include "primary/drifted.h"
+#include "primary/push_hook.h"
 #include "primary/site.h"
 
 struct peer;
@@ -107,6 +108,7 @@ struct peer_site_status {
     int64_t error_time;
     uint64_t trash_foreign, trash_foreign_bytes, trash_kept; /* there, as last told */
     struct drifted_status drift;
+    struct push_hook hook;
 };
 
 void peer_status(struct peer *p, struct peer_status *out);

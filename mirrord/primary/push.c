@@ -77,6 +77,7 @@ static void put_open(struct push *p, struct push_site *ps)
     ps->number = ++p->next_site;
     pthread_mutex_lock(&ps->lock);
     drifted_opening(ps->drifted);
+    ps->hook = (struct push_hook){0}; /* told again where it fails */
     pthread_mutex_unlock(&ps->lock);
     ps->told_drift = 0;
     fill_open(p, ps, m);

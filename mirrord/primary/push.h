@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "link/conn.h"
 #include "primary/drifted.h"
+#include "primary/push_hook.h"
 #include "primary/queue.h"
 #include "protocol/msg.h"
 
@@ -69,12 +70,13 @@ struct push_site {
     bool no_room;        /* something did not fit there, when this was free: */
     uint64_t free_then;
     unsigned told_drift;     /* paths that drifted and were logged, in this opening */
-    pthread_mutex_t lock;    /* of these eight, which others read */
+    pthread_mutex_t lock;    /* of these nine, which others read */
     struct set *piecemeal;   /* units that are renamed file by file there; value: why */
     unsigned piecemeal_said; /* of these reasons */
     struct set *left;        /* files that are left alone for their size */
     struct msg_trash trash;  /* there, as far as is known */
     struct drifted *drifted;
+    struct push_hook hook;   /* its command after a commit, as far as is known */
     struct err error; /* of HELD or FAILED, or the last failing path's */
     char error_path[256];
     int64_t error_time;

@@ -167,6 +167,8 @@ const char *push_site_piecemeal_text(unsigned flags);
 bool push_site_leave(struct push_site *ps, struct bytes path, bool left);
 void push_site_trash(struct push_site *ps, const struct msg_trash *m);
 void push_site_forget_error(struct push_site *ps);
+void push_site_hook(struct push_site *ps, const struct msg_hook *m);
+
 /* Is drift of this site only reported, and nobody overruled that? */
 bool push_site_leaves_drift(const struct push_site *ps);
 /* Is this path mirrored, but not to this secondary? */

@@ -97,6 +97,15 @@ void push_site_trash(struct push_site *ps, const struct msg_trash *m)
     pthread_mutex_unlock(&ps->lock);
 }
 
+void push_site_hook(struct push_site *ps, const struct msg_hook *m)
+{
+    pthread_mutex_lock(&ps->lock);
+    ps->hook.failures = m->failures;
+    ps->hook.since = (int64_t)m->since;
+    log_name(ps->hook.text, sizeof ps->hook.text, m->text.data, m->text.len);
+    pthread_mutex_unlock(&ps->lock);
+}
+
 bool push_site_leaves_drift(const struct push_site *ps)
 {
     const struct site_options *o = &ps->site->options;

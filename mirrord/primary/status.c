@@ -18,7 +18,8 @@
  * renamed file by file there, "piecemeal_units": [{"unit": text, "why": text}, some of them],
  * "too_large": [paths of files over max-size, some of them], "trash": {"foreign", "foreign_bytes",
  * "kept"}: how much is set aside there, "drift": paths that somebody else changed there,
- * "drift_healed", "drift_paths": [{"path", "what": "changed"|"added"|"removed"}, some of them]}]}]}
+ * "drift_healed", "drift_paths": [{"path", "what": "changed"|"added"|"removed"}, some of them],
+ * "hook": {"failures": of its command after a commit, in a row, "since": seconds, "error"}}]}]}
  *
  * PAUSE is "paused": bool and, where it is so, "pause_reason": text, "paused_since",
  * "paused_until": seconds, 0 until it is resumed.
@@ -116,6 +117,15 @@ static void put_drift(struct json *j, const struct drifted_status *drift)
     json_set_json(j, "drift_paths", paths);
 }
 
+static struct json *hook_json(const struct push_hook *hook)
+{
+    struct json *j = json_object();
+    set_count(j, "failures", hook->failures);
+    json_set_number(j, "since", (double)hook->since);
+    json_set_text(j, "error", hook->text);
+    return j;
+}
+
 static struct json *target_json(const struct roster_site *s, const struct roster_target *t)
 {
     struct peer_site_status at = {.state = PEER_SITE_WAITING};
@@ -137,6 +147,7 @@ static struct json *target_json(const struct roster_site *s, const struct roster
     json_set_json(j, "too_large", left_json(s, t));
     json_set_json(j, "trash", trash_json(&at));
     put_drift(j, &at.drift);
+    json_set_json(j, "hook", hook_json(&at.hook));
     return j;
 }
 
@@ -213,7 +224,8 @@ static void count_level(struct daemon *d, const struct roster_peer *p, struct js
                 continue;
             sites++;
             level += s->site && peer_site_status(p->peer, s->site, &at) &&
-                     at.state == PEER_SITE_LEVEL && at.failing == 0 && at.drift.count == 0;
+                     at.state == PEER_SITE_LEVEL && at.failing == 0 && at.drift.count == 0 &&
+                     at.hook.failures == 0;
         }
     set_count(j, "sites_level", level);
     set_count(j, "sites", sites);

@@ -8,6 +8,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "secondary/commit_impl.h"
+#include "secondary/hook_feed.h"
 #include "secondary/journal.h"
 #include "secondary/place.h"
 #include "secondary/replaced.h"
@@ -174,6 +175,8 @@ int commit_step(struct commit *c, uint64_t deadline, struct err *err)
     while (more >= 0 && c->phase != PHASE_DONE) {
         more = work(c, deadline, err);
         if (more == 0) {
+            if (c->phase == PHASE_TOUCH)
+                hook_feed_commit(c);
             c->phase++;
             c->at = 0;
         }

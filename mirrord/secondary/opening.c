@@ -21,6 +21,7 @@
 #include "secondary/drift.h"
 #include "secondary/former.h"
 #include "secondary/grace.h"
+#include "secondary/hook_feed.h"
 #include "secondary/keeper.h"
 #include "secondary/parts.h"
 #include "secondary/reap.h"
@@ -291,6 +292,7 @@ static void begin_work(struct replica *r)
         retire_schedule(r);
         keeper_look(r);
     }
+    hook_feed_opened(r);
     if (r->drift && !(r->flags & OPEN_DRY_RUN))
         drift_watch(r->drift);
 }

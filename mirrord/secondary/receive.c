@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "secondary/grounds.h"
+#include "secondary/hook.h"
 #include "secondary/parent.h"
 #include "secondary/renewal.h"
 #include "secondary/sandbox.h"
@@ -52,13 +53,40 @@ static void be_child(struct common *c, int socket, pid_t parent)
     _exit(result < 0 ? 1 : 0);
 }
 
+/* Nobody is to wait for commands that still run: sshd lets the session end when this process has, and
+ * nothing of it holds the stream. What they say from here on is in the note alone. */
+static void be_finisher(struct hooks *hooks)
+{
+    int nothing = open("/dev/null", O_RDWR);
+    for (int fd = 0; fd < 3; fd++)
+        dup2(nothing, fd);
+    setsid();
+    hooks_finish(hooks, 0);
+    _exit(0);
+}
+
+static void finish_hooks(const struct common *c, struct hooks *hooks)
+{
+    pid_t pid = hooks_pending(hooks) ? fork() : 0;
+    if (pid == 0 && hooks_pending(hooks)) {
+        close(c->options->in);
+        close(c->options->out);
+        be_finisher(hooks);
+    }
+    if (pid > 0)
+        hooks_leave(hooks);
+    hooks_free(hooks);
+}
+
 static int be_parent(struct common *c, int socket, pid_t child, struct err *err)
 {
     struct outside_direct direct = {
         .options = c->options, .grounds = c->grounds, .names = names_new(NULL)};
+    direct.hooks = hooks_new(c->options->state_dir);
     struct outside outside = outside_direct(&direct);
     parent_leave(c->options->out);
     int result = parent_serve(socket, child, &outside, err);
+    finish_hooks(c, direct.hooks);
     names_free(direct.names);
     return result;
 }

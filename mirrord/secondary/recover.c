@@ -9,6 +9,7 @@
 #include "secondary/commit.h"
 #include "secondary/former.h"
 #include "secondary/grace.h"
+#include "secondary/hook_note.h"
 #include "secondary/journal.h"
 #include "secondary/opening.h"
 #include "secondary/reap.h"
@@ -78,6 +79,8 @@ int recover_run(struct replica *r, struct err *err)
         return forget_journal(r, err);
     }
     if (found == 1) {
+        if (r->policy.hook)
+            hook_note_mark(state_fd(r->locked));
         log_warn("%s: an interrupted commit of %zu steps is finished", r->path, n);
         link_containers(steps, n);
         link_units(steps, n);

@@ -22,6 +22,7 @@
 #include "secondary/atom.h"
 #include "secondary/batch.h"
 #include "secondary/fencing.h"
+#include "secondary/hook_feed.h"
 #include "secondary/listing.h"
 #include "secondary/reap.h"
 #include "secondary/renewal.h"
@@ -465,6 +466,7 @@ static int loop(struct session *s, struct err *err)
         int due = step_jobs(s);
         answer_pings(s);
         fencing_look(&s->tools);
+        hook_feed_look(&s->tools);
         if (outbox_flush(&s->tools.out, err) < 0) {
             s->phase = ENDED; /* the other end cannot be told */
             return -1;

@@ -14,6 +14,7 @@
 
 #include "base/mem.h"
 #include "command/config.h"
+#include "secondary/hook.h"
 
 struct dir {
     char path[64];
@@ -104,9 +105,9 @@ static void test_everything(void **state)
         "defaults { preset = wordpress exclude = {\"*.bak\"} owner = no max-delete = 30% }\n"
         "site example.com {\n"
         "  root = \"/srv/www/./example.com/\" hosts = {web1, web2} primary = web1\n"
-        "  at web2 { root = /data/example }\n"
+        "  at web2 { root = /data/example on-commit = \"/bin/there 'a b'\" on-commit-user = www }\n"
         "  exclude = {\"tmp/\", a} exclude += {b} include = {keep} special-bits = yes fsync = "
-        "batch\n"
+        "batch on-commit-timeout = 5s\n"
         "  max-delete-count = 5 max-size = 10K keep-deleted = 14 unit-grace = 0 drift = report\n"
         "}\n",
         "web2");
@@ -135,6 +136,16 @@ static void test_everything(void **state)
     assert_string_equal(config_root_at(s, "web2"), "/data/example");
     assert_true(config_site_has_host(s, "web1"));
     assert_false(config_site_has_host(s, "web3"));
+    assert_null(config_hook_at(s, "web1").command);
+    struct receive_hook hook;
+    assert_false(config_receive_hook(s, "web1", &hook));
+    assert_true(config_receive_hook(s, "web2", &hook));
+    assert_string_equal(hook.argv[0], "/bin/there");
+    assert_string_equal(hook.argv[1], "a b");
+    assert_null(hook.argv[2]);
+    assert_string_equal(hook.user, "www");
+    assert_int_equal(hook.timeout_ms, 5000);
+    receive_hook_clear(&hook);
     assert_int_equal(s->line, 12);
     assert_false(s->owner);
     assert_true(s->special_bits);
@@ -265,6 +276,9 @@ static void test_bad_values(void **state)
         {"max-delete-count = 5%", "max-delete-count: '5%' is not a number from 0 to 4294967295"},
         {"keep-deleted = 3651", "keep-deleted: '3651' is not a number from 0 to 3650"},
         {"unit-grace = 60s", "unit-grace: '60s' is not a number from 0 to 86400"},
+        {"on-commit = reload", "on-commit: 'reload' is not the absolute path of a command with "
+                               "its arguments (or none), or a quote is not closed"},
+        {"on-commit-timeout = 0s", "on-commit-timeout: it is not from 1s to 1h"},
         {"max-size = -1", "max-size: '-1' is not a size such as 500K, 20M or 1.5G"},
         {"settle = 5", "settle: '5' is not a time such as 100ms, 1.5s or 10m"},
         {"settle-max = 1d", "settle-max: '1d' is not a time such as 100ms, 1.5s or 10m"},
