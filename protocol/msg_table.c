@@ -39,6 +39,7 @@ static const struct msg_name_row msg_types[] = {
     {MSG_TRASH, "TRASH"},
     {MSG_DRIFT, "DRIFT"},
     {MSG_EXTENTS, "EXTENTS"},
+    {MSG_SPACE, "SPACE"},
 };
 
 static const struct msg_name_row msg_reasons[] = {

@@ -85,6 +85,11 @@ static int print_effective(const struct config *c, const char *name, struct err 
     if (s->keep_days)
         printf("  what is deleted or overwritten on a secondary is kept for %u day%s\n",
             s->keep_days, s->keep_days == 1 ? "" : "s");
+    if (s->min_free.percent)
+        printf("  %u %% of a secondary's disk stay free of bulk\n", s->min_free.percent);
+    else if (s->min_free.bytes)
+        printf("  %llu bytes of a secondary's disk stay free of bulk\n",
+            (unsigned long long)s->min_free.bytes);
     if (s->max_size)
         printf("  files over %llu bytes are left alone\n", (unsigned long long)s->max_size);
     print_units(s);

@@ -17,6 +17,7 @@
 
 #define NOT_SAID   UINT64_MAX
 #define RESCAN_MAX (7 * 24 * 3600)
+#define MIN_FREE_MAX 90 /* percent */
 
 /* Split here once, so that everybody who starts it may rely on there being a command. */
 static int check_command(const struct config_block *b, const struct config_host *h, struct err *err)
@@ -137,6 +138,23 @@ static int take_units(const struct config_block *b, struct config_site *s, struc
     return 0;
 }
 
+/* "5%" or "10G"; "0": nothing is kept free. */
+static int take_min_free(const struct config_block *b, struct config_site *s, struct err *err)
+{
+    const struct config_value *v = config_value(b, "min-free");
+    struct space_rule rule = {0};
+    bool percent = v && strchr(v->texts[0], '%');
+    if (!v)
+        return 0;
+    if (percent ? config_take_percent(b, "min-free", &rule.percent, err)
+                : config_take_size(b, "min-free", &rule.bytes, err))
+        return -1;
+    if (rule.percent > MIN_FREE_MAX)
+        return config_fail_at(b, "min-free", err, "more than %d%% is never free", MIN_FREE_MAX);
+    s->min_free = rule;
+    return 0;
+}
+
 static int take_drift(const struct config_block *b, struct config_site *s, struct err *err)
 {
     static const char *const words[] = {"heal", "report", NULL};
@@ -154,7 +172,7 @@ static int take_settings(const struct config_block *b, struct config_site *s, st
         take_local(b, "maintenance", &s->local_maintenance, err) ||
         config_take_bool(b, "owner", &s->owner, err) ||
         config_take_bool(b, "special-bits", &s->special_bits, err) || take_fsync(b, s, err) ||
-        take_drift(b, s, err) ||
+        take_drift(b, s, err) || take_min_free(b, s, err) ||
         config_take_percent(b, "max-delete", &s->max_delete_percent, err) ||
         config_take_number(b, "max-delete-count", 0, UINT_MAX, &s->max_delete_count, err) ||
         config_take_size(b, "max-size", &s->max_size, err) ||
@@ -200,6 +218,7 @@ static void set_site_defaults(const struct config_block *b, struct config_site *
     s->max_delete_count = 200;
     s->unit_grace = CONFIG_UNIT_GRACE;
     s->max_size = NOT_SAID;
+    s->min_free.percent = SPACE_PERCENT;
 }
 
 /* What the site did not say itself. */

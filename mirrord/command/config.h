@@ -10,6 +10,7 @@
 #include "link/conn.h"
 #include "tree/filter.h"
 #include "tree/preset.h"
+#include "tree/space.h"
 #include "tree/unit_rules.h"
 
 #define CONFIG_DEFAULT_PATH "/etc/mirrord/mirrord.conf"
@@ -67,6 +68,7 @@ struct config_site {
     uint64_t max_size;           /* bytes; 0: no limit */
     unsigned keep_days;          /* that secondaries keep what they delete; default 0: not */
     unsigned unit_grace;         /* seconds; default CONFIG_UNIT_GRACE */
+    struct space_rule min_free;  /* what bulk leaves free on a secondary; default SPACE_PERCENT */
     char *file;                  /* where it is defined, for messages */
     unsigned line;
 };

@@ -8,5 +8,6 @@ struct receive_policy policy_of(const struct config_site *s)
         .limit = {s->max_delete_percent, s->max_delete_count},
         .keep_days = s->keep_days,
         .unit_grace = s->unit_grace,
+        .min_free = s->min_free,
     };
 }

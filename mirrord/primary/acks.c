@@ -157,6 +157,7 @@ static void note_free(struct push *p, struct push_batch *b, uint64_t free_bytes)
 {
     struct push_site *ps = b->ps;
     ps->free_bytes = free_bytes;
+    push_room_acked(p, ps, free_bytes);
     if (b->no_room) {
         ps->no_room = true;
         ps->free_then = free_bytes;
@@ -183,8 +184,10 @@ int acks_take(struct push *p, const struct msg_ack *m, struct err *err)
     b->lane->sent_count--;
     b->lane->sent_bytes -= b->bytes;
     if (b->unit) {
+        struct push_site *ps = b->ps;
         unit_push_acked(p, b, m->flags);
         lanes_drop_batch(b);
+        push_room_acked(p, ps, m->free_bytes);
         return 0;
     }
     struct atom *a;

@@ -323,6 +323,20 @@ static void look_at_drift(struct push *p, struct push_site *ps, const struct msg
         queue_owe(p->o->queue, ps->owed, m->path, OWE_BULK, OWED_META, (struct bytes){0}, 0, 0);
 }
 
+static int on_space(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_space m;
+    if (!msg_get_space(payload, &m))
+        return 1;
+    struct push_site *ps;
+    int found = find_site(p, m.site, &ps, err);
+    if (found <= 0)
+        return found;
+    push_room_told(p, ps, &m);
+    changed(p);
+    return 0;
+}
+
 static int on_drift(struct push *p, struct bytes payload, struct err *err)
 {
     struct msg_drift m;
@@ -364,6 +378,7 @@ static const struct handler {
     {MSG_ACK, false, on_ack},
     {MSG_PROGRESS, false, on_progress},
     {MSG_TRASH, false, on_trash},
+    {MSG_SPACE, false, on_space},
     {MSG_DRIFT, false, on_drift},
 };
 

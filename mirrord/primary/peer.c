@@ -474,12 +474,16 @@ bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_sta
         *out = (struct peer_site_status){.owed_paths = c.paths,
             .owed_bytes = c.bytes,
             .behind_ms = c.oldest_ms,
-            .failing = c.failing};
+            .failing = c.failing,
+            .no_room = c.no_room};
         describe_state(p, m, &c, out);
         if (out->state == PEER_SITE_LEVEL && comparing)
             out->state = PEER_SITE_COMPARING;
         out->answered = p->status.state == PEER_UP && m->ps->state >= PUSH_UNSCANNED;
         pthread_mutex_lock(&m->ps->lock);
+        out->room = m->ps->room;
+        out->keep = m->ps->keep;
+        out->low = m->ps->low;
         out->trash_foreign = m->ps->trash.foreign;
         out->trash_foreign_bytes = m->ps->trash.foreign_bytes;
         out->trash_kept = m->ps->trash.kept;

@@ -103,6 +103,10 @@ struct peer_site_status {
     char error[512];                 /* the last one of this site; empty: none */
     char error_path[256];            /* escaped; empty: not about a path */
     int64_t error_time;
+    struct space room;      /* of its filesystem there; zeros: not told yet */
+    struct space_keep keep; /* of it, free */
+    bool low;               /* bulk waits, since less is */
+    uint64_t no_room;       /* paths that wait for that */
     uint64_t trash_foreign, trash_foreign_bytes, trash_kept; /* there, as last told */
     struct drifted_status drift;
 };

@@ -14,6 +14,7 @@
 #include "primary/drifted.h"
 #include "primary/queue.h"
 #include "protocol/msg.h"
+#include "tree/space.h"
 
 enum push_site_state {
     PUSH_CLOSED,    /* to be opened */
@@ -66,8 +67,15 @@ struct push_site {
     unsigned told;       /* paths that could not be stored and were logged */
     bool no_room;        /* something did not fit there, when this was free: */
     uint64_t free_then;
+    bool waits; /* something waits for room, since this was free: */
+    struct space waits_from;
+    struct space_keep keep_there; /* that the secondary's own configuration wants left free */
+    uint64_t bulk_flying;         /* bytes of bulk files on their way */
     unsigned told_drift;     /* paths that drifted and were logged, in this opening */
-    pthread_mutex_t lock;    /* of these eight, which others read */
+    pthread_mutex_t lock;    /* of these eleven, which others read */
+    struct space room;       /* of its filesystem; zeros: never told */
+    struct space_keep keep;  /* of it, free */
+    bool low;                /* less is free, and has not been more since */
     struct set *piecemeal;   /* units that are renamed file by file there; value: why */
     unsigned piecemeal_said; /* of these reasons */
     struct set *left;        /* files that are left alone for their size */

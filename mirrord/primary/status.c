@@ -102,6 +102,20 @@ static struct json *trash_json(const struct peer_site_status *at)
     return j;
 }
 
+static struct json *space_json(const struct peer_site_status *at)
+{
+    struct json *j = json_object();
+    set_count(j, "free_bytes", at->room.free_bytes);
+    set_count(j, "bytes", at->room.all_bytes);
+    set_count(j, "keep_bytes", at->keep.bytes);
+    set_count(j, "free_inodes", at->room.free_files);
+    set_count(j, "inodes", at->room.all_files);
+    set_count(j, "keep_inodes", at->keep.files);
+    json_set_bool(j, "low", at->low);
+    set_count(j, "waiting", at->no_room);
+    return j;
+}
+
 static void put_drift(struct json *j, const struct drifted_status *drift)
 {
     struct json *paths = json_array();
@@ -137,6 +151,7 @@ static struct json *target_json(const struct roster_site *s, const struct roster
     json_set_json(j, "too_large", left_json(s, t));
     json_set_json(j, "trash", trash_json(&at));
     put_drift(j, &at.drift);
+    json_set_json(j, "space", space_json(&at));
     return j;
 }
 

@@ -240,6 +240,10 @@ static bool step_planning(struct push *p, struct unit_push *u)
         done(p, u);
         return true;
     }
+    if (!push_room_for(p, u->ps, u->owed, unit_plan_bytes(u->plan), 0)) {
+        unit_free(p, u);
+        return true;
+    }
     compare_free(TAKE_PTR(u->compare));
     begin_batch(p, u, way == UNIT_SWITCH);
     return true;

@@ -66,6 +66,8 @@ static void put(struct wire_writer *w, const struct ask *a, unsigned has)
         wire_u64(w, a->policy.limit.count);
         wire_u32(w, a->policy.keep_days);
         wire_u32(w, a->policy.unit_grace);
+        wire_u32(w, a->policy.min_free.percent);
+        wire_u64(w, a->policy.min_free.bytes);
     }
 }
 
@@ -131,6 +133,8 @@ bool ask_decode(struct bytes packet, struct ask *out)
         a.policy.limit.count = wire_get_u64(&r);
         a.policy.keep_days = wire_get_u32(&r);
         a.policy.unit_grace = wire_get_u32(&r);
+        a.policy.min_free.percent = wire_get_u32(&r);
+        a.policy.min_free.bytes = wire_get_u64(&r);
     }
     if (!has || a.flag > 1 || !wire_done(&r))
         return false;

@@ -26,6 +26,7 @@
 #include "secondary/reap.h"
 #include "secondary/recover.h"
 #include "secondary/retire.h"
+#include "secondary/room.h"
 #include "secondary/session.h"
 #include "tree/rootid.h"
 
@@ -283,6 +284,7 @@ static void finish(struct replica *r)
         return;
     }
     r->state = REPLICA_OPEN;
+    room_tell(r);
     if (r->stage && !(r->flags & OPEN_DRY_RUN)) {
         reap_begin(r->stage, r->tools->outside);
         replica_reap(r);

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "protocol/wire.h"
 #include "tree/deletions.h"
+#include "tree/space.h"
 
 /* What this host's configuration says of a site, whatever the primary wants; zeroed: nothing. */
 struct receive_policy {
@@ -18,6 +19,7 @@ struct receive_policy {
     struct deletions_limit limit;
     unsigned keep_days;  /* that what is deleted and overwritten is kept; 0: not */
     unsigned unit_grace; /* seconds that a replaced unit is kept for who has it open */
+    struct space_rule min_free; /* what bulk is to leave free */
 };
 
 struct receive_grant {

@@ -71,6 +71,8 @@ struct replica {
     unsigned keep_days, unit_grace; /* as they count here */
     bool keep_fails;                /* something could not be kept, and that was said */
     struct keeper *keeper;
+    struct space room; /* as it was told last */
+    uint64_t room_told_ms;
     uint64_t entries_left; /* as many were to be there after what was summed last */
 };
 

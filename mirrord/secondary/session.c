@@ -26,6 +26,7 @@
 #include "secondary/reap.h"
 #include "secondary/replica.h"
 #include "secondary/retire.h"
+#include "secondary/room.h"
 #include "secondary/settle.h"
 #include "secondary/tools.h"
 #include "secondary/turn.h"
@@ -433,6 +434,7 @@ static int loop(struct session *s, struct err *err)
         int due = step_jobs(s);
         answer_pings(s);
         fencing_look(&s->tools);
+        room_look(&s->tools);
         if (outbox_flush(&s->tools.out, err) < 0) {
             s->phase = ENDED; /* the other end cannot be told */
             return -1;

@@ -24,6 +24,7 @@ AGAIN(claim, claim, struct msg_claim, claim)
 AGAIN(claimed, claimed, struct msg_claimed, claimed)
 AGAIN(progress, progress, struct msg_progress, progress)
 AGAIN(trash, trash, struct msg_trash, trash)
+AGAIN(space, space, struct msg_space, space)
 AGAIN(drift, drift, struct msg_drift, drift)
 AGAIN(list, list, struct msg_list, list)
 AGAIN(listing, listing, struct msg_listing, listing)
@@ -84,6 +85,7 @@ static const struct {
     {MSG_SITE_ERROR, again_site_error},
     {MSG_CLAIMED, again_claimed},
     {MSG_TRASH, again_trash},
+    {MSG_SPACE, again_space},
     {MSG_DRIFT, again_drift},
     {MSG_EXTENTS, again_extents},
     {MSG_RANGE, again_range},

@@ -194,7 +194,7 @@ static void test_effective(void **state)
     write_config(d,
         HOSTS "defaults { exclude = {\"*.bak\"} }\n"
               "site s { root = /r hosts = {web1, web2} primary = web1 at web2 { root = /other }\n"
-              "  include = {keep} max-size = 1K owner = no }\n");
+              "  include = {keep} max-size = 1K min-free = 2G owner = no }\n");
     assert_int_equal(check(d, "--effective", "s", &out), 0);
     assert_in(out, "  primary   web1: /r\n  secondary web2: /other\n");
     assert_in(out, "preset none, owner no, special-bits no, fsync checkpoint, drift heal\n");

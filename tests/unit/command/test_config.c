@@ -106,7 +106,8 @@ static void test_everything(void **state)
         "  at web2 { root = /data/example }\n"
         "  exclude = {\"tmp/\", a} exclude += {b} include = {keep} special-bits = yes fsync = "
         "batch\n"
-        "  max-delete-count = 5 max-size = 10K keep-deleted = 14 unit-grace = 0 drift = report\n"
+        "  max-delete-count = 5 max-size = 10K min-free = 10% keep-deleted = 14 unit-grace = 0 "
+        "drift = report\n"
         "}\n",
         "web2");
     assert_string_equal(c->state_dir, "/var/lib/m");
@@ -141,6 +142,7 @@ static void test_everything(void **state)
     assert_int_equal(s->max_delete_percent, 30);
     assert_int_equal(s->max_delete_count, 5);
     assert_int_equal(s->max_size, 10240);
+    assert_int_equal(s->min_free.percent, 10);
     assert_true(s->drift_report);
     assert_int_equal(s->keep_days, 14);
     assert_int_equal(s->unit_grace, 0);
@@ -193,6 +195,8 @@ static void test_defaults_of_everything(void **state)
     assert_int_equal(s->keep_days, 0);
     assert_int_equal(s->unit_grace, 60);
     assert_int_equal(s->max_size, 0);
+    assert_int_equal(s->min_free.percent, 5);
+    assert_int_equal(s->min_free.bytes, 0);
     assert_int_equal(filter_count(s->filter), 0);
     assert_non_null(c->state_dir);
     assert_non_null(c->control);
@@ -264,6 +268,9 @@ static void test_bad_values(void **state)
         {"max-delete-count = 5%", "max-delete-count: '5%' is not a number from 0 to 4294967295"},
         {"keep-deleted = 3651", "keep-deleted: '3651' is not a number from 0 to 3650"},
         {"unit-grace = 60s", "unit-grace: '60s' is not a number from 0 to 86400"},
+        {"min-free = much", "min-free: 'much' is not a size such as 500K, 20M or 1.5G"},
+        {"min-free = x%", "min-free: 'x%' is not a percentage such as \"20%\""},
+        {"min-free = 95%", "min-free: more than 90% is never free"},
         {"max-size = -1", "max-size: '-1' is not a size such as 500K, 20M or 1.5G"},
         {"settle = 5", "settle: '5' is not a time such as 100ms, 1.5s or 10m"},
         {"settle-max = 1d", "settle-max: '1d' is not a time such as 100ms, 1.5s or 10m"},

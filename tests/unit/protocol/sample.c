@@ -188,6 +188,11 @@ static void sample_claimed(struct wire_writer *w)
     msg_put_claimed(w, &m);
 }
 
+static void sample_space(struct wire_writer *w)
+{
+    msg_put_space(w, &(struct msg_space){6, 1ull << 33, 1ull << 40, 5000, 70000, 1ull << 30, 100});
+}
+
 static void sample_trash(struct wire_writer *w)
 {
     msg_put_trash(w, &(struct msg_trash){6, 3, 1ull << 34, 4000});
@@ -433,6 +438,7 @@ const struct sample samples[] = {
     {"claimed", MSG_CLAIMED, sample_claimed},
     {"progress", MSG_PROGRESS, sample_progress},
     {"trash", MSG_TRASH, sample_trash},
+    {"space", MSG_SPACE, sample_space},
     {"drift", MSG_DRIFT, sample_drift},
     {"drift-added", MSG_DRIFT, sample_drift_added},
     {"drift-times", MSG_DRIFT, sample_drift_times},

@@ -39,7 +39,7 @@ static const struct ask samples[] = {
         .result = -1,
         .code = 6,
         .sys = 28,
-        .policy = {true, {20, 200}, 30, 60}},
+        .policy = {true, {20, 200}, 30, 60, {5, 1ull << 33}}},
     {.kind = ASK_REPORT, .result = -1, .code = 1, .sys = 5, .text = {"read: I/O", 9}},
     {.kind = ASK_REFUSED, .number = 101},
 };
