@@ -103,6 +103,7 @@ static int check_all(const struct config *c, bool offline, struct err *err)
     struct check_report r = {.config = c};
     print_summary(c);
     check_report_places(&r);
+    check_report_metrics(&r);
     check_report_sandbox();
     check_report_roots(&r);
     check_report_layouts(&r);

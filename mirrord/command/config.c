@@ -255,13 +255,28 @@ static int read_site(const struct config_block *b, const struct config_block *de
     return apply_preset(b, s, err);
 }
 
+/* The collector reads what is named so, and nothing else. */
+static int take_metrics(struct config *c, const struct config_block *file, struct err *err)
+{
+    size_t n = c->metrics ? strlen(c->metrics) : 0;
+    if (c->metrics && (n < 6 || strcmp(c->metrics + n - 5, ".prom") != 0))
+        return config_fail_at(file, "metrics", err, "'%s' does not end in .prom", c->metrics);
+    if (c->metrics_ms && config_value(file, "metrics-interval"))
+        return config_fail_at(file, "metrics-interval", err, "is set in another file already");
+    if (config_take_duration(file, "metrics-interval", &c->metrics_ms, err))
+        return -1;
+    if (config_value(file, "metrics-interval") && c->metrics_ms < 1000)
+        return config_fail_at(file, "metrics-interval", err, "is less than a second");
+    return 0;
+}
+
 static int read_globals(struct config *c, const struct config_block *file, struct err *err)
 {
     struct {
         const char *key;
         char **to;
     } globals[] = {{"state-dir", &c->state_dir}, {"control", &c->control},
-        {"identity", &c->identity}, {"known-hosts", &c->known_hosts}};
+        {"identity", &c->identity}, {"known-hosts", &c->known_hosts}, {"metrics", &c->metrics}};
     for (size_t i = 0; i < sizeof globals / sizeof *globals; i++) {
         if (*globals[i].to && config_value(file, globals[i].key))
             return config_fail_at(file, globals[i].key, err, "is set in another file already");
@@ -275,6 +290,8 @@ static int read_globals(struct config *c, const struct config_block *file, struc
     if (c->scan_rate != NOT_SAID && config_value(file, "scan-rate"))
         return config_fail_at(file, "scan-rate", err, "is set in another file already");
     if (config_take_size(file, "scan-rate", &c->scan_rate, err))
+        return -1;
+    if (take_metrics(c, file, err))
         return -1;
     if (c->control && strlen(c->control) >= sizeof((struct sockaddr_un *)0)->sun_path)
         return config_fail_at(file, "control", err, "is longer than a socket's path can be");
@@ -361,6 +378,8 @@ static void set_defaults(struct config *c)
         c->control = config_default_control(c->state_dir);
     if (c->scan_rate == NOT_SAID)
         c->scan_rate = CONFIG_SCAN_RATE;
+    if (!c->metrics_ms)
+        c->metrics_ms = CONFIG_METRICS_MS;
 }
 
 static int build(

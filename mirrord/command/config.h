@@ -18,6 +18,7 @@
 enum {
     CONFIG_KEEPALIVE = 15, /* seconds: the default, and the most that every receiver bears */
     CONFIG_UNIT_GRACE = 60,
+    CONFIG_METRICS_MS = 15000,           /* the default */
     CONFIG_SCAN_RATE = 10 * 1024 * 1024, /* the default, bytes a second */
 };
 
@@ -79,6 +80,8 @@ struct config {
     char *control; /* path of the control socket */
     char *identity, *known_hosts;
     uint64_t scan_rate; /* bytes of content that are read again a second; 0: none */
+    char *metrics;      /* the file for a monitoring system; NULL: none */
+    unsigned metrics_ms; /* between two of them */
     unsigned rescan; /* seconds between looks through whole trees; 0: not said */
     struct config_host *hosts;
     size_t host_count;

@@ -196,6 +196,8 @@ static int make_plan(const struct run *r, const struct config *c, struct plan *p
     *p = (struct plan){.daemon = {.self = c->self}};
     p->daemon.rescan_ms = (uint64_t)c->rescan * 1000;
     p->daemon.scan_rate = c->scan_rate;
+    p->daemon.metrics = c->metrics;
+    p->daemon.metrics_ms = c->metrics_ms;
     p->daemon.reread_every_s = r->reread_every_s;
     p->daemon.state_dir = r->state_dir_now ? r->state_dir_now : c->state_dir;
     p->daemon.control = r->control_now ? r->control_now : c->control;

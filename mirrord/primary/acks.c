@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "primary/peer.h"
@@ -69,10 +70,12 @@ void acks_tell(struct push *p, struct push_batch *b, struct atom *a)
         QUOTED(path.data, path.len), (unsigned long long)a->owed->bytes);
 }
 
-static void committed(struct push *p, struct push_batch *b, struct atom *a)
+static void committed(struct push *p, struct push_batch *b, struct atom *a, uint64_t now)
 {
     struct bytes path = queue_path(a->owed);
     acks_tell(p, b, a);
+    if (a->owed->class == OWED_LIVE)
+        tally_change(p->o->tally, now - a->owed->since_ms, a->owed->bytes);
     if (a->owed->check && a->record.entry.type == ENTRY_DIR && a->owed->kind != OWED_MOVE)
         compare_start(p, b->ps, path, NULL);
     if (a->owed->kind == OWED_MOVE) {
@@ -123,8 +126,7 @@ static bool retry_soon(struct push *p, struct push_batch *b, struct atom *a)
 static void tell(struct push *p, struct push_site *ps, struct bytes path, const struct err *why)
 {
     if (ps->told < TOLD_MAX)
-        log_warn(
-            "%s: %s: %s: %s", p->o->name, ps->site->label, QUOTED(path.data, path.len), why->text);
+        push_site_warn(p, ps, path, why);
     else if (ps->told == TOLD_MAX)
         log_warn("%s: %s: more cannot be stored; `mirrord status` says how much", p->o->name,
             ps->site->label);
@@ -180,6 +182,8 @@ int acks_take(struct push *p, const struct msg_ack *m, struct err *err)
         note_failure(b, &m->failures[i]);
     if (!m->last)
         return 0;
+    uint64_t now = io_now_ms();
+    tally_batch(p->o->tally, b->count);
     TAILQ_REMOVE(&p->sent, b, order);
     b->lane->sent_count--;
     b->lane->sent_bytes -= b->bytes;
@@ -193,7 +197,7 @@ int acks_take(struct push *p, const struct msg_ack *m, struct err *err)
     struct atom *a;
     TAILQ_FOREACH (a, &b->atoms, order) {
         if (a->reason == REASON_NONE)
-            committed(p, b, a);
+            committed(p, b, a, now);
         else
             refused(p, b, a);
     }

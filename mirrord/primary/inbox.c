@@ -64,6 +64,10 @@ static int on_hello(struct push *p, struct bytes payload, struct err *err)
     }
     p->greeted = true;
     p->far_id = m.host_id;
+    if (p->o->far) {
+        p->o->far->version = m.newest;
+        log_name(p->o->far->software, sizeof p->o->far->software, m.software.data, m.software.len);
+    }
     log_debug(
         "%s: %s speaks version %u", p->o->name, QUOTED(m.software.data, m.software.len), m.newest);
     changed(p);
@@ -203,7 +207,7 @@ static int on_site_error(struct push *p, struct bytes payload, struct err *err)
     struct err why;
     err_set(&why, code_of(m.reason), "%s", QUOTED(m.text.data, m.text.len));
     if (ps->failures == 0 && !p->o->once) /* a one-shot ends with it */
-        log_warn("%s: %s: %s", p->o->name, ps->site->label, why.text);
+        push_site_warn(p, ps, (struct bytes){0}, &why);
     push_site_error(ps, &why, (struct bytes){0});
     if (m.reason == REASON_FENCED)
         site_fence(ps->site, &m);

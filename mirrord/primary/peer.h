@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "link/conn.h"
 #include "primary/drifted.h"
+#include "primary/push.h"
 #include "primary/site.h"
 
 struct peer;
@@ -78,8 +79,10 @@ struct peer_status {
     int64_t error_time; /* CLOCK_REALTIME seconds */
     uint64_t retry_ms;  /* until the next attempt, when down */
     uint64_t down_ms;   /* how long it has been away; 0 when it is up */
-    uint64_t bytes_sent, bytes_received;
-    uint64_t batches;    /* acknowledged */
+    uint64_t bytes_sent, bytes_received; /* over all its connections */
+    uint64_t connections;                /* that were made */
+    struct push_far far;                 /* as it said last */
+    uint64_t batches;                    /* acknowledged */
     uint64_t free_bytes; /* of the last site's disk that reported */
     bool unconfined;     /* its receiver's sandbox lacks something */
     bool reached_once;   /* an attempt has ended, with or without success: for `ready` */
@@ -113,6 +116,9 @@ struct peer_site_status {
 
 void peer_status(struct peer *p, struct peer_status *out);
 bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_status *out);
+
+/* What is counted of it; as long as the peer. */
+const struct tally *peer_tally(const struct peer *p);
 
 struct piecemeal_unit;
 /* The units of the site that are renamed file by file there, at most `max`. */

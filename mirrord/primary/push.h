@@ -13,6 +13,7 @@
 #include "link/conn.h"
 #include "primary/drifted.h"
 #include "primary/queue.h"
+#include "primary/tally.h"
 #include "protocol/msg.h"
 #include "tree/space.h"
 
@@ -27,6 +28,7 @@ enum push_site_state {
     PUSH_FENCED, /* another host is the primary */
 };
 
+struct often;
 struct set;
 
 struct push_counts {
@@ -128,6 +130,11 @@ struct push_hooks {
     void *ctx;
 };
 
+struct push_far {
+    unsigned version;  /* of the protocol */
+    char software[64]; /* escaped */
+};
+
 struct push_options {
     struct conn *conn;
     struct queue *queue;
@@ -146,6 +153,9 @@ struct push_options {
     uint64_t *free_bytes; /* of the last site that reported; may be NULL */
     bool *unconfined;     /* the far end's sandbox lacks something; may be NULL */
     uint64_t *batches;    /* counts those acknowledged; may be NULL */
+    struct push_far *far; /* what the far end says it is; may be NULL */
+    struct tally *tally;  /* may be NULL */
+    struct often *often;  /* NULL: everything is said each time */
     struct push_hooks hooks;
 };
 

@@ -124,6 +124,8 @@ static inline bool push_stopping(const struct push *p)
 void push_ping(struct push *p, uint64_t token);
 
 /* push_site.c */
+/* Warns of a path's trouble: once an hour for each site and cause. */
+void push_site_warn(struct push *p, struct push_site *ps, struct bytes path, const struct err *why);
 /* Records a site's trouble for status. */
 void push_site_error(struct push_site *ps, const struct err *why, struct bytes path);
 /* Beside ACK's flags, why a unit is renamed file by file: */

@@ -187,6 +187,8 @@ static struct json *site_json(struct daemon *d, const struct roster_site *s)
     set_count(j, "bytes", scan->bytes);
     set_count(j, "watches", scan->watches);
     set_count(j, "unwatched", scan->unwatched);
+    set_count(j, "rescans", scan->rescans);
+    set_count(j, "overflows", scan->overflows);
     set_count(j, "unreadable", scan->unreadable);
     for (size_t i = 0; i < scan->busy_count; i++)
         json_append_text(busy, scan->busy[i]);
@@ -245,6 +247,9 @@ static struct json *peer_json(struct daemon *d, const struct roster_peer *p)
     json_set_text(j, "error", status.error);
     json_set_number(j, "error_time", (double)status.error_time);
     set_count(j, "retry_ms", status.retry_ms);
+    json_set_text(j, "software", status.far.software);
+    set_count(j, "protocol", status.far.version);
+    set_count(j, "connections", status.connections);
     set_count(j, "bytes_sent", status.bytes_sent);
     set_count(j, "bytes_received", status.bytes_received);
     set_count(j, "batches", status.batches);

@@ -119,8 +119,7 @@ static void failed(struct push *p, struct push_site *ps, struct owed *o, const s
 {
     struct bytes path = queue_path(o);
     if (!o->error)
-        log_warn(
-            "%s: %s: %s: %s", p->o->name, ps->site->label, QUOTED(path.data, path.len), err->text);
+        push_site_warn(p, ps, path, err);
     push_site_error(ps, err, path);
     if (p->o->once)
         give_up(p, ps, o, err->text);

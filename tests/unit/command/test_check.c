@@ -116,6 +116,11 @@ static void test_all_well(void **state)
     assert_in(out, "all well\n");
     assert_int_equal(code, 0);
     free(out);
+    write_config(d, PLACES "metrics = \"@/no/x.prom\"\n" HOSTS);
+    assert_int_equal(check(d, "--offline", NULL, &out), 1);
+    assert_in(out, "metrics: ");
+    assert_in(out, "/no/: No such file or directory\n    repair: mkdir -p ");
+    free(out);
 }
 
 static void test_roots(void **state)

@@ -94,7 +94,7 @@ static void test_everything(void **state)
         "state-dir = \"/var/lib/m//\"\n"
         "control = /run/m/control\n"
         "identity = '/etc/m/id'  // another\n"
-        "rescan = 600 scan-rate = 500K\n"
+        "rescan = 600 scan-rate = 500K metrics = /m/x.prom metrics-interval = 5s\n"
         "known-hosts = \"/etc/m/known\"\n"
         "host web1 { address = \"10.0.0.1\" }\n"
         "host web2 { address = \"::1\" user = root port = 2222 identity = \"/id2\"\n"
@@ -113,6 +113,8 @@ static void test_everything(void **state)
     assert_string_equal(c->state_dir, "/var/lib/m");
     assert_string_equal(c->control, "/run/m/control");
     assert_int_equal(c->rescan, 600);
+    assert_string_equal(c->metrics, "/m/x.prom");
+    assert_int_equal(c->metrics_ms, 5000);
     assert_int_equal(c->scan_rate, 500 * 1024);
     assert_string_equal(c->identity, "/etc/m/id");
     assert_string_equal(c->known_hosts, "/etc/m/known");
@@ -440,6 +442,9 @@ static void test_mistakes_of_includes(void **state)
     static const struct {
         const char *text, *error;
     } cases[] = {
+        {"metrics = /m/x\n", "mirrord.conf:1: metrics: '/m/x' does not end in .prom"},
+        {"metrics = x.prom\n", "metrics: 'x.prom' is not an absolute path"},
+        {"metrics-interval = 500ms\n", "metrics-interval: is less than a second"},
         {"include(\"gone.conf\")\n", "mirrord.conf:1: include: there is no file "},
         {"include()\n", "mirrord.conf:1: include takes one file or pattern"},
         {"include(\"conf.d/loop.conf\")\n", "conf.d/loop.conf:1: include: "},
