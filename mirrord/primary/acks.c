@@ -60,6 +60,8 @@ void acks_tell(struct push *p, struct push_batch *b, struct atom *a)
     pthread_mutex_lock(&b->ps->lock);
     drifted_healed(b->ps->drifted, path);
     pthread_mutex_unlock(&b->ps->lock);
+    if (a->record.entry.type == ENTRY_FILE && a->what != PUSH_DELETED)
+        b->ps->copied_bytes += a->record.entry.size;
     b->ps->counts.done++;
     b->ps->counts.done_bytes += a->owed->bytes;
     if (a->has_record && site->hooks.seen)

@@ -155,6 +155,7 @@ static void opened(
         *p->o->unconfined = !(m->caps & CAP_SANDBOX);
     ps->free_bytes = m->free_bytes;
     ps->no_room = false;
+    ps->first_copy |= m->state != ROOT_OURS;
     ps->deleted = m->deleted;
     ps->deleted_from = m->deleted_from;
     ps->told_level = ps->incomplete = false;

@@ -99,6 +99,8 @@ struct peer_site_status {
         PEER_SITE_FENCED, /* another host is the primary */
         PEER_SITE_PAUSED, /* by the operator */
     } state;
+    bool first_copy;                 /* it has never been level there */
+    uint64_t copied_bytes;           /* of files, by this process */
     bool answered;                   /* it was opened there, or refused */
     uint64_t owed_paths, owed_bytes; /* bytes as far as known */
     uint64_t behind_ms;              /* age of the oldest thing owed */

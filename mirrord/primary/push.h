@@ -56,6 +56,8 @@ struct push_site {
     bool forgive;          /* and what was lost here is no matter any more */
     bool unjudged;         /* first contact with a root that holds something: nothing goes yet */
     atomic_bool comparing; /* some of it: what differs is not all owed yet */
+    atomic_bool first_copy;            /* it has never been level there */
+    atomic_uint_fast64_t copied_bytes; /* of files that were committed there by this process */
     atomic_bool again;     /* compare once more after this comparison */
     uint64_t retry_ms;     /* HELD, FAILED: when to open again */
     uint64_t look_ms;      /* HELD: when to look whether the tree is another */

@@ -1,28 +1,6 @@
 /*
  * The daemon's state as JSON, for people and for programs. The shape is stable: fields are added,
- * never renamed.
- *
- * {"host": text, "version": text, "ready": bool,
- *  "secondaries": [{"name", "state": "up"|"connecting"|"down", "link": text, "error": text,
- *     "error_time": seconds, "retry_ms", "bytes_sent", "bytes_received", "batches", "free_bytes",
- *     "unconfined": its receiver's sandbox lacks something,
- *     "sites_level": how many, "sites": of how many, PAUSE}],
- *  "sites": [{"name", "root", "state": "ok"|"scanning"|"failed"|"held", or of those that are not
- *     pushed from here "secondary"|"fenced" with "primary", "error", "error_time",
- *     "entries", "bytes", "watches", "unwatched", "unreadable",
- *     "units": [{"unit": text, "waits": why}, those that wait to be at rest],
- *     PAUSE, "busy": [paths of files that do not hold still], "unreadable_paths": [some of them],
- *     "secondaries": [{"name", "state":
- * "waiting"|"comparing"|"pushing"|"level"|"held"|"failed"|"fenced"|"paused", "owed_paths",
- * "owed_bytes", "behind_ms", "failing", "error", "error_path", "error_time", "piecemeal": units are
- * renamed file by file there, "piecemeal_units": [{"unit": text, "why": text}, some of them],
- * "too_large": [paths of files over max-size, some of them], "trash": {"foreign", "foreign_bytes",
- * "kept"}: how much is set aside there, "drift": paths that somebody else changed there,
- * "drift_healed", "drift_paths": [{"path", "what": "changed"|"added"|"removed"}, some of them]}]}]}
- *
- * PAUSE is "paused": bool and, where it is so, "pause_reason": text, "paused_since",
- * "paused_until": seconds, 0 until it is resumed.
- *
+ * never renamed. mirrord(8) has all of them (STATUS AS JSON), and a test holds the two together.
  * Texts are empty and numbers 0 where there is nothing to say.
  */
 #include <string.h>
@@ -142,6 +120,8 @@ static struct json *target_json(const struct roster_site *s, const struct roster
     set_count(j, "owed_bytes", at.owed_bytes);
     set_count(j, "behind_ms", at.behind_ms);
     set_count(j, "failing", at.failing);
+    json_set_bool(j, "first_copy", at.first_copy);
+    set_count(j, "copied_bytes", at.copied_bytes);
     json_set_text(j, "error", at.error);
     json_set_text(j, "error_path", at.error_path);
     json_set_number(j, "error_time", (double)at.error_time);

@@ -6,12 +6,14 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 
 from harness import Skip, case, check, check_equal, main, read_text, wait_for
 from pair import site_text
 from trees import put
 
-EXAMPLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../examples/prometheus")
+TESTS = os.path.dirname(os.path.abspath(__file__))
+EXAMPLES = f"{TESTS}/../../examples/prometheus"
 PROMTOOL = os.environ.get("PROMTOOL") or shutil.which("promtool")
 
 
@@ -84,6 +86,26 @@ def test_a_daemon_at_work(env):
     check(names <= used, "README.md lacks", names - used)
     w.daemon.stop()
     check(not os.path.exists(w.path), "the file is left behind")
+
+
+def keys(of):
+    if isinstance(of, list):
+        return set().union(*map(keys, of))
+    return set(of).union(*map(keys, of.values())) if isinstance(of, dict) else set()
+
+
+@case
+def test_status_as_it_is_documented(env):
+    """What a daemon answers has no field that mirrord(8) lacks, and most that it has."""
+    sys.path.insert(0, f"{TESTS}/..")
+    from check_status import documented  # pylint: disable=import-outside-toplevel
+    w = Watched(env)
+    w.daemon.ask("pause", "example.com", "--reason", "test")
+    there = keys(w.daemon.status())
+    said = documented(read_text(f"{TESTS}/../../mirrord/man/mirrord.8"))
+    check(there <= said, "not documented:", there - said)
+    check(len(said - there) <= 6, "documented, but not there:", said - there)
+    w.daemon.stop()
 
 
 @case(env=False)
