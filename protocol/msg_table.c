@@ -42,6 +42,7 @@ static const struct msg_name_row msg_types[] = {
     {MSG_HOOK, "HOOK"},
     {MSG_EXTENTS, "EXTENTS"},
     {MSG_RENEWED, "RENEWED"},
+    {MSG_SPACE, "SPACE"},
 };
 
 static const struct msg_name_row msg_reasons[] = {

@@ -111,6 +111,11 @@ static int print_effective(const struct config *c, const char *name, struct err 
     if (s->keep_days)
         printf("  what is deleted or overwritten on a secondary is kept for %u day%s\n",
             s->keep_days, s->keep_days == 1 ? "" : "s");
+    if (s->min_free.percent)
+        printf("  %u %% of a secondary's disk stay free of bulk\n", s->min_free.percent);
+    else if (s->min_free.bytes)
+        printf("  %llu bytes of a secondary's disk stay free of bulk\n",
+            (unsigned long long)s->min_free.bytes);
     if (s->max_size)
         printf("  files over %llu bytes are left alone\n", (unsigned long long)s->max_size);
     print_units(s);
@@ -125,6 +130,7 @@ static int check_all(const struct config *c, bool offline, struct err *err)
     struct check_report r = {.config = c};
     print_summary(c);
     check_report_places(&r);
+    check_report_metrics(&r);
     check_report_sandbox();
     check_report_roots(&r);
     check_report_hooks(&r);

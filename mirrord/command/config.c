@@ -17,6 +17,7 @@
 
 #define NOT_SAID   UINT64_MAX
 #define RESCAN_MAX (7 * 24 * 3600)
+#define MIN_FREE_MAX 90 /* percent */
 
 /* Split here once, so that everybody who starts it may rely on there being a command. */
 static int check_command(const struct config_block *b, const struct config_host *h, struct err *err)
@@ -149,6 +150,23 @@ static int take_units(const struct config_block *b, struct config_site *s, struc
     return 0;
 }
 
+/* "5%" or "10G"; "0": nothing is kept free. */
+static int take_min_free(const struct config_block *b, struct config_site *s, struct err *err)
+{
+    const struct config_value *v = config_value(b, "min-free");
+    struct space_rule rule = {0};
+    bool percent = v && strchr(v->texts[0], '%');
+    if (!v)
+        return 0;
+    if (percent ? config_take_percent(b, "min-free", &rule.percent, err)
+                : config_take_size(b, "min-free", &rule.bytes, err))
+        return -1;
+    if (rule.percent > MIN_FREE_MAX)
+        return config_fail_at(b, "min-free", err, "more than %d%% is never free", MIN_FREE_MAX);
+    s->min_free = rule;
+    return 0;
+}
+
 static int take_drift(const struct config_block *b, struct config_site *s, struct err *err)
 {
     static const char *const words[] = {"heal", "report", NULL};
@@ -166,7 +184,7 @@ static int take_settings(const struct config_block *b, struct config_site *s, st
         take_local(b, "maintenance", &s->local_maintenance, err) ||
         config_take_bool(b, "owner", &s->owner, err) ||
         config_take_bool(b, "special-bits", &s->special_bits, err) || take_fsync(b, s, err) ||
-        take_drift(b, s, err) ||
+        take_drift(b, s, err) || take_min_free(b, s, err) ||
         config_take_percent(b, "max-delete", &s->max_delete_percent, err) ||
         config_take_number(b, "max-delete-count", 0, UINT_MAX, &s->max_delete_count, err) ||
         config_take_size(b, "max-size", &s->max_size, err) ||
@@ -266,6 +284,7 @@ static void set_site_defaults(const struct config_block *b, struct config_site *
     s->max_delete_count = 200;
     s->unit_grace = CONFIG_UNIT_GRACE;
     s->max_size = NOT_SAID;
+    s->min_free.percent = SPACE_PERCENT;
 }
 
 /* What the site did not say itself. */
@@ -302,13 +321,28 @@ static int read_site(const struct config_block *b, const struct config_block *de
     return apply_preset(b, s, err) || apply_excludes_at(b, s, self, err) ? -1 : 0;
 }
 
+/* The collector reads what is named so, and nothing else. */
+static int take_metrics(struct config *c, const struct config_block *file, struct err *err)
+{
+    size_t n = c->metrics ? strlen(c->metrics) : 0;
+    if (c->metrics && (n < 6 || strcmp(c->metrics + n - 5, ".prom") != 0))
+        return config_fail_at(file, "metrics", err, "'%s' does not end in .prom", c->metrics);
+    if (c->metrics_ms && config_value(file, "metrics-interval"))
+        return config_fail_at(file, "metrics-interval", err, "is set in another file already");
+    if (config_take_duration(file, "metrics-interval", &c->metrics_ms, err))
+        return -1;
+    if (config_value(file, "metrics-interval") && c->metrics_ms < 1000)
+        return config_fail_at(file, "metrics-interval", err, "is less than a second");
+    return 0;
+}
+
 static int read_globals(struct config *c, const struct config_block *file, struct err *err)
 {
     struct {
         const char *key;
         char **to;
     } globals[] = {{"state-dir", &c->state_dir}, {"control", &c->control},
-        {"identity", &c->identity}, {"known-hosts", &c->known_hosts}};
+        {"identity", &c->identity}, {"known-hosts", &c->known_hosts}, {"metrics", &c->metrics}};
     for (size_t i = 0; i < sizeof globals / sizeof *globals; i++) {
         if (*globals[i].to && config_value(file, globals[i].key))
             return config_fail_at(file, globals[i].key, err, "is set in another file already");
@@ -322,6 +356,8 @@ static int read_globals(struct config *c, const struct config_block *file, struc
     if (c->scan_rate != NOT_SAID && config_value(file, "scan-rate"))
         return config_fail_at(file, "scan-rate", err, "is set in another file already");
     if (config_take_size(file, "scan-rate", &c->scan_rate, err))
+        return -1;
+    if (take_metrics(c, file, err))
         return -1;
     if (c->control && strlen(c->control) >= sizeof((struct sockaddr_un *)0)->sun_path)
         return config_fail_at(file, "control", err, "is longer than a socket's path can be");
@@ -408,6 +444,8 @@ static void set_defaults(struct config *c)
         c->control = config_default_control(c->state_dir);
     if (c->scan_rate == NOT_SAID)
         c->scan_rate = CONFIG_SCAN_RATE;
+    if (!c->metrics_ms)
+        c->metrics_ms = CONFIG_METRICS_MS;
 }
 
 static int build(

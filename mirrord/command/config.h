@@ -11,6 +11,7 @@
 #include "secondary/receive.h"
 #include "tree/filter.h"
 #include "tree/preset.h"
+#include "tree/space.h"
 #include "tree/unit_rules.h"
 
 #define CONFIG_DEFAULT_PATH "/etc/mirrord/mirrord.conf"
@@ -18,6 +19,7 @@
 enum {
     CONFIG_KEEPALIVE = 15, /* seconds: the default, and the most that every receiver bears */
     CONFIG_UNIT_GRACE = 60,
+    CONFIG_METRICS_MS = 15000,           /* the default */
     CONFIG_SCAN_RATE = 10 * 1024 * 1024, /* the default, bytes a second */
 };
 
@@ -84,6 +86,7 @@ struct config_site {
     unsigned keep_days;          /* that secondaries keep what they delete; default 0: not */
     unsigned unit_grace;         /* seconds; default CONFIG_UNIT_GRACE */
     struct config_hook hook;
+    struct space_rule min_free;  /* what bulk leaves free on a secondary; default SPACE_PERCENT */
     char *file;                  /* where it is defined, for messages */
     unsigned line;
 };
@@ -98,6 +101,8 @@ struct config {
     char *control; /* path of the control socket */
     char *identity, *known_hosts;
     uint64_t scan_rate; /* bytes of content that are read again a second; 0: none */
+    char *metrics;      /* the file for a monitoring system; NULL: none */
+    unsigned metrics_ms; /* between two of them */
     unsigned rescan; /* seconds between looks through whole trees; 0: not said */
     struct config_host *hosts;
     size_t host_count;

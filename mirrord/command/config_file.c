@@ -205,7 +205,7 @@ static int on_hidden(cfg_t *cfg, cfg_opt_t *opt, int argc, const char **argv)
         KEY("owner"), KEY("special-bits"), KEY("fsync"), KEY("max-delete"),                        \
         KEY("max-delete-count"), KEY("max-size"), KEY("drift"), KEY("keep-deleted"),               \
         KEY_LIST("unit"), KEY_LIST("bracket"), KEY("settle"), KEY("settle-max"), KEY("unit-grace"), \
-        HOOK
+        KEY("min-free"), HOOK
 
 /* A parser of one file; it copies the tables. */
 static cfg_t *new_parser(struct parse *p)
@@ -221,9 +221,9 @@ static cfg_t *new_parser(struct parse *p)
         CFG_SEC("at", at, TITLED), CFG_END()};
     cfg_opt_t include = {.name = "include", .type = CFGT_FUNC, .func = on_include};
     cfg_opt_t top[] = {HIDDEN(p), KEY("state-dir"), KEY("control"), KEY("rescan"), KEY("scan-rate"),
-        KEY("identity"), KEY("known-hosts"), CFG_SEC("host", host, TITLED),
-        CFG_SEC("defaults", defaults, CFGF_MULTI), CFG_SEC("site", site, TITLED),
-        CFG_SEC("sites", sites, TITLED), include, CFG_END()};
+        KEY("metrics"), KEY("metrics-interval"), KEY("identity"), KEY("known-hosts"),
+        CFG_SEC("host", host, TITLED), CFG_SEC("defaults", defaults, CFGF_MULTI),
+        CFG_SEC("site", site, TITLED), CFG_SEC("sites", sites, TITLED), include, CFG_END()};
     cfg_t *cfg = cfg_init(top, CFGF_NONE);
     if (!cfg) {
         log_error("out of memory");

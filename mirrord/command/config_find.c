@@ -168,6 +168,7 @@ void config_free(struct config *c)
     free(c->path);
     free(c->state_dir);
     free(c->control);
+    free(c->metrics);
     free(c->identity);
     free(c->known_hosts);
     free(c->self);

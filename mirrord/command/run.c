@@ -134,9 +134,10 @@ static uint64_t site_identity(const struct daemon_site *s, const struct epoch *e
     struct digest filter, d;
     const struct site_options *o = &s->options;
     char *text CLEANUP_FREE =
-        mem_format("%s\n%s\n%s\n%d %d %u %u %u %u %llu %llu\n", o->name, o->root, o->state_dir,
-            o->owner, o->special_bits | o->fsync_batch << 1 | o->drift_report << 2,
+        mem_format("%s\n%s\n%s\n%d %d %u %u %u %u %u %llu %llu %llu\n", o->name, o->root,
+            o->state_dir, o->owner, o->special_bits | o->fsync_batch << 1 | o->drift_report << 2,
             o->max_delete_percent, o->max_delete_count, o->keep_days, o->unit_grace,
+            o->min_free.percent, (unsigned long long)o->min_free.bytes,
             (unsigned long long)o->max_size, (unsigned long long)e->counter);
     for (size_t i = 0; i < s->target_count; i++)
         text = with_target(text, &s->targets[i]);
@@ -168,6 +169,7 @@ static void plan_site(struct plan *p, const struct config *c, const struct confi
                                   .max_delete_count = s->max_delete_count,
                                   .keep_days = s->keep_days,
                                   .unit_grace = s->unit_grace,
+                                  .min_free = s->min_free,
                                   .max_size = s->max_size,
                                   .keep_root = true},
         .targets = targets};
@@ -208,6 +210,8 @@ static int make_plan(const struct run *r, const struct config *c, struct plan *p
     *p = (struct plan){.daemon = {.self = c->self}};
     p->daemon.rescan_ms = (uint64_t)c->rescan * 1000;
     p->daemon.scan_rate = c->scan_rate;
+    p->daemon.metrics = c->metrics;
+    p->daemon.metrics_ms = c->metrics_ms;
     p->daemon.reread_every_s = r->reread_every_s;
     p->daemon.state_dir = r->state_dir_now ? r->state_dir_now : c->state_dir;
     p->daemon.control = r->control_now ? r->control_now : c->control;

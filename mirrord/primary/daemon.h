@@ -39,6 +39,9 @@ struct daemon_plan {
     const char *self;
     uint64_t rescan_ms; /* scan_options.rescan_ms; counts from daemon_new on */
     uint64_t scan_rate, reread_every_s; /* as in scan_options; likewise */
+    const char *metrics;                /* the file for a monitoring system; NULL: none */
+    unsigned metrics_ms;                /* between two of them */
+    uint64_t hour_ms; /* between lines that sum up; 0: an hour; counts from daemon_new on */
     const struct peer_options *peers;
     size_t peer_count;
     const struct daemon_site *sites;

@@ -11,6 +11,7 @@
 
 #include "primary/control.h"
 #include "primary/daemon.h"
+#include "primary/metrics.h"
 #include "primary/scan.h"
 
 struct set;
@@ -20,6 +21,8 @@ struct roster_peer {
     char *name;
     char *key; /* all its options: another key is another peer */
     struct peer *peer;
+    struct tally_count told; /* by hourly.c: as it was at the last line */
+    uint64_t told_bytes;
 };
 
 struct roster_target {
@@ -62,6 +65,14 @@ struct role_site {
 struct flush_wait;
 struct pauses;
 
+struct metrics { /* metrics.c */
+    char *path;  /* NULL: none */
+    unsigned every_ms;
+    uint64_t due_ms, written_ms, said_ms;
+    uint64_t seen; /* which secondaries were there */
+};
+enum { METRICS_NEVER_MS = 60000 };
+
 struct daemon {
     char *state_dir, *self;
     struct daemon_hooks hooks;
@@ -73,6 +84,9 @@ struct daemon {
     struct pauses *pauses;
     unsigned manager_ms; /* how often the service manager hears from the loop */
     uint64_t manager_due_ms;
+    int64_t started; /* CLOCK_REALTIME seconds */
+    struct metrics metrics;
+    uint64_t hour_ms, hour_due_ms;
     struct control *control;
     struct scan *scan;
     pthread_mutex_t lock; /* over the lists' shape, sites' pointers and targets */
@@ -114,6 +128,9 @@ void pausing_describe(const struct daemon *d, bool host, const char *name, struc
 
 /* status.c */
 struct json *status_json(struct daemon *d);
+
+/* hourly.c: a line for the log. Milliseconds until it has to be called again. */
+unsigned hourly_tick(struct daemon *d);
 
 /* flush.c: requests that are answered later. */
 void flush_request(struct daemon *d, struct control_client *client, const struct json *request);

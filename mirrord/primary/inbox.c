@@ -65,6 +65,10 @@ static int on_hello(struct push *p, struct bytes payload, struct err *err)
     p->greeted = true;
     p->version = m.newest;
     p->far_id = m.host_id;
+    if (p->o->far) {
+        p->o->far->version = m.newest;
+        log_name(p->o->far->software, sizeof p->o->far->software, m.software.data, m.software.len);
+    }
     log_debug(
         "%s: %s speaks version %u", p->o->name, QUOTED(m.software.data, m.software.len), m.newest);
     changed(p);
@@ -152,6 +156,7 @@ static void opened(
         *p->o->unconfined = !(m->caps & CAP_SANDBOX);
     ps->free_bytes = m->free_bytes;
     ps->no_room = false;
+    ps->first_copy |= m->state != ROOT_OURS;
     ps->deleted = m->deleted;
     ps->deleted_from = m->deleted_from;
     ps->told_level = ps->incomplete = false;
@@ -226,7 +231,7 @@ static int on_site_error(struct push *p, struct bytes payload, struct err *err)
     struct err why;
     err_set(&why, code_of(m.reason), "%s", QUOTED(m.text.data, m.text.len));
     if (ps->failures == 0 && !p->o->once) /* a one-shot ends with it */
-        log_warn("%s: %s: %s", p->o->name, ps->site->label, why.text);
+        push_site_warn(p, ps, (struct bytes){0}, &why);
     push_site_error(ps, &why, (struct bytes){0});
     if (m.reason == REASON_FENCED)
         site_fence(ps->site, &m);
@@ -365,6 +370,20 @@ static void look_at_drift(struct push *p, struct push_site *ps, const struct msg
         queue_owe(p->o->queue, ps->owed, m->path, OWE_BULK, OWED_META, (struct bytes){0}, 0, 0);
 }
 
+static int on_space(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_space m;
+    if (!msg_get_space(payload, &m))
+        return 1;
+    struct push_site *ps;
+    int found = find_site(p, m.site, &ps, err);
+    if (found <= 0)
+        return found;
+    push_room_told(p, ps, &m);
+    changed(p);
+    return 0;
+}
+
 static int on_drift(struct push *p, struct bytes payload, struct err *err)
 {
     struct msg_drift m;
@@ -412,6 +431,7 @@ static const struct handler {
     {MSG_ACK, false, on_ack},
     {MSG_PROGRESS, false, on_progress},
     {MSG_TRASH, false, on_trash},
+    {MSG_SPACE, false, on_space},
     {MSG_DRIFT, false, on_drift},
     {MSG_RENEWED, false, on_renewed},
     {MSG_HOOK, false, on_hook},

@@ -187,6 +187,7 @@ static void take_event(struct intake *in, const struct inotify_event *e)
     if (e->mask & IN_Q_OVERFLOW) {
         log_warn("%s: the kernel's event queue overflowed: the whole site is looked through",
             s->site->label);
+        s->status.overflows++;
         unrest_stir_all(s->site->unrest, in->now);
         rescan_start(s, false);
         return;
@@ -214,6 +215,7 @@ void intake_run(struct scan_site *s)
     if (reader_take(s->scan->reader, s->source, &s->events)) {
         log_warn("%s: more events came than can be kept: the whole site is looked through",
             s->site->label);
+        s->status.overflows++;
         unrest_stir_all(s->site->unrest, in.now);
         rescan_start(s, false);
     }

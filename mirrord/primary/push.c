@@ -260,6 +260,7 @@ static void tell_level(struct push *p, struct push_site *ps)
         return;
     msg_put_level(&p->out, &(struct msg_level){.site = ps->number});
     ps->told_level = true;
+    ps->first_copy = false;
     ps->force = false;
     if (ps->forgive)
         loss_forgive(&ps->site->loss);

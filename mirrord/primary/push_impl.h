@@ -1,8 +1,8 @@
 /* What the parts of a push share: push.c (the loop), inbox.c (what comes in), push_site.c (a site),
- * lanes.c (batches going out), send.c (one path), acks.c (what became of it), stream.c (one
- * file's content), mosaic.c (one made of an old one's extents), unit_push.c (a unit), compare.c
- * (two manifests), expand.c (a subtree path by path), renew.c (another receiver for the same
- * session). Private to them.
+ * push_room.c (the room for it), lanes.c (batches going out), send.c (one path), acks.c (what
+ * became of it), stream.c (one file's content), mosaic.c (one made of an old one's extents),
+ * unit_push.c (a unit), compare.c (two manifests), expand.c (a subtree path by path), renew.c
+ * (another receiver for the same session). Private to them.
  */
 #ifndef PRIMARY_PUSH_IMPL_H
 #define PRIMARY_PUSH_IMPL_H
@@ -42,6 +42,7 @@ struct atom { /* one path of a batch on its way */
     struct record record; /* what `seen` gets: type, size, digest, validators, flags */
     bool has_record;
     struct expander *expander; /* its subtree follows */
+    uint64_t reserved;         /* bytes of bulk_flying that are its */
     uint16_t reason;           /* of its failure; REASON_NONE: none */
     char *text;
 };
@@ -156,6 +157,8 @@ static inline bool renew_holds_back(const struct push *p) /* is nothing new to b
 }
 
 /* push_site.c */
+/* Warns of a path's trouble: once an hour for each site and cause. */
+void push_site_warn(struct push *p, struct push_site *ps, struct bytes path, const struct err *why);
 /* Records a site's trouble for status. */
 void push_site_error(struct push_site *ps, const struct err *why, struct bytes path);
 /* Beside ACK's flags, why a unit is renamed file by file: */
@@ -176,6 +179,13 @@ bool push_site_lacks(const struct push_site *ps, struct bytes path, bool is_dir)
 void push_site_forget_opened(struct push_site *ps);
 /* Its session state is dropped; what was under way for it is owed again. */
 void push_site_reset(struct push *p, struct push_site *ps);
+
+/* push_room.c */
+void push_room_told(struct push *p, struct push_site *ps, const struct msg_space *m);
+void push_room_acked(struct push *p, struct push_site *ps, uint64_t free_bytes);
+/* May bulk take so much there? False: what is owed was given back to the queue, until it may. */
+bool push_room_for(
+    struct push *p, struct push_site *ps, struct owed *o, uint64_t bytes, uint64_t files);
 
 /* inbox.c */
 /* Reads what there is and acts on it. 0, 1 at the end of the stream, -1. */

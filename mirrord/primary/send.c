@@ -287,6 +287,8 @@ static void send_transfer(
     a->what = event_of(o);
     remember(a, s);
     a->stream = stream_new(a, src, delta);
+    a->reserved = b->lane == &p->lanes[LANE_BULK] ? s->entry.size : 0;
+    b->ps->bulk_flying += a->reserved;
     put_entry(p, a, &(struct msg_entry){.how = delta ? HOW_DELTA : HOW_DATA, .entry = s->entry});
     TAILQ_INSERT_TAIL(&b->lane->sending, a, sending);
     b->lane->transfers++;
@@ -391,6 +393,12 @@ static bool will_not_fit(struct push *p, struct push_site *ps, struct owed *o, u
     return true;
 }
 
+/* Else its content is there, under this name or another. */
+static bool takes_room(const struct owed *o)
+{
+    return o->kind != OWED_MOVE && (o->whole || (o->kind != OWED_META && !o->source));
+}
+
 static void send_there(
     struct push *p, struct lane *lane, struct push_site *ps, struct owed *o, struct sight *s)
 {
@@ -399,6 +407,9 @@ static void send_there(
     if (s->entry.type == ENTRY_LINK && switches_await(p, ps, o, &s->entry))
         return;
     if (solo && will_not_fit(p, ps, o, s->entry.size))
+        return;
+    if (file && lane == &p->lanes[LANE_BULK] && takes_room(o) &&
+        !push_room_for(p, ps, o, s->entry.size, o->kind == OWED_CREATE))
         return;
     struct push_batch *b = lanes_batch(p, lane, ps, solo);
     uint64_t before = bundle_made(p);

@@ -74,6 +74,8 @@ static void put(struct wire_writer *w, const struct ask *a, unsigned has)
         wire_u32(w, a->policy.keep_days);
         wire_u32(w, a->policy.unit_grace);
         wire_u8(w, a->policy.hook);
+        wire_u32(w, a->policy.min_free.percent);
+        wire_u64(w, a->policy.min_free.bytes);
     }
     if (has & RECORDS)
         wire_short(w, a->records);
@@ -145,6 +147,8 @@ bool ask_decode(struct bytes packet, struct ask *out)
         a.policy.keep_days = wire_get_u32(&r);
         a.policy.unit_grace = wire_get_u32(&r);
         a.policy.hook = wire_get_u8(&r);
+        a.policy.min_free.percent = wire_get_u32(&r);
+        a.policy.min_free.bytes = wire_get_u64(&r);
     }
     if (has & RECORDS)
         a.records = wire_get_short(&r, ASK_RECORDS_MAX);

@@ -27,6 +27,7 @@
 #include "secondary/reap.h"
 #include "secondary/recover.h"
 #include "secondary/retire.h"
+#include "secondary/room.h"
 #include "secondary/session.h"
 #include "secondary/settle.h"
 #include "tree/rootid.h"
@@ -284,6 +285,7 @@ static struct replica *of_job(struct job *job)
 static void begin_work(struct replica *r)
 {
     r->state = REPLICA_OPEN;
+    room_tell(r);
     if (r->stage && !(r->flags & OPEN_DRY_RUN)) {
         reap_begin(r->stage, r->tools->outside);
         r->cut = true;

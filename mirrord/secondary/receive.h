@@ -19,6 +19,7 @@ enum receive_owner {
     RECEIVE_OWNER_LEFT,     /* whoever has it by itself here */
     RECEIVE_OWNER_FIXED,    /* uid and gid */
 };
+#include "tree/space.h"
 
 /* What this host's configuration says of a site, whatever the primary wants; zeroed: nothing. */
 struct receive_policy {
@@ -29,6 +30,7 @@ struct receive_policy {
     unsigned keep_days;  /* that what is deleted and overwritten is kept; 0: not */
     unsigned unit_grace; /* seconds that a replaced unit is kept for who has it open */
     bool hook;           /* a command is run after commits */
+    struct space_rule min_free; /* what bulk is to leave free */
 };
 
 struct receive_grant {

@@ -89,6 +89,8 @@ struct replica {
     uint32_t hook_told;             /* failures of it that the primary knows */
     bool keep_fails;                /* something could not be kept, and that was said */
     struct keeper *keeper;
+    struct space room; /* as it was told last */
+    uint64_t room_told_ms;
     uint64_t entries_left; /* as many were to be there after what was summed last */
 };
 

@@ -28,6 +28,7 @@
 #include "secondary/renewal.h"
 #include "secondary/replica.h"
 #include "secondary/retire.h"
+#include "secondary/room.h"
 #include "secondary/settle.h"
 #include "secondary/tools.h"
 #include "secondary/turn.h"
@@ -467,6 +468,7 @@ static int loop(struct session *s, struct err *err)
         answer_pings(s);
         fencing_look(&s->tools);
         hook_feed_look(&s->tools);
+        room_look(&s->tools);
         if (outbox_flush(&s->tools.out, err) < 0) {
             s->phase = ENDED; /* the other end cannot be told */
             return -1;

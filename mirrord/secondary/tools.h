@@ -26,6 +26,7 @@ struct tools {
     struct bytes peer_host; /* what it calls itself; owned */
     uint64_t look_due;      /* at epochs */
     uint64_t hooks_due;     /* at commands after commits */
+    uint64_t room_due;      /* at the room there is */
     struct set *replicas;   /* sites by number: struct replica */
     struct batch *batches;  /* all that are not acknowledged */
     unsigned batch_count;

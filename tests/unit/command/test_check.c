@@ -116,6 +116,11 @@ static void test_all_well(void **state)
     assert_in(out, "all well\n");
     assert_int_equal(code, 0);
     free(out);
+    write_config(d, PLACES "metrics = \"@/no/x.prom\"\n" HOSTS);
+    assert_int_equal(check(d, "--offline", NULL, &out), 1);
+    assert_in(out, "metrics: ");
+    assert_in(out, "/no/: No such file or directory\n    repair: mkdir -p ");
+    free(out);
 }
 
 static void test_roots(void **state)
@@ -195,7 +200,7 @@ static void test_effective(void **state)
         HOSTS "defaults { exclude = {\"*.bak\"} }\n"
               "site s { root = /r hosts = {web1, web2} primary = web1 at web2 { root = /other\n"
               "  owner = \"www:web\" exclude = {\"/log/\"} } at web1 { owner = no exclude = {x} }\n"
-              "  include = {keep} max-size = 1K owner = no }\n");
+              "  include = {keep} max-size = 1K min-free = 2G owner = no }\n");
     assert_int_equal(check(d, "--effective", "s", &out), 0);
     assert_in(out, "  primary   web1: /r\n    owner no\n    exclude x\n"
                    "  secondary web2: /other\n    owner www:web\n    exclude /log/\n");

@@ -96,7 +96,7 @@ static void test_everything(void **state)
         "state-dir = \"/var/lib/m//\"\n"
         "control = /run/m/control\n"
         "identity = '/etc/m/id'  // another\n"
-        "rescan = 600 scan-rate = 500K\n"
+        "rescan = 600 scan-rate = 500K metrics = /m/x.prom metrics-interval = 5s\n"
         "known-hosts = \"/etc/m/known\"\n"
         "host web1 { address = \"10.0.0.1\" }\n"
         "host web2 { address = \"::1\" user = root port = 2222 identity = \"/id2\"\n"
@@ -108,12 +108,15 @@ static void test_everything(void **state)
         "  at web2 { root = /data/example on-commit = \"/bin/there 'a b'\" on-commit-user = www }\n"
         "  exclude = {\"tmp/\", a} exclude += {b} include = {keep} special-bits = yes fsync = "
         "batch on-commit-timeout = 5s\n"
-        "  max-delete-count = 5 max-size = 10K keep-deleted = 14 unit-grace = 0 drift = report\n"
+        "  max-delete-count = 5 max-size = 10K min-free = 10% keep-deleted = 14 unit-grace = 0 "
+        "drift = report\n"
         "}\n",
         "web2");
     assert_string_equal(c->state_dir, "/var/lib/m");
     assert_string_equal(c->control, "/run/m/control");
     assert_int_equal(c->rescan, 600);
+    assert_string_equal(c->metrics, "/m/x.prom");
+    assert_int_equal(c->metrics_ms, 5000);
     assert_int_equal(c->scan_rate, 500 * 1024);
     assert_string_equal(c->identity, "/etc/m/id");
     assert_string_equal(c->known_hosts, "/etc/m/known");
@@ -153,6 +156,7 @@ static void test_everything(void **state)
     assert_int_equal(s->max_delete_percent, 30);
     assert_int_equal(s->max_delete_count, 5);
     assert_int_equal(s->max_size, 10240);
+    assert_int_equal(s->min_free.percent, 10);
     assert_true(s->drift_report);
     assert_int_equal(s->keep_days, 14);
     assert_int_equal(s->unit_grace, 0);
@@ -205,6 +209,8 @@ static void test_defaults_of_everything(void **state)
     assert_int_equal(s->keep_days, 0);
     assert_int_equal(s->unit_grace, 60);
     assert_int_equal(s->max_size, 0);
+    assert_int_equal(s->min_free.percent, 5);
+    assert_int_equal(s->min_free.bytes, 0);
     assert_int_equal(filter_count(s->filter), 0);
     assert_non_null(c->state_dir);
     assert_non_null(c->control);
@@ -279,6 +285,9 @@ static void test_bad_values(void **state)
         {"on-commit = reload", "on-commit: 'reload' is not the absolute path of a command with "
                                "its arguments (or none), or a quote is not closed"},
         {"on-commit-timeout = 0s", "on-commit-timeout: it is not from 1s to 1h"},
+        {"min-free = much", "min-free: 'much' is not a size such as 500K, 20M or 1.5G"},
+        {"min-free = x%", "min-free: 'x%' is not a percentage such as \"20%\""},
+        {"min-free = 95%", "min-free: more than 90% is never free"},
         {"max-size = -1", "max-size: '-1' is not a size such as 500K, 20M or 1.5G"},
         {"settle = 5", "settle: '5' is not a time such as 100ms, 1.5s or 10m"},
         {"settle-max = 1d", "settle-max: '1d' is not a time such as 100ms, 1.5s or 10m"},
@@ -513,6 +522,9 @@ static void test_mistakes_of_includes(void **state)
     static const struct {
         const char *text, *error;
     } cases[] = {
+        {"metrics = /m/x\n", "mirrord.conf:1: metrics: '/m/x' does not end in .prom"},
+        {"metrics = x.prom\n", "metrics: 'x.prom' is not an absolute path"},
+        {"metrics-interval = 500ms\n", "metrics-interval: is less than a second"},
         {"include(\"gone.conf\")\n", "mirrord.conf:1: include: there is no file "},
         {"include()\n", "mirrord.conf:1: include takes one file or pattern"},
         {"include(\"conf.d/loop.conf\")\n", "conf.d/loop.conf:1: include: "},

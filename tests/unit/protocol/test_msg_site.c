@@ -242,6 +242,14 @@ static void test_close_progress_and_trash(void **state)
     assert_true(trash.foreign == 1ull << 58);
     assert_true(trash.foreign_bytes == 1ull << 59);
     assert_true(trash.kept == 1ull << 60);
+    wire_reset(&w);
+    struct msg_space space, sent = {7, 1ull << 61, 1ull << 62, 3, 4, 5, 6};
+    msg_put_space(&w, &sent);
+    assert_true(msg_get_space(check_payload(&w, MSG_SPACE), &space));
+    assert_int_equal(space.site, 7);
+    assert_true(space.free_bytes == 1ull << 61 && space.all_bytes == 1ull << 62);
+    assert_true(space.free_files == 3 && space.all_files == 4);
+    assert_true(space.keep_bytes == 5 && space.keep_files == 6);
     wire_free(&w);
 }
 
