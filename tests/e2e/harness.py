@@ -335,7 +335,9 @@ class Env:
         lines += [f"export {k}='{v}'" for k, v in self.environ().items() if k in keep]
         state = self.path(f"state-{name}")
         lines.append(command or f"exec '{MIRRORD}' \"$@\" --state-dir '{state}'")
-        return write_text(self.path(f"remote-{name}"), "\n".join(lines) + "\n", 0o700)
+        script = self.path(f"remote-{name}")  # a new file: whoever was killed may be executing it
+        os.replace(write_text(f"{script}.new", "\n".join(lines) + "\n", 0o700), script)
+        return script
 
     def spawn(self, argv, **more):
         """A process that ends with the environment."""
