@@ -73,6 +73,46 @@ static int drop_cookie(struct scan_site *s, struct scan_flush *f)
     return 0;
 }
 
+static bool concerns(const struct scan_flush *f, struct bytes path)
+{
+    struct bytes key;
+    if (f->unit.len)
+        return unit_rules_match(f->site->options.units, path, true, &key) &&
+               bytes_equal(key, f->unit) && !unrest_is_hot(f->site->unrest, path);
+    for (size_t i = 0; i < f->path_count; i++)
+        if (path_beneath(path, f->paths[i]) || path_beneath(f->paths[i], path))
+            return true;
+    return f->path_count == 0;
+}
+
+static bool hint_concerns(struct scan_site *s, const struct scan_flush *f, const struct hint *h)
+{
+    char path[PATH_TOTAL_MAX + 1];
+    size_t len;
+    if (f->path_count == 0)
+        return true;
+    return scan_hint_path(s, h, path, &len) && concerns(f, (struct bytes){path, len});
+}
+
+/* Each of the paths is looked at whatever events there were, or the first that is missing above it:
+ * so nothing but what is beneath a directory takes a walk to be found. */
+static void hint_paths(struct scan_site *s, const struct scan_flush *f, uint64_t now)
+{
+    struct manifest_txn *t;
+    struct record r;
+    if (manifest_begin(s->site->manifest, false, &t, NULL) < 0)
+        return;
+    for (size_t i = 0; i < f->path_count; i++) {
+        struct bytes at = f->paths[i];
+        uint64_t above = 0;
+        while (at.len && manifest_lookup(t, at, &r, &above, NULL) == 0 && !above)
+            at = path_parent(at);
+        if (above)
+            batch_add(s->batch, (struct hint_key){above, path_name(at)}, HINT_META, now, now);
+    }
+    manifest_abort(t);
+}
+
 /* What is there now has to be settled; nothing of it needs to wait for more to come. */
 static void pass(struct scan_site *s, struct scan_flush *f)
 {
@@ -83,14 +123,34 @@ static void pass(struct scan_site *s, struct scan_flush *f)
         f->mark = batch_mark(s->batch);
         return;
     }
+    if (!(f->flags & SCAN_FLUSH_TAKEN))
+        hint_paths(s, f, now);
     f->mark = batch_mark(s->batch);
     for (struct hint *h = batch_each(s->batch, NULL); h; h = batch_each(s->batch, h)) {
+        if (!hint_concerns(s, f, h))
+            continue;
         if (!h->writer && !h->tries)
             h->first_ms = 0; /* an empty file is meant to be so */
         h->writer = false;   /* unless it is found so again */
         if (h->due_ms > now)
             batch_postpone(s->batch, h, now);
     }
+}
+
+/* Does it ask for more than single files? */
+static bool is_wide(struct scan_site *s, const struct scan_flush *f)
+{
+    struct manifest_txn *t;
+    struct record r;
+    uint64_t above;
+    bool wide = f->path_count == 0;
+    if (wide || manifest_begin(s->site->manifest, false, &t, NULL) < 0)
+        return true;
+    for (size_t i = 0; i < f->path_count && !wide; i++)
+        wide = f->paths[i].len == 0 || (manifest_lookup(t, f->paths[i], &r, &above, NULL) > 0 &&
+                                           r.entry.type == ENTRY_DIR);
+    manifest_abort(t);
+    return wide;
 }
 
 static void set_out(struct scan_site *s, struct scan_flush *f)
@@ -102,7 +162,8 @@ static void set_out(struct scan_site *s, struct scan_flush *f)
     }
     if (!scan_is_up(s))
         return;
-    if (blind || (f->flags & SCAN_FLUSH_RESCAN))
+    f->wide = is_wide(s, f);
+    if ((blind && f->wide) || (f->flags & SCAN_FLUSH_RESCAN))
         rescan_start(s, false);
     if (!s->source || (f->flags & SCAN_FLUSH_TAKEN)) {
         pass(s, f);
@@ -130,18 +191,6 @@ void barrier_cookie(struct scan_site *s, struct bytes name)
             pass(s, f);
 }
 
-static bool concerns(const struct scan_flush *f, struct bytes path)
-{
-    struct bytes key;
-    if (f->unit.len)
-        return unit_rules_match(f->site->options.units, path, true, &key) &&
-               bytes_equal(key, f->unit) && !unrest_is_hot(f->site->unrest, path);
-    for (size_t i = 0; i < f->path_count; i++)
-        if (path_beneath(path, f->paths[i]) || path_beneath(f->paths[i], path))
-            return true;
-    return f->path_count == 0;
-}
-
 /* Has this hint to be waited for? Names it when it is a file that is held open. */
 static bool holds_up(struct scan_site *s, struct scan_flush *f, const struct hint *h, uint64_t now)
 {
@@ -157,6 +206,20 @@ static bool holds_up(struct scan_site *s, struct scan_flush *f, const struct hin
     return !open;
 }
 
+/* Is anything being looked through in which it may yet be found? */
+static bool walks_concern(struct scan_site *s, const struct scan_flush *f)
+{
+    struct rescan_job *j;
+    if (f->unit.len || f->path_count == 0)
+        return rescan_is_wanted(s);
+    if (f->wide && ((s->whole && !s->periodic) || s->whole_again))
+        return true;
+    TAILQ_FOREACH (j, &s->jobs, order)
+        if (hint_concerns(s, f, &(struct hint){.key = {.dir = j->dir}}))
+            return true;
+    return false;
+}
+
 static void check(struct scan_site *s, struct scan_flush *f)
 {
     uint64_t now = io_now_ms();
@@ -164,8 +227,8 @@ static void check(struct scan_site *s, struct scan_flush *f)
         set_out(s, f);
     if (f->state != BARRIER_PASSED)
         return;
-    bool more = links_is_wanted(s) || !STAILQ_EMPTY(&s->answers);
-    if (rescan_is_wanted(s) || (more && !f->unit.len)) {
+    bool more = (f->wide && links_is_wanted(s)) || !STAILQ_EMPTY(&s->answers);
+    if (walks_concern(s, f) || (more && !f->unit.len)) {
         f->mark = batch_mark(s->batch); /* what they find belongs to it */
         return;
     }

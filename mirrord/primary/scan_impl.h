@@ -204,8 +204,9 @@ struct scan_flush {
     struct bytes *paths;
     size_t path_count;
     struct bytes unit;        /* not a flush, but a unit to be looked through; len 0: a flush */
-    enum barrier_state state; /* the scanner's, as the two below */
+    enum barrier_state state; /* the scanner's, as the three below */
     char name[40];            /* of its cookie */
+    bool wide;                /* a directory, or all, is meant: what walks find counts */
     uint64_t mark;            /* hints up to this one are waited for */
     int result;               /* under the scan's lock from here on */
     char why[512];
