@@ -15,6 +15,7 @@ void check_report_problem(
 
 /* The parts of the check; each reports what it finds. */
 void check_report_places(struct check_report *r); /* state, control, keys, this host itself */
+void check_report_sockets(struct check_report *r); /* the sites' own: who can use them */
 void check_report_roots(struct check_report *r);
 void check_report_sandbox(void);                  /* what confines this host's receivers */
 void check_report_layouts(struct check_report *r); /* which preset fits; notes, no problems */

@@ -67,6 +67,7 @@ struct config_site {
     uint64_t max_size;           /* bytes; 0: no limit */
     unsigned keep_days;          /* that secondaries keep what they delete; default 0: not */
     unsigned unit_grace;         /* seconds; default CONFIG_UNIT_GRACE */
+    char *socket_user;           /* whose the site's own socket is; NULL: the root's owner's */
     char *file;                  /* where it is defined, for messages */
     unsigned line;
 };
@@ -75,6 +76,8 @@ struct config {
     char *path; /* of the main file, absolute */
     char *state_dir;
     char *control; /* path of the control socket */
+    char *site_sockets; /* directory of the sites' own; NULL: not said */
+    bool no_site_sockets;
     char *identity, *known_hosts;
     uint64_t scan_rate; /* bytes of content that are read again a second; 0: none */
     unsigned rescan; /* seconds between looks through whole trees; 0: not said */
@@ -106,6 +109,10 @@ int config_find_root(const struct config *c, const char *name, const char *host,
 /* Where the control socket is when nobody says: /run/mirrord/control for root, else beneath
  * XDG_RUNTIME_DIR or the state directory. The caller frees it. */
 char *config_default_control(const char *state_dir);
+
+/* The directory of the sites' own sockets: what is said, else "sites" beside the control socket.
+ * NULL: there are none (or no client could connect: the path is too long). The caller frees it. */
+char *config_site_sockets(const struct config *c, const char *control);
 
 /* Where to ask the daemon: `control` if given, else what the configuration says. When nobody named
  * a file (config NULL) and the default one is missing, the default place; a bad one is warned

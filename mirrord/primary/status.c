@@ -13,7 +13,8 @@
  *     "units": [{"unit": text, "waits": why}, those that wait to be at rest],
  *     PAUSE, "busy": [paths of files that do not hold still], "unreadable_paths": [some of them],
  *     "secondaries": [{"name", "state":
- * "waiting"|"comparing"|"pushing"|"level"|"held"|"failed"|"fenced"|"paused", "owed_paths",
+ * "waiting"|"comparing"|"pushing"|"level"|"held"|"failed"|"fenced"|"paused", "connection": the
+ * secondary's state, "away_ms": since when it is not up, "owed_paths",
  * "owed_bytes", "behind_ms", "failing", "error", "error_path", "error_time", "piecemeal": units are
  * renamed file by file there, "piecemeal_units": [{"unit": text, "why": text}, some of them],
  * "too_large": [paths of files over max-size, some of them], "trash": {"foreign", "foreign_bytes",
@@ -22,6 +23,10 @@
  *
  * PAUSE is "paused": bool and, where it is so, "pause_reason": text, "paused_since",
  * "paused_until": seconds, 0 until it is resumed.
+ *
+ * A site's own socket answers with its element of "sites" alone, with "host",
+ * "version", "ready", "site": the name, "role": "primary"|"secondary"|"fenced", "primary": who it
+ * is.
  *
  * Texts are empty and numbers 0 where there is nothing to say.
  */
@@ -116,6 +121,15 @@ static void put_drift(struct json *j, const struct drifted_status *drift)
     json_set_json(j, "drift_paths", paths);
 }
 
+static void put_connection(struct json *j, const struct roster_target *t)
+{
+    struct peer_status peer = {.state = PEER_DOWN};
+    if (t->peer)
+        peer_status(t->peer->peer, &peer);
+    json_set_text(j, "connection", peer_state_name(peer.state));
+    set_count(j, "away_ms", peer.down_ms);
+}
+
 static struct json *target_json(const struct roster_site *s, const struct roster_target *t)
 {
     struct peer_site_status at = {.state = PEER_SITE_WAITING};
@@ -124,6 +138,7 @@ static struct json *target_json(const struct roster_site *s, const struct roster
         peer_site_status(t->peer->peer, s->site, &at);
     json_set_text(j, "name", t->name);
     json_set_text(j, "state", at_state_name(&at));
+    put_connection(j, t);
     set_count(j, "owed_paths", at.owed_paths);
     set_count(j, "owed_bytes", at.owed_bytes);
     set_count(j, "behind_ms", at.behind_ms);
@@ -257,5 +272,22 @@ struct json *status_json(struct daemon *d)
             json_append_json(sites, idle_json(&d->roles[i]));
     json_set_json(j, "secondaries", peers);
     json_set_json(j, "sites", sites);
+    return j;
+}
+
+struct json *status_site_json(struct daemon *d, const char *name)
+{
+    const struct roster_site *s = roster_find(d, name);
+    const struct role_site *role = NULL;
+    for (size_t i = 0; i < d->role_count; i++)
+        if (strcmp(d->roles[i].name, name) == 0)
+            role = &d->roles[i];
+    struct json *j = s ? site_json(d, s) : role ? idle_json(role) : json_object();
+    json_set_text(j, "site", name);
+    json_set_text(j, "host", d->self ? d->self : "");
+    json_set_text(j, "version", MIRRORD_VERSION);
+    json_set_bool(j, "ready", d->ready);
+    json_set_text(j, "role", s ? "primary" : role && role->fenced ? "fenced" : "secondary");
+    json_set_text(j, "primary", s && d->self ? d->self : role ? role->primary : "");
     return j;
 }
