@@ -75,7 +75,8 @@ class Stage:
             for top, dirs, files in os.walk(src):
                 for n in [top] + [os.path.join(top, f) for f in files]:
                     os.chown(n, owner, owner)
-            text += site_text(name, src, [env.path(f"far-{name}"), env.path(f"away-{name}")])
+            text += site_text(name, src, [env.path(f"far-{name}"), env.path(f"away-{name}")],
+                              'unit = {"wp-content/plugins/*"} settle = 50ms')
         config = env.config(text, ports={"web3": free_port()})
         cls.daemon = env.daemon(config)
         return cls
@@ -390,6 +391,14 @@ def test_flush_waits_for_the_paths_and_for_no_dead_secondary():
         answer, there = as_user(OWNER, lambda: flush(i))
         check(answer["level"] and there, f"flush {i}", answer, there)
     check_equal([(w["peer"], w["why"]) for w in answer["waiting"]], [("web3", "it is down")], "waiting")
+
+    def update():  # a unit waits until it rests; whoever waits for it has all of it
+        for i in range(30):
+            put(f"{src}/wp-content/plugins/x/{i}.php", b"<?php // %d" % i)
+        request = {"do": "flush", "paths": ["wp-content/plugins/x"], "timeout_ms": 30000}
+        return ask(s.socket(), request)[0]["level"], len(os.listdir(f"{dest}/wp-content/plugins/x"))
+
+    check_equal(as_user(OWNER, update), [True, 30], "a plugin")
 
 
 @case(env=False)
