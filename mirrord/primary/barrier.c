@@ -13,6 +13,7 @@
 #include "primary/scan_impl.h"
 
 enum {
+    LOOK_MS = 10,       /* how often a flush is looked at while nothing else happens */
     WRITER_MS = 500,    /* a file open for longer is named instead of waited for */
     HURRIED_MAX = 4096, /* hints that a flush of a directory goes through to make them due */
     REST_FACTOR = 10,   /* looks at flushes are followed by so many times their length without */
@@ -30,6 +31,7 @@ void barrier_unref(struct scan_flush *f)
     free(f);
 }
 
+/* Whoever waits is told at once: an upload has a dozen files, one after the other. */
 static void finish(struct scan_flush *f, int result, const char *why)
 {
     pthread_mutex_lock(&f->scan->lock);
@@ -37,6 +39,7 @@ static void finish(struct scan_flush *f, int result, const char *why)
     snprintf(f->why, sizeof f->why, "%s", why);
     pthread_mutex_unlock(&f->scan->lock);
     f->state = BARRIER_OVER;
+    f->scan->sink.changed(f->scan->sink.ctx, f->site);
 }
 
 void barrier_fail(struct scan_flush *f, const char *why)
@@ -314,7 +317,8 @@ void barrier_check(struct scan_site *s)
 {
     struct scan_flush *next;
     uint64_t began = io_now_us();
-    if (began < s->barrier_due_us)
+    s->barrier_skipped = began < s->barrier_due_us;
+    if (s->barrier_skipped)
         return;
     for (struct scan_flush *f = LIST_FIRST(&s->flushes); f; f = next) {
         next = LIST_NEXT(f, order);
@@ -330,6 +334,14 @@ void barrier_check(struct scan_site *s)
 bool barrier_is_wanted(const struct scan_site *s)
 {
     return !LIST_EMPTY(&s->flushes);
+}
+
+uint64_t barrier_next_ms(const struct scan_site *s, uint64_t now)
+{
+    uint64_t due = s->barrier_due_us / 1000 + 1;
+    if (!s->barrier_skipped || due > now + LOOK_MS)
+        return now + LOOK_MS;
+    return due > now ? due : now;
 }
 
 /* --- any thread --- */
