@@ -11,7 +11,8 @@ struct bucket {
     uint64_t level;       /* thousandths of a token */
 };
 
-/* Takes a token; false: there is none. now_ms never falls, and is not 0. */
-bool bucket_take(struct bucket *b, uint64_t now_ms);
+/* Takes so many tokens (at most `most`); false: there are fewer, and none is taken. now_ms never
+ * falls, and is not 0. */
+bool bucket_take(struct bucket *b, unsigned tokens, uint64_t now_ms);
 
 #endif

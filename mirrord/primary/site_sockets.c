@@ -19,10 +19,11 @@
 #include "primary/site_socket.h"
 
 enum {
-    REQUESTS_PER_S = 10, /* and how many of these are saved up: */
-    REQUESTS_SAVED = 50,
-    ROUNDS_PER_S = 200, /* of serving it, whatever it does */
-    ROUNDS_SAVED = 400,
+    REQUESTS_PER_S = 50, /* and how many of these are saved up: */
+    REQUESTS_SAVED = 200,
+    PATHS_FREE = 16,    /* so many paths more count as another request */
+    ROUNDS_PER_S = 300, /* of serving it, whatever it does */
+    ROUNDS_SAVED = 600,
     MUTED_MS = 100,  /* how long it is not served when these are used up */
     PATHS_MAX = 256, /* in one flush */
     TIMEOUT_MAX_MS = 30000,
@@ -116,7 +117,9 @@ static void on_request(void *ctx, struct control_client *client, const struct js
     struct site_socket *s = ctx;
     const char *what = json_get_text(request, "do", "");
     struct err err;
-    if (!bucket_take(&s->requests, io_now_ms())) {
+    size_t paths = json_count(json_get(request, "paths"));
+    unsigned price = 1 + (unsigned)(paths < PATHS_MAX ? paths : PATHS_MAX) / PATHS_FREE;
+    if (!bucket_take(&s->requests, price, io_now_ms())) {
         err_set(&err, ERR_TEMPORARY, "busy: more than %d requests a second", REQUESTS_PER_S);
         control_fail(client, &err);
     } else if (strcmp(what, "status") == 0) {
@@ -282,7 +285,7 @@ void site_sockets_serve(struct daemon *d)
     uint64_t now = io_now_ms();
     for (int i = 0; i < EVENTS_MAX && epoll_wait(d->site_sockets->epoll, &e, 1, 0) > 0; i++) {
         struct site_socket *s = e.data.ptr;
-        if (bucket_take(&s->rounds, now)) {
+        if (bucket_take(&s->rounds, 1, now)) {
             control_serve(s->control);
         } else {
             s->muted = site_socket_poll(s, 0, EPOLL_CTL_MOD) == 0;

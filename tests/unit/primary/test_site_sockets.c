@@ -158,10 +158,14 @@ static void test_too_often(void **state)
     (void)state;
     struct bench *b = bench_new();
     bool busy = false;
+    char many[2048] = "{\"do\":\"flush\",\"paths\":[1"; /* paths have their price */
+    for (int i = 1; i < 256; i++)
+        strcat(many, ",1");
+    strcat(many, "]}");
     apply(b, SITES);
-    expect_error(b, "{\"do\":\"ping\"}", ERR_USAGE, "answers");
+    expect_error(b, many, ERR_REFUSED, "secondary");
     while (!busy) {
-        struct json *j = ask(b, "one.example", "{\"do\":\"ping\"}");
+        struct json *j = ask(b, "one.example", many);
         busy = (int)json_get_number(j, "code", 0) == ERR_TEMPORARY;
         json_free(j);
     }
