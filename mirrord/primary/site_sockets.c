@@ -34,6 +34,7 @@ enum {
 
 struct site_sockets {
     char *dir;
+    bool made; /* the directory, by this process */
     int dir_fd, epoll;
     uint64_t look_due_ms;
     TAILQ_HEAD(, site_socket) all;
@@ -148,15 +149,17 @@ static int open_directory(struct site_sockets *all, struct err *err)
     *slash = '\0';
     if (*above && io_make_path(above, 0755, err) < 0)
         return -1;
-    if (mkdir(all->dir, 0711) < 0 && errno != EEXIST)
+    all->made = mkdir(all->dir, 0711) == 0;
+    if (!all->made && errno != EEXIST)
         return err_sys(err, errno, "create directory %s", all->dir);
     all->dir_fd = open(all->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (all->dir_fd < 0 || fstat(all->dir_fd, &st) < 0)
         return err_sys(err, errno, "open %s", all->dir);
-    if (st.st_uid != geteuid())
-        return err_set(err, ERR_USAGE, "%s is another user's", all->dir);
-    /* So that a site's user can enter it and nobody can list it. */
-    if ((st.st_mode & 07777) != 0711 && fchmod(all->dir_fd, 0711) < 0)
+    if (st.st_uid != geteuid() || (st.st_mode & 0022))
+        return err_set(err, ERR_USAGE, "%s is another user's, or others may write there", all->dir);
+    /* So that a site's user can enter it and nobody can list it; one that was there stays as it is.
+     */
+    if (all->made && fchmod(all->dir_fd, 0711) < 0)
         return err_sys(err, errno, "chmod %s", all->dir);
     all->epoll = epoll_create1(EPOLL_CLOEXEC);
     return all->epoll < 0 ? err_sys(err, errno, "epoll") : 0;
@@ -177,10 +180,10 @@ void site_sockets_free(struct daemon *d)
         remove_one(all, TAILQ_FIRST(&all->all));
     if (all->epoll >= 0)
         close(all->epoll);
-    if (all->dir_fd >= 0) {
+    if (all->dir_fd >= 0)
         close(all->dir_fd);
+    if (all->made)
         rmdir(all->dir); /* unless somebody else has something in it */
-    }
     free(all->dir);
     free(all);
     d->site_sockets = NULL;

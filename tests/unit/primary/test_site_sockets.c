@@ -254,7 +254,7 @@ static void test_they_come_and_go(void **state)
     bench_free(b);
 }
 
-/* Somebody else could put other sockets there. */
+/* Somebody else could put other sockets there; one that was there before stays as it was. */
 static void test_a_directory_of_another_user(void **state)
 {
     (void)state;
@@ -266,6 +266,13 @@ static void test_a_directory_of_another_user(void **state)
     apply(b, SITES);
     assert_int_equal(site_sockets_fd(&b->d), -1);
     assert_false(is_there(b, "one.example"));
+    assert_int_equal(chown(b->dir, 0, 0) + chmod(b->dir, 0775), 0);
+    apply(b, SITES);
+    assert_int_equal(site_sockets_fd(&b->d), -1);
+    assert_int_equal(chmod(b->dir, 0755), 0);
+    apply(b, SITES);
+    assert_true(is_there(b, "one.example"));
+    expect_owner(b, "", 0, 0755);
     bench_free(b);
 }
 
