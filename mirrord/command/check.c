@@ -10,6 +10,8 @@
 #include "command/check_report.h"
 #include "command/command.h"
 #include "command/options.h"
+#include "command/status_text.h"
+#include "primary/site_names.h"
 
 enum { REACH_TIMEOUT_MS = 10000 };
 
@@ -92,6 +94,15 @@ static void print_hooks(const struct config_site *s)
     }
 }
 
+static void print_socket(const struct config *c, const struct config_site *s)
+{
+    char *dir CLEANUP_FREE = config_site_sockets(c, c->control);
+    char *name CLEANUP_FREE = dir ? site_socket_name(dir, s->name) : NULL;
+    if (dir)
+        printf("  socket %s/%s, of %s\n", dir, PLAIN(name),
+            s->socket_user ? PLAIN(s->socket_user) : "the root's owner");
+}
+
 static int print_effective(const struct config *c, const char *name, struct err *err)
 {
     const struct config_site *s = config_site(c, name);
@@ -118,6 +129,7 @@ static int print_effective(const struct config *c, const char *name, struct err 
             (unsigned long long)s->min_free.bytes);
     if (s->max_size)
         printf("  files over %llu bytes are left alone\n", (unsigned long long)s->max_size);
+    print_socket(c, s);
     print_units(s);
     print_hooks(s);
     printf("  rules, the last that matches wins (all else is mirrored):\n");
@@ -134,6 +146,7 @@ static int check_all(const struct config *c, bool offline, struct err *err)
     check_report_sandbox();
     check_report_roots(&r);
     check_report_hooks(&r);
+    check_report_sockets(&r);
     check_report_layouts(&r);
     check_report_limits(&r);
     if (!offline)

@@ -16,6 +16,7 @@ void check_report_problem(
 /* The parts of the check; each reports what it finds. */
 void check_report_places(struct check_report *r); /* state, control, keys, this host itself */
 void check_report_metrics(struct check_report *r); /* where they are written */
+void check_report_sockets(struct check_report *r); /* the sites' own: who can use them */
 void check_report_roots(struct check_report *r);
 void check_report_sandbox(void);                  /* what confines this host's receivers */
 void check_report_hooks(struct check_report *r);

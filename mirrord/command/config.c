@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "command/config_impl.h"
 #include "command/words.h"
+#include "primary/site_names.h"
 #include "protocol/msg.h"
 #include "tree/state.h"
 
@@ -190,7 +191,9 @@ static int take_settings(const struct config_block *b, struct config_site *s, st
         config_take_size(b, "max-size", &s->max_size, err) ||
         config_take_number(b, "keep-deleted", 0, MSG_KEEP_DAYS_MAX, &s->keep_days, err) ||
         config_take_number(b, "unit-grace", 0, MSG_UNIT_GRACE_MAX, &s->unit_grace, err) ||
-        config_take_hook(b, &s->hook, err) || take_units(b, s, err) || take_patterns(b, "exclude", false, s->filter, err) ||
+        config_take_hook(b, &s->hook, err) ||
+        config_take_text(b, "socket-user", &s->socket_user, err) || take_units(b, s, err) ||
+        take_patterns(b, "exclude", false, s->filter, err) ||
         take_patterns(b, "include", true, s->filter, err))
         return -1;
     return 0;
@@ -336,6 +339,26 @@ static int take_metrics(struct config *c, const struct config_block *file, struc
     return 0;
 }
 
+static int take_site_sockets(struct config *c, const struct config_block *file, struct err *err)
+{
+    const struct config_value *v = config_value(file, "site-sockets");
+    if (!v)
+        return 0;
+    if (c->site_sockets || c->no_site_sockets)
+        return config_fail_at(file, "site-sockets", err, "is set in another file already");
+    c->no_site_sockets = strcmp(v->texts[0], "none") == 0;
+    if (c->no_site_sockets)
+        return 0;
+    if (config_take_path(file, "site-sockets", &c->site_sockets, err))
+        return -1;
+    if (strlen(c->site_sockets) > SITE_SOCKETS_DIR_MAX)
+        return config_fail_at(file, "site-sockets", err,
+            "has more than %d bytes: with a name behind it, it is longer than a socket's path can "
+            "be",
+            SITE_SOCKETS_DIR_MAX);
+    return 0;
+}
+
 static int read_globals(struct config *c, const struct config_block *file, struct err *err)
 {
     struct {
@@ -361,7 +384,7 @@ static int read_globals(struct config *c, const struct config_block *file, struc
         return -1;
     if (c->control && strlen(c->control) >= sizeof((struct sockaddr_un *)0)->sun_path)
         return config_fail_at(file, "control", err, "is longer than a socket's path can be");
-    return 0;
+    return take_site_sockets(c, file, err);
 }
 
 static int add_host(struct config *c, const struct config_block *b, struct err *err)

@@ -87,6 +87,7 @@ struct config_site {
     unsigned unit_grace;         /* seconds; default CONFIG_UNIT_GRACE */
     struct config_hook hook;
     struct space_rule min_free;  /* what bulk leaves free on a secondary; default SPACE_PERCENT */
+    char *socket_user;           /* whose the site's own socket is; NULL: the root's owner's */
     char *file;                  /* where it is defined, for messages */
     unsigned line;
 };
@@ -99,6 +100,8 @@ struct config {
     size_t file_count;
     char *state_dir;
     char *control; /* path of the control socket */
+    char *site_sockets; /* directory of the sites' own; NULL: not said */
+    bool no_site_sockets;
     char *identity, *known_hosts;
     uint64_t scan_rate; /* bytes of content that are read again a second; 0: none */
     char *metrics;      /* the file for a monitoring system; NULL: none */
@@ -142,6 +145,10 @@ int config_find_root(const struct config *c, const char *name, const char *host,
 /* Where the control socket is when nobody says: /run/mirrord/control for root, else beneath
  * XDG_RUNTIME_DIR or the state directory. The caller frees it. */
 char *config_default_control(const char *state_dir);
+
+/* The directory of the sites' own sockets: what is said, else "sites" beside the control socket.
+ * NULL: there are none (or no client could connect: the path is too long). The caller frees it. */
+char *config_site_sockets(const struct config *c, const char *control);
 
 /* Where to ask the daemon: `control` if given, else what the configuration says. When nobody named
  * a file (config NULL) and the default one is missing, the default place; a bad one is warned

@@ -39,6 +39,7 @@ static struct config_site instance(const struct config_site *block, const char *
     s.root = with_name(block->root, name);
     s.hosts = copy_hosts(block->hosts);
     s.primary = mem_copy_string(block->primary);
+    s.socket_user = mem_copy_string(block->socket_user);
     s.at = mem_array(block->at_count, sizeof *s.at);
     for (size_t i = 0; i < block->at_count; i++) {
         const struct config_at *at = &block->at[i];

@@ -205,7 +205,7 @@ static int on_hidden(cfg_t *cfg, cfg_opt_t *opt, int argc, const char **argv)
         KEY("owner"), KEY("special-bits"), KEY("fsync"), KEY("max-delete"),                        \
         KEY("max-delete-count"), KEY("max-size"), KEY("drift"), KEY("keep-deleted"),               \
         KEY_LIST("unit"), KEY_LIST("bracket"), KEY("settle"), KEY("settle-max"), KEY("unit-grace"), \
-        KEY("min-free"), HOOK
+        KEY("min-free"), KEY("socket-user"), HOOK
 
 /* A parser of one file; it copies the tables. */
 static cfg_t *new_parser(struct parse *p)
@@ -220,7 +220,8 @@ static cfg_t *new_parser(struct parse *p)
     cfg_opt_t sites[] = {HIDDEN(p), KEY("glob"), KEY_LIST("hosts"), KEY("primary"), SETTINGS,
         CFG_SEC("at", at, TITLED), CFG_END()};
     cfg_opt_t include = {.name = "include", .type = CFGT_FUNC, .func = on_include};
-    cfg_opt_t top[] = {HIDDEN(p), KEY("state-dir"), KEY("control"), KEY("rescan"), KEY("scan-rate"),
+    cfg_opt_t top[] = {HIDDEN(p), KEY("state-dir"), KEY("control"), KEY("site-sockets"),
+        KEY("rescan"), KEY("scan-rate"),
         KEY("metrics"), KEY("metrics-interval"), KEY("identity"), KEY("known-hosts"),
         CFG_SEC("host", host, TITLED), CFG_SEC("defaults", defaults, CFGF_MULTI),
         CFG_SEC("site", site, TITLED), CFG_SEC("sites", sites, TITLED), include, CFG_END()};

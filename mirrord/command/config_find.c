@@ -135,6 +135,7 @@ static void free_site(struct config_site *s)
         free(*h);
     free(s->hosts);
     free(s->primary);
+    free(s->socket_user);
     for (size_t i = 0; i < s->at_count; i++) {
         free(s->at[i].host);
         free(s->at[i].root);
@@ -169,6 +170,7 @@ void config_free(struct config *c)
     free(c->state_dir);
     free(c->control);
     free(c->metrics);
+    free(c->site_sockets);
     free(c->identity);
     free(c->known_hosts);
     free(c->self);

@@ -34,6 +34,7 @@ struct plan {
     struct daemon_site *sites;
     struct daemon_target *targets; /* of all sites, one after the other */
     struct daemon_idle *idle;
+    char *site_sockets;
     struct role *roles; /* of the configuration's sites */
 };
 
@@ -46,6 +47,7 @@ static void plan_free(struct plan *p)
     free(p->sites);
     free(p->targets);
     free(p->idle);
+    free(p->site_sockets);
     free(p->roles);
 }
 
@@ -178,6 +180,7 @@ static void plan_site(struct plan *p, const struct config *c, const struct confi
             targets[d->target_count++] =
                 (struct daemon_target){.peer = *h, .without = config_exclude_at(s, *h)};
     d->stamp = p->roles[s - c->sites].stamp;
+    d->socket_user = s->socket_user;
     d->identity = site_identity(d, &p->roles[s - c->sites].epoch);
 }
 
@@ -194,7 +197,8 @@ static void plan_sites(struct plan *p, const struct config *c)
                     .root = config_root_at(&c->sites[i], c->self),
                     .primary = p->roles[i].primary,
                     .fenced = p->roles[i].fenced,
-                    .stamp = p->roles[i].stamp};
+                    .stamp = p->roles[i].stamp,
+                    .socket_user = c->sites[i].socket_user};
             continue;
         }
         plan_site(p, c, &c->sites[i], p->targets + next);
@@ -215,6 +219,8 @@ static int make_plan(const struct run *r, const struct config *c, struct plan *p
     p->daemon.reread_every_s = r->reread_every_s;
     p->daemon.state_dir = r->state_dir_now ? r->state_dir_now : c->state_dir;
     p->daemon.control = r->control_now ? r->control_now : c->control;
+    p->site_sockets = config_site_sockets(c, p->daemon.control);
+    p->daemon.site_sockets = p->site_sockets;
     if (!c->self)
         return err_set(
             err, ERR_USAGE, "%s does not have this host: name it there, or say --as HOST", c->path);

@@ -163,7 +163,7 @@ static int open_parts(struct daemon *d, const struct daemon_plan *plan, struct e
         .reread_every_s = plan->reread_every_s};
     sink.ctx = d;
     if (lock_state(d, err) < 0 || pauses_open(d->state_dir, &d->pauses, err) < 0 ||
-        control_open(plan->control, &handler, &d->control, err) < 0)
+        control_open(plan->control, NULL, &handler, &d->control, err) < 0)
         return -1;
     if (take_signals(d, err) < 0)
         return -1;
@@ -200,6 +200,7 @@ int daemon_apply(struct daemon *d, const struct daemon_plan *plan, struct err *e
         return -1;
     roles_apply(d, plan);
     metrics_set(d, plan->metrics, plan->metrics_ms);
+    site_sockets_apply(d, plan);
     return 0;
 }
 
@@ -264,8 +265,8 @@ static unsigned work(struct daemon *d)
     if (roles_changed(d, &look))
         reload(d, NULL);
     unsigned wait = roster_tick(d);
-    const unsigned others[] = {
-        look, flush_tick(d), pausing_tick(d), metrics_tick(d), hourly_tick(d)};
+    const unsigned others[] = {look, flush_tick(d), pausing_tick(d), site_sockets_tick(d),
+        metrics_tick(d), hourly_tick(d)};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (others[i] < wait)
             wait = others[i];
@@ -290,6 +291,7 @@ int daemon_run(struct daemon *d, struct err *err)
             {.fd = d->signal_fd, .events = POLLIN},
             {.fd = d->wake_fd, .events = POLLIN},
             {.fd = control_fd(d->control), .events = POLLIN},
+            {.fd = site_sockets_fd(d), .events = POLLIN},
         };
         eventfd_t count;
         if (poll(p, sizeof p / sizeof *p, (int)work(d)) < 0 && errno != EINTR)
@@ -300,6 +302,8 @@ int daemon_run(struct daemon *d, struct err *err)
             eventfd_read(d->wake_fd, &count);
         if (p[2].revents)
             control_serve(d->control);
+        if (p[3].revents && d->site_sockets)
+            site_sockets_serve(d);
     }
     service_stopping();
     log_info("ending");
@@ -313,6 +317,7 @@ void daemon_free(struct daemon *d)
     metrics_end(d);
     flush_free(d);
     control_close(d->control);
+    site_sockets_free(d);
     roster_free(d);
     roles_free(d);
     scan_free(d->scan);

@@ -117,6 +117,15 @@ static struct json *hook_json(const struct push_hook *hook)
     return j;
 }
 
+static void put_connection(struct json *j, const struct roster_target *t)
+{
+    struct peer_status peer = {.state = PEER_DOWN};
+    if (t->peer)
+        peer_status(t->peer->peer, &peer);
+    json_set_text(j, "connection", peer_state_name(peer.state));
+    set_count(j, "away_ms", peer.down_ms);
+}
+
 static struct json *target_json(const struct roster_site *s, const struct roster_target *t)
 {
     struct peer_site_status at = {.state = PEER_SITE_WAITING};
@@ -125,6 +134,7 @@ static struct json *target_json(const struct roster_site *s, const struct roster
         peer_site_status(t->peer->peer, s->site, &at);
     json_set_text(j, "name", t->name);
     json_set_text(j, "state", at_state_name(&at));
+    put_connection(j, t);
     set_count(j, "owed_paths", at.owed_paths);
     set_count(j, "owed_bytes", at.owed_bytes);
     set_count(j, "behind_ms", at.behind_ms);
@@ -268,5 +278,22 @@ struct json *status_json(struct daemon *d)
             json_append_json(sites, idle_json(&d->roles[i]));
     json_set_json(j, "secondaries", peers);
     json_set_json(j, "sites", sites);
+    return j;
+}
+
+struct json *status_site_json(struct daemon *d, const char *name)
+{
+    const struct roster_site *s = roster_find(d, name);
+    const struct role_site *role = NULL;
+    for (size_t i = 0; i < d->role_count; i++)
+        if (strcmp(d->roles[i].name, name) == 0)
+            role = &d->roles[i];
+    struct json *j = s ? site_json(d, s) : role ? idle_json(role) : json_object();
+    json_set_text(j, "site", name);
+    json_set_text(j, "host", d->self ? d->self : "");
+    json_set_text(j, "version", MIRRORD_VERSION);
+    json_set_bool(j, "ready", d->ready);
+    json_set_text(j, "role", s ? "primary" : role && role->fenced ? "fenced" : "secondary");
+    json_set_text(j, "primary", s && d->self ? d->self : role ? role->primary : "");
     return j;
 }

@@ -94,7 +94,7 @@ static void test_everything(void **state)
     struct config *c = load(*state,
         "# a comment; libconfuse would count its line three times\n"
         "state-dir = \"/var/lib/m//\"\n"
-        "control = /run/m/control\n"
+        "control = /run/m/control site-sockets = \"/run/m/own/\"\n"
         "identity = '/etc/m/id'  // another\n"
         "rescan = 600 scan-rate = 500K metrics = /m/x.prom metrics-interval = 5s\n"
         "known-hosts = \"/etc/m/known\"\n"
@@ -109,11 +109,14 @@ static void test_everything(void **state)
         "  exclude = {\"tmp/\", a} exclude += {b} include = {keep} special-bits = yes fsync = "
         "batch on-commit-timeout = 5s\n"
         "  max-delete-count = 5 max-size = 10K min-free = 10% keep-deleted = 14 unit-grace = 0 "
-        "drift = report\n"
+        "drift = report socket-user = www-data\n"
         "}\n",
         "web2");
     assert_string_equal(c->state_dir, "/var/lib/m");
     assert_string_equal(c->control, "/run/m/control");
+    assert_string_equal(c->site_sockets, "/run/m/own");
+    char *sockets CLEANUP_FREE = config_site_sockets(c, "/elsewhere/control");
+    assert_string_equal(sockets, "/run/m/own");
     assert_int_equal(c->rescan, 600);
     assert_string_equal(c->metrics, "/m/x.prom");
     assert_int_equal(c->metrics_ms, 5000);
@@ -153,6 +156,7 @@ static void test_everything(void **state)
     assert_false(s->owner);
     assert_true(s->special_bits);
     assert_true(s->fsync_batch);
+    assert_string_equal(s->socket_user, "www-data");
     assert_int_equal(s->max_delete_percent, 30);
     assert_int_equal(s->max_delete_count, 5);
     assert_int_equal(s->max_size, 10240);
@@ -215,7 +219,34 @@ static void test_defaults_of_everything(void **state)
     assert_non_null(c->state_dir);
     assert_non_null(c->control);
     assert_null(c->identity);
+    assert_null(s->socket_user);
+    char *sockets CLEANUP_FREE = config_site_sockets(c, "/run/m/control");
+    assert_string_equal(sockets, "/run/m/sites");
+    char deep[120] = {0};
+    memset(deep, '/', sizeof deep - 1);
+    assert_null(config_site_sockets(c, deep));
     config_free(c);
+}
+
+static void test_site_sockets(void **state)
+{
+    struct config *c = load(*state, "site-sockets = none\n", NULL);
+    assert_null(config_site_sockets(c, "/run/m/control"));
+    config_free(c);
+    assert_fails(*state, "\nsite-sockets = sites\n",
+        "mirrord.conf:2: site-sockets: 'sites' is not an absolute path (without \"..\")");
+    assert_fails(*state,
+        "site-sockets = /23456789/123456789/123456789/123456789/123456789/123456789/123456789/"
+        "123456789/1\n",
+        "mirrord.conf:1: site-sockets: has more than 80 bytes: with a name behind it, it is longer "
+        "than a socket's path can be");
+    free(write_file(*state, "other.conf", "site-sockets = none\n"));
+    char *whole = mem_format("%s/mirrord.conf", ((struct dir *)*state)->path);
+    free(write_file(*state, "mirrord.conf", "include(\"other.conf\")\nsite-sockets = /s\n"));
+    struct err err;
+    assert_int_equal(config_load(whole, NULL, &c, &err), -1);
+    assert_non_null(strstr(err.text, "other.conf:1: site-sockets: is set in another file already"));
+    free(whole);
 }
 
 static void test_mistakes_of_syntax(void **state)
@@ -738,6 +769,7 @@ int main(void)
         WITH_DIR(test_everything),
         WITH_DIR(test_order_of_rules),
         WITH_DIR(test_defaults_of_everything),
+        WITH_DIR(test_site_sockets),
         WITH_DIR(test_mistakes_of_syntax),
         WITH_DIR(test_bad_values),
         WITH_DIR(test_rules_between_hosts_and_sites),
