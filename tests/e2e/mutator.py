@@ -2,6 +2,9 @@
 doubles, reorders, shortens and changes messages, in both directions, as its seed says.
 
 Usage: mutator.py SEED LOG REMOTE-COMMAND ARGUMENT…     a line in LOG for each message that it touched
+
+Instead of a seed, "back:trickle:49" or "there:drop:17": the first message of that type and direction
+is left out, or announced longer than it is, and nothing else.
 """
 
 import os
@@ -90,11 +93,14 @@ class Mutator:
         length = self.rng.choice((0, FRAME_MAX, 1 << 31, self.rng.randrange(FRAME_MAX)))
         return length.to_bytes(4, "little") + frame(kind, payload)[4:]
 
+    def wants(self, kind):
+        mine = kind not in (None, HELLO) or (kind == HELLO and self.rng.randrange(10) == 0)
+        return mine and self.rng.randrange(self.every) == 0
+
     def relay(self, source, to):
         try:
             for kind, payload in frames(source):
-                mine = kind not in (None, HELLO) or (kind == HELLO and self.rng.randrange(10) == 0)
-                if mine and self.rng.randrange(self.every) == 0:
+                if self.wants(kind):
                     out = self.touched(kind, payload)
                 else:
                     out, self.held = (frame(kind, payload) if kind is not None else b"") + (
@@ -106,12 +112,33 @@ class Mutator:
         os.close(to)
 
 
+class Scripted(Mutator):
+    def __init__(self, script, log, name):
+        super().__init__(random.Random(0), log, name)
+        direction, self.what, kind = script.split(":")
+        self.kind = int(kind) if direction == name else None
+
+    def wants(self, kind):
+        found = kind is not None and kind == self.kind
+        if found:
+            self.kind = None
+        return found
+
+    def touched(self, kind, payload):
+        self.log.write(f"{self.name} {self.what} {kind} {len(payload)}\n")
+        whole = frame(kind, payload)
+        return b"" if self.what == "drop" else (FRAME_MAX - 4).to_bytes(4, "little") + whole[4:]
+
+
 def main():
-    seed, log = int(sys.argv[1]), open(sys.argv[2], "a", buffering=1)
+    script, log = sys.argv[1], open(sys.argv[2], "a", buffering=1)
     far = subprocess.Popen(sys.argv[3:], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    rng = random.Random(seed)
-    there = Mutator(random.Random(rng.random()), log, "there")
-    back = Mutator(random.Random(rng.random()), log, "back")
+    if ":" in script:
+        there, back = Scripted(script, log, "there"), Scripted(script, log, "back")
+    else:
+        rng = random.Random(int(script))
+        there = Mutator(random.Random(rng.random()), log, "there")
+        back = Mutator(random.Random(rng.random()), log, "back")
     t = threading.Thread(target=there.relay, args=(0, os.dup(far.stdin.fileno())), daemon=True)
     far.stdin.close()
     t.start()

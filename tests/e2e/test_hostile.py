@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 
-from harness import case, check, main, read_text, write_text
+from harness import case, check, check_equal, main, read_text, write_text
 from pair import site_text
 from trees import differences, put, remove, snapshot
 
@@ -73,11 +73,15 @@ class Stage:
             host web2 {{ transport = child keepalive = 1 remote-command = "{far}" }}
             """ + text)
 
-    def session(self, seed):
-        far = self.env.far_end("mutated", f"exec '{sys.executable}' -B '{HERE}/mutator.py' {seed} "
+    def resync(self, script):
+        """With the mutator between the ends."""
+        far = self.env.far_end("mutated", f"exec '{sys.executable}' -B '{HERE}/mutator.py' {script} "
                                f"'{self.log}' '{self.env.far_end('far')}' \"$@\"")
-        r = self.env.mirrord("resync", "-c", self.config(far, "mutated.conf"), "--as", "web1",
-                             "example.com", code=None, timeout=60)
+        return self.env.mirrord("resync", "-c", self.config(far, "mutated.conf"), "--as", "web1",
+                                "example.com", code=None, timeout=60)
+
+    def session(self, seed):
+        r = self.resync(seed)
         check(r.code in ENDS, f"session {seed}:", r, read_text(self.log)[-2000:])
         self.refused += r.code != 0
         # A receiver that another signal than the cut ended, or a sanitizer.
@@ -129,6 +133,21 @@ def test_messages_dropped_doubled_and_changed(env):
     touched = len(re.findall(r"^(there|back) ", read_text(stage.log), re.M))
     print(f"# {SESSIONS} sessions, {touched} messages changed, {stage.refused} sessions refused")
     check(touched > SESSIONS // 2, "the messages were left alone")
+
+
+@case(sshd=False)
+def test_a_far_end_that_only_answers_pings(env):
+    """It has lost a question, or an answer of its never ends: both are noticed, at both times the
+    link itself lives."""
+    stage = Stage(env)
+    os.makedirs(os.path.dirname(stage.dest), exist_ok=True)
+    stage.honest(0)
+    put(f"{stage.src}/d0/f0", b"changed")
+    for script, words in (("there:drop:17", "answered nothing but keepalives for 8 s"),
+                          ("back:trickle:49", "no answer for 4 s")):
+        r = stage.resync(script)
+        check_equal(r.code, 6, r)
+        r.says(words)
 
 
 if __name__ == "__main__":
