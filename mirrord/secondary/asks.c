@@ -95,6 +95,13 @@ static struct bytes get_text(struct wire_reader *r, size_t max)
     return b;
 }
 
+static bool get_bool(struct wire_reader *r)
+{
+    uint8_t b = wire_get_u8(r);
+    r->bad |= b > 1;
+    return b == 1;
+}
+
 bool ask_decode(struct bytes packet, struct ask *out)
 {
     struct wire_reader r = wire_reader_of(packet.data, packet.len);
@@ -126,7 +133,7 @@ bool ask_decode(struct bytes packet, struct ask *out)
         a.sys = (int32_t)wire_get_u32(&r);
     }
     if (has & POLICY) {
-        a.policy.said = wire_get_u8(&r);
+        a.policy.said = get_bool(&r);
         a.policy.limit.percent = wire_get_u32(&r);
         a.policy.limit.count = wire_get_u64(&r);
         a.policy.keep_days = wire_get_u32(&r);
