@@ -484,6 +484,9 @@ static int take_frames(struct push *p, struct err *err)
             return not_mirrord(p, err);
         if (n == 0)
             return 0;
+        p->heard_ms = io_now_ms();
+        if (f.type != MSG_PONG)
+            p->answered_ms = p->heard_ms;
         if (dispatch(p, &f, err) < 0)
             return -1;
         buf_drain(&p->in, (size_t)n);
@@ -501,7 +504,6 @@ int inbox_read(struct push *p, struct err *err)
         if (n == 0)
             return 1;
         buf_fill(&p->in, (size_t)n);
-        p->heard_ms = io_now_ms();
         if (take_frames(p, err) < 0)
             return -1;
     }

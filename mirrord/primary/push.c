@@ -16,7 +16,8 @@
 #include "primary/sessions.h"
 
 enum {
-    SILENCES = 4, /* keepalives: an answer owed and not a byte for so long, and the link is lost */
+    SILENCES = 4, /* keepalives: an answer owed and no frame for so long, and the link is lost … */
+    PONGS_ALONE = 2, /* … and as many times that with PONG alone */
     POLL_MAX_MS = 5000,
     POLL_ONCE_MS = 200, /* for the progress line */
     HELD_MS = 60000,    /* a site held for safety is looked at again after this */
@@ -101,6 +102,15 @@ static size_t waiting(const struct push *p)
     return packer_waiting(p->packer) + p->out.len - p->out_at + conn_pending(p->conn);
 }
 
+static void note_spoken(struct push *p, size_t n)
+{
+    size_t of_pings = n < p->ping_bytes ? n : p->ping_bytes;
+    p->spoke_ms = io_now_ms();
+    p->ping_bytes -= of_pings;
+    if (n > of_pings)
+        p->asked_ms = p->spoke_ms;
+}
+
 /* How many bytes the connection took; CONN_AGAIN; -1. */
 static ssize_t hand_over(struct push *p, const void *bytes, size_t n, struct err *err)
 {
@@ -108,7 +118,7 @@ static ssize_t hand_over(struct push *p, const void *bytes, size_t n, struct err
     if (taken < 0)
         return taken;
     FAULT("sent");
-    p->spoke_ms = io_now_ms();
+    note_spoken(p, (size_t)taken);
     p->tokens -= (double)taken;
     return taken;
 }
@@ -345,11 +355,11 @@ static bool all_done(struct push *p)
     return true;
 }
 
+/* To more than a PING. */
 static bool expects_answer(const struct push *p)
 {
     const struct push_site *ps;
-    if (!p->greeted || p->renew == RENEW_SENT || p->opening || p->pings > p->pongs ||
-        !TAILQ_EMPTY(&p->sent))
+    if (!p->greeted || p->renew == RENEW_SENT || p->opening || !TAILQ_EMPTY(&p->sent))
         return true;
     TAILQ_FOREACH (ps, p->o->sites, order)
         if (ps->compare)
@@ -361,20 +371,34 @@ static bool expects_answer(const struct push *p)
     return false;
 }
 
+static uint64_t patience_ms(const struct push *p)
+{
+    return (uint64_t)p->o->keepalive_ms * SILENCES;
+}
+
 /* Nothing leaves and nothing comes, or nothing comes that is owed. A far end that is busy says so
- * (PROGRESS), one that reads slowly takes something now and then. */
+ * (PROGRESS), one that reads slowly takes something now and then. Part of a frame is nothing. */
 static bool is_lost(const struct push *p, uint64_t now)
 {
-    uint64_t limit = (uint64_t)p->o->keepalive_ms * SILENCES;
-    if (now - p->heard_ms <= limit)
+    if (now - p->heard_ms <= patience_ms(p))
         return false;
-    return expects_answer(p) || (waiting(p) > 0 && now - p->spoke_ms > limit);
+    return expects_answer(p) || p->pings > p->pongs ||
+           (waiting(p) > 0 && now - p->spoke_ms > patience_ms(p));
+}
+
+/* It answers PINGs, and nothing else that it was asked. */
+static bool is_stuck(const struct push *p, uint64_t now)
+{
+    uint64_t last = p->answered_ms > p->asked_ms ? p->answered_ms : p->asked_ms;
+    return now - last > PONGS_ALONE * patience_ms(p) && expects_answer(p);
 }
 
 void push_ping(struct push *p, uint64_t token)
 {
+    size_t before = p->out.len;
     p->tokens_of_pings[p->pings++ % PUSH_PINGS_MAX] = token;
     msg_put_ping(&p->out, &(struct msg_ping){.token = token});
+    p->ping_bytes += p->out.len - before;
 }
 
 /* PING keeps the far end from taking this one for dead, however much it says itself. */
@@ -384,10 +408,13 @@ static int watchdog(struct push *p, struct err *err)
     if (is_lost(p, now))
         return err_set(err, ERR_TEMPORARY, "no answer for %u s: the link is given up",
             p->o->keepalive_ms * SILENCES / 1000);
+    if (is_stuck(p, now))
+        return err_set(err, ERR_TEMPORARY,
+            "the far end has answered nothing but keepalives for %u s: the link is given up",
+            PONGS_ALONE * p->o->keepalive_ms * SILENCES / 1000);
     if (p->greeted && p->renew != RENEW_SENT && waiting(p) == 0 &&
-        now - p->spoke_ms >= p->o->keepalive_ms) {
+        now - p->spoke_ms >= p->o->keepalive_ms)
         push_ping(p, now);
-    }
     return 0;
 }
 
@@ -498,7 +525,7 @@ static void complain(struct push *p, const struct err *why)
 static int drive(struct push *p, struct err *err)
 {
     put_hello(p);
-    p->heard_ms = p->spoke_ms = io_now_ms();
+    p->heard_ms = p->spoke_ms = p->answered_ms = p->asked_ms = io_now_ms();
     p->tokens_us = io_now_us();
     pace_begin(&p->pace, p->tokens_us);
     while (!push_stopping(p)) {

@@ -121,7 +121,9 @@ struct push {
     bool more; /* there was more to send than may wait, or than was made in time */
     uint64_t session;
     struct digest far_id; /* the secondary's host id */
-    uint64_t heard_ms, spoke_ms;
+    uint64_t heard_ms, spoke_ms;    /* a whole frame came; bytes left */
+    uint64_t answered_ms, asked_ms; /* the same, of others than PONG and PING … */
+    size_t ping_bytes;              /* … of which so much still has to leave */
     uint16_t complaint; /* what ERROR tells the far end at the end; REASON_NONE: nothing */
     unsigned opening;   /* OPENs without an answer */
     uint16_t version;   /* of the protocol, that is spoken */

@@ -141,6 +141,7 @@ bool scan_is_up(const struct scan_site *s); /* scanned, and neither held nor fai
 
 /* intake.c */
 void intake_run(struct scan_site *s);
+void intake_take(struct scan_site *s); /* what is in `events`: whole records of inotify(7) */
 
 /* examine.c: looks at what is due, for some milliseconds. */
 void examine_run(struct scan_site *s);

@@ -107,6 +107,13 @@ static struct bytes get_text(struct wire_reader *r, size_t max)
     return b;
 }
 
+static bool get_bool(struct wire_reader *r)
+{
+    uint8_t b = wire_get_u8(r);
+    r->bad |= b > 1;
+    return b == 1;
+}
+
 bool ask_decode(struct bytes packet, struct ask *out)
 {
     struct wire_reader r = wire_reader_of(packet.data, packet.len);
@@ -138,15 +145,17 @@ bool ask_decode(struct bytes packet, struct ask *out)
         a.sys = (int32_t)wire_get_u32(&r);
     }
     if (has & POLICY) {
-        a.policy.said = wire_get_u8(&r);
-        a.policy.owner = (enum receive_owner)wire_get_u8(&r);
+        a.policy.said = get_bool(&r);
+        uint8_t owner = wire_get_u8(&r);
+        r.bad |= owner > RECEIVE_OWNER_FIXED;
+        a.policy.owner = (enum receive_owner)owner;
         a.policy.uid = wire_get_u32(&r);
         a.policy.gid = wire_get_u32(&r);
         a.policy.limit.percent = wire_get_u32(&r);
         a.policy.limit.count = wire_get_u64(&r);
         a.policy.keep_days = wire_get_u32(&r);
         a.policy.unit_grace = wire_get_u32(&r);
-        a.policy.hook = wire_get_u8(&r);
+        a.policy.hook = get_bool(&r);
         a.policy.min_free.percent = wire_get_u32(&r);
         a.policy.min_free.bytes = wire_get_u64(&r);
     }
