@@ -383,11 +383,12 @@ static void fill_the_disk(struct peer *p)
     assert_true(kept_items(p) < 40);
     send_large(p);
     peer_commit(p, ack);
-    assert_int_equal(ack->failures, 1);
-    assert_int_equal(ack->reasons[0], REASON_IO);
-    await_room(p, LARGE);
-    send_large(p);
-    peer_commit_all(p);
+    if (ack->failures) { /* unless room was made while it came */
+        assert_int_equal(ack->reasons[0], REASON_IO);
+        await_room(p, LARGE);
+        send_large(p);
+        peer_commit_all(p);
+    }
     await_room(p, DISK / 100 * 5);
     assert_int_equal(foreign_count(p, "f"), 1);
     assert_in_range(kept_items(p), 20, 32);
