@@ -589,7 +589,7 @@ def test_reload(env):
     wait_for(lambda: "nonsense" in d.text(), "the daemon's log names the error")
     write_text(config, old)
     d.process.send_signal(signal.SIGHUP)
-    wait_for(lambda: "s1" not in str(d.status()), "the site is gone again")
+    wait_for(lambda: [s["name"] for s in d.status()["sites"]] == ["s0"], "the site is gone again")
     put(env.path("sites", "s0", "last"), b"x")
     d.flush()
     check_same(env.path("sites", "s0"), env.path("far2", "s0"))
