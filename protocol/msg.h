@@ -87,6 +87,8 @@ enum msg_type {
     MSG_DRIFT = 56,
     MSG_EXTENTS = 57,
     MSG_RENEWED = 58,
+    MSG_HOOK = 59,
+    MSG_SPACE = 60,
 };
 
 /* Reasons in ERROR, SITE_ERROR and ACK. Numbers never change their meaning. */
@@ -247,6 +249,13 @@ struct msg_trash { /* what is set aside there, whenever that changed */
     uint64_t kept;                   /* of our own, by `keep_days` */
 };
 
+struct msg_space { /* what its filesystem has left, at OPENED and whenever that changed */
+    uint32_t site;
+    uint64_t free_bytes, all_bytes;
+    uint64_t free_files, all_files;  /* inodes; 0 and 0 where the filesystem has no fixed number */
+    uint64_t keep_bytes, keep_files; /* that its own configuration wants left free; 0: nothing */
+};
+
 enum drift_kind {
     DRIFT_CHANGED = 1,
     DRIFT_ADDED = 2,
@@ -259,6 +268,13 @@ struct msg_drift { /* what stands at the path is not what was committed there, n
     uint8_t kind; /* enum drift_kind */
     struct bytes path;
     struct entry committed; /* what was; ENTRY_NONE: nothing (DRIFT_ADDED) */
+};
+
+struct msg_hook { /* how the command after a commit goes there, whenever that changed */
+    uint32_t site;
+    uint32_t failures; /* in a row; 0: it works again */
+    uint64_t since;    /* seconds since the epoch; 0 with no failure */
+    struct bytes text; /* of the last one */
 };
 
 struct msg_list {
@@ -441,6 +457,8 @@ void msg_put_claim(struct wire_writer *w, const struct msg_claim *m);
 void msg_put_claimed(struct wire_writer *w, const struct msg_claimed *m);
 void msg_put_progress(struct wire_writer *w, const struct msg_progress *m);
 void msg_put_trash(struct wire_writer *w, const struct msg_trash *m);
+void msg_put_hook(struct wire_writer *w, const struct msg_hook *m);
+void msg_put_space(struct wire_writer *w, const struct msg_space *m);
 void msg_put_drift(struct wire_writer *w, const struct msg_drift *m);
 void msg_put_list(struct wire_writer *w, const struct msg_list *m);
 void msg_put_listing(struct wire_writer *w, const struct msg_listing *m);
@@ -485,6 +503,8 @@ bool msg_get_claim(struct bytes payload, struct msg_claim *out);
 bool msg_get_claimed(struct bytes payload, struct msg_claimed *out);
 bool msg_get_progress(struct bytes payload, struct msg_progress *out);
 bool msg_get_trash(struct bytes payload, struct msg_trash *out);
+bool msg_get_hook(struct bytes payload, struct msg_hook *out);
+bool msg_get_space(struct bytes payload, struct msg_space *out);
 bool msg_get_drift(struct bytes payload, struct msg_drift *out);
 bool msg_get_list(struct bytes payload, struct msg_list *out);
 bool msg_get_listing(struct bytes payload, struct msg_listing *out);

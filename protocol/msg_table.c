@@ -39,8 +39,10 @@ static const struct msg_name_row msg_types[] = {
     {MSG_CLAIMED, "CLAIMED"},
     {MSG_TRASH, "TRASH"},
     {MSG_DRIFT, "DRIFT"},
+    {MSG_HOOK, "HOOK"},
     {MSG_EXTENTS, "EXTENTS"},
     {MSG_RENEWED, "RENEWED"},
+    {MSG_SPACE, "SPACE"},
 };
 
 static const struct msg_name_row msg_reasons[] = {

@@ -13,6 +13,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+enum { HOLE_MIN = 32 * 1024 }; /* bytes; less is as well written */
+
 ssize_t io_pread_full(int fd, void *p, size_t n, uint64_t offset)
 {
     size_t got = 0;
@@ -55,6 +57,20 @@ int io_pwrite_full(int fd, const void *p, size_t n, uint64_t offset)
         done += (size_t)r;
     }
     return 0;
+}
+
+bool io_is_zeros(const void *p, size_t n)
+{
+    const uint8_t *byte = p;
+    return n == 0 || (byte[0] == 0 && memcmp(byte, byte + 1, n - 1) == 0);
+}
+
+int io_pwrite_sparse(int fd, const void *p, size_t n, uint64_t offset)
+{
+    const int hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+    if (n >= HOLE_MIN && io_is_zeros(p, n) && fallocate(fd, hole, (off_t)offset, (off_t)n) == 0)
+        return 1;
+    return io_pwrite_full(fd, p, n, offset);
 }
 
 int io_publish(int dirfd, const char *name, const void *p, size_t n, struct err *err)

@@ -2,6 +2,7 @@
 #ifndef BASE_IO_H
 #define BASE_IO_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -13,6 +14,11 @@
 ssize_t io_pread_full(int fd, void *p, size_t n, uint64_t offset);
 int io_write_full(int fd, const void *p, size_t n);
 int io_pwrite_full(int fd, const void *p, size_t n, uint64_t offset);
+
+/* As io_pwrite_full, but where all of it is zeros, and that is much, a hole is left there where the
+ * filesystem can: 1. At its end the file may then be shorter. */
+int io_pwrite_sparse(int fd, const void *p, size_t n, uint64_t offset);
+bool io_is_zeros(const void *p, size_t n);
 
 /* Replaces dirfd/name by these bytes so that a crash leaves the old file or the new one: write to
  * name.new, fsync, rename, fsync of the directory. */

@@ -42,6 +42,20 @@ static void check_writable(struct check_report *r, const char *key, const char *
     check_report_problem(r, r->config->path, 0, what, repair);
 }
 
+void check_report_metrics(struct check_report *r)
+{
+    const char *path = r->config->metrics;
+    if (!path)
+        return;
+    char *dir CLEANUP_FREE = mem_copy_bytes(path, (size_t)(strrchr(path, '/') - path) + 1);
+    if (access(dir, W_OK | X_OK) == 0)
+        return;
+    char *what CLEANUP_FREE = mem_format("metrics: %s: %s", dir, strerror(errno));
+    char *repair CLEANUP_FREE = mem_format(
+        "mkdir -p %s, or set metrics to a file in node_exporter's textfile directory", dir);
+    check_report_problem(r, r->config->path, 0, what, repair);
+}
+
 static void check_identity(
     struct check_report *r, const char *file, unsigned line, const char *who, const char *path)
 {

@@ -12,11 +12,13 @@
 #include "base/mem.h"
 #include "command/config_impl.h"
 #include "command/words.h"
+#include "primary/site_names.h"
 #include "protocol/msg.h"
 #include "tree/state.h"
 
 #define NOT_SAID   UINT64_MAX
 #define RESCAN_MAX (7 * 24 * 3600)
+#define MIN_FREE_MAX 90 /* percent */
 
 /* Split here once, so that everybody who starts it may rely on there being a command. */
 static int check_command(const struct config_block *b, const struct config_host *h, struct err *err)
@@ -149,6 +151,23 @@ static int take_units(const struct config_block *b, struct config_site *s, struc
     return 0;
 }
 
+/* "5%" or "10G"; "0": nothing is kept free. */
+static int take_min_free(const struct config_block *b, struct config_site *s, struct err *err)
+{
+    const struct config_value *v = config_value(b, "min-free");
+    struct space_rule rule = {0};
+    bool percent = v && strchr(v->texts[0], '%');
+    if (!v)
+        return 0;
+    if (percent ? config_take_percent(b, "min-free", &rule.percent, err)
+                : config_take_size(b, "min-free", &rule.bytes, err))
+        return -1;
+    if (rule.percent > MIN_FREE_MAX)
+        return config_fail_at(b, "min-free", err, "more than %d%% is never free", MIN_FREE_MAX);
+    s->min_free = rule;
+    return 0;
+}
+
 static int take_drift(const struct config_block *b, struct config_site *s, struct err *err)
 {
     static const char *const words[] = {"heal", "report", NULL};
@@ -166,13 +185,15 @@ static int take_settings(const struct config_block *b, struct config_site *s, st
         take_local(b, "maintenance", &s->local_maintenance, err) ||
         config_take_bool(b, "owner", &s->owner, err) ||
         config_take_bool(b, "special-bits", &s->special_bits, err) || take_fsync(b, s, err) ||
-        take_drift(b, s, err) ||
+        take_drift(b, s, err) || take_min_free(b, s, err) ||
         config_take_percent(b, "max-delete", &s->max_delete_percent, err) ||
         config_take_number(b, "max-delete-count", 0, UINT_MAX, &s->max_delete_count, err) ||
         config_take_size(b, "max-size", &s->max_size, err) ||
         config_take_number(b, "keep-deleted", 0, MSG_KEEP_DAYS_MAX, &s->keep_days, err) ||
         config_take_number(b, "unit-grace", 0, MSG_UNIT_GRACE_MAX, &s->unit_grace, err) ||
-        take_units(b, s, err) || take_patterns(b, "exclude", false, s->filter, err) ||
+        config_take_hook(b, &s->hook, err) ||
+        config_take_text(b, "socket-user", &s->socket_user, err) || take_units(b, s, err) ||
+        take_patterns(b, "exclude", false, s->filter, err) ||
         take_patterns(b, "include", true, s->filter, err))
         return -1;
     return 0;
@@ -220,7 +241,7 @@ static int read_at(const struct config_block *b, struct config_site *s, struct e
         at->line = from->line;
         if (config_take_title(from, &at->host, err) ||
             config_take_root(from, "root", &at->root, err) || take_owner(from, at, err) ||
-            take_excludes_at(from, at, err))
+            take_excludes_at(from, at, err) || config_take_hook(from, &at->hook, err))
             return -1;
     }
     return 0;
@@ -266,6 +287,7 @@ static void set_site_defaults(const struct config_block *b, struct config_site *
     s->max_delete_count = 200;
     s->unit_grace = CONFIG_UNIT_GRACE;
     s->max_size = NOT_SAID;
+    s->min_free.percent = SPACE_PERCENT;
 }
 
 /* What the site did not say itself. */
@@ -302,13 +324,48 @@ static int read_site(const struct config_block *b, const struct config_block *de
     return apply_preset(b, s, err) || apply_excludes_at(b, s, self, err) ? -1 : 0;
 }
 
+/* The collector reads what is named so, and nothing else. */
+static int take_metrics(struct config *c, const struct config_block *file, struct err *err)
+{
+    size_t n = c->metrics ? strlen(c->metrics) : 0;
+    if (c->metrics && (n < 6 || strcmp(c->metrics + n - 5, ".prom") != 0))
+        return config_fail_at(file, "metrics", err, "'%s' does not end in .prom", c->metrics);
+    if (c->metrics_ms && config_value(file, "metrics-interval"))
+        return config_fail_at(file, "metrics-interval", err, "is set in another file already");
+    if (config_take_duration(file, "metrics-interval", &c->metrics_ms, err))
+        return -1;
+    if (config_value(file, "metrics-interval") && c->metrics_ms < 1000)
+        return config_fail_at(file, "metrics-interval", err, "is less than a second");
+    return 0;
+}
+
+static int take_site_sockets(struct config *c, const struct config_block *file, struct err *err)
+{
+    const struct config_value *v = config_value(file, "site-sockets");
+    if (!v)
+        return 0;
+    if (c->site_sockets || c->no_site_sockets)
+        return config_fail_at(file, "site-sockets", err, "is set in another file already");
+    c->no_site_sockets = strcmp(v->texts[0], "none") == 0;
+    if (c->no_site_sockets)
+        return 0;
+    if (config_take_path(file, "site-sockets", &c->site_sockets, err))
+        return -1;
+    if (strlen(c->site_sockets) > SITE_SOCKETS_DIR_MAX)
+        return config_fail_at(file, "site-sockets", err,
+            "has more than %d bytes: with a name behind it, it is longer than a socket's path can "
+            "be",
+            SITE_SOCKETS_DIR_MAX);
+    return 0;
+}
+
 static int read_globals(struct config *c, const struct config_block *file, struct err *err)
 {
     struct {
         const char *key;
         char **to;
     } globals[] = {{"state-dir", &c->state_dir}, {"control", &c->control},
-        {"identity", &c->identity}, {"known-hosts", &c->known_hosts}};
+        {"identity", &c->identity}, {"known-hosts", &c->known_hosts}, {"metrics", &c->metrics}};
     for (size_t i = 0; i < sizeof globals / sizeof *globals; i++) {
         if (*globals[i].to && config_value(file, globals[i].key))
             return config_fail_at(file, globals[i].key, err, "is set in another file already");
@@ -323,9 +380,11 @@ static int read_globals(struct config *c, const struct config_block *file, struc
         return config_fail_at(file, "scan-rate", err, "is set in another file already");
     if (config_take_size(file, "scan-rate", &c->scan_rate, err))
         return -1;
+    if (take_metrics(c, file, err))
+        return -1;
     if (c->control && strlen(c->control) >= sizeof((struct sockaddr_un *)0)->sun_path)
         return config_fail_at(file, "control", err, "is longer than a socket's path can be");
-    return 0;
+    return take_site_sockets(c, file, err);
 }
 
 static int add_host(struct config *c, const struct config_block *b, struct err *err)
@@ -408,6 +467,8 @@ static void set_defaults(struct config *c)
         c->control = config_default_control(c->state_dir);
     if (c->scan_rate == NOT_SAID)
         c->scan_rate = CONFIG_SCAN_RATE;
+    if (!c->metrics_ms)
+        c->metrics_ms = CONFIG_METRICS_MS;
 }
 
 static int build(

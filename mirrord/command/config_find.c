@@ -135,6 +135,7 @@ static void free_site(struct config_site *s)
         free(*h);
     free(s->hosts);
     free(s->primary);
+    free(s->socket_user);
     for (size_t i = 0; i < s->at_count; i++) {
         free(s->at[i].host);
         free(s->at[i].root);
@@ -142,8 +143,10 @@ static void free_site(struct config_site *s)
         free(s->at[i].group);
         filter_free(s->at[i].exclude);
         free(s->at[i].file);
+        config_hook_free(&s->at[i].hook);
     }
     free(s->at);
+    config_hook_free(&s->hook);
     filter_free(s->filter);
     unit_rules_free(s->units);
     free(s->file);
@@ -166,6 +169,8 @@ void config_free(struct config *c)
     free(c->path);
     free(c->state_dir);
     free(c->control);
+    free(c->metrics);
+    free(c->site_sockets);
     free(c->identity);
     free(c->known_hosts);
     free(c->self);

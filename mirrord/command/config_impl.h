@@ -55,6 +55,11 @@ int config_take_text(const struct config_block *b, const char *key, char **out, 
 int config_take_path(const struct config_block *b, const char *key, char **out, struct err *err);
 int config_take_root(const struct config_block *b, const char *key, char **out, struct err *err);
 
+/* on-commit, on-commit-user, on-commit-timeout. */
+int config_take_hook(const struct config_block *b, struct config_hook *h, struct err *err);
+struct config_hook config_hook_copy(const struct config_hook *h);
+void config_hook_free(struct config_hook *h);
+
 /* The block's title, checked: hosts and sites are named on command lines, in logs and on the wire.
  */
 int config_take_title(const struct config_block *b, char **out, struct err *err);

@@ -100,8 +100,8 @@ int config_take_percent(
     char *end;
     unsigned long v = strtoul(value, &end, 10);
     if (strcmp(end, "%") != 0 || value[0] < '0' || value[0] > '9' || v > 100)
-        return config_fail_at(b, key, err,
-            "'%s' is not a percentage such as \"20%%\" (a number goes to max-delete-count)", value);
+        return config_fail_at(b, key, err, "'%s' is not a percentage such as \"20%%\"%s", value,
+            strcmp(key, "max-delete") == 0 ? " (a number goes to max-delete-count)" : "");
     *out = (unsigned)v;
     return 0;
 }

@@ -35,6 +35,8 @@ int policy_of(
         .limit = {s->max_delete_percent, s->max_delete_count},
         .keep_days = s->keep_days,
         .unit_grace = s->unit_grace,
+        .hook = self && config_hook_at(s, self).command,
+        .min_free = s->min_free,
     };
     if (at && at->owner != OWNER_AS_SITE)
         p.owner = at->owner == OWNER_FIXED ? RECEIVE_OWNER_FIXED

@@ -134,6 +134,16 @@ static void each(void *ctx, void (*root)(void *to, const char *path, bool beneat
             name_block(c, &c->globs[i], root, to);
 }
 
+static bool find_hook(void *ctx, struct bytes name, struct receive_hook *out)
+{
+    const struct config *c = ((struct fence *)ctx)->config;
+    const struct config_site *s;
+    char *root CLEANUP_FREE = NULL;
+    char *text CLEANUP_FREE = mem_copy_bytes(name.data, name.len);
+    return strlen(text) == name.len && config_find_root(c, text, c->self, &s, &root) == 0 &&
+           config_receive_hook(s, c->self, out);
+}
+
 static int serve(const struct request *r, const struct receive_fence *fence, const char *state_dir,
     const char *host, unsigned keepalive, uint64_t scan_rate, struct err *err)
 {
@@ -169,7 +179,7 @@ static int serve_config(const struct request *r, struct err *err)
     if (load(r, &f.config, err))
         return -1;
     const struct receive_fence fence = {
-        .resolve = resolve, .each = each, .reload = reload, .ctx = &f};
+        .resolve = resolve, .each = each, .reload = reload, .hook = find_hook, .ctx = &f};
     char *state_dir CLEANUP_FREE =
         mem_copy_string(r->state_dir ? r->state_dir : f.config->state_dir);
     char *self CLEANUP_FREE = mem_copy_string(f.config->self);

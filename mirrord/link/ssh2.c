@@ -37,8 +37,9 @@ enum {
     RSA_SHA2_SINCE = 0x010b00,
 };
 
-static const char ciphers[] = "aes256-gcm@openssh.com,aes128-gcm@openssh.com,aes256-ctr,"
-                              "aes128-ctr,aes192-ctr";
+/* The short keys first, as OpenSSH has them: what encrypts is what a copy of pictures waits for. */
+static const char ciphers[] = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr,"
+                              "aes256-ctr,aes192-ctr";
 static const char macs[] = "hmac-sha2-256-etm@openssh.com,hmac-sha2-256,"
                            "hmac-sha2-512-etm@openssh.com,hmac-sha2-512,hmac-sha1";
 static const char hostkey_types[] = "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,"

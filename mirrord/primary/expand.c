@@ -114,19 +114,20 @@ static struct bytes last_name(const struct expander *e, const struct level *l)
     return (struct bytes){e->path + at, l->last_len};
 }
 
-/* One step: 1 with the path's length, 0 at the end of everything, -1. */
-static int next_path(struct expander *e, struct manifest_txn *t, size_t *len, struct err *err)
+/* One step: 1 with the path's length and its record (until t ends), 0 at the end of everything, -1.
+ */
+static int next_path(
+    struct expander *e, struct manifest_txn *t, size_t *len, struct record *r, struct err *err)
 {
     if (!e->started && start(e, t, err) < 0)
         return -1;
     while (e->depth > 0) {
         struct level *l = &e->stack[e->depth - 1];
         struct bytes name;
-        struct record r;
         char after[PATH_NAME_MAX];
         struct bytes last = last_name(e, l);
         memcpy(after, last.data, last.len);
-        int found = manifest_next(t, l->dir, (struct bytes){after, last.len}, &name, &r, err);
+        int found = manifest_next(t, l->dir, (struct bytes){after, last.len}, &name, r, err);
         if (found < 0)
             return -1;
         if (found == 0) {
@@ -136,10 +137,10 @@ static int next_path(struct expander *e, struct manifest_txn *t, size_t *len, st
         l->last_len = name.len;
         size_t whole = join(e, l, name);
         if (whole == 0 ||
-            push_site_lacks(e->ps, (struct bytes){e->path, whole}, r.entry.type == ENTRY_DIR))
+            push_site_lacks(e->ps, (struct bytes){e->path, whole}, r->entry.type == ENTRY_DIR))
             continue;
-        if (r.entry.type == ENTRY_DIR)
-            enter(e, r.dir, whole);
+        if (r->entry.type == ENTRY_DIR)
+            enter(e, r->dir, whole);
         *len = whole;
         return 1;
     }
@@ -179,10 +180,11 @@ static bool found_directory(const struct expander *e, size_t len)
 int expander_each(struct expander *e, struct bytes *path, bool *is_dir, struct err *err)
 {
     struct manifest_txn *t;
+    struct record record;
     size_t len = 0;
     if (manifest_begin(e->ps->site->manifest, false, &t, err) < 0)
         return -1;
-    int r = next_path(e, t, &len, err);
+    int r = next_path(e, t, &len, &record, err);
     manifest_abort(t);
     *path = (struct bytes){e->path, len};
     *is_dir = found_directory(e, len);
@@ -201,10 +203,12 @@ static struct owed *claim_next(struct push *p, struct expander *e, struct err *e
 {
     for (;;) {
         struct manifest_txn *t;
+        struct record record;
         size_t len = 0;
         if (manifest_begin(e->ps->site->manifest, false, &t, err) < 0)
             return NULL;
-        int r = next_path(e, t, &len, err);
+        int r = next_path(e, t, &len, &record, err);
+        bool foreseen = r > 0 && send_foresee(p, &record);
         manifest_abort(t);
         if (r <= 0) {
             e->listed = r == 0;
@@ -214,8 +218,10 @@ static struct owed *claim_next(struct push *p, struct expander *e, struct err *e
             continue;
         struct owed *o =
             queue_claim(p->o->queue, e->ps->owed, (struct bytes){e->path, len}, OWED_BULK, e->top);
-        if (o)
-            return o;
+        if (!o)
+            continue;
+        p->foreseen.owed = foreseen ? o : NULL;
+        return o;
     }
 }
 

@@ -65,6 +65,10 @@ static int on_hello(struct push *p, struct bytes payload, struct err *err)
     p->greeted = true;
     p->version = m.newest;
     p->far_id = m.host_id;
+    if (p->o->far) {
+        p->o->far->version = m.newest;
+        log_name(p->o->far->software, sizeof p->o->far->software, m.software.data, m.software.len);
+    }
     log_debug(
         "%s: %s speaks version %u", p->o->name, QUOTED(m.software.data, m.software.len), m.newest);
     changed(p);
@@ -152,6 +156,7 @@ static void opened(
         *p->o->unconfined = !(m->caps & CAP_SANDBOX);
     ps->free_bytes = m->free_bytes;
     ps->no_room = false;
+    ps->first_copy |= m->state != ROOT_OURS;
     ps->deleted = m->deleted;
     ps->deleted_from = m->deleted_from;
     ps->told_level = ps->incomplete = false;
@@ -226,7 +231,7 @@ static int on_site_error(struct push *p, struct bytes payload, struct err *err)
     struct err why;
     err_set(&why, code_of(m.reason), "%s", QUOTED(m.text.data, m.text.len));
     if (ps->failures == 0 && !p->o->once) /* a one-shot ends with it */
-        log_warn("%s: %s: %s", p->o->name, ps->site->label, why.text);
+        push_site_warn(p, ps, (struct bytes){0}, &why);
     push_site_error(ps, &why, (struct bytes){0});
     if (m.reason == REASON_FENCED)
         site_fence(ps->site, &m);
@@ -317,6 +322,25 @@ static int on_trash(struct push *p, struct bytes payload, struct err *err)
     return 0;
 }
 
+static int on_hook(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_hook m;
+    if (!msg_get_hook(payload, &m))
+        return 1;
+    struct push_site *ps;
+    int found = find_site(p, m.site, &ps, err);
+    if (found <= 0)
+        return found;
+    push_site_hook(ps, &m);
+    if (m.failures == 0)
+        log_info("%s: %s: its command after a commit works again", p->o->name, ps->site->label);
+    else if (m.failures == 1)
+        log_warn("%s: %s: its command after a commit fails: %s", p->o->name, ps->site->label,
+            ps->hook.text);
+    changed(p);
+    return 0;
+}
+
 /* A one-shot's operator, who makes things equal, has not asked. */
 static void log_drift(struct push *p, struct push_site *ps, const struct msg_drift *m)
 {
@@ -344,6 +368,20 @@ static void look_at_drift(struct push *p, struct push_site *ps, const struct msg
         drifted_leave(ps->drifted, m->path, &m->committed, true);
     else
         queue_owe(p->o->queue, ps->owed, m->path, OWE_BULK, OWED_META, (struct bytes){0}, 0, 0);
+}
+
+static int on_space(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_space m;
+    if (!msg_get_space(payload, &m))
+        return 1;
+    struct push_site *ps;
+    int found = find_site(p, m.site, &ps, err);
+    if (found <= 0)
+        return found;
+    push_room_told(p, ps, &m);
+    changed(p);
+    return 0;
 }
 
 static int on_drift(struct push *p, struct bytes payload, struct err *err)
@@ -393,8 +431,10 @@ static const struct handler {
     {MSG_ACK, false, on_ack},
     {MSG_PROGRESS, false, on_progress},
     {MSG_TRASH, false, on_trash},
+    {MSG_SPACE, false, on_space},
     {MSG_DRIFT, false, on_drift},
     {MSG_RENEWED, false, on_renewed},
+    {MSG_HOOK, false, on_hook},
 };
 
 static int unreadable(struct push *p, const struct frame *f, struct err *err)
@@ -444,6 +484,9 @@ static int take_frames(struct push *p, struct err *err)
             return not_mirrord(p, err);
         if (n == 0)
             return 0;
+        p->heard_ms = io_now_ms();
+        if (f.type != MSG_PONG)
+            p->answered_ms = p->heard_ms;
         if (dispatch(p, &f, err) < 0)
             return -1;
         buf_drain(&p->in, (size_t)n);
@@ -461,7 +504,6 @@ int inbox_read(struct push *p, struct err *err)
         if (n == 0)
             return 1;
         buf_fill(&p->in, (size_t)n);
-        p->heard_ms = io_now_ms();
         if (take_frames(p, err) < 0)
             return -1;
     }

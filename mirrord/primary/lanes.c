@@ -43,6 +43,7 @@ static struct push_batch *batch_new(struct push *p, struct lane *lane, struct pu
 void lanes_drop_atom(struct atom *a)
 {
     TAILQ_REMOVE(&a->batch->atoms, a, order);
+    a->batch->ps->bulk_flying -= a->reserved;
     stream_free(a->stream);
     free(a->text);
     free(a);

@@ -16,7 +16,8 @@
 #include "primary/sessions.h"
 
 enum {
-    SILENCES = 4, /* keepalives: an answer owed and not a byte for so long, and the link is lost */
+    SILENCES = 4, /* keepalives: an answer owed and no frame for so long, and the link is lost … */
+    PONGS_ALONE = 2, /* … and as many times that with PONG alone */
     POLL_MAX_MS = 5000,
     POLL_ONCE_MS = 200, /* for the progress line */
     HELD_MS = 60000,    /* a site held for safety is looked at again after this */
@@ -77,6 +78,7 @@ static void put_open(struct push *p, struct push_site *ps)
     ps->number = ++p->next_site;
     pthread_mutex_lock(&ps->lock);
     drifted_opening(ps->drifted);
+    ps->hook = (struct push_hook){0}; /* told again where it fails */
     pthread_mutex_unlock(&ps->lock);
     ps->told_drift = 0;
     fill_open(p, ps, m);
@@ -97,23 +99,53 @@ static void put_open(struct push *p, struct push_site *ps)
 
 static size_t waiting(const struct push *p)
 {
-    return p->out.len - p->out_at + conn_pending(p->conn);
+    return packer_waiting(p->packer) + p->out.len - p->out_at + conn_pending(p->conn);
+}
+
+static void note_spoken(struct push *p, size_t n)
+{
+    size_t of_pings = n < p->ping_bytes ? n : p->ping_bytes;
+    p->spoke_ms = io_now_ms();
+    p->ping_bytes -= of_pings;
+    if (n > of_pings)
+        p->asked_ms = p->spoke_ms;
+}
+
+/* How many bytes the connection took; CONN_AGAIN; -1. */
+static ssize_t hand_over(struct push *p, const void *bytes, size_t n, struct err *err)
+{
+    ssize_t taken = conn_write(p->conn, bytes, n, err);
+    if (taken < 0)
+        return taken;
+    FAULT("sent");
+    note_spoken(p, (size_t)taken);
+    p->tokens -= (double)taken;
+    return taken;
+}
+
+/* What the packer has comes before `out`. 0: none is left; CONN_AGAIN; -1. */
+static int transmit_packed(struct push *p, struct err *err)
+{
+    while (!packer_is_empty(p->packer)) {
+        struct bytes ready = packer_ready(p->packer);
+        ssize_t n = ready.len ? hand_over(p, ready.data, ready.len, err) : CONN_AGAIN;
+        if (n < 0)
+            return (int)n;
+        packer_drain(p->packer, (size_t)n);
+    }
+    return 0;
 }
 
 /* Hands over what has been made. */
 static int transmit(struct push *p, struct err *err)
 {
-    while (p->out_at < p->out.len) {
-        ssize_t n = conn_write(p->conn, p->out.data + p->out_at, p->out.len - p->out_at, err);
-        if (n == CONN_AGAIN)
-            break;
-        if (n < 0)
-            return -1;
-        FAULT("sent");
-        p->out_at += (size_t)n;
-        p->spoke_ms = io_now_ms();
-        p->tokens -= (double)n;
+    ssize_t n = transmit_packed(p, err);
+    while (n >= 0 && p->out_at < p->out.len) {
+        n = hand_over(p, p->out.data + p->out_at, p->out.len - p->out_at, err);
+        p->out_at += n > 0 ? (size_t)n : 0;
     }
+    if (n == -1)
+        return -1;
     if (p->out_at == p->out.len) {
         wire_reset(&p->out);
         p->out_at = 0;
@@ -145,7 +177,9 @@ static bool step_sites(struct push *p)
 /* How much may wait: little while live work does, so that it never queues behind bulk. */
 static size_t out_limit(struct push *p)
 {
-    return lanes_live_waiting(p) ? PUSH_OUT_LIVE : PUSH_OUT_BULK;
+    if (lanes_live_waiting(p))
+        return PUSH_OUT_LIVE;
+    return p->o->once && !p->o->bwlimit ? PUSH_OUT_ONCE : PUSH_OUT_BULK;
 }
 
 /* Makes frames until enough wait, or for a while: much that is read makes little to send. */
@@ -236,6 +270,7 @@ static void tell_level(struct push *p, struct push_site *ps)
         return;
     msg_put_level(&p->out, &(struct msg_level){.site = ps->number});
     ps->told_level = true;
+    ps->first_copy = false;
     ps->force = false;
     if (ps->forgive)
         loss_forgive(&ps->site->loss);
@@ -320,11 +355,11 @@ static bool all_done(struct push *p)
     return true;
 }
 
+/* To more than a PING. */
 static bool expects_answer(const struct push *p)
 {
     const struct push_site *ps;
-    if (!p->greeted || p->renew == RENEW_SENT || p->opening || p->pings > p->pongs ||
-        !TAILQ_EMPTY(&p->sent))
+    if (!p->greeted || p->renew == RENEW_SENT || p->opening || !TAILQ_EMPTY(&p->sent))
         return true;
     TAILQ_FOREACH (ps, p->o->sites, order)
         if (ps->compare)
@@ -336,20 +371,34 @@ static bool expects_answer(const struct push *p)
     return false;
 }
 
+static uint64_t patience_ms(const struct push *p)
+{
+    return (uint64_t)p->o->keepalive_ms * SILENCES;
+}
+
 /* Nothing leaves and nothing comes, or nothing comes that is owed. A far end that is busy says so
- * (PROGRESS), one that reads slowly takes something now and then. */
+ * (PROGRESS), one that reads slowly takes something now and then. Part of a frame is nothing. */
 static bool is_lost(const struct push *p, uint64_t now)
 {
-    uint64_t limit = (uint64_t)p->o->keepalive_ms * SILENCES;
-    if (now - p->heard_ms <= limit)
+    if (now - p->heard_ms <= patience_ms(p))
         return false;
-    return expects_answer(p) || (waiting(p) > 0 && now - p->spoke_ms > limit);
+    return expects_answer(p) || p->pings > p->pongs ||
+           (waiting(p) > 0 && now - p->spoke_ms > patience_ms(p));
+}
+
+/* It answers PINGs, and nothing else that it was asked. */
+static bool is_stuck(const struct push *p, uint64_t now)
+{
+    uint64_t last = p->answered_ms > p->asked_ms ? p->answered_ms : p->asked_ms;
+    return now - last > PONGS_ALONE * patience_ms(p) && expects_answer(p);
 }
 
 void push_ping(struct push *p, uint64_t token)
 {
+    size_t before = p->out.len;
     p->tokens_of_pings[p->pings++ % PUSH_PINGS_MAX] = token;
     msg_put_ping(&p->out, &(struct msg_ping){.token = token});
+    p->ping_bytes += p->out.len - before;
 }
 
 /* PING keeps the far end from taking this one for dead, however much it says itself. */
@@ -359,10 +408,13 @@ static int watchdog(struct push *p, struct err *err)
     if (is_lost(p, now))
         return err_set(err, ERR_TEMPORARY, "no answer for %u s: the link is given up",
             p->o->keepalive_ms * SILENCES / 1000);
+    if (is_stuck(p, now))
+        return err_set(err, ERR_TEMPORARY,
+            "the far end has answered nothing but keepalives for %u s: the link is given up",
+            PONGS_ALONE * p->o->keepalive_ms * SILENCES / 1000);
     if (p->greeted && p->renew != RENEW_SENT && waiting(p) == 0 &&
-        now - p->spoke_ms >= p->o->keepalive_ms) {
+        now - p->spoke_ms >= p->o->keepalive_ms)
         push_ping(p, now);
-    }
     return 0;
 }
 
@@ -394,8 +446,10 @@ static int poll_timeout(struct push *p)
 
 static void wait_for_news(struct push *p)
 {
-    struct pollfd fds[3];
+    struct pollfd fds[4];
     int n = conn_poll(p->conn, fds);
+    if (!packer_is_empty(p->packer))
+        fds[n++] = (struct pollfd){.fd = packer_fd(p->packer), .events = POLLIN};
     if (p->o->wake_fd >= 0)
         fds[n++] = (struct pollfd){.fd = p->o->wake_fd, .events = POLLIN};
     poll(fds, (nfds_t)n, poll_timeout(p));
@@ -438,7 +492,7 @@ static int leave(struct push *p, struct err *err)
             return -1;
         struct pollfd fds[2];
         int n = conn_poll(p->conn, fds);
-        poll(fds, (nfds_t)n, 100);
+        poll(fds, (nfds_t)n, packer_is_empty(p->packer) ? 100 : 1);
     }
     return 0;
 }
@@ -471,7 +525,7 @@ static void complain(struct push *p, const struct err *why)
 static int drive(struct push *p, struct err *err)
 {
     put_hello(p);
-    p->heard_ms = p->spoke_ms = io_now_ms();
+    p->heard_ms = p->spoke_ms = p->answered_ms = p->asked_ms = io_now_ms();
     p->tokens_us = io_now_us();
     pace_begin(&p->pace, p->tokens_us);
     while (!push_stopping(p)) {
@@ -498,6 +552,7 @@ int push_run(const struct push_options *o, struct err *err)
     p->zip = zip_new(ZSTD_LEVEL);
     p->block = mem_alloc(MSG_CHUNK_MAX);
     p->packed = mem_alloc(MSG_CHUNK_MAX);
+    p->packer = packer_new(ZSTD_LEVEL);
     lanes_init(p);
     TAILQ_FOREACH (ps, o->sites, order) {
         ps->state = PUSH_CLOSED;
@@ -509,6 +564,7 @@ int push_run(const struct push_options *o, struct err *err)
     TAILQ_FOREACH (ps, o->sites, order)
         push_site_reset(p, ps);
     lanes_free(p);
+    packer_free(p->packer);
     buf_free(&p->in);
     wire_free(&p->out);
     wire_free(&p->bundle.frame);

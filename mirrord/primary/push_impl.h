@@ -1,8 +1,8 @@
 /* What the parts of a push share: push.c (the loop), inbox.c (what comes in), push_site.c (a site),
- * lanes.c (batches going out), send.c (one path), acks.c (what became of it), stream.c (one
- * file's content), mosaic.c (one made of an old one's extents), unit_push.c (a unit), compare.c
- * (two manifests), expand.c (a subtree path by path), renew.c (another receiver for the same
- * session). Private to them.
+ * push_room.c (the room for it), lanes.c (batches going out), send.c (one path), acks.c (what
+ * became of it), stream.c (one file's content), mosaic.c (one made of an old one's extents),
+ * unit_push.c (a unit), compare.c (two manifests), expand.c (a subtree path by path), renew.c
+ * (another receiver for the same session). Private to them.
  */
 #ifndef PRIMARY_PUSH_IMPL_H
 #define PRIMARY_PUSH_IMPL_H
@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "primary/above.h"
 #include "primary/pace.h"
+#include "primary/packer.h"
 #include "primary/push.h"
 #include "primary/source.h"
 #include "tree/names.h"
@@ -21,6 +22,7 @@ enum {
     PUSH_LIVE_MAX = 16 * 1024 * 1024, /* larger files are bulk */
     PUSH_OUT_LIVE = 64 * 1024,        /* bytes that may wait while live work does */
     PUSH_OUT_BULK = 256 * 1024,
+    PUSH_OUT_ONCE = 1024 * 1024, /* the same where nothing is live; of much nothing is packed yet */
     PUSH_CREDIT_BYTES = 8 * 1024 * 1024, /* sent and not acknowledged */
     PUSH_CREDIT_BATCHES = 64,
     PUSH_PINGS_MAX = 2 * PACE_MARKS, /* more are never without an answer */
@@ -40,6 +42,7 @@ struct atom { /* one path of a batch on its way */
     struct record record; /* what `seen` gets: type, size, digest, validators, flags */
     bool has_record;
     struct expander *expander; /* its subtree follows */
+    uint64_t reserved;         /* bytes of bulk_flying that are its */
     uint16_t reason;           /* of its failure; REASON_NONE: none */
     char *text;
 };
@@ -79,8 +82,15 @@ struct lane {
 
 struct bundle {      /* bundle.c */
     size_t from, to; /* in `out`: frames that wait for others to be packed with; equal: none */
-    uint64_t saved;  /* bytes so far */
+    uint64_t gone;   /* bytes of frames that left `out` otherwise than by being sent from it */
     struct wire_writer frame; /* scratch */
+};
+
+struct foreseen {            /* send.c: what the manifest has of the path that was listed last */
+    const struct owed *owed; /* NULL: nothing to rely on */
+    struct entry entry;
+    struct validators validators;
+    char owner[ENTRY_OWNER_MAX], group[ENTRY_OWNER_MAX];
 };
 
 /* The far end's receiver is to be renewed (PROTOCOL.md), since it cannot serve some site. */
@@ -98,6 +108,8 @@ struct push {
     struct wire_writer out;
     size_t out_at; /* bytes of `out` that the connection has taken */
     struct bundle bundle;
+    struct packer *packer; /* what goes before `out` */
+    struct foreseen foreseen;
     struct above above; /* of the path looked at last; forgotten at the end of each turn */
     struct names *names;
     struct zip *zip;
@@ -109,7 +121,9 @@ struct push {
     bool more; /* there was more to send than may wait, or than was made in time */
     uint64_t session;
     struct digest far_id; /* the secondary's host id */
-    uint64_t heard_ms, spoke_ms;
+    uint64_t heard_ms, spoke_ms;    /* a whole frame came; bytes left */
+    uint64_t answered_ms, asked_ms; /* the same, of others than PONG and PING … */
+    size_t ping_bytes;              /* … of which so much still has to leave */
     uint16_t complaint; /* what ERROR tells the far end at the end; REASON_NONE: nothing */
     unsigned opening;   /* OPENs without an answer */
     uint16_t version;   /* of the protocol, that is spoken */
@@ -145,6 +159,8 @@ static inline bool renew_holds_back(const struct push *p) /* is nothing new to b
 }
 
 /* push_site.c */
+/* Warns of a path's trouble: once an hour for each site and cause. */
+void push_site_warn(struct push *p, struct push_site *ps, struct bytes path, const struct err *why);
 /* Records a site's trouble for status. */
 void push_site_error(struct push_site *ps, const struct err *why, struct bytes path);
 /* Beside ACK's flags, why a unit is renamed file by file: */
@@ -156,6 +172,8 @@ const char *push_site_piecemeal_text(unsigned flags);
 bool push_site_leave(struct push_site *ps, struct bytes path, bool left);
 void push_site_trash(struct push_site *ps, const struct msg_trash *m);
 void push_site_forget_error(struct push_site *ps);
+void push_site_hook(struct push_site *ps, const struct msg_hook *m);
+
 /* Is drift of this site only reported, and nobody overruled that? */
 bool push_site_leaves_drift(const struct push_site *ps);
 /* Is this path mirrored, but not to this secondary? */
@@ -163,6 +181,13 @@ bool push_site_lacks(const struct push_site *ps, struct bytes path, bool is_dir)
 void push_site_forget_opened(struct push_site *ps);
 /* Its session state is dropped; what was under way for it is owed again. */
 void push_site_reset(struct push *p, struct push_site *ps);
+
+/* push_room.c */
+void push_room_told(struct push *p, struct push_site *ps, const struct msg_space *m);
+void push_room_acked(struct push *p, struct push_site *ps, uint64_t free_bytes);
+/* May bulk take so much there? False: what is owed was given back to the queue, until it may. */
+bool push_room_for(
+    struct push *p, struct push_site *ps, struct owed *o, uint64_t bytes, uint64_t files);
 
 /* inbox.c */
 /* Reads what there is and acts on it. 0, 1 at the end of the stream, -1. */
@@ -200,6 +225,9 @@ enum { LATER_MS = 1000, LATER_MAX = 60000 }; /* pauses of what could not be done
 /* Puts the newest state of a path, taken from the queue, into the lane's batch, or hands it to
  * another lane, or back to the queue. */
 void send_owed(struct push *p, struct lane *lane, struct push_site *ps, struct owed *o);
+/* Keeps what the record says of a file, for whoever sends that next and finds it with the same
+ * validators: true, unless they prove too little. */
+bool send_foresee(struct push *p, const struct record *r);
 /* One path of a unit into its batch. SOURCE_OK; SOURCE_BUSY: it is not any more what was compared;
  * -1: it cannot be read. */
 int send_part(struct push *p, struct push_batch *b, struct owed *o, struct err *err);
@@ -213,6 +241,9 @@ void send_unreadable(struct push *p, struct push_site *ps, struct owed *o, struc
  * behind a run that is closed change. */
 void bundle_add(struct push *p, size_t start);
 void bundle_close(struct push *p); /* before anything of `out` is sent */
+/* Content that another thread packs: true, it is on its way behind all of `out`. False: it is not
+ * worth that; nothing was done. */
+bool bundle_data(struct push *p, const struct msg_data *m, const void *plain, size_t n);
 /* For the difference between two moments of a turn: bytes of frames, as if none was packed. */
 uint64_t bundle_made(const struct push *p);
 

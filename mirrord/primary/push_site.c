@@ -3,12 +3,22 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/often.h"
 #include "base/set.h"
 #include "primary/push_impl.h"
 
 enum { PIECEMEAL_KEPT = 256, LEFT_KEPT = 256 };
+
+void push_site_warn(struct push *p, struct push_site *ps, struct bytes path, const struct err *why)
+{
+    char again[48], *cause CLEANUP_FREE = mem_format("%s: %s", ps->site->label, why->text);
+    if (often_may_say(p->o->often, cause, io_now_ms(), again))
+        log_warn("%s: %s: %s%s%s%s", p->o->name, ps->site->label, QUOTED(path.data, path.len),
+            path.len ? ": " : "", why->text, again);
+}
 
 void push_site_error(struct push_site *ps, const struct err *why, struct bytes path)
 {
@@ -94,6 +104,15 @@ void push_site_trash(struct push_site *ps, const struct msg_trash *m)
 {
     pthread_mutex_lock(&ps->lock);
     ps->trash = *m;
+    pthread_mutex_unlock(&ps->lock);
+}
+
+void push_site_hook(struct push_site *ps, const struct msg_hook *m)
+{
+    pthread_mutex_lock(&ps->lock);
+    ps->hook.failures = m->failures;
+    ps->hook.since = (int64_t)m->since;
+    log_name(ps->hook.text, sizeof ps->hook.text, m->text.data, m->text.len);
     pthread_mutex_unlock(&ps->lock);
 }
 

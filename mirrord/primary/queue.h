@@ -39,6 +39,7 @@ struct owed {
     bool alone;         /* with all beneath it path by path, units or not */
     bool awaits;        /* a link, given back until nothing is owed beneath its target, or
                          * a deletion that waits for such a link */
+    bool no_room;       /* given back until the secondary's disk has room */
     bool again;         /* owed again while it was flying */
     bool again_unit;    /* as a unit then */
     bool again_check;   /* and then to be compared */
@@ -138,6 +139,7 @@ size_t queue_size(struct queue *q, struct queue_site *qs);
 
 struct queue_counts {
     uint64_t paths, flying, failing, bytes;
+    uint64_t no_room;   /* wait for the secondary's disk */
     uint64_t oldest_ms; /* age of the oldest */
 };
 void queue_count(struct queue *q, struct queue_site *qs, struct queue_counts *out);

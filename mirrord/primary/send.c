@@ -15,7 +15,6 @@ enum {
     BUSY_DELAY_MS = 20, /* a file that is being written is tried again after this, growing */
     BUSY_DELAY_MAX = 2000,
     BUSY_TRIES = 12,                  /* once: then it is reported */
-    ALONE_MIN = 16 * 1024, /* content from here on is packed alone, less with others */
     READ_FIRST_MAX = 8 * 1024 * 1024, /* read to learn whether the content need be sent at all */
 };
 
@@ -70,6 +69,45 @@ static int look(
     return look_once(p, ps, path, s, err);
 }
 
+static struct bytes keep(char *to, struct bytes name)
+{
+    if (name.len)
+        memcpy(to, name.data, name.len);
+    return (struct bytes){to, name.len};
+}
+
+bool send_foresee(struct push *p, const struct record *r)
+{
+    struct foreseen *f = &p->foreseen;
+    bool named = r->entry.owner.len && r->entry.group.len;
+    if (r->entry.type != ENTRY_FILE || (r->flags & RECORD_RACY) || r->entry.acl.len || !named)
+        return false;
+    f->entry = r->entry;
+    f->entry.has_digest = false;
+    f->entry.owner = keep(f->owner, r->entry.owner);
+    f->entry.group = keep(f->group, r->entry.group);
+    f->validators = r->validators;
+    return true;
+}
+
+/* Without a look: the same validators after it was read prove that it is, and was all the time,
+ * what the manifest says, mode, owner and ACL too, any change of which moves the ctime. */
+static bool is_foreseen(struct push *p, struct push_site *ps, struct owed *o, struct sight *s)
+{
+    const struct foreseen *f = &p->foreseen;
+    const struct validators *v = &f->validators;
+    if (f->owed != o || ps->site->options.dry_run)
+        return false;
+    s->dir = above_open(&p->above, ps->site->root, queue_path(o), s->name);
+    s->entry = f->entry;
+    s->st = (struct stat){.st_ino = v->inode,
+        .st_mode = S_IFREG | f->entry.mode,
+        .st_size = (off_t)v->size,
+        .st_ctim = {v->ctime, v->ctime_nsec},
+        .st_mtim = {v->mtime, v->mtime_nsec}};
+    return s->dir >= 0;
+}
+
 /* The path goes back to the queue, to be tried when its writer is through. */
 void send_busy(struct push *p, struct push_site *ps, struct owed *o)
 {
@@ -120,7 +158,7 @@ static void put_entry(struct push *p, struct atom *a, struct msg_entry *m)
     m->path = queue_path(a->owed);
     size_t start = p->out.len;
     msg_put_entry(&p->out, m);
-    if (m->encoding == ENCODING_RAW && m->how != HOW_DATA && m->how != HOW_DELTA &&
+    if (m->how != HOW_DATA && m->how != HOW_DELTA &&
         !zip_is_packed(m->content.data, m->content.len))
         bundle_add(p, start);
 }
@@ -234,12 +272,6 @@ static int send_inline(struct push *p, struct push_batch *b, struct owed *o, str
     a->record.entry.digest = s->entry.digest = r.entry.digest;
     a->has_record = true;
     struct msg_entry m = {.how = HOW_INLINE, .entry = s->entry, .content = {p->block, (size_t)n}};
-    bool zip = p->o->compress != 0 && n > ALONE_MIN && !zip_is_packed(p->block, (size_t)n);
-    size_t packed = zip ? zip_pack(p->zip, p->block, (size_t)n, p->packed, PUSH_INLINE_MAX) : 0;
-    if (packed) {
-        m.encoding = ENCODING_ZSTD;
-        m.content = (struct bytes){p->packed, packed};
-    }
     put_entry(p, a, &m);
     b->ps->counts.literal += (uint64_t)n;
     return SOURCE_OK;
@@ -255,6 +287,8 @@ static void send_transfer(
     a->what = event_of(o);
     remember(a, s);
     a->stream = stream_new(a, src, delta);
+    a->reserved = b->lane == &p->lanes[LANE_BULK] ? s->entry.size : 0;
+    b->ps->bulk_flying += a->reserved;
     put_entry(p, a, &(struct msg_entry){.how = delta ? HOW_DELTA : HOW_DATA, .entry = s->entry});
     TAILQ_INSERT_TAIL(&b->lane->sending, a, sending);
     b->lane->transfers++;
@@ -359,6 +393,12 @@ static bool will_not_fit(struct push *p, struct push_site *ps, struct owed *o, u
     return true;
 }
 
+/* Else its content is there, under this name or another. */
+static bool takes_room(const struct owed *o)
+{
+    return o->kind != OWED_MOVE && (o->whole || (o->kind != OWED_META && !o->source));
+}
+
 static void send_there(
     struct push *p, struct lane *lane, struct push_site *ps, struct owed *o, struct sight *s)
 {
@@ -367,6 +407,9 @@ static void send_there(
     if (s->entry.type == ENTRY_LINK && switches_await(p, ps, o, &s->entry))
         return;
     if (solo && will_not_fit(p, ps, o, s->entry.size))
+        return;
+    if (file && lane == &p->lanes[LANE_BULK] && takes_room(o) &&
+        !push_room_for(p, ps, o, s->entry.size, o->kind == OWED_CREATE))
         return;
     struct push_batch *b = lanes_batch(p, lane, ps, solo);
     uint64_t before = bundle_made(p);
@@ -546,7 +589,9 @@ void send_owed(struct push *p, struct lane *lane, struct push_site *ps, struct o
     }
     struct sight s;
     struct err err;
-    int r = look(p, ps, queue_path(o), &s, &err);
+    bool foreseen = is_foreseen(p, ps, o, &s);
+    int r = foreseen ? SIGHT_THERE : look(p, ps, queue_path(o), &s, &err);
+    p->foreseen.owed = NULL;
     if (is_lacked(ps, o, r, &s)) {
         queue_done(p->o->queue, o);
         return;

@@ -3,6 +3,7 @@
  * or in ABORT when the file changed meanwhile. */
 #include <string.h>
 
+#include "base/io.h"
 #include "base/mem.h"
 #include "primary/stream_impl.h"
 
@@ -40,21 +41,36 @@ static void decide_zip(struct push *p, struct stream *t, const uint8_t *bytes, s
     t->zip = p->o->compress != 0 && zip_worthwhile(p->zip, bytes, n);
 }
 
-void stream_put_data(struct push *p, struct stream *t, uint8_t kind, const uint8_t *bytes, size_t n)
+static void put_raw(struct wire_writer *w, struct msg_data *m, const uint8_t *bytes, size_t n)
 {
-    decide_zip(p, t, bytes, n);
-    struct msg_data m = {.atom = t->atom->number, .kind = kind, .encoding = ENCODING_RAW};
-    size_t packed = t->zip ? zip_pack(p->zip, bytes, n, p->packed, STREAM_RAW_MAX) : 0;
-    if (packed) {
-        m.encoding = ENCODING_ZSTD;
-        m.content = (struct bytes){p->packed, packed};
-        msg_put_data(&p->out, &m);
+    m->encoding = ENCODING_RAW;
+    for (size_t at = 0; at < n; at += STREAM_RAW_MAX) {
+        m->content = (struct bytes){bytes + at, n - at < STREAM_RAW_MAX ? n - at : STREAM_RAW_MAX};
+        msg_put_data(w, m);
+    }
+}
+
+void stream_put_packed(
+    struct wire_writer *w, struct zip *zip, void *room, struct msg_data *m, struct bytes plain)
+{
+    size_t packed = zip_pack(zip, plain.data, plain.len, room, STREAM_RAW_MAX);
+    if (!packed) {
+        put_raw(w, m, plain.data, plain.len);
         return;
     }
-    for (size_t at = 0; at < n; at += STREAM_RAW_MAX) {
-        m.content = (struct bytes){bytes + at, n - at < STREAM_RAW_MAX ? n - at : STREAM_RAW_MAX};
-        msg_put_data(&p->out, &m);
-    }
+    m->encoding = ENCODING_ZSTD;
+    m->content = (struct bytes){room, packed};
+    msg_put_data(w, m);
+}
+
+void stream_put_data(struct push *p, struct stream *t, uint8_t kind, const uint8_t *bytes, size_t n)
+{
+    struct msg_data m = {.atom = t->atom->number, .kind = kind};
+    decide_zip(p, t, bytes, n);
+    if (!t->zip && !(p->o->compress && io_is_zeros(bytes, n))) /* a hole in what does not shrink */
+        put_raw(&p->out, &m, bytes, n);
+    else if (!bundle_data(p, &m, bytes, n))
+        stream_put_packed(&p->out, p->zip, p->packed, &m, (struct bytes){bytes, n});
 }
 
 enum stream_outcome stream_give_up(struct push *p, struct stream *t)

@@ -119,8 +119,7 @@ static void failed(struct push *p, struct push_site *ps, struct owed *o, const s
 {
     struct bytes path = queue_path(o);
     if (!o->error)
-        log_warn(
-            "%s: %s: %s: %s", p->o->name, ps->site->label, QUOTED(path.data, path.len), err->text);
+        push_site_warn(p, ps, path, err);
     push_site_error(ps, err, path);
     if (p->o->once)
         give_up(p, ps, o, err->text);
@@ -238,6 +237,10 @@ static bool step_planning(struct push *p, struct unit_push *u)
         send_by_path(p, u, way);
     if (by_path || way == UNIT_NOTHING) {
         done(p, u);
+        return true;
+    }
+    if (!push_room_for(p, u->ps, u->owed, unit_plan_bytes(u->plan), 0)) {
+        unit_free(p, u);
         return true;
     }
     compare_free(TAKE_PTR(u->compare));

@@ -1,4 +1,5 @@
-/* A thread that closes descriptors, started with the first; see bin.h. Knows nothing of files. */
+/* A thread that closes descriptors, started with the first, and that ends with the bin when it has
+ * closed the last; see bin.h. Knows nothing of files. */
 #include "secondary/bin.h"
 
 #include <errno.h>
@@ -13,7 +14,6 @@ enum { WAITING_MAX = 64 }; /* descriptors; more are closed by whoever has them *
 struct bin {
     pthread_mutex_t lock; /* of all below */
     pthread_cond_t changed;
-    pthread_t thread;
     bool started, ending;
     int waiting[WAITING_MAX]; /* the first is at work */
     size_t count, freed;
@@ -25,6 +25,13 @@ struct bin *bin_new(void)
     pthread_mutex_init(&b->lock, NULL);
     pthread_cond_init(&b->changed, NULL);
     return b;
+}
+
+static void destroy(struct bin *b)
+{
+    pthread_cond_destroy(&b->changed);
+    pthread_mutex_destroy(&b->lock);
+    free(b);
 }
 
 static void *work(void *arg)
@@ -45,7 +52,17 @@ static void *work(void *arg)
         pthread_cond_broadcast(&b->changed);
     }
     pthread_mutex_unlock(&b->lock);
+    destroy(b);
     return NULL;
+}
+
+static bool start(struct bin *b)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, work, b) != 0)
+        return false;
+    pthread_detach(thread);
+    return true;
 }
 
 void bin_free(struct bin *b)
@@ -53,14 +70,12 @@ void bin_free(struct bin *b)
     if (!b)
         return;
     pthread_mutex_lock(&b->lock);
+    bool started = b->started;
     b->ending = true;
     pthread_cond_broadcast(&b->changed);
     pthread_mutex_unlock(&b->lock);
-    if (b->started)
-        pthread_join(b->thread, NULL);
-    pthread_cond_destroy(&b->changed);
-    pthread_mutex_destroy(&b->lock);
-    free(b);
+    if (!started)
+        destroy(b);
 }
 
 int bin_hold(int dirfd, const char *name, uint64_t size)
@@ -73,7 +88,7 @@ static bool take(struct bin *b, int fd)
 {
     pthread_mutex_lock(&b->lock);
     if (!b->started)
-        b->started = pthread_create(&b->thread, NULL, work, b) == 0;
+        b->started = start(b);
     bool taken = b->started && b->count < WAITING_MAX;
     if (taken)
         b->waiting[b->count++] = fd;

@@ -17,7 +17,8 @@ enum { BIN_MIN = 8 * 1024 * 1024 }; /* smaller ones are freed within a fraction 
 struct bin;
 
 struct bin *bin_new(void);
-void bin_free(struct bin *b); /* NULL is fine; waits until all is freed */
+void bin_free(
+    struct bin *b); /* NULL is fine; what is in it is still freed, without being waited for */
 
 /* Before its name is taken away: a descriptor of dirfd/name, or -1 where it is too small for it to
  * matter (or cannot be had). */

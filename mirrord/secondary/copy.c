@@ -24,9 +24,12 @@ static void finish(struct transfer *t)
 {
     struct atom *a = t->atom;
     struct digest digest;
+    struct err why;
     digest_stream_end(t->sum, &digest);
-    if (digest_stream_length(t->sum) != a->step.entry.size ||
-        !digest_equal(&digest, &a->step.entry.digest))
+    if (transfer_set_length(t, &why) < 0)
+        step_fail(&a->step, REASON_IO, "stage", &why);
+    else if (digest_stream_length(t->sum) != a->step.entry.size ||
+             !digest_equal(&digest, &a->step.entry.digest))
         need_content(a, "the file here has other content");
     else if (t->fd >= 0)
         transfer_seal(a, TAKE_FD(t->fd));

@@ -21,11 +21,13 @@
 #include "secondary/drift.h"
 #include "secondary/former.h"
 #include "secondary/grace.h"
+#include "secondary/hook_feed.h"
 #include "secondary/keeper.h"
 #include "secondary/parts.h"
 #include "secondary/reap.h"
 #include "secondary/recover.h"
 #include "secondary/retire.h"
+#include "secondary/room.h"
 #include "secondary/session.h"
 #include "secondary/settle.h"
 #include "tree/rootid.h"
@@ -198,7 +200,7 @@ int opening_manifest(struct replica *r, const struct digest *filter, struct err 
     if (read_marker(r, err) < 0 || checkpoint_open(r, err) < 0 ||
         former_open_manifest(r, filter, err) < 0 || checkpoint_begin(r, err) < 0)
         return -1;
-    return (r->flags & OPEN_DRY_RUN) ? 0 : recover_run(r, err);
+    return (r->flags & OPEN_DRY_RUN) ? checkpoint_replay(r, err) : recover_run(r, err);
 }
 
 static void walk_skipped(void *ctx, struct bytes path, const char *why)
@@ -283,13 +285,16 @@ static struct replica *of_job(struct job *job)
 static void begin_work(struct replica *r)
 {
     r->state = REPLICA_OPEN;
+    room_tell(r);
     if (r->stage && !(r->flags & OPEN_DRY_RUN)) {
         reap_begin(r->stage, r->tools->outside);
+        r->cut = true;
         replica_reap(r);
         grace_load(r->stage);
         retire_schedule(r);
         keeper_look(r);
     }
+    hook_feed_opened(r);
     if (r->drift && !(r->flags & OPEN_DRY_RUN))
         drift_watch(r->drift);
 }

@@ -15,6 +15,8 @@
 #include "tree/names.h"
 
 struct grounds;
+struct hooks;
+struct hook_state;
 
 /* A site as the primary names it. */
 struct outside_site {
@@ -62,6 +64,14 @@ struct outside {
     /* Gives a directory u+rwx that may not even be opened. */
     int (*loosen)(void *ctx, int dirfd, const char *name);
 
+    /* Records of hook_changes.h: what changed with a commit. False: they are none. */
+    bool (*hook)(void *ctx, const struct outside_site *s, struct bytes records);
+
+    /* How the site's command goes; `opened`: what is noted as due becomes so. 0; -1: nobody knows. */
+    int (*hook_state)(
+        void *ctx, const struct outside_site *s, bool opened, struct hook_state *out);
+
+    struct hooks *hooks; /* that are to be stepped; NULL: none, or they are another process's */
     void *ctx;
 };
 
@@ -70,6 +80,7 @@ struct outside_direct {
     const struct receive_options *options;
     struct grounds *grounds; /* NULL: no sandbox, nothing is barred */
     struct names *names;
+    struct hooks *hooks; /* NULL: none are run */
 };
 struct outside outside_direct(struct outside_direct *d);
 

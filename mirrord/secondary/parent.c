@@ -6,6 +6,7 @@
 #include "secondary/parent.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 
 #include "base/mem.h"
 #include "secondary/asks.h"
+#include "secondary/hook.h"
 #include "secondary/sandbox.h"
 
 /* A packet and what its strings point into; fd: a directory that came with it, else -1. */
@@ -102,6 +104,7 @@ struct scratch {
     struct err err;
     struct outside_place place;
     struct epoch epoch;
+    struct hook_state hook;
     char name[ASK_NAME_MAX + 1];
     char *pattern;
 };
@@ -182,6 +185,18 @@ static void answer_change(const struct outside *o, const struct packet *p, struc
     answer->sys = answer->result < 0 ? errno : 0;
 }
 
+static void answer_hook_state(const struct outside *o, const struct outside_site *site,
+    const struct ask *q, struct ask *answer, struct hook_state *now)
+{
+    answer->result = o->hook_state(o->ctx, site, q->flag, now);
+    if (answer->result < 0)
+        return;
+    answer->flag = now->pending;
+    answer->number = now->failing.count;
+    answer->count = (uint64_t)now->failing.since;
+    answer->text = bytes_of(now->failing.text);
+}
+
 /* False: there is no such request. */
 static bool answer_one(
     const struct outside *o, const struct packet *p, struct ask *answer, struct scratch *s)
@@ -201,6 +216,7 @@ static bool answer_one(
     case ASK_YIELD: o->yield(o->ctx, &site, &q->id); return true;
     case ASK_LINK:
     case ASK_LOOSEN: answer_change(o, p, answer); return true;
+    case ASK_HOOK_STATE: answer_hook_state(o, &site, q, answer, &s->hook); return true;
     default: return false;
     }
 }
@@ -234,6 +250,8 @@ static bool serve_one(int socket, const struct outside *o, struct last_word *wor
     bool good = receive_ask(socket, &p);
     if (good && (p.ask.kind == ASK_REPORT || p.ask.kind == ASK_REFUSED))
         keep_word(&p.ask, word);
+    else if (good && p.ask.kind == ASK_HOOK)
+        good = o->hook(o->ctx, &(struct outside_site){p.ask.name, p.ask.root}, p.ask.records);
     else if (good)
         good = answer_one(o, &p, &answer, &s) && send_ask(socket, &answer, -1);
     if (p.fd >= 0)
@@ -246,14 +264,18 @@ static bool serve_one(int socket, const struct outside *o, struct last_word *wor
 static void serve_all(
     int socket, const struct outside *o, int signals, pid_t child, struct last_word *word)
 {
-    struct pollfd fds[] = {{.fd = socket, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
+    struct hooks *h = o->hooks;
+    struct pollfd fds[] = {{.fd = socket, .events = POLLIN}, {.fd = signals, .events = POLLIN},
+        {.fd = h ? hooks_fd(h) : -1, .events = POLLIN}};
     for (;;) {
-        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+        if (poll(fds, 3, h ? hooks_due_ms(h) : -1) < 0 && errno != EINTR)
             break;
+        if (h)
+            hooks_step(h);
         struct signalfd_siginfo info;
         if (fds[1].revents && read(signals, &info, sizeof info) > 0)
             kill(child, SIGTERM);
-        if (fds[0].revents && !serve_one(socket, o, word))
+        if (fds[0].revents && (!serve_one(socket, o, word) || word->kind == ASK_REPORT))
             break;
     }
 }
@@ -278,6 +300,13 @@ static int result_of(int status, const struct last_word *word, struct err *err)
     return -1;
 }
 
+void parent_leave(int fd)
+{
+    int null CLEANUP_FD = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null < 0 || dup2(null, fd) < 0)
+        close(fd);
+}
+
 int parent_serve(int socket, pid_t child, const struct outside *outside, struct err *err)
 {
     sigset_t watched, before;
@@ -288,6 +317,8 @@ int parent_serve(int socket, pid_t child, const struct outside *outside, struct 
     int signals CLEANUP_FD = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
     struct last_word word = {0};
     serve_all(socket, outside, signals, child, &word);
+    if (word.kind == ASK_REPORT && word.result == 0)
+        parent_leave(STDERR_FILENO); /* who waits for the stream's end need not for the child's */
     int status = 0;
     shutdown(socket, SHUT_RDWR); /* one that makes no sense is not answered any more */
     while (waitpid(child, &status, 0) < 0 && errno == EINTR)
@@ -443,6 +474,27 @@ static int ask_loosen(void *ctx, int dirfd, const char *name)
     return ask_change(ctx, &q, dirfd);
 }
 
+static bool ask_hook(void *ctx, const struct outside_site *s, struct bytes records)
+{
+    struct ask q = {.kind = ASK_HOOK, .name = s->name, .root = s->asked, .records = records};
+    return send_ask(*(int *)ctx, &q, -1);
+}
+
+static int ask_hook_state(
+    void *ctx, const struct outside_site *s, bool opened, struct hook_state *out)
+{
+    struct packet p;
+    struct ask q = {.kind = ASK_HOOK_STATE, .flag = opened, .name = s->name, .root = s->asked};
+    if (!ask(ctx, &q, -1, &p) || p.ask.result != 0)
+        return -1;
+    *out = (struct hook_state){.pending = p.ask.flag};
+    out->failing.count = p.ask.number;
+    out->failing.since = (int64_t)p.ask.count;
+    snprintf(out->failing.text, sizeof out->failing.text, "%.*s", (int)p.ask.text.len,
+        p.ask.text.len ? (const char *)p.ask.text.data : "");
+    return 0;
+}
+
 struct outside parent_outside(int *socket)
 {
     return (struct outside){.names = {ask_number, ask_name, socket},
@@ -454,6 +506,8 @@ struct outside parent_outside(int *socket)
         .yield = ask_yield,
         .set_link = ask_link,
         .loosen = ask_loosen,
+        .hook = ask_hook,
+        .hook_state = ask_hook_state,
         .ctx = socket};
 }
 

@@ -14,6 +14,10 @@
  * it. What the child reported: 0, 1 (SESSION_RENEW), -1; -1 also when it was killed. */
 int parent_serve(int socket, pid_t child, const struct outside *outside, struct err *err);
 
+/* Gives up a descriptor that the other end hears of only when nobody has it: a part of the stream,
+ * which is the child's, or standard error, which sshd takes for one. Its number stays taken. */
+void parent_leave(int fd);
+
 /* The child's end: everything is asked of the parent. `socket` is borrowed for as long. */
 struct outside parent_outside(int *socket);
 

@@ -5,7 +5,8 @@
  * where much waits, it is done before anything else is read.
  *
  * Content that is copied to the same place has been copied by the reading threads already, if they
- * have come there; its digest is known then, and nothing is left to do.
+ * have come there; its digest is known then, and nothing is left to do. What goes to another place
+ * they copy too, as far as it fills whole leaves of the new file.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,11 +37,13 @@ enum {
 enum what { COPY, BASE, CONTENT, DELTA, FINISH };
 
 struct order {
-    STAILQ_ENTRY(order) next;
+    TAILQ_ENTRY(order) next;
     enum what what;
     uint64_t offset, length; /* COPY, BASE: of the old file; FINISH: length is the file's */
     struct digest digest;    /* FINISH */
-    size_t len, done;
+    uint64_t asked;          /* COPY: bytes done, or the threads' to do */
+    size_t len;
+    uint64_t done;
     uint8_t bytes[]; /* CONTENT, DELTA */
 };
 
@@ -52,7 +55,8 @@ struct rebuild {
     bool shared;                  /* the staged file began as a clone of it, and may be too long */
     bool told;                    /* EXTENTS with `last` is out */
     uint64_t told_ms;
-    STAILQ_HEAD(, order) orders;
+    TAILQ_HEAD(order_list, order) orders;
+    bool stalled;              /* the first of them waits for the threads */
     size_t waiting;            /* bytes that they take */
     struct delta_patch *patch; /* of the range named last; NULL: none, or it is complete */
     struct msg_range wanted[MSG_RANGES_MAX];
@@ -74,7 +78,7 @@ static void start_reading(struct rebuild *r)
     uint64_t limit = t->written ? 0 : t->atom->step.entry.size;
     tools_of(r)->readers++;
     r->reading = true;
-    r->reader = extent_reader_new(t->source, r->shared ? -1 : t->fd, r->size, limit);
+    r->reader = extent_reader_new(t->source, t->fd, r->shared, r->size, limit);
 }
 
 static void stop_counting(struct rebuild *r)
@@ -156,22 +160,63 @@ static void sign(struct rebuild *r, uint64_t deadline)
 
 /* --- orders: 1 there is more to do, 0 done, -1 --- */
 
-static int copy(struct rebuild *r, struct order *o, struct err *err)
+/* It has been copied to its place by the way. */
+static bool was_copied(struct rebuild *r, struct order *o)
 {
     struct transfer *t = r->t;
-    uint8_t *chunk = tools_of(r)->chunk;
     struct digest digest;
-    uint64_t at = o->offset + o->done, left = o->length - o->done;
-    if (at == t->written && left >= MSG_EXTENT && t->atom->step.entry.size - at >= MSG_EXTENT &&
-        r->reader && extent_reader_copied(r->reader, at, &digest)) {
+    uint64_t at = o->offset + o->done;
+    if (at != t->written || o->length - o->done < MSG_EXTENT ||
+        t->atom->step.entry.size - at < MSG_EXTENT || !r->reader ||
+        !extent_reader_copied(r->reader, at, &digest))
+        return false;
+    digest_stream_add_leaf(t->sum, &digest);
+    t->written += MSG_EXTENT;
+    o->done += MSG_EXTENT;
+    return true;
+}
+
+/* Gives whole leaves to the threads, as many as they take. */
+static void ask_threads(struct rebuild *r, struct order *o)
+{
+    struct transfer *t = r->t;
+    o->asked = o->asked > o->done ? o->asked : o->done;
+    for (;;) {
+        uint64_t to = t->written + (o->asked - o->done);
+        if (!r->reader || to % MSG_EXTENT != 0 || o->length - o->asked < MSG_EXTENT ||
+            t->atom->step.entry.size - to < MSG_EXTENT)
+            return;
+        extent_reader_give_way(r->reader, to + MSG_EXTENT);
+        if (!extent_reader_copy(r->reader, o->offset + o->asked, to))
+            return;
+        o->asked += MSG_EXTENT;
+    }
+}
+
+/* Takes what they have done. 1: there is more of it; 0; -1. */
+static int hear_threads(struct rebuild *r, struct order *o, struct err *err)
+{
+    struct transfer *t = r->t;
+    struct digest digest;
+    int done;
+    while (o->asked > o->done && (done = extent_reader_copy_done(r->reader, &digest, err)) != 0) {
+        if (done < 0)
+            return -1;
         digest_stream_add_leaf(t->sum, &digest);
         t->written += MSG_EXTENT;
         o->done += MSG_EXTENT;
-        return o->done < o->length;
     }
+    return o->asked > o->done;
+}
+
+static int copy_piece(struct rebuild *r, struct order *o, struct err *err)
+{
+    struct transfer *t = r->t;
+    uint8_t *chunk = tools_of(r)->chunk;
+    uint64_t left = o->length - o->done;
     size_t n = MSG_CHUNK_MAX - t->written % MSG_CHUNK_MAX;
     n = left < n ? (size_t)left : n;
-    ssize_t got = io_pread_full(t->source, chunk, n, at);
+    ssize_t got = io_pread_full(t->source, chunk, n, o->offset + o->done);
     if (got < 0)
         return err_sys(err, errno, "read the old file");
     if ((size_t)got < n)
@@ -179,6 +224,19 @@ static int copy(struct rebuild *r, struct order *o, struct err *err)
     if (transfer_write(t, chunk, n, err) < 0)
         return -1;
     o->done += n;
+    return 0;
+}
+
+static int copy(struct rebuild *r, struct order *o, struct err *err)
+{
+    uint64_t before = o->done;
+    if (o->asked > o->done || !was_copied(r, o)) {
+        ask_threads(r, o);
+        int busy = hear_threads(r, o, err);
+        r->stalled = busy > 0 && o->done == before;
+        if (busy < 0 || (!busy && o->done == before && copy_piece(r, o, err) < 0))
+            return -1;
+    }
     return o->done < o->length;
 }
 
@@ -230,8 +288,8 @@ static int carry_out(struct rebuild *r, struct order *o, struct err *err)
 
 static void drop_first(struct rebuild *r)
 {
-    struct order *o = STAILQ_FIRST(&r->orders);
-    STAILQ_REMOVE_HEAD(&r->orders, next);
+    struct order *o = TAILQ_FIRST(&r->orders);
+    TAILQ_REMOVE(&r->orders, o, next);
     r->waiting -= sizeof *o + o->len;
     free(o);
 }
@@ -244,8 +302,8 @@ static void finish(struct rebuild *r, const struct order *o)
     struct err why;
     if (!r->told) /* the primary was sure before it had heard all */
         put_extents(r, (struct bytes){0}, true);
-    if (r->shared && ftruncate(t->fd, (off_t)t->written) < 0) {
-        err_sys(&why, errno, "truncate");
+    t->hole = true; /* or it began as a longer one */
+    if (transfer_set_length(t, &why) < 0) {
         transfer_give_up(t->atom, &why);
         return;
     }
@@ -258,7 +316,8 @@ static int work(struct rebuild *r, uint64_t deadline)
     struct transfer *t = r->t;
     struct order *o;
     struct err why;
-    while ((o = STAILQ_FIRST(&r->orders))) {
+    r->stalled = false;
+    while ((o = TAILQ_FIRST(&r->orders))) {
         if (o->what == FINISH) {
             finish(r, o);
             return 1;
@@ -270,7 +329,7 @@ static int work(struct rebuild *r, uint64_t deadline)
         }
         if (more == 0)
             drop_first(r);
-        if (io_now_us() >= deadline)
+        if (r->stalled || io_now_us() >= deadline)
             break;
     }
     replica_progress(t->atom->batch->replica, t->written);
@@ -290,11 +349,13 @@ static void step(struct job *job, unsigned budget_ms)
         return;
     }
     if (r->wanted_count)
-        sign(r, STAILQ_EMPTY(&r->orders) ? end : now + (end - now) / 2);
+        sign(r, TAILQ_EMPTY(&r->orders) ? end : now + (end - now) / 2);
     if (work(r, end))
         return;
-    if (!STAILQ_EMPTY(&r->orders) || r->wanted_count)
+    if (r->wanted_count || (!TAILQ_EMPTY(&r->orders) && !r->stalled))
         job->not_before = 0;
+    else if (r->stalled)
+        job->not_before = io_now_ms() + READER_MS;
     else if (r->told)
         job_stop(job);
     else
@@ -317,7 +378,7 @@ static struct order *add(struct rebuild *r, enum what what, struct bytes content
     o->len = content.len;
     if (content.len)
         memcpy(o->bytes, content.data, content.len);
-    STAILQ_INSERT_TAIL(&r->orders, o, next);
+    TAILQ_INSERT_TAIL(&r->orders, o, next);
     r->waiting += sizeof *o + o->len;
     wake(r);
     return o;
@@ -327,7 +388,8 @@ static struct order *add(struct rebuild *r, enum what what, struct bytes content
 static void keep_up(struct rebuild *r)
 {
     while (r->waiting > WAITING_MAX && work(r, 0) == 0)
-        ;
+        if (r->stalled)
+            extent_reader_copy_wait(r->reader);
 }
 
 int rebuild_range(struct rebuild *r, const struct msg_range *m, struct err *err)
@@ -337,6 +399,12 @@ int rebuild_range(struct rebuild *r, const struct msg_range *m, struct err *err)
     if (m->use == RANGE_SIGN) {
         r->wanted[(r->wanted_first + r->wanted_count++) % MSG_RANGES_MAX] = *m;
         wake(r);
+        return 0;
+    }
+    struct order *last = TAILQ_LAST(&r->orders, order_list);
+    if (m->use == RANGE_COPY && last && last->what == COPY &&
+        last->offset + last->length == m->offset) {
+        last->length += m->length; /* as one: whole leaves go on over its borders */
         return 0;
     }
     struct order *o = add(r, m->use == RANGE_COPY ? COPY : BASE, (struct bytes){0});
@@ -384,7 +452,7 @@ static bool share(struct transfer *t)
 void rebuild_start(struct transfer *t, uint64_t size)
 {
     struct rebuild *r = mem_alloc(sizeof *r);
-    STAILQ_INIT(&r->orders);
+    TAILQ_INIT(&r->orders);
     r->t = t;
     r->size = size;
     r->told_ms = io_now_ms();
@@ -415,7 +483,7 @@ void rebuild_free(struct rebuild *r)
         return;
     stop_counting(r);
     extent_reader_free(r->reader);
-    while (!STAILQ_EMPTY(&r->orders))
+    while (!TAILQ_EMPTY(&r->orders))
         drop_first(r);
     delta_patch_free(r->patch);
     delta_sign_free(r->sign);

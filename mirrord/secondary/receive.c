@@ -3,6 +3,7 @@
 #include "secondary/receive.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -12,6 +13,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "secondary/grounds.h"
+#include "secondary/hook.h"
 #include "secondary/parent.h"
 #include "secondary/renewal.h"
 #include "secondary/sandbox.h"
@@ -19,6 +21,10 @@
 #include "tree/state.h"
 
 /* What both processes have, from before they are two. */
+/* What an unprivileged process may ask for. In the usual 64 KiB sshd and the receiver wait for one
+ * another all the time, and what does not fit sshd keeps, at a page fault for each 4 KiB of it. */
+enum { PIPE_SIZE = 1 << 20 };
+
 struct common {
     const struct receive_options *options;
     struct receive_self self;
@@ -41,15 +47,46 @@ static void be_child(struct common *c, int socket, pid_t parent)
     if (result == 0)
         result = session_run(c->options, &outside, &c->self, &err);
     parent_report(socket, result, &err);
+    /* The end takes its time where large files are being freed; the stream ends now. */
+    close(c->options->out);
+    close(STDERR_FILENO);
     _exit(result < 0 ? 1 : 0);
+}
+
+/* Nobody is to wait for commands that still run: sshd lets the session end when this process has, and
+ * nothing of it holds the stream. What they say from here on is in the note alone. */
+static void be_finisher(struct hooks *hooks)
+{
+    int nothing = open("/dev/null", O_RDWR);
+    for (int fd = 0; fd < 3; fd++)
+        dup2(nothing, fd);
+    setsid();
+    hooks_finish(hooks, 0);
+    _exit(0);
+}
+
+static void finish_hooks(const struct common *c, struct hooks *hooks)
+{
+    pid_t pid = hooks_pending(hooks) ? fork() : 0;
+    if (pid == 0 && hooks_pending(hooks)) {
+        close(c->options->in);
+        close(c->options->out);
+        be_finisher(hooks);
+    }
+    if (pid > 0)
+        hooks_leave(hooks);
+    hooks_free(hooks);
 }
 
 static int be_parent(struct common *c, int socket, pid_t child, struct err *err)
 {
     struct outside_direct direct = {
         .options = c->options, .grounds = c->grounds, .names = names_new(NULL)};
+    direct.hooks = hooks_new(c->options->state_dir);
     struct outside outside = outside_direct(&direct);
+    parent_leave(c->options->out);
     int result = parent_serve(socket, child, &outside, err);
+    finish_hooks(c, direct.hooks);
     names_free(direct.names);
     return result;
 }
@@ -104,6 +141,7 @@ int receive_run(const struct receive_options *o, struct err *err)
 {
     struct common c = {.options = o, .self = {.left = -1, .leave = -1}};
     int result;
+    (void)fcntl(o->in, F_SETPIPE_SZ, PIPE_SIZE); /* not a pipe, or not allowed: so be it */
     c.self.failed = state_host_id(o->state_dir, &c.self.id, &c.self.err);
     /* A link that is cut must not end the parent, and with it a commit. */
     void (*hangup)(int) = signal(SIGHUP, SIG_IGN);

@@ -19,6 +19,7 @@ enum receive_owner {
     RECEIVE_OWNER_LEFT,     /* whoever has it by itself here */
     RECEIVE_OWNER_FIXED,    /* uid and gid */
 };
+#include "tree/space.h"
 
 /* What this host's configuration says of a site, whatever the primary wants; zeroed: nothing. */
 struct receive_policy {
@@ -28,6 +29,8 @@ struct receive_policy {
     struct deletions_limit limit;
     unsigned keep_days;  /* that what is deleted and overwritten is kept; 0: not */
     unsigned unit_grace; /* seconds that a replaced unit is kept for who has it open */
+    bool hook;           /* a command is run after commits */
+    struct space_rule min_free; /* what bulk is to leave free */
 };
 
 struct receive_grant {
@@ -36,6 +39,13 @@ struct receive_grant {
     const struct filter
         *excludes; /* of this host besides the site's; until the next call, or NULL */
     struct receive_policy policy;
+};
+
+/* The command that this host's configuration runs after commits of a site. */
+struct receive_hook {
+    char **argv; /* NULL-terminated, the first one an absolute path */
+    char *user;  /* NULL: the root directory's owner */
+    unsigned timeout_ms;
 };
 
 /* What may be asked for, whatever the other end says. */
@@ -49,6 +59,9 @@ struct receive_fence {
     void (*each)(void *ctx, void (*root)(void *to, const char *path, bool beneath), void *to);
     /* Reads again what all this is taken from; -1 with err: it stays as it was. May be NULL. */
     int (*reload)(void *ctx, struct err *err);
+    /* The site's command, which the caller clears (receive_hook_clear); false: it has none. NULL: no
+     * site has. */
+    bool (*hook)(void *ctx, struct bytes name, struct receive_hook *out);
     void *ctx;
 };
 

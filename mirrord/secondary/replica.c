@@ -24,7 +24,10 @@
 #include "secondary/settle.h"
 #include "tree/digest.h"
 
-enum { PROGRESS_EVERY_MS = 500 };
+enum {
+    PROGRESS_EVERY_MS = 500,
+    PRUNE_STRIDE = 1024, /* records: a millisecond's work */
+};
 
 static int read_rules(struct replica *r, const struct msg_open *m, struct err *err)
 {
@@ -309,10 +312,32 @@ int replica_prepare(struct replica *r)
     return 0;
 }
 
+/* What is dead in the manifest. */
+static int prune_some(struct replica *r, struct err *err)
+{
+    struct manifest_txn *t;
+    if (manifest_begin(r->manifest, true, &t, err) < 0)
+        return -1;
+    int more = manifest_prune(t, PRUNE_STRIDE, err);
+    if (more >= 0)
+        return manifest_commit(t, err) < 0 ? -1 : more;
+    manifest_abort(t);
+    return -1;
+}
+
 static void reap_step(struct job *job, unsigned budget_ms)
 {
     struct replica *r = (struct replica *)((char *)job - offsetof(struct replica, job));
-    if (!reap_some(r->stage, budget_ms))
+    struct err why;
+    unsigned wait = reap_wait(r->stage);
+    if (r->cut) {
+        int more = prune_some(r, &why);
+        if (more < 0)
+            log_warn("%s: what was deleted stays in the manifest: %s", r->path, why.text);
+        r->cut = more == 1;
+    } else if (wait)
+        job->not_before = io_now_ms() + wait;
+    else if (!reap_some(r->stage, budget_ms))
         job_stop(job);
 }
 

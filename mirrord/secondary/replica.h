@@ -39,8 +39,8 @@ struct replica_before {
 struct replica {
     struct tools *tools;
     uint32_t site, flags, caps;
-    uint8_t state;      /* enum replica_state */
-    uint8_t root_state; /* enum msg_root_state */
+    uint8_t state;                 /* enum replica_state */
+    uint8_t root_state;            /* enum msg_root_state */
     struct bytes opened_by;        /* OPEN's payload; owned */
     struct outside_site asked;     /* for; owned */
     char *path;                    /* the root's, as the fence gave it */
@@ -56,10 +56,11 @@ struct replica {
     struct stage *stage;       /* NULL: not needed so far */
     int epoch_dir, epoch_lock; /* -1: none; see fencing.h */
     uint64_t epoch_stamp;
-    struct epoch epoch;    /* that was presented, or (fenced) that counts */
-    char *scratch;         /* a verification's own state; else NULL */
-    bool doubtful; /* what an interrupted commit could not do is not somebody else's doing */
-    bool root_touched;     /* the root's own times changed by what mirrord did */
+    struct epoch epoch; /* that was presented, or (fenced) that counts */
+    char *scratch;      /* a verification's own state; else NULL */
+    bool doubtful;      /* what an interrupted commit could not do is not somebody else's doing */
+    bool cut;           /* something may be left of directories that the manifest lost */
+    bool root_touched;  /* the root's own times changed by what mirrord did */
     struct bytes mirrored; /* a directory last seen not to be excluded; owned */
     struct meta_rules rules;
     struct walk *walk;       /* while it is opened */
@@ -84,8 +85,12 @@ struct replica {
     struct deletions_limit limit; /* the primary's */
     struct receive_policy policy;
     unsigned keep_days, unit_grace; /* as they count here */
+    bool hook_looks;                /* its command runs or fails: how it goes is looked at */
+    uint32_t hook_told;             /* failures of it that the primary knows */
     bool keep_fails;                /* something could not be kept, and that was said */
     struct keeper *keeper;
+    struct space room; /* as it was told last */
+    uint64_t room_told_ms;
     uint64_t entries_left; /* as many were to be there after what was summed last */
 };
 

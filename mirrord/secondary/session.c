@@ -22,11 +22,13 @@
 #include "secondary/atom.h"
 #include "secondary/batch.h"
 #include "secondary/fencing.h"
+#include "secondary/hook_feed.h"
 #include "secondary/listing.h"
 #include "secondary/reap.h"
 #include "secondary/renewal.h"
 #include "secondary/replica.h"
 #include "secondary/retire.h"
+#include "secondary/room.h"
 #include "secondary/settle.h"
 #include "secondary/tools.h"
 #include "secondary/turn.h"
@@ -465,6 +467,8 @@ static int loop(struct session *s, struct err *err)
         int due = step_jobs(s);
         answer_pings(s);
         fencing_look(&s->tools);
+        hook_feed_look(&s->tools);
+        room_look(&s->tools);
         if (outbox_flush(&s->tools.out, err) < 0) {
             s->phase = ENDED; /* the other end cannot be told */
             return -1;

@@ -25,6 +25,8 @@ struct tools {
     struct digest peer;     /* the primary's host id */
     struct bytes peer_host; /* what it calls itself; owned */
     uint64_t look_due;      /* at epochs */
+    uint64_t hooks_due;     /* at commands after commits */
+    uint64_t room_due;      /* at the room there is */
     struct set *replicas;   /* sites by number: struct replica */
     struct batch *batches;  /* all that are not acknowledged */
     unsigned batch_count;

@@ -269,11 +269,20 @@ int transfer_write(struct transfer *t, const void *p, size_t n, struct err *err)
         return err_set(err, ERR_FAILED, "more content than was announced");
     if (t->rebuild)
         rebuild_give_way(t->rebuild, t->written + n);
-    if (io_pwrite_full(t->fd, p, n, t->written) < 0)
+    int how = io_pwrite_sparse(t->fd, p, n, t->written);
+    if (how < 0)
         return err_sys(err, errno, "write");
+    t->hole = how == 1;
     digest_stream_add(t->sum, p, n);
     t->written += n;
     replica_progress(replica_of(t->atom), t->written);
+    return 0;
+}
+
+int transfer_set_length(struct transfer *t, struct err *err)
+{
+    if (t->hole && ftruncate(t->fd, (off_t)t->written) < 0)
+        return err_sys(err, errno, "truncate");
     return 0;
 }
 
@@ -391,8 +400,11 @@ void transfer_complete(struct transfer *t, uint64_t size, const struct digest *e
 {
     struct atom *a = t->atom;
     struct digest digest;
+    struct err why;
     digest_stream_end(t->sum, &digest);
-    if (!whole || t->written != size || !digest_equal(&digest, expected))
+    if (transfer_set_length(t, &why) < 0)
+        step_fail(&a->step, REASON_IO, "stage", &why);
+    else if (!whole || t->written != size || !digest_equal(&digest, expected))
         step_fail_text(&a->step, REASON_NEED_CONTENT, "stage",
             "the content does not match its announced size and digest");
     else if (content_is(a, t->written, &digest)) {

@@ -18,13 +18,14 @@ struct transfer {
     uint64_t written;
     uint64_t literal;       /* bytes of content or delta that came, unpacked */
     int data_kind;          /* of the frames so far; -1: none came */
+    bool hole;              /* what was written last is one */
     bool patched;           /* the delta is complete */
     bool waited_for;        /* the batch's commit waits for this job */
     bool cloned;            /* a copy that shares extents: only read, to be verified */
     struct validators seen; /* verifying: of the live file when it was opened */
     struct delta_sign *sign;
     struct delta_patch *patch;
-    struct rebuild *rebuild; /* a delta by extents; NULL: none */
+    struct rebuild *rebuild;  /* a delta by extents; NULL: none */
     bool patching;            /* a job goes on with the delta that came; what follows waits */
     struct msg_finish finish; /* came meanwhile, where waited_for */
 };
@@ -32,6 +33,8 @@ struct transfer {
 int transfer_create(struct atom *a);        /* the staged file, or -1 and the atom failed */
 void transfer_seal(struct atom *a, int fd); /* metadata, then close: takes fd */
 struct transfer *transfer_new(struct atom *a);
+/* After the last byte, which may be of a hole. */
+int transfer_set_length(struct transfer *t, struct err *err);
 int transfer_write(struct transfer *t, const void *p, size_t n, struct err *err);
 void transfer_end(struct atom *a);
 /* What came is compared with what was announced, and staged as good or not. */

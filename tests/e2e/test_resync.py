@@ -8,7 +8,7 @@ import socket
 import stat
 import subprocess
 
-from harness import ROOT, SANITIZED, Skip, case, check, check_equal, main
+from harness import ROOT, SANITIZED, Skip, case, check, check_equal, main, wait_for
 from pair import site_text
 from trees import (WordPress, check_same, differences, inodes, put, remove, rsync_differences,
                    set_mtime, snapshot)
@@ -485,6 +485,60 @@ def test_progress_on_a_terminal(env):
     check_equal(code, 0, out)
     check(re.search(r"\r.*/8 files .*/0\.8 MB .* MB/s .*left", out), f"no progress line: {out!r}")
     check_same(src, dest)
+
+
+def put_at(path, size, *pieces):
+    """A file of holes, with bytes here and there."""
+    with open(path, "ab+") as f:
+        f.truncate(size)
+    with open(path, "r+b") as f:
+        for offset, data in pieces:
+            f.seek(offset)
+            f.write(data)
+
+
+@case
+def test_holes(env):
+    """A disk image: what is nothing here takes no room there, nor on the way."""
+    mib = 1 << 20
+    src, dest = places(env)
+    put_at(f"{src}/image", 40 * mib, (0, os.urandom(100000)), (20 * mib + 123, os.urandom(50000)))
+    put_at(f"{src}/nothing", 3 * mib)
+    said = level(env, src, dest)
+    check(said["bytes"]["sent"] < 300000, f"more was sent than there is: {said}")
+    put_at(f"{src}/image", 41 * mib, (30 * mib, b"a few bytes"))  # made of the old one
+    level(env, src, dest)
+    with open(f"{src}/image", "r+b") as f:  # all of it in another place
+        data = f.read()
+        f.seek(0)
+        f.write(data[:50000] + b"inserted" + data[50000:])
+    put_at(f"{src}/copy", 3 * mib)
+    level(env, src, dest)
+    for name in ("image", "nothing", "copy"):
+        took = os.stat(f"{dest}/{name}").st_blocks * 512
+        check(took < 2 * mib, f"{name} takes {took} bytes")
+
+
+@case
+def test_what_changes_behind_the_walk(env):
+    """What the walk found of a file is not looked at again before it is sent, but found out afterwards."""
+    src, dest = places(env)
+    for i in range(20):
+        put(f"{src}/a{i}", os.urandom(40000))
+    for i in range(4):
+        put(f"{src}/z{i}", b"before")
+    set_mtime(f"{src}/z1", 1500000000)
+    p = env.spawn([os.environ["MIRRORD"], "resync", *env.link_options(), "--bwlimit", "1M", src, env.at(dest)])
+    wait_for(lambda: os.path.isdir(dest), "the walks are over and the first files on their way")
+    os.chmod(f"{src}/z0", 0o600)
+    with open(f"{src}/z1", "r+b") as f:
+        f.write(b"behind")
+    set_mtime(f"{src}/z1", 1500000000)
+    os.unlink(f"{src}/z2")
+    os.unlink(f"{src}/z3")
+    os.mkdir(f"{src}/z3")
+    check(p.wait() in (0, 3), "the resync failed")
+    level(env, src, dest)
 
 
 @case

@@ -24,6 +24,8 @@ AGAIN(claim, claim, struct msg_claim, claim)
 AGAIN(claimed, claimed, struct msg_claimed, claimed)
 AGAIN(progress, progress, struct msg_progress, progress)
 AGAIN(trash, trash, struct msg_trash, trash)
+AGAIN(hook, hook, struct msg_hook, hook)
+AGAIN(space, space, struct msg_space, space)
 AGAIN(drift, drift, struct msg_drift, drift)
 AGAIN(list, list, struct msg_list, list)
 AGAIN(listing, listing, struct msg_listing, listing)
@@ -93,7 +95,9 @@ static const struct {
     {MSG_SITE_ERROR, again_site_error},
     {MSG_CLAIMED, again_claimed},
     {MSG_TRASH, again_trash},
+    {MSG_SPACE, again_space},
     {MSG_DRIFT, again_drift},
+    {MSG_HOOK, again_hook},
     {MSG_EXTENTS, again_extents},
     {MSG_RANGE, again_range},
     {MSG_RENEW, again_renew},

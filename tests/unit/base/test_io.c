@@ -56,6 +56,37 @@ static void assert_content(const char *name, const char *expected)
     assert_int_equal(len, strlen(expected));
 }
 
+/* Zeros take no room, and take away what was there; a few are only zeros. */
+static void test_holes(void **state)
+{
+    (void)state;
+    enum { SIZE = 256 * 1024 };
+    uint8_t *bytes CLEANUP_FREE = mem_alloc(SIZE);
+    uint8_t *back CLEANUP_FREE = mem_alloc(SIZE);
+    struct stat st;
+    int fd CLEANUP_FD = openat(dirfd_, "holes", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    unlinkat(dirfd_, "holes", 0);
+    assert_true(io_is_zeros(bytes, SIZE));
+    assert_true(io_is_zeros(bytes, 0));
+    memset(bytes, 'x', SIZE);
+    assert_false(io_is_zeros(bytes, SIZE));
+    assert_int_equal(io_pwrite_sparse(fd, bytes, SIZE, 0), 0);
+    memset(bytes, 0, SIZE);
+    assert_int_equal(io_pwrite_sparse(fd, bytes, 10, 5), 0);
+    assert_int_equal(io_pwrite_sparse(fd, bytes, SIZE / 2, SIZE / 4), 1);
+    assert_int_equal(io_pread_full(fd, back, SIZE, 0), SIZE);
+    assert_true(io_is_zeros(back + 5, 10));
+    assert_true(io_is_zeros(back + SIZE / 4, SIZE / 2));
+    assert_int_equal(back[4], 'x');
+    assert_int_equal(back[SIZE / 4 - 1], 'x');
+    assert_int_equal(back[SIZE / 4 * 3], 'x');
+    bytes[SIZE - 1] = 1;
+    assert_false(io_is_zeros(bytes, SIZE));
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_true(st.st_blocks * 512 <= SIZE / 2 + 8192);
+}
+
 static void test_pread(void **state)
 {
     (void)state;
@@ -265,6 +296,7 @@ static void test_clock_and_random(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_holes),
         cmocka_unit_test(test_pread),
         cmocka_unit_test(test_write_to_pipe),
         cmocka_unit_test(test_publish),
