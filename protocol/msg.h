@@ -14,8 +14,9 @@
 #include "protocol/path.h"
 
 enum {
-    MSG_VERSION = 1,             /* newest version spoken */
+    MSG_VERSION = 2,             /* newest version spoken */
     MSG_VERSION_OLDEST = 1,      /* oldest version spoken */
+    MSG_VERSION_RENEW = 2,       /* from which on there are RENEW and RENEWED */
     MSG_TEXT_MAX = 1024,         /* error texts and software names */
     MSG_SITE_NAME_MAX = 255,     /* bytes */
     MSG_HOST_MAX = 255,          /* what a host of the configuration is called */
@@ -73,6 +74,7 @@ enum msg_type {
     MSG_CLAIM = 30,
     MSG_RANGE = 31,
     MSG_PACK = 32,
+    MSG_RENEW = 33,
 
     MSG_OPENED = 48, /* secondary to primary */
     MSG_LISTING = 49,
@@ -84,6 +86,9 @@ enum msg_type {
     MSG_TRASH = 55,
     MSG_DRIFT = 56,
     MSG_EXTENTS = 57,
+    MSG_RENEWED = 58,
+    MSG_HOOK = 59,
+    MSG_SPACE = 60,
 };
 
 /* Reasons in ERROR, SITE_ERROR and ACK. Numbers never change their meaning. */
@@ -102,7 +107,7 @@ enum msg_reason {
     REASON_NO_PARENT = 11,    /* the directory above is not there */
     REASON_OWNER = 12,        /* a user or group that this host does not know */
     REASON_INTERNAL = 13,
-    REASON_YIELD = 14, /* another session of the same primary took over */
+    REASON_YIELD = 14, /* another session of the same primary took over, or a renewal is to */
     REASON_LAST = REASON_YIELD,
 };
 
@@ -122,6 +127,10 @@ struct msg_error {
 
 struct msg_ping { /* PING and PONG */
     uint64_t token;
+};
+
+struct msg_renewed {
+    struct bytes text; /* why the secondary's configuration is still the former; or empty */
 };
 
 enum msg_open_flags {
@@ -240,6 +249,13 @@ struct msg_trash { /* what is set aside there, whenever that changed */
     uint64_t kept;                   /* of our own, by `keep_days` */
 };
 
+struct msg_space { /* what its filesystem has left, at OPENED and whenever that changed */
+    uint32_t site;
+    uint64_t free_bytes, all_bytes;
+    uint64_t free_files, all_files;  /* inodes; 0 and 0 where the filesystem has no fixed number */
+    uint64_t keep_bytes, keep_files; /* that its own configuration wants left free; 0: nothing */
+};
+
 enum drift_kind {
     DRIFT_CHANGED = 1,
     DRIFT_ADDED = 2,
@@ -252,6 +268,13 @@ struct msg_drift { /* what stands at the path is not what was committed there, n
     uint8_t kind; /* enum drift_kind */
     struct bytes path;
     struct entry committed; /* what was; ENTRY_NONE: nothing (DRIFT_ADDED) */
+};
+
+struct msg_hook { /* how the command after a commit goes there, whenever that changed */
+    uint32_t site;
+    uint32_t failures; /* in a row; 0: it works again */
+    uint64_t since;    /* seconds since the epoch; 0 with no failure */
+    struct bytes text; /* of the last one */
 };
 
 struct msg_list {
@@ -423,6 +446,8 @@ void msg_put_error(struct wire_writer *w, const struct msg_error *m);
 void msg_put_ping(struct wire_writer *w, const struct msg_ping *m);
 void msg_put_pong(struct wire_writer *w, const struct msg_ping *m);
 void msg_put_bye(struct wire_writer *w);
+void msg_put_renew(struct wire_writer *w);
+void msg_put_renewed(struct wire_writer *w, const struct msg_renewed *m);
 void msg_put_open(struct wire_writer *w, const struct msg_open *m);
 void msg_put_opened(struct wire_writer *w, const struct msg_opened *m);
 void msg_put_close(struct wire_writer *w, const struct msg_close *m);
@@ -432,6 +457,8 @@ void msg_put_claim(struct wire_writer *w, const struct msg_claim *m);
 void msg_put_claimed(struct wire_writer *w, const struct msg_claimed *m);
 void msg_put_progress(struct wire_writer *w, const struct msg_progress *m);
 void msg_put_trash(struct wire_writer *w, const struct msg_trash *m);
+void msg_put_hook(struct wire_writer *w, const struct msg_hook *m);
+void msg_put_space(struct wire_writer *w, const struct msg_space *m);
 void msg_put_drift(struct wire_writer *w, const struct msg_drift *m);
 void msg_put_list(struct wire_writer *w, const struct msg_list *m);
 void msg_put_listing(struct wire_writer *w, const struct msg_listing *m);
@@ -465,6 +492,8 @@ bool msg_get_hello(struct bytes payload, struct msg_hello *out);
 bool msg_get_error(struct bytes payload, struct msg_error *out);
 bool msg_get_ping(struct bytes payload, struct msg_ping *out); /* PONG too */
 bool msg_get_bye(struct bytes payload);
+bool msg_get_renew(struct bytes payload);
+bool msg_get_renewed(struct bytes payload, struct msg_renewed *out);
 bool msg_get_open(struct bytes payload, struct msg_open *out);
 bool msg_get_opened(struct bytes payload, struct msg_opened *out);
 bool msg_get_close(struct bytes payload, struct msg_close *out);
@@ -474,6 +503,8 @@ bool msg_get_claim(struct bytes payload, struct msg_claim *out);
 bool msg_get_claimed(struct bytes payload, struct msg_claimed *out);
 bool msg_get_progress(struct bytes payload, struct msg_progress *out);
 bool msg_get_trash(struct bytes payload, struct msg_trash *out);
+bool msg_get_hook(struct bytes payload, struct msg_hook *out);
+bool msg_get_space(struct bytes payload, struct msg_space *out);
 bool msg_get_drift(struct bytes payload, struct msg_drift *out);
 bool msg_get_list(struct bytes payload, struct msg_list *out);
 bool msg_get_listing(struct bytes payload, struct msg_listing *out);

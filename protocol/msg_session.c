@@ -84,3 +84,27 @@ bool msg_get_bye(struct bytes payload)
 {
     return payload.len == 0;
 }
+
+void msg_put_renew(struct wire_writer *w)
+{
+    frame_end(w, frame_begin(w, MSG_RENEW));
+}
+
+bool msg_get_renew(struct bytes payload)
+{
+    return payload.len == 0;
+}
+
+void msg_put_renewed(struct wire_writer *w, const struct msg_renewed *m)
+{
+    size_t start = frame_begin(w, MSG_RENEWED);
+    wire_short(w, m->text);
+    frame_end(w, start);
+}
+
+bool msg_get_renewed(struct bytes payload, struct msg_renewed *out)
+{
+    struct wire_reader r = wire_reader_of(payload.data, payload.len);
+    out->text = field_get_text(&r, MSG_TEXT_MAX);
+    return wire_done(&r);
+}

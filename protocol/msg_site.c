@@ -245,6 +245,53 @@ bool msg_get_trash(struct bytes payload, struct msg_trash *out)
     return wire_done(&r);
 }
 
+void msg_put_hook(struct wire_writer *w, const struct msg_hook *m)
+{
+    size_t start = frame_begin(w, MSG_HOOK);
+    wire_u32(w, m->site);
+    wire_u32(w, m->failures);
+    wire_u64(w, m->since);
+    wire_short(w, m->text);
+    frame_end(w, start);
+}
+
+bool msg_get_hook(struct bytes payload, struct msg_hook *out)
+{
+    struct wire_reader r = wire_reader_of(payload.data, payload.len);
+    out->site = wire_get_u32(&r);
+    out->failures = wire_get_u32(&r);
+    out->since = wire_get_u64(&r);
+    out->text = field_get_text(&r, MSG_TEXT_MAX);
+    field_require(&r, out->failures || (!out->since && !out->text.len));
+    return wire_done(&r);
+}
+
+void msg_put_space(struct wire_writer *w, const struct msg_space *m)
+{
+    size_t start = frame_begin(w, MSG_SPACE);
+    wire_u32(w, m->site);
+    wire_u64(w, m->free_bytes);
+    wire_u64(w, m->all_bytes);
+    wire_u64(w, m->free_files);
+    wire_u64(w, m->all_files);
+    wire_u64(w, m->keep_bytes);
+    wire_u64(w, m->keep_files);
+    frame_end(w, start);
+}
+
+bool msg_get_space(struct bytes payload, struct msg_space *out)
+{
+    struct wire_reader r = wire_reader_of(payload.data, payload.len);
+    out->site = wire_get_u32(&r);
+    out->free_bytes = wire_get_u64(&r);
+    out->all_bytes = wire_get_u64(&r);
+    out->free_files = wire_get_u64(&r);
+    out->all_files = wire_get_u64(&r);
+    out->keep_bytes = wire_get_u64(&r);
+    out->keep_files = wire_get_u64(&r);
+    return wire_done(&r);
+}
+
 void msg_put_drift(struct wire_writer *w, const struct msg_drift *m)
 {
     size_t start = frame_begin(w, MSG_DRIFT);

@@ -29,6 +29,7 @@ static const struct msg_name_row msg_types[] = {
     {MSG_CLAIM, "CLAIM"},
     {MSG_RANGE, "RANGE"},
     {MSG_PACK, "PACK"},
+    {MSG_RENEW, "RENEW"},
     {MSG_OPENED, "OPENED"},
     {MSG_LISTING, "LISTING"},
     {MSG_SIGNATURE, "SIGNATURE"},
@@ -38,7 +39,10 @@ static const struct msg_name_row msg_types[] = {
     {MSG_CLAIMED, "CLAIMED"},
     {MSG_TRASH, "TRASH"},
     {MSG_DRIFT, "DRIFT"},
+    {MSG_HOOK, "HOOK"},
     {MSG_EXTENTS, "EXTENTS"},
+    {MSG_RENEWED, "RENEWED"},
+    {MSG_SPACE, "SPACE"},
 };
 
 static const struct msg_name_row msg_reasons[] = {

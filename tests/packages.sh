@@ -4,6 +4,7 @@
 packages_build="gcc libc6-dev meson ninja-build pkg-config python3 librsync-dev libssh2-1-dev
  libxxhash-dev liblmdb-dev libzstd-dev libconfuse-dev libcjson-dev libseccomp-dev libsystemd-dev"
 packages_ssh="openssh-server openssh-client procps"
+packages_php="php-fpm php-cli"
 
 # Installs those of the named packages that are missing. On another system than Debian they are taken
 # for granted: meson says what is not there.

@@ -11,12 +11,21 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 
 # shellcheck disable=SC2086 # lists
 packages_need $packages_build $packages_ssh clang llvm libclang-rt-14-dev libcmocka-dev rsync acl mandoc \
-    dpkg-dev debhelper lintian systemd
+    dpkg-dev debhelper lintian systemd $packages_php
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' HUP INT TERM
 broken=
+
+# The package is 100 MB and a service; its one program that the tests need is not.
+if ! command -v promtool >/dev/null && command -v apt-get >/dev/null; then
+    mkdir "$work/prometheus"
+    (cd "$work/prometheus" && apt-get -qq download prometheus && dpkg-deb -x ./*.deb . && rm ./*.deb) 2>/dev/null ||
+        echo "promtool cannot be had: the metrics are not looked at with it"
+    PROMTOOL=$work/prometheus/usr/bin/promtool
+    if [ -x "$PROMTOOL" ]; then export PROMTOOL; else unset PROMTOOL; fi
+fi
 
 # NAME COMPILER TARGET SUITE [MESON OPTIONS…]: builds in $work/NAME and runs the tests of a suite; "" is
 # all of either. What does not build counts as one failure.

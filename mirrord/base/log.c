@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static enum log_level level = LOG_LEVEL_WARNING;
@@ -61,22 +62,31 @@ const char *log_name(char *out, size_t size, const void *bytes, size_t len)
     return out;
 }
 
+/* Does the journal read standard error? Whoever redirects that inherits the variable all the same,
+ * so it names the file that it is about. */
+static bool journal_reads(void)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    unsigned long long device, inode;
+    struct stat st;
+    return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+           fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+}
+
 static void line(enum log_level at, const char *fmt, va_list ap)
 {
     static const char *const names[] = {"error", "warning", "info", "debug"};
     static const char journal[] = {'3', '4', '6', '7'};
-    if (at > level)
-        return;
     char text[4096];
     vsnprintf(text, sizeof text, fmt, ap);
     for (char *p = text; *p; p++) /* names come escaped; this is the last line of defence */
         if ((unsigned char)*p < 0x20 || *p == 0x7f)
             *p = '?';
     char whole[4224];
-    int n = getenv("JOURNAL_STREAM") ? snprintf(whole, sizeof whole, "<%c>%s\n", journal[at], text)
-                                     : snprintf(whole, sizeof whole, "mirrord: %s%s%s\n",
-                                           at == LOG_LEVEL_INFO ? "" : names[at],
-                                           at == LOG_LEVEL_INFO ? "" : ": ", text);
+    int n = journal_reads() ? snprintf(whole, sizeof whole, "<%c>%s\n", journal[at], text)
+                            : snprintf(whole, sizeof whole, "mirrord: %s%s%s\n",
+                                  at == LOG_LEVEL_INFO ? "" : names[at],
+                                  at == LOG_LEVEL_INFO ? "" : ": ", text);
     if (write(STDERR_FILENO, whole, (size_t)n) < 0) {
         /* nowhere left to say it */
     }
@@ -86,6 +96,8 @@ static void line(enum log_level at, const char *fmt, va_list ap)
     void name(const char *fmt, ...)                                                                \
     {                                                                                              \
         va_list ap;                                                                                \
+        if (at > level)                                                                            \
+            return;                                                                                \
         va_start(ap, fmt);                                                                         \
         line(at, fmt, ap);                                                                         \
         va_end(ap);                                                                                \
@@ -95,3 +107,11 @@ LOG_FUNCTION(log_error, LOG_LEVEL_ERROR)
 LOG_FUNCTION(log_warn, LOG_LEVEL_WARNING)
 LOG_FUNCTION(log_info, LOG_LEVEL_INFO)
 LOG_FUNCTION(log_debug, LOG_LEVEL_DEBUG)
+
+void log_always(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    line(LOG_LEVEL_INFO, fmt, ap);
+    va_end(ap);
+}

@@ -1,6 +1,7 @@
 /*
- * The log: one line an event, to standard error, with the journal's priority in front when the
- * journal reads it. The level is the only mutable global besides the stop flag.
+ * The log: one line an event, to standard error, with the journal's priority in front (and no
+ * name of ours) when the journal reads it, which adds the time as any reader does. The level is the
+ * only mutable global besides the stop flag.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -18,6 +19,9 @@ void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* As log_info, at any level: what somebody may wait for. */
+void log_always(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* A name for a person's eyes: control bytes, backslash and bytes that are not UTF-8 as \ooo,
  * cut with "…" when `size` is too small (size ≥ 8). Returns out. */

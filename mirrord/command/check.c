@@ -10,6 +10,8 @@
 #include "command/check_report.h"
 #include "command/command.h"
 #include "command/options.h"
+#include "command/status_text.h"
+#include "primary/site_names.h"
 
 enum { REACH_TIMEOUT_MS = 10000 };
 
@@ -45,14 +47,27 @@ static void print_summary(const struct config *c)
         printf("this host is not in it\n");
 }
 
-static void print_rules(const struct config_site *s)
+static void print_rules(const struct filter *f, const char *indent)
 {
-    for (size_t i = 0; i < filter_count(s->filter); i++) {
+    for (size_t i = 0; i < filter_count(f); i++) {
         struct msg_rule rule;
-        filter_rule(s->filter, i, &rule);
-        printf("  %s %s\n", rule.include ? "include" : "exclude",
+        filter_rule(f, i, &rule);
+        printf("%s%s %s\n", indent, rule.include ? "include" : "exclude",
             QUOTED(rule.pattern.data, rule.pattern.len));
     }
+}
+
+/* What differs on one host, besides its root. */
+static void print_at(const struct config_site *s, const char *host)
+{
+    static const char *const words[] = {[OWNER_NO] = "no", [OWNER_YES] = "yes"};
+    const struct config_at *at = config_at(s, host);
+    if (at && at->owner == OWNER_FIXED)
+        printf("    owner %s%s%s\n", at->user, at->group ? ":" : "", at->group ? at->group : "");
+    else if (at && at->owner != OWNER_AS_SITE)
+        printf("    owner %s\n", words[at->owner]);
+    if (at && at->exclude)
+        print_rules(at->exclude, "    ");
 }
 
 static void print_units(const struct config_site *s)
@@ -68,15 +83,37 @@ static void print_units(const struct config_site *s)
             unit_rules_settle(s->units), unit_rules_settle_max(s->units) / 1000.0, s->unit_grace);
 }
 
+static void print_hooks(const struct config_site *s)
+{
+    for (char **host = s->hosts; *host; host++) {
+        struct config_hook h = config_hook_at(s, *host);
+        if (h.command)
+            printf("  after a commit on %s: %s (as %s, for %g s at most)\n", *host,
+                QUOTED(h.command, strlen(h.command)), h.user ? h.user : "the root's owner",
+                h.timeout_ms / 1000.0);
+    }
+}
+
+static void print_socket(const struct config *c, const struct config_site *s)
+{
+    char *dir CLEANUP_FREE = config_site_sockets(c, c->control);
+    char *name CLEANUP_FREE = dir ? site_socket_name(dir, s->name) : NULL;
+    if (dir)
+        printf("  socket %s/%s, of %s\n", dir, PLAIN(name),
+            s->socket_user ? PLAIN(s->socket_user) : "the root's owner");
+}
+
 static int print_effective(const struct config *c, const char *name, struct err *err)
 {
     const struct config_site *s = config_site(c, name);
     if (!s)
         return err_set(err, ERR_USAGE, "there is no site %s in %s (on this host)", name, c->path);
     printf("site %s (%s:%u)\n", s->name, s->file, s->line);
-    for (char **h = s->hosts; *h; h++)
+    for (char **h = s->hosts; *h; h++) {
         printf("  %-9s %s: %s\n", strcmp(*h, s->primary) == 0 ? "primary" : "secondary", *h,
             config_root_at(s, *h));
+        print_at(s, *h);
+    }
     printf("  preset %s, owner %s, special-bits %s, fsync %s, drift %s\n", preset_name(s->preset),
         s->owner ? "yes" : "no", s->special_bits ? "yes" : "no",
         s->fsync_batch ? "batch" : "checkpoint", s->drift_report ? "report" : "heal");
@@ -85,11 +122,18 @@ static int print_effective(const struct config *c, const char *name, struct err 
     if (s->keep_days)
         printf("  what is deleted or overwritten on a secondary is kept for %u day%s\n",
             s->keep_days, s->keep_days == 1 ? "" : "s");
+    if (s->min_free.percent)
+        printf("  %u %% of a secondary's disk stay free of bulk\n", s->min_free.percent);
+    else if (s->min_free.bytes)
+        printf("  %llu bytes of a secondary's disk stay free of bulk\n",
+            (unsigned long long)s->min_free.bytes);
     if (s->max_size)
         printf("  files over %llu bytes are left alone\n", (unsigned long long)s->max_size);
+    print_socket(c, s);
     print_units(s);
+    print_hooks(s);
     printf("  rules, the last that matches wins (all else is mirrored):\n");
-    print_rules(s);
+    print_rules(s->filter, "  ");
     return 0;
 }
 
@@ -98,8 +142,11 @@ static int check_all(const struct config *c, bool offline, struct err *err)
     struct check_report r = {.config = c};
     print_summary(c);
     check_report_places(&r);
+    check_report_metrics(&r);
     check_report_sandbox();
     check_report_roots(&r);
+    check_report_hooks(&r);
+    check_report_sockets(&r);
     check_report_layouts(&r);
     check_report_limits(&r);
     if (!offline)

@@ -9,6 +9,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "command/check_report.h"
+#include "command/policy.h"
 #include "primary/watch.h"
 #include "secondary/sandbox.h"
 
@@ -38,6 +39,20 @@ static void check_writable(struct check_report *r, const char *key, const char *
     char *what CLEANUP_FREE = mem_format("%s: %s cannot be written to", key, at);
     char *repair CLEANUP_FREE =
         mem_format("run as root, or give %s to this user, or set %s to another place", at, key);
+    check_report_problem(r, r->config->path, 0, what, repair);
+}
+
+void check_report_metrics(struct check_report *r)
+{
+    const char *path = r->config->metrics;
+    if (!path)
+        return;
+    char *dir CLEANUP_FREE = mem_copy_bytes(path, (size_t)(strrchr(path, '/') - path) + 1);
+    if (access(dir, W_OK | X_OK) == 0)
+        return;
+    char *what CLEANUP_FREE = mem_format("metrics: %s: %s", dir, strerror(errno));
+    char *repair CLEANUP_FREE = mem_format(
+        "mkdir -p %s, or set metrics to a file in node_exporter's textfile directory", dir);
     check_report_problem(r, r->config->path, 0, what, repair);
 }
 
@@ -162,12 +177,28 @@ static void check_root(struct check_report *r, const struct config_site *s, bool
     }
 }
 
+/* Whom the configuration gives everything on this host to. */
+static void check_owner(struct check_report *r, const struct config_site *s)
+{
+    struct receive_policy ignored;
+    struct err err;
+    if (policy_of(s, r->config->self, &ignored, &err) == 0)
+        return;
+    const struct config_at *at = config_at(s, r->config->self);
+    const char *what = strstr(err.text, ": at ");
+    check_report_problem(r, at->file, at->line, what ? what + 2 : err.text,
+        "create the user and the group here, or correct owner");
+}
+
 void check_report_roots(struct check_report *r)
 {
     const struct config *c = r->config;
-    for (size_t i = 0; c->self && i < c->site_count; i++)
-        if (config_site_has_host(&c->sites[i], c->self))
-            check_root(r, &c->sites[i], strcmp(c->sites[i].primary, c->self) == 0);
+    for (size_t i = 0; c->self && i < c->site_count; i++) {
+        if (!config_site_has_host(&c->sites[i], c->self))
+            continue;
+        check_root(r, &c->sites[i], strcmp(c->sites[i].primary, c->self) == 0);
+        check_owner(r, &c->sites[i]);
+    }
 }
 
 /* ---- Limits ---- */

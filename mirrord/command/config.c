@@ -12,11 +12,13 @@
 #include "base/mem.h"
 #include "command/config_impl.h"
 #include "command/words.h"
+#include "primary/site_names.h"
 #include "protocol/msg.h"
 #include "tree/state.h"
 
 #define NOT_SAID   UINT64_MAX
 #define RESCAN_MAX (7 * 24 * 3600)
+#define MIN_FREE_MAX 90 /* percent */
 
 /* Split here once, so that everybody who starts it may rely on there being a command. */
 static int check_command(const struct config_block *b, const struct config_host *h, struct err *err)
@@ -65,6 +67,18 @@ static int take_patterns(
         struct err why;
         if (filter_add(f, include, bytes_of(v->texts[i]), &why))
             return config_fail_at(b, key, err, "%s", why.text);
+    }
+    return 0;
+}
+
+/* Adds the rules of another filter. */
+static int take_filter(const struct filter *from, struct filter *to, struct err *err)
+{
+    struct msg_rule rule;
+    for (size_t i = 0; i < filter_count(from); i++) {
+        filter_rule(from, i, &rule);
+        if (filter_add(to, rule.include, rule.pattern, err))
+            return -1;
     }
     return 0;
 }
@@ -137,6 +151,23 @@ static int take_units(const struct config_block *b, struct config_site *s, struc
     return 0;
 }
 
+/* "5%" or "10G"; "0": nothing is kept free. */
+static int take_min_free(const struct config_block *b, struct config_site *s, struct err *err)
+{
+    const struct config_value *v = config_value(b, "min-free");
+    struct space_rule rule = {0};
+    bool percent = v && strchr(v->texts[0], '%');
+    if (!v)
+        return 0;
+    if (percent ? config_take_percent(b, "min-free", &rule.percent, err)
+                : config_take_size(b, "min-free", &rule.bytes, err))
+        return -1;
+    if (rule.percent > MIN_FREE_MAX)
+        return config_fail_at(b, "min-free", err, "more than %d%% is never free", MIN_FREE_MAX);
+    s->min_free = rule;
+    return 0;
+}
+
 static int take_drift(const struct config_block *b, struct config_site *s, struct err *err)
 {
     static const char *const words[] = {"heal", "report", NULL};
@@ -154,28 +185,84 @@ static int take_settings(const struct config_block *b, struct config_site *s, st
         take_local(b, "maintenance", &s->local_maintenance, err) ||
         config_take_bool(b, "owner", &s->owner, err) ||
         config_take_bool(b, "special-bits", &s->special_bits, err) || take_fsync(b, s, err) ||
-        take_drift(b, s, err) ||
+        take_drift(b, s, err) || take_min_free(b, s, err) ||
         config_take_percent(b, "max-delete", &s->max_delete_percent, err) ||
         config_take_number(b, "max-delete-count", 0, UINT_MAX, &s->max_delete_count, err) ||
         config_take_size(b, "max-size", &s->max_size, err) ||
         config_take_number(b, "keep-deleted", 0, MSG_KEEP_DAYS_MAX, &s->keep_days, err) ||
         config_take_number(b, "unit-grace", 0, MSG_UNIT_GRACE_MAX, &s->unit_grace, err) ||
-        take_units(b, s, err) || take_patterns(b, "exclude", false, s->filter, err) ||
+        config_take_hook(b, &s->hook, err) ||
+        config_take_text(b, "socket-user", &s->socket_user, err) || take_units(b, s, err) ||
+        take_patterns(b, "exclude", false, s->filter, err) ||
         take_patterns(b, "include", true, s->filter, err))
         return -1;
     return 0;
+}
+
+/* "yes", "no", or who is to own everything there: "user" or "user:group". */
+static int take_owner(const struct config_block *b, struct config_at *at, struct err *err)
+{
+    char *text CLEANUP_FREE = NULL;
+    bool yes = false;
+    if (config_take_text(b, "owner", &text, err) || !text)
+        return text || !config_value(b, "owner") ? 0 : -1;
+    if (config_is_bool(text)) {
+        if (config_take_bool(b, "owner", &yes, err))
+            return -1;
+        at->owner = yes ? OWNER_YES : OWNER_NO;
+        return 0;
+    }
+    char *colon = strchr(text, ':');
+    size_t user = colon ? (size_t)(colon - text) : strlen(text);
+    if (user == 0 || (colon && (!colon[1] || strchr(colon + 1, ':'))))
+        return config_fail_at(
+            b, "owner", err, "'%s' is none of yes, no, USER and USER:GROUP", text);
+    at->owner = OWNER_FIXED;
+    at->user = mem_copy_bytes(text, user);
+    at->group = colon ? mem_copy_string(colon + 1) : NULL;
+    return 0;
+}
+
+static int take_excludes_at(const struct config_block *b, struct config_at *at, struct err *err)
+{
+    if (!config_value(b, "exclude"))
+        return 0;
+    at->exclude = filter_new();
+    return take_patterns(b, "exclude", false, at->exclude, err);
 }
 
 static int read_at(const struct config_block *b, struct config_site *s, struct err *err)
 {
     s->at = mem_array(b->block_count, sizeof *s->at);
     for (size_t i = 0; i < b->block_count; i++) {
+        const struct config_block *from = &b->blocks[i];
         struct config_at *at = &s->at[s->at_count++];
-        if (config_take_title(&b->blocks[i], &at->host, err) ||
-            config_take_root(&b->blocks[i], "root", &at->root, err))
+        at->file = mem_copy_string(from->file);
+        at->line = from->line;
+        if (config_take_title(from, &at->host, err) ||
+            config_take_root(from, "root", &at->root, err) || take_owner(from, at, err) ||
+            take_excludes_at(from, at, err) || config_take_hook(from, &at->hook, err))
             return -1;
     }
     return 0;
+}
+
+/* What is not mirrored on this host is not mirrored from it either, should it be the primary. For a
+ * secondary, as many again travel with the site's. */
+static int apply_excludes_at(
+    const struct config_block *b, struct config_site *s, const char *self, struct err *err)
+{
+    size_t most = 0;
+    const struct filter *own = self ? config_exclude_at(s, self) : NULL;
+    if (own && take_filter(own, s->filter, err))
+        return config_fail_at(b, "exclude", err, "more than %d patterns", MSG_RULES_MAX);
+    for (size_t i = 0; i < s->at_count; i++)
+        if (s->at[i].exclude && filter_count(s->at[i].exclude) > most)
+            most = filter_count(s->at[i].exclude);
+    return filter_count(s->filter) + most <= MSG_RULES_MAX
+               ? 0
+               : config_fail_at(b, "exclude", err, "more than %d patterns, with those of a host",
+                     MSG_RULES_MAX);
 }
 
 static int read_site_hosts(const struct config_block *b, struct config_site *s, struct err *err)
@@ -200,6 +287,7 @@ static void set_site_defaults(const struct config_block *b, struct config_site *
     s->max_delete_count = 200;
     s->unit_grace = CONFIG_UNIT_GRACE;
     s->max_size = NOT_SAID;
+    s->min_free.percent = SPACE_PERCENT;
 }
 
 /* What the site did not say itself. */
@@ -221,7 +309,7 @@ static int apply_preset(const struct config_block *b, struct config_site *s, str
 
 /* A site, or with root_key "glob" a block of them. *s is filled as far as it went, for freeing. */
 static int read_site(const struct config_block *b, const struct config_block *defaults,
-    const char *root_key, struct config_site *s, struct err *err)
+    const char *root_key, const char *self, struct config_site *s, struct err *err)
 {
     set_site_defaults(b, s);
     if (read_site_hosts(b, s, err) || config_take_title(b, &s->name, err) ||
@@ -233,7 +321,42 @@ static int read_site(const struct config_block *b, const struct config_block *de
         return config_fail_at(b, "", err, "it has no %s", root_key);
     if (!s->primary)
         return config_fail_at(b, "", err, "it has no primary: say which host is written to");
-    return apply_preset(b, s, err);
+    return apply_preset(b, s, err) || apply_excludes_at(b, s, self, err) ? -1 : 0;
+}
+
+/* The collector reads what is named so, and nothing else. */
+static int take_metrics(struct config *c, const struct config_block *file, struct err *err)
+{
+    size_t n = c->metrics ? strlen(c->metrics) : 0;
+    if (c->metrics && (n < 6 || strcmp(c->metrics + n - 5, ".prom") != 0))
+        return config_fail_at(file, "metrics", err, "'%s' does not end in .prom", c->metrics);
+    if (c->metrics_ms && config_value(file, "metrics-interval"))
+        return config_fail_at(file, "metrics-interval", err, "is set in another file already");
+    if (config_take_duration(file, "metrics-interval", &c->metrics_ms, err))
+        return -1;
+    if (config_value(file, "metrics-interval") && c->metrics_ms < 1000)
+        return config_fail_at(file, "metrics-interval", err, "is less than a second");
+    return 0;
+}
+
+static int take_site_sockets(struct config *c, const struct config_block *file, struct err *err)
+{
+    const struct config_value *v = config_value(file, "site-sockets");
+    if (!v)
+        return 0;
+    if (c->site_sockets || c->no_site_sockets)
+        return config_fail_at(file, "site-sockets", err, "is set in another file already");
+    c->no_site_sockets = strcmp(v->texts[0], "none") == 0;
+    if (c->no_site_sockets)
+        return 0;
+    if (config_take_path(file, "site-sockets", &c->site_sockets, err))
+        return -1;
+    if (strlen(c->site_sockets) > SITE_SOCKETS_DIR_MAX)
+        return config_fail_at(file, "site-sockets", err,
+            "has more than %d bytes: with a name behind it, it is longer than a socket's path can "
+            "be",
+            SITE_SOCKETS_DIR_MAX);
+    return 0;
 }
 
 static int read_globals(struct config *c, const struct config_block *file, struct err *err)
@@ -242,7 +365,7 @@ static int read_globals(struct config *c, const struct config_block *file, struc
         const char *key;
         char **to;
     } globals[] = {{"state-dir", &c->state_dir}, {"control", &c->control},
-        {"identity", &c->identity}, {"known-hosts", &c->known_hosts}};
+        {"identity", &c->identity}, {"known-hosts", &c->known_hosts}, {"metrics", &c->metrics}};
     for (size_t i = 0; i < sizeof globals / sizeof *globals; i++) {
         if (*globals[i].to && config_value(file, globals[i].key))
             return config_fail_at(file, globals[i].key, err, "is set in another file already");
@@ -257,9 +380,11 @@ static int read_globals(struct config *c, const struct config_block *file, struc
         return config_fail_at(file, "scan-rate", err, "is set in another file already");
     if (config_take_size(file, "scan-rate", &c->scan_rate, err))
         return -1;
+    if (take_metrics(c, file, err))
+        return -1;
     if (c->control && strlen(c->control) >= sizeof((struct sockaddr_un *)0)->sun_path)
         return config_fail_at(file, "control", err, "is longer than a socket's path can be");
-    return 0;
+    return take_site_sockets(c, file, err);
 }
 
 static int add_host(struct config *c, const struct config_block *b, struct err *err)
@@ -311,7 +436,7 @@ static int read_sites(struct config *c, const struct config_block *file,
         size_t *count = glob ? &c->glob_count : &c->site_count;
         config_add_site(list, count, &(struct config_site){0});
         struct config_site *s = &(*list)[*count - 1];
-        if (read_site(b, defaults, glob ? "glob" : "root", s, err) ||
+        if (read_site(b, defaults, glob ? "glob" : "root", c->self, s, err) ||
             config_validate_site(c, s, glob, err))
             return -1;
     }
@@ -342,6 +467,8 @@ static void set_defaults(struct config *c)
         c->control = config_default_control(c->state_dir);
     if (c->scan_rate == NOT_SAID)
         c->scan_rate = CONFIG_SCAN_RATE;
+    if (!c->metrics_ms)
+        c->metrics_ms = CONFIG_METRICS_MS;
 }
 
 static int build(
@@ -373,10 +500,14 @@ int config_load(const char *path, const char *as, struct config **out, struct er
     struct config *c = mem_alloc(sizeof *c);
     c->scan_rate = NOT_SAID;
     struct config_block *files = NULL;
+    struct timespec began;
     c->path = absolute(path);
+    clock_gettime(CLOCK_REALTIME, &began);
     int rc = config_file_read(c->path, &files, err);
-    if (rc == 0)
+    if (rc == 0) {
+        config_note_files(c, files, &began);
         rc = build(c, files, as, err);
+    }
     config_file_free(files);
     if (rc) {
         config_free(c);

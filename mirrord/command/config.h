@@ -8,8 +8,10 @@
 
 #include "base/err.h"
 #include "link/conn.h"
+#include "secondary/receive.h"
 #include "tree/filter.h"
 #include "tree/preset.h"
+#include "tree/space.h"
 #include "tree/unit_rules.h"
 
 #define CONFIG_DEFAULT_PATH "/etc/mirrord/mirrord.conf"
@@ -17,6 +19,7 @@
 enum {
     CONFIG_KEEPALIVE = 15, /* seconds: the default, and the most that every receiver bears */
     CONFIG_UNIT_GRACE = 60,
+    CONFIG_METRICS_MS = 15000,           /* the default */
     CONFIG_SCAN_RATE = 10 * 1024 * 1024, /* the default, bytes a second */
 };
 
@@ -39,10 +42,24 @@ struct config_host {
     unsigned line;
 };
 
+enum config_owner { OWNER_AS_SITE, OWNER_NO, OWNER_YES, OWNER_FIXED };
+/* The command after a commit on a secondary; NULL and 0: not said. */
+struct config_hook {
+    char *command; /* split at blanks, quotes honoured; or "none" */
+    char *user;    /* NULL: the root directory's owner */
+    unsigned timeout_ms;
+};
+
 /* What differs on one host. */
 struct config_at {
     char *host;
     char *root; /* NULL: as the site's */
+    enum config_owner owner;
+    char *user, *group;     /* OWNER_FIXED: of everything there; group NULL: the user's own */
+    struct filter *exclude; /* not mirrored there, or, on the primary, from there; NULL: nothing */
+    char *file;             /* where it is defined, for messages */
+    unsigned line;
+    struct config_hook hook;
 };
 
 struct config_site {
@@ -55,7 +72,8 @@ struct config_site {
     const struct preset *preset;
     bool local_maintenance;      /* the preset's maintenance file is not mirrored; default true */
     bool local_config;           /* nor is its wp-config.php or .env; default false */
-    struct filter *filter;       /* preset, exclude, include, in this order */
+    struct filter *filter;       /* preset, exclude, include, and what is excluded on this host, in
+                                    this order */
     struct unit_rules *units;    /* with their brackets and times */
     bool units_said, brackets_said; /* the preset's do not count */
     bool owner;                  /* mirror owner and group; default true */
@@ -67,16 +85,27 @@ struct config_site {
     uint64_t max_size;           /* bytes; 0: no limit */
     unsigned keep_days;          /* that secondaries keep what they delete; default 0: not */
     unsigned unit_grace;         /* seconds; default CONFIG_UNIT_GRACE */
+    struct config_hook hook;
+    struct space_rule min_free;  /* what bulk leaves free on a secondary; default SPACE_PERCENT */
+    char *socket_user;           /* whose the site's own socket is; NULL: the root's owner's */
     char *file;                  /* where it is defined, for messages */
     unsigned line;
 };
 
+struct config_file; /* one that was read, and what it was then */
+
 struct config {
     char *path; /* of the main file, absolute */
+    struct config_file *files;
+    size_t file_count;
     char *state_dir;
     char *control; /* path of the control socket */
+    char *site_sockets; /* directory of the sites' own; NULL: not said */
+    bool no_site_sockets;
     char *identity, *known_hosts;
     uint64_t scan_rate; /* bytes of content that are read again a second; 0: none */
+    char *metrics;      /* the file for a monitoring system; NULL: none */
+    unsigned metrics_ms; /* between two of them */
     unsigned rescan; /* seconds between looks through whole trees; 0: not said */
     struct config_host *hosts;
     size_t host_count;
@@ -92,9 +121,19 @@ struct config {
 int config_load(const char *path, const char *as, struct config **out, struct err *err);
 void config_free(struct config *c);
 
+/* Is one of its files not any more what was read? Told once: after that, only of another change. */
+bool config_has_changed(struct config *c);
+
 const struct config_host *config_host(const struct config *c, const char *name); /* or NULL */
 const struct config_site *config_site(const struct config *c, const char *name); /* or NULL */
 const char *config_root_at(const struct config_site *s, const char *host);
+const struct config_at *config_at(const struct config_site *s, const char *host); /* or NULL */
+/* What is excluded on this host besides; NULL: nothing. */
+const struct filter *config_exclude_at(const struct config_site *s, const char *host);
+/* What counts on this host; its texts are borrowed, command is NULL where nothing is to be run. */
+struct config_hook config_hook_at(const struct config_site *s, const char *host);
+/* The same for the receiver; false: nothing is to be run, *out is untouched. */
+bool config_receive_hook(const struct config_site *s, const char *host, struct receive_hook *out);
 bool config_site_has_host(const struct config_site *s, const char *host);
 
 /* A site, or the `sites` block that gives this name to what its pattern would match although
@@ -106,6 +145,10 @@ int config_find_root(const struct config *c, const char *name, const char *host,
 /* Where the control socket is when nobody says: /run/mirrord/control for root, else beneath
  * XDG_RUNTIME_DIR or the state directory. The caller frees it. */
 char *config_default_control(const char *state_dir);
+
+/* The directory of the sites' own sockets: what is said, else "sites" beside the control socket.
+ * NULL: there are none (or no client could connect: the path is too long). The caller frees it. */
+char *config_site_sockets(const struct config *c, const char *control);
 
 /* Where to ask the daemon: `control` if given, else what the configuration says. When nobody named
  * a file (config NULL) and the default one is missing, the default place; a bad one is warned

@@ -1,7 +1,10 @@
 /* Where the daemon's control socket is, for the commands that ask it; see config.h. */
+#include <string.h>
+
 #include "base/log.h"
 #include "base/mem.h"
 #include "command/config.h"
+#include "primary/site_names.h"
 #include "tree/state.h"
 
 char *config_default_control(const char *state_dir)
@@ -12,6 +15,18 @@ char *config_default_control(const char *state_dir)
     if (runtime && *runtime)
         return mem_format("%s/mirrord/control", runtime);
     return mem_format("%s/control", state_dir);
+}
+
+char *config_site_sockets(const struct config *c, const char *control)
+{
+    const char *slash = strrchr(control, '/');
+    if (c->no_site_sockets)
+        return NULL;
+    if (c->site_sockets)
+        return mem_copy_string(c->site_sockets);
+    char *beside CLEANUP_FREE =
+        mem_format("%.*s/sites", slash ? (int)(slash - control) : 1, slash ? control : ".");
+    return strlen(beside) <= SITE_SOCKETS_DIR_MAX ? TAKE_PTR(beside) : NULL;
 }
 
 int config_control_path(const char *control, const char *config, char **out, struct err *err)

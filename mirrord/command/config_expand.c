@@ -39,11 +39,23 @@ static struct config_site instance(const struct config_site *block, const char *
     s.root = with_name(block->root, name);
     s.hosts = copy_hosts(block->hosts);
     s.primary = mem_copy_string(block->primary);
+    s.socket_user = mem_copy_string(block->socket_user);
     s.at = mem_array(block->at_count, sizeof *s.at);
     for (size_t i = 0; i < block->at_count; i++) {
-        s.at[i].host = mem_copy_string(block->at[i].host);
-        s.at[i].root = block->at[i].root ? with_name(block->at[i].root, name) : NULL;
+        const struct config_at *at = &block->at[i];
+        s.at[i] = (struct config_at){
+            .host = mem_copy_string(at->host),
+            .root = at->root ? with_name(at->root, name) : NULL,
+            .owner = at->owner,
+            .user = mem_copy_string(at->user),
+            .group = mem_copy_string(at->group),
+            .exclude = at->exclude ? filter_copy(at->exclude) : NULL,
+            .file = mem_copy_string(at->file),
+            .line = at->line,
+            .hook = config_hook_copy(&at->hook),
+        };
     }
+    s.hook = config_hook_copy(&block->hook);
     s.filter = filter_copy(block->filter);
     s.units = unit_rules_copy(block->units);
     s.file = mem_copy_string(block->file);

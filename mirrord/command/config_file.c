@@ -199,11 +199,13 @@ static int on_hidden(cfg_t *cfg, cfg_opt_t *opt, int argc, const char **argv)
         .simple_value = {.ptr = (void **)(p)}},                                                    \
         CFG_STR_LIST_CB(" begin", (char *)"{x}", CFGF_NONE, note_begin)
 #define TITLED (CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES)
+#define HOOK   KEY("on-commit"), KEY("on-commit-user"), KEY("on-commit-timeout")
 #define SETTINGS                                                                                   \
     KEY("preset"), KEY("wp-config"), KEY("maintenance"), KEY_LIST("exclude"), KEY_LIST("include"), \
         KEY("owner"), KEY("special-bits"), KEY("fsync"), KEY("max-delete"),                        \
         KEY("max-delete-count"), KEY("max-size"), KEY("drift"), KEY("keep-deleted"),               \
-        KEY_LIST("unit"), KEY_LIST("bracket"), KEY("settle"), KEY("settle-max"), KEY("unit-grace")
+        KEY_LIST("unit"), KEY_LIST("bracket"), KEY("settle"), KEY("settle-max"), KEY("unit-grace"), \
+        KEY("min-free"), KEY("socket-user"), HOOK
 
 /* A parser of one file; it copies the tables. */
 static cfg_t *new_parser(struct parse *p)
@@ -212,16 +214,17 @@ static cfg_t *new_parser(struct parse *p)
         KEY("known-hosts"), KEY("transport"), KEY("remote-command"), KEY("compress"),
         KEY("bwlimit"), KEY("keepalive"), CFG_END()};
     cfg_opt_t defaults[] = {HIDDEN(p), SETTINGS, CFG_END()};
-    cfg_opt_t at[] = {HIDDEN(p), KEY("root"), CFG_END()};
+    cfg_opt_t at[] = {HIDDEN(p), KEY("root"), KEY("owner"), KEY_LIST("exclude"), HOOK, CFG_END()};
     cfg_opt_t site[] = {HIDDEN(p), KEY("root"), KEY_LIST("hosts"), KEY("primary"), SETTINGS,
         CFG_SEC("at", at, TITLED), CFG_END()};
     cfg_opt_t sites[] = {HIDDEN(p), KEY("glob"), KEY_LIST("hosts"), KEY("primary"), SETTINGS,
         CFG_SEC("at", at, TITLED), CFG_END()};
     cfg_opt_t include = {.name = "include", .type = CFGT_FUNC, .func = on_include};
-    cfg_opt_t top[] = {HIDDEN(p), KEY("state-dir"), KEY("control"), KEY("rescan"), KEY("scan-rate"),
-        KEY("identity"), KEY("known-hosts"), CFG_SEC("host", host, TITLED),
-        CFG_SEC("defaults", defaults, CFGF_MULTI), CFG_SEC("site", site, TITLED),
-        CFG_SEC("sites", sites, TITLED), include, CFG_END()};
+    cfg_opt_t top[] = {HIDDEN(p), KEY("state-dir"), KEY("control"), KEY("site-sockets"),
+        KEY("rescan"), KEY("scan-rate"),
+        KEY("metrics"), KEY("metrics-interval"), KEY("identity"), KEY("known-hosts"),
+        CFG_SEC("host", host, TITLED), CFG_SEC("defaults", defaults, CFGF_MULTI),
+        CFG_SEC("site", site, TITLED), CFG_SEC("sites", sites, TITLED), include, CFG_END()};
     cfg_t *cfg = cfg_init(top, CFGF_NONE);
     if (!cfg) {
         log_error("out of memory");

@@ -23,12 +23,24 @@ const struct config_site *config_site(const struct config *c, const char *name)
     return NULL;
 }
 
-const char *config_root_at(const struct config_site *s, const char *host)
+const struct config_at *config_at(const struct config_site *s, const char *host)
 {
     for (size_t i = 0; i < s->at_count; i++)
-        if (s->at[i].root && strcmp(s->at[i].host, host) == 0)
-            return s->at[i].root;
-    return s->root;
+        if (strcmp(s->at[i].host, host) == 0)
+            return &s->at[i];
+    return NULL;
+}
+
+const char *config_root_at(const struct config_site *s, const char *host)
+{
+    const struct config_at *at = config_at(s, host);
+    return at && at->root ? at->root : s->root;
+}
+
+const struct filter *config_exclude_at(const struct config_site *s, const char *host)
+{
+    const struct config_at *at = config_at(s, host);
+    return at ? at->exclude : NULL;
 }
 
 bool config_site_has_host(const struct config_site *s, const char *host)
@@ -123,11 +135,18 @@ static void free_site(struct config_site *s)
         free(*h);
     free(s->hosts);
     free(s->primary);
+    free(s->socket_user);
     for (size_t i = 0; i < s->at_count; i++) {
         free(s->at[i].host);
         free(s->at[i].root);
+        free(s->at[i].user);
+        free(s->at[i].group);
+        filter_free(s->at[i].exclude);
+        free(s->at[i].file);
+        config_hook_free(&s->at[i].hook);
     }
     free(s->at);
+    config_hook_free(&s->hook);
     filter_free(s->filter);
     unit_rules_free(s->units);
     free(s->file);
@@ -143,12 +162,15 @@ void config_free(struct config *c)
         free_site(&c->sites[i]);
     for (size_t i = 0; i < c->glob_count; i++)
         free_site(&c->globs[i]);
+    config_free_files(c);
     free(c->hosts);
     free(c->sites);
     free(c->globs);
     free(c->path);
     free(c->state_dir);
     free(c->control);
+    free(c->metrics);
+    free(c->site_sockets);
     free(c->identity);
     free(c->known_hosts);
     free(c->self);

@@ -2,6 +2,8 @@
 #ifndef COMMAND_CONFIG_IMPL_H
 #define COMMAND_CONFIG_IMPL_H
 
+#include <time.h>
+
 #include "command/config.h"
 
 /* A file or a section of one, as it is written. */
@@ -40,6 +42,7 @@ int config_fail_at(const struct config_block *b, const char *key, struct err *er
 /* Values by type. Where the key is not set, *out stays. Texts replace what *out owned. 0 or -1. */
 int config_take_word(const struct config_block *b, const char *key, const char *const *words,
     unsigned *out, struct err *err); /* *out: the index in words */
+bool config_is_bool(const char *text); /* is it a word that config_take_bool takes? */
 int config_take_bool(const struct config_block *b, const char *key, bool *out, struct err *err);
 int config_take_number(const struct config_block *b, const char *key, unsigned min, unsigned max,
     unsigned *out, struct err *err);
@@ -52,9 +55,20 @@ int config_take_text(const struct config_block *b, const char *key, char **out, 
 int config_take_path(const struct config_block *b, const char *key, char **out, struct err *err);
 int config_take_root(const struct config_block *b, const char *key, char **out, struct err *err);
 
+/* on-commit, on-commit-user, on-commit-timeout. */
+int config_take_hook(const struct config_block *b, struct config_hook *h, struct err *err);
+struct config_hook config_hook_copy(const struct config_hook *h);
+void config_hook_free(struct config_hook *h);
+
 /* The block's title, checked: hosts and sites are named on command lines, in logs and on the wire.
  */
 int config_take_title(const struct config_block *b, char **out, struct err *err);
+
+/* Notes which files these are and what they are now. What changed since `began` (CLOCK_REALTIME,
+ * from before they were read) may be what was read or not: it counts as changed. */
+void config_note_files(
+    struct config *c, const struct config_block *files, const struct timespec *began);
+void config_free_files(struct config *c);
 
 /* A configuration file's text with its comments blanked out, so that every byte keeps its line (the
  * parser miscounts lines that have comments). 0 with *out (the caller frees); ERR_USAGE. */

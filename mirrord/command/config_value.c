@@ -58,11 +58,20 @@ int config_take_word(const struct config_block *b, const char *key, const char *
     return config_fail_at(b, key, err, "'%s' is none of %s", value, list);
 }
 
+static const char *const bool_words[] = {"no", "yes", "false", "true", NULL};
+
+bool config_is_bool(const char *text)
+{
+    for (const char *const *w = bool_words; *w; w++)
+        if (strcmp(text, *w) == 0)
+            return true;
+    return false;
+}
+
 int config_take_bool(const struct config_block *b, const char *key, bool *out, struct err *err)
 {
-    static const char *const words[] = {"no", "yes", "false", "true", NULL};
     unsigned at = *out;
-    if (config_take_word(b, key, words, &at, err))
+    if (config_take_word(b, key, bool_words, &at, err))
         return -1;
     *out = at % 2;
     return 0;
@@ -91,8 +100,8 @@ int config_take_percent(
     char *end;
     unsigned long v = strtoul(value, &end, 10);
     if (strcmp(end, "%") != 0 || value[0] < '0' || value[0] > '9' || v > 100)
-        return config_fail_at(b, key, err,
-            "'%s' is not a percentage such as \"20%%\" (a number goes to max-delete-count)", value);
+        return config_fail_at(b, key, err, "'%s' is not a percentage such as \"20%%\"%s", value,
+            strcmp(key, "max-delete") == 0 ? " (a number goes to max-delete-count)" : "");
     *out = (unsigned)v;
     return 0;
 }

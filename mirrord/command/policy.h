@@ -5,6 +5,9 @@
 #include "command/config.h"
 #include "secondary/receive.h"
 
-struct receive_policy policy_of(const struct config_site *s);
+/* On this host, whose users and groups it looks up: so not in a sandbox. -1 with err: there is no
+ * such user or group here. */
+int policy_of(
+    const struct config_site *s, const char *self, struct receive_policy *out, struct err *err);
 
 #endif

@@ -59,7 +59,9 @@ static int settle(struct promotion *p, struct err *err)
     uint64_t until = io_now_ms() + SETTLE_MS;
     if (access(root, F_OK) != 0)
         return err_set(err, ERR_FAILED, "the root %s is not there", root);
-    const struct receive_policy policy = policy_of(p->s);
+    struct receive_policy policy;
+    if (policy_of(p->s, p->c->self, &policy, err) < 0)
+        return -1;
     while (receive_recover(p->state_dir, root, &policy, err) < 0) {
         if (err->code != ERR_TEMPORARY || io_now_ms() > until)
             return -1;

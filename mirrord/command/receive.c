@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "command/command.h"
 #include "command/config.h"
@@ -20,8 +21,8 @@ struct request {
     uint64_t scan_rate;                    /* UINT64_MAX: not said */
 };
 
-/* The configuration that fences a session, read again when it does not know a site: the session
- * may be older than the site. */
+/* The configuration that fences a session, read again when it has changed, or does not know a site:
+ * the session may be older than either. */
 struct fence {
     const struct request *request;
     struct config *config;
@@ -58,11 +59,26 @@ static int find(
     if (!config_site_has_host(s, c->self))
         return err_set(err, ERR_REFUSED, "%s is not among the hosts of site %s (%s:%u)", c->self,
             s->name, s->file, s->line);
+    struct receive_policy policy;
+    if (policy_of(s, c->self, &policy, err) < 0)
+        return -1;
     *out = (struct receive_grant){
         .root = TAKE_PTR(found),
         .primary = strcmp(s->primary, c->self) == 0,
-        .policy = policy_of(s),
+        .policy = policy,
+        .excludes = config_exclude_at(s, c->self),
     };
+    return 0;
+}
+
+static int reload(void *ctx, struct err *err)
+{
+    struct fence *f = ctx;
+    struct config *now;
+    if (load(f->request, &now, err))
+        return -1;
+    config_free(f->config);
+    f->config = now;
     return 0;
 }
 
@@ -70,16 +86,16 @@ static int resolve(
     void *ctx, struct bytes name, struct bytes asked, struct receive_grant *out, struct err *err)
 {
     struct fence *f = ctx;
-    struct config *now;
-    struct err ignored;
+    struct err why;
     (void)asked;
+    if (config_has_changed(f->config) && reload(f, &why))
+        log_warn("the configuration stays as it was: %s", why.text);
     if (find(f->config, name, out, err) == 0)
         return 0;
-    if (load(f->request, &now, &ignored))
-        return -1; /* it does not load now: what was loaded counts */
-    config_free(f->config);
-    f->config = now;
-    return find(now, name, out, err);
+    if (reload(f, &why) == 0)
+        return find(f->config, name, out, err);
+    struct err first = *err; /* what was loaded counts */
+    return err_set(err, ERR_REFUSED, "%s, which cannot be read now: %s", first.text, why.text);
 }
 
 /* Of a `sites` block any directory in the *'s place is a site, also where its root is still to be
@@ -118,6 +134,16 @@ static void each(void *ctx, void (*root)(void *to, const char *path, bool beneat
             name_block(c, &c->globs[i], root, to);
 }
 
+static bool find_hook(void *ctx, struct bytes name, struct receive_hook *out)
+{
+    const struct config *c = ((struct fence *)ctx)->config;
+    const struct config_site *s;
+    char *root CLEANUP_FREE = NULL;
+    char *text CLEANUP_FREE = mem_copy_bytes(name.data, name.len);
+    return strlen(text) == name.len && config_find_root(c, text, c->self, &s, &root) == 0 &&
+           config_receive_hook(s, c->self, out);
+}
+
 static int serve(const struct request *r, const struct receive_fence *fence, const char *state_dir,
     const char *host, unsigned keepalive, uint64_t scan_rate, struct err *err)
 {
@@ -152,7 +178,8 @@ static int serve_config(const struct request *r, struct err *err)
     struct fence f = {.request = r};
     if (load(r, &f.config, err))
         return -1;
-    const struct receive_fence fence = {resolve, each, &f};
+    const struct receive_fence fence = {
+        .resolve = resolve, .each = each, .reload = reload, .hook = find_hook, .ctx = &f};
     char *state_dir CLEANUP_FREE =
         mem_copy_string(r->state_dir ? r->state_dir : f.config->state_dir);
     char *self CLEANUP_FREE = mem_copy_string(f.config->self);

@@ -9,8 +9,29 @@
 #include "command/config.h"
 #include "command/options.h"
 #include "command/policy.h"
+#include "secondary/hook.h"
+#include "tree/state.h"
 
-enum { LIMIT_S = 30 }; /* the web server waits for it */
+enum { LIMIT_S = 30, HOOK_MS = 10 * 1000 }; /* the web server waits for it */
+
+/* A command that is due, of an interrupted commit or one whose receiver was killed. The web server
+ * waits: what takes longer is run with the next session. */
+static void run_hook(const struct config *c, const struct config_site *s, const char *state_dir)
+{
+    struct receive_hook hook;
+    struct err ignored;
+    char *root CLEANUP_FREE = realpath(config_root_at(s, c->self), NULL);
+    if (!root || !config_receive_hook(s, c->self, &hook))
+        return;
+    int dir CLEANUP_FD = state_open_resolved(state_dir, root, false, &ignored);
+    struct hooks *hooks = hooks_new(state_dir);
+    if (dir >= 0)
+        hooks_know(hooks, bytes_of(s->name), root, &hook, dir);
+    if (hooks_pending(hooks))
+        hooks_finish(hooks, HOOK_MS);
+    hooks_free(hooks);
+    receive_hook_clear(&hook);
+}
 
 /* One site that cannot be recovered does not keep the others waiting; the first error counts. What
  * is not begun in time is left to the receiver, which does the same before it does anything else.
@@ -33,9 +54,11 @@ static int recover_all(
                 "not begun within %u s: site %s and those after it; each is finished when its "
                 "primary connects",
                 limit_s, s->name);
-        const struct receive_policy policy = policy_of(s);
-        if (receive_recover(state_dir, root, &policy, &why) == 0) {
+        struct receive_policy policy;
+        if (policy_of(s, c->self, &policy, &why) == 0 &&
+            receive_recover(state_dir, root, &policy, &why) == 0) {
             log_info("site %s: recovered", s->name);
+            run_hook(c, s, state_dir);
             continue;
         }
         if (rc == 0)

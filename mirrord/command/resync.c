@@ -369,6 +369,7 @@ static void push_to_host(struct request *r, const struct config *c, const struct
     }
     const struct resync_target target = {.name = h->name,
         .link = peer.link,
+        .without = config_exclude_at(s, h->name),
         .compress = peer.compress,
         .bwlimit = r->bwlimit ? r->bwlimit : peer.bwlimit,
         .keepalive_ms = peer.keepalive_ms};

@@ -322,7 +322,7 @@ static int push_site(struct job *j, struct err *err)
     struct push_site_list sites = TAILQ_HEAD_INITIALIZER(sites);
     struct queue *queue = queue_new(no_wake, NULL);
     struct err unwalked;
-    j->ps = push_site_new(queue, j->site, j->o->target->remote_root);
+    j->ps = push_site_new(queue, j->site, j->o->target->remote_root, j->o->target->without);
     TAILQ_INSERT_TAIL(&sites, j->ps, order);
     const struct push_options o = {.conn = j->conn,
         .queue = queue,

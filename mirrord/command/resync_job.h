@@ -16,6 +16,7 @@ struct resync_target {
     const char *name; /* for messages */
     struct conn_options link;
     const char *remote_root; /* NULL: the far end's configuration says */
+    const struct filter *without; /* what is not mirrored there besides; NULL: nothing */
     int compress;
     uint64_t bwlimit;
     unsigned keepalive_ms;

@@ -34,6 +34,7 @@ struct plan {
     struct daemon_site *sites;
     struct daemon_target *targets; /* of all sites, one after the other */
     struct daemon_idle *idle;
+    char *site_sockets;
     struct role *roles; /* of the configuration's sites */
 };
 
@@ -46,6 +47,7 @@ static void plan_free(struct plan *p)
     free(p->sites);
     free(p->targets);
     free(p->idle);
+    free(p->site_sockets);
     free(p->roles);
 }
 
@@ -104,6 +106,19 @@ static char *with_line(char *text, const char *line)
     return longer;
 }
 
+static char *with_target(char *text, const struct daemon_target *t)
+{
+    struct msg_rule rule;
+    text = with_line(text, t->peer);
+    for (size_t i = 0; t->without && i < filter_count(t->without); i++) {
+        filter_rule(t->without, i, &rule);
+        char *pattern CLEANUP_FREE =
+            mem_format("-%.*s", (int)rule.pattern.len, (const char *)rule.pattern.data);
+        text = with_line(text, pattern);
+    }
+    return text;
+}
+
 static char *with_units(char *text, const struct unit_rules *r)
 {
     char *times CLEANUP_FREE = mem_format("%u %u", unit_rules_settle(r), unit_rules_settle_max(r));
@@ -121,12 +136,13 @@ static uint64_t site_identity(const struct daemon_site *s, const struct epoch *e
     struct digest filter, d;
     const struct site_options *o = &s->options;
     char *text CLEANUP_FREE =
-        mem_format("%s\n%s\n%s\n%d %d %u %u %u %u %llu %llu\n", o->name, o->root, o->state_dir,
-            o->owner, o->special_bits | o->fsync_batch << 1 | o->drift_report << 2,
+        mem_format("%s\n%s\n%s\n%d %d %u %u %u %u %u %llu %llu %llu\n", o->name, o->root,
+            o->state_dir, o->owner, o->special_bits | o->fsync_batch << 1 | o->drift_report << 2,
             o->max_delete_percent, o->max_delete_count, o->keep_days, o->unit_grace,
+            o->min_free.percent, (unsigned long long)o->min_free.bytes,
             (unsigned long long)o->max_size, (unsigned long long)e->counter);
     for (size_t i = 0; i < s->target_count; i++)
-        text = with_line(text, s->targets[i].peer);
+        text = with_target(text, &s->targets[i]);
     text = with_units(text, o->units);
     filter_digest(o->filter, &filter);
     char *whole CLEANUP_FREE = mem_alloc(strlen(text) + sizeof filter);
@@ -155,13 +171,16 @@ static void plan_site(struct plan *p, const struct config *c, const struct confi
                                   .max_delete_count = s->max_delete_count,
                                   .keep_days = s->keep_days,
                                   .unit_grace = s->unit_grace,
+                                  .min_free = s->min_free,
                                   .max_size = s->max_size,
                                   .keep_root = true},
         .targets = targets};
     for (char **h = s->hosts; *h; h++)
         if (strcmp(*h, c->self) != 0)
-            targets[d->target_count++].peer = *h;
+            targets[d->target_count++] =
+                (struct daemon_target){.peer = *h, .without = config_exclude_at(s, *h)};
     d->stamp = p->roles[s - c->sites].stamp;
+    d->socket_user = s->socket_user;
     d->identity = site_identity(d, &p->roles[s - c->sites].epoch);
 }
 
@@ -178,7 +197,8 @@ static void plan_sites(struct plan *p, const struct config *c)
                     .root = config_root_at(&c->sites[i], c->self),
                     .primary = p->roles[i].primary,
                     .fenced = p->roles[i].fenced,
-                    .stamp = p->roles[i].stamp};
+                    .stamp = p->roles[i].stamp,
+                    .socket_user = c->sites[i].socket_user};
             continue;
         }
         plan_site(p, c, &c->sites[i], p->targets + next);
@@ -194,9 +214,13 @@ static int make_plan(const struct run *r, const struct config *c, struct plan *p
     *p = (struct plan){.daemon = {.self = c->self}};
     p->daemon.rescan_ms = (uint64_t)c->rescan * 1000;
     p->daemon.scan_rate = c->scan_rate;
+    p->daemon.metrics = c->metrics;
+    p->daemon.metrics_ms = c->metrics_ms;
     p->daemon.reread_every_s = r->reread_every_s;
     p->daemon.state_dir = r->state_dir_now ? r->state_dir_now : c->state_dir;
     p->daemon.control = r->control_now ? r->control_now : c->control;
+    p->site_sockets = config_site_sockets(c, p->daemon.control);
+    p->daemon.site_sockets = p->site_sockets;
     if (!c->self)
         return err_set(
             err, ERR_USAGE, "%s does not have this host: name it there, or say --as HOST", c->path);

@@ -1,6 +1,9 @@
 /* `mirrord status`: asks the daemon and prints; what the words are is status_text.c's. */
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/io.h"
 #include "base/mem.h"
@@ -49,13 +52,20 @@ static int ask_until_level(
     }
 }
 
+/* On a terminal that can, unless its user does not want any (no-color.org). */
+static bool wants_colour(void)
+{
+    const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+    return isatty(STDOUT_FILENO) && !(no && *no) && term && strcmp(term, "dumb") != 0;
+}
+
 static int print(const struct request *r, const struct json *status)
 {
     if (r->json) {
         char *text CLEANUP_FREE = json_print(status, true);
         puts(text);
     } else {
-        status_text_print(stdout, status, r->all);
+        status_text_print(stdout, status, r->all, wants_colour());
     }
     return status_text_level(status) ? 0 : ERR_BEHIND;
 }

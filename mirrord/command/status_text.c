@@ -27,7 +27,7 @@ static bool site_is_well(const struct json *site)
 static bool target_is_level(const struct json *target)
 {
     return has_state(target, "level") && number(target, "failing") == 0 &&
-           number(target, "drift") == 0;
+           number(target, "drift") == 0 && number(json_get(target, "hook"), "failures") == 0;
 }
 
 bool status_text_level(const struct json *status)
@@ -81,6 +81,25 @@ static const char *clock_text(char out[32], double seconds)
     return out;
 }
 
+/* What goes to the terminal, and how. */
+struct page {
+    FILE *out;
+    bool colour;
+};
+
+/* The state's word, as wide as asked for; what is well green, what moves yellow, the rest red. */
+static void put_state(const struct page *p, const char *state, const char *well, int width)
+{
+    static const char *const moving[] = {
+        "waiting", "comparing", "pushing", "connecting", "scanning", "paused", "not level", NULL};
+    const char *ink = strcmp(state, well) == 0 ? "\033[32m" : "\033[31m";
+    for (size_t i = 0; moving[i]; i++)
+        if (strcmp(state, moving[i]) == 0)
+            ink = "\033[33m";
+    fprintf(
+        p->out, "%s%-*s%s", p->colour ? ink : "", width, PLAIN(state), p->colour ? "\033[0m" : "");
+}
+
 static const char *duration_text(char out[32], double seconds)
 {
     if (seconds < 120)
@@ -118,11 +137,13 @@ static void print_pause(FILE *out, const struct json *of, const char *colon)
         *until ? " until " : "", until, *reason ? ": " : "", PLAIN(reason), name, colon);
 }
 
-static void print_secondary(FILE *out, const struct json *peer, int width)
+static void print_secondary(const struct page *p, const struct json *peer, int width)
 {
+    FILE *out = p->out;
     char wait[32];
-    fprintf(out, "  %-*s  %-10s  %.0f of %.0f sites level", width, json_get_text(peer, "name", "?"),
-        json_get_text(peer, "state", "?"), number(peer, "sites_level"), number(peer, "sites"));
+    fprintf(out, "  %-*s  ", width, json_get_text(peer, "name", "?"));
+    put_state(p, json_get_text(peer, "state", "?"), "up", 10);
+    fprintf(out, "  %.0f of %.0f sites level", number(peer, "sites_level"), number(peer, "sites"));
     if (has_state(peer, "up") && *json_get_text(peer, "link", ""))
         fprintf(out, "  %s", json_get_text(peer, "link", ""));
     if (has_state(peer, "down") && number(peer, "retry_ms") > 0)
@@ -137,7 +158,7 @@ static void print_secondary(FILE *out, const struct json *peer, int width)
         fputs("      type: mirrord check\n", out);
 }
 
-static void print_secondaries(FILE *out, const struct json *peers)
+static void print_secondaries(const struct page *p, const struct json *peers)
 {
     int width = 8;
     for (size_t i = 0; i < json_count(peers); i++) {
@@ -145,16 +166,30 @@ static void print_secondaries(FILE *out, const struct json *peers)
         width = n > width ? n : width;
     }
     for (size_t i = 0; i < json_count(peers); i++) {
-        print_secondary(out, json_at(peers, i), width);
-        print_pause(out, json_at(peers, i), ":");
+        print_secondary(p, json_at(peers, i), width);
+        print_pause(p->out, json_at(peers, i), ":");
     }
 }
 
-static void print_owed(FILE *out, const struct json *target)
+/* While a first copy runs, how far it is: of all the site's bytes. */
+static void print_copied(FILE *out, const struct json *site, const struct json *target)
 {
+    char copied[32], all[32];
+    if (!json_get_bool(target, "first_copy", false) || number(site, "bytes") <= 0 ||
+        !(has_state(target, "pushing") || has_state(target, "comparing")))
+        return;
+    fprintf(out, " (first copy: %s of %s so far)",
+        status_text_bytes(copied, number(target, "copied_bytes")),
+        status_text_bytes(all, number(site, "bytes")));
+}
+
+static void print_owed(const struct page *p, const struct json *site, const struct json *target)
+{
+    FILE *out = p->out;
     char bytes[32], behind[32];
     double paths = number(target, "owed_paths");
-    fprintf(out, "%s", json_get_text(target, "state", "?"));
+    put_state(p, json_get_text(target, "state", "?"), "level", 0);
+    print_copied(out, site, target);
     if (paths > 0)
         fprintf(out, ": %.0f path%s, %s owed", paths, paths == 1 ? "" : "s",
             status_text_bytes(bytes, number(target, "owed_bytes")));
@@ -187,14 +222,55 @@ static void print_drift(FILE *out, const struct json *site, const struct json *t
             name, host, name, host);
 }
 
-static void print_target(
+/* The files are there; what is served may be the old ones still. */
+static void print_hook(FILE *out, const struct json *site, const struct json *target)
+{
+    const struct json *hook = json_get(target, "hook");
+    const char *name = json_get_text(site, "name", "?"), *host = json_get_text(target, "name", "?");
+    double count = number(hook, "failures");
+    char since[64] = "?";
+    time_t at = (time_t)number(hook, "since");
+    struct tm when;
+    if (count <= 0)
+        return;
+    if (localtime_r(&at, &when))
+        strftime(since, sizeof since, "%Y-%m-%d %H:%M:%S", &when);
+    fprintf(out,
+        "      its on-commit has failed %.0f time%s since %s: %s\n"
+        "      type: mirrord check --effective %s   (on %s: the command, which its log says more "
+        "of; it is run again by itself)\n",
+        count, count == 1 ? "" : "s", since, PLAIN(json_get_text(hook, "error", "")), name, host);
+}
+
+/* What waits until the disk there has room, and what may be done about it. */
+static void print_room(FILE *out, const struct json *target)
+{
+    const struct json *space = json_get(target, "space");
+    const char *host = json_get_text(target, "name", "?");
+    double waiting = number(space, "waiting");
+    char left[32], all[32], keep[32];
+    bool low = json_get_bool(space, "low", false);
+    if (!low && waiting <= 0)
+        return;
+    fprintf(out, "      its disk %s: %s of %s", low ? "is nearly full" : "has too little room",
+        status_text_bytes(left, number(space, "free_bytes")),
+        status_text_bytes(all, number(space, "bytes")));
+    if (number(space, "inodes") > 0)
+        fprintf(
+            out, " and %.0f of %.0f inodes", number(space, "free_inodes"), number(space, "inodes"));
+    fprintf(out, " are free, %s are to stay so (min-free)\n",
+        status_text_bytes(keep, number(space, "keep_bytes")));
+    fprintf(out, "      what is large waits (%.0f path%s), small changes and deletions go on\n",
+        waiting, waiting == 1 ? "" : "s");
+    fprintf(
+        out, "      type: df -h; df -i   (on %s; it goes on by itself when there is room)\n", host);
+}
+
+/* What an operator can do about this state; what goes by itself is said once, at the end. */
+static void print_advice(
     FILE *out, const struct json *site, const struct json *target, bool site_well)
 {
     const char *name = json_get_text(site, "name", "?"), *host = json_get_text(target, "name", "?");
-    fprintf(out, "  %s on %s: ", name, host);
-    print_owed(out, target);
-    print_error(out, target);
-    print_drift(out, site, target);
     if (has_state(target, "held"))
         fprintf(out,
             "      type: mirrord resync -n --itemize %s %s   (what it would change)\n"
@@ -202,6 +278,30 @@ static void print_target(
             name, host, name, host);
     else if (has_state(target, "failed") && site_well)
         fprintf(out, "      type: mirrord check   (here and on %s)\n", host);
+    else if (has_state(target, "fenced") && site_well)
+        fprintf(out,
+            "      another host was promoted there; nothing is sent from here\n"
+            "      type: mirrord status       (on that host)\n"
+            "            mirrord promote %s   (to take it back)\n",
+            name);
+    else if (number(target, "failing") > 0)
+        fprintf(out,
+            "      tried again by itself, every minute at the latest\n"
+            "      type: mirrord check   (here and on %s)\n",
+            host);
+}
+
+static void print_target(
+    const struct page *p, const struct json *site, const struct json *target, bool site_well)
+{
+    fprintf(p->out, "  %s on %s: ", json_get_text(site, "name", "?"),
+        json_get_text(target, "name", "?"));
+    print_owed(p, site, target);
+    print_error(p->out, target);
+    print_drift(p->out, site, target);
+    print_hook(p->out, site, target);
+    print_room(p->out, target);
+    print_advice(p->out, site, target, site_well);
 }
 
 /* Up to five of the paths that `of` (the site, or what is known of a secondary) has under this key.
@@ -264,15 +364,17 @@ static void print_trash(FILE *out, const struct json *site, const struct json *t
 }
 
 /* What is wrong on this side. */
-static void print_site(FILE *out, const struct json *site)
+static void print_site(const struct page *p, const struct json *site)
 {
+    FILE *out = p->out;
     const char *name = json_get_text(site, "name", "?");
     if (has_state(site, "secondary")) {
         fprintf(out, "  %s: %s is the primary\n", name, json_get_text(site, "primary", "?"));
         return;
     }
-    fprintf(out, "  %s here: %s, %.0f entries\n", name, json_get_text(site, "state", "?"),
-        number(site, "entries"));
+    fprintf(out, "  %s here: ", name);
+    put_state(p, json_get_text(site, "state", "?"), "ok", 0);
+    fprintf(out, ", %.0f entries\n", number(site, "entries"));
     print_error(out, site);
     if (has_state(site, "fenced"))
         fprintf(out,
@@ -285,7 +387,10 @@ static void print_site(FILE *out, const struct json *site)
         fprintf(
             out, "      type: mirrord resync --force %s   (if the root is meant to be so)\n", name);
     if (number(site, "unreadable") > 0)
-        fprintf(out, "      %.0f entries cannot be read: nothing beneath them is sent or deleted\n",
+        fprintf(out,
+            "      %.0f entries cannot be read: nothing beneath them is sent or deleted\n"
+            "      type: ls -la   (on those named below: give mirrord's user the right, or exclude "
+            "them)\n",
             number(site, "unreadable"));
 }
 
@@ -299,12 +404,13 @@ static void print_unwatched(FILE *out, const struct json *site)
         2 * (number(site, "watches") + number(site, "unwatched")) + 65536);
 }
 
-static void print_site_and_targets(FILE *out, const struct json *site, bool all)
+static void print_site_and_targets(const struct page *p, const struct json *site, bool all)
 {
+    FILE *out = p->out;
     const struct json *targets = json_get(site, "secondaries");
     bool well = site_is_well(site);
     if (all || !well)
-        print_site(out, site);
+        print_site(p, site);
     print_pause(out, site, "");
     print_unwatched(out, site);
     print_paths(out, site, site, "busy", "still being written");
@@ -312,7 +418,9 @@ static void print_site_and_targets(FILE *out, const struct json *site, bool all)
     print_units(out, site);
     for (size_t i = 0; i < json_count(targets); i++) {
         if (all || !target_is_level(json_at(targets, i)))
-            print_target(out, site, json_at(targets, i), well);
+            print_target(p, site, json_at(targets, i), well);
+        else
+            print_room(out, json_at(targets, i));
         print_piecemeal(out, site, json_at(targets, i));
         if (i == 0) /* the same for all */
             print_paths(out, json_at(targets, i), site, "too_large", "over max-size, left alone");
@@ -320,15 +428,35 @@ static void print_site_and_targets(FILE *out, const struct json *site, bool all)
     }
 }
 
-void status_text_print(FILE *out, const struct json *status, bool all)
+/* Is something on its way that needs nobody? */
+static bool goes_by_itself(const struct json *sites)
 {
+    for (size_t i = 0; i < json_count(sites); i++) {
+        const struct json *site = json_at(sites, i), *targets = json_get(site, "secondaries");
+        if (has_state(site, "scanning"))
+            return true;
+        for (size_t j = 0; j < json_count(targets); j++)
+            if (has_state(json_at(targets, j), "pushing") ||
+                has_state(json_at(targets, j), "comparing"))
+                return true;
+    }
+    return false;
+}
+
+void status_text_print(FILE *out, const struct json *status, bool all, bool colour)
+{
+    const struct page p = {out, colour};
     const struct json *sites = json_get(status, "sites");
     bool level = status_text_level(status);
-    fprintf(out, "%s: mirrord %s, %s, %zu site%s to push, %s\n", json_get_text(status, "host", "?"),
+    fprintf(out, "%s: mirrord %s, %s, %zu site%s to push, ", json_get_text(status, "host", "?"),
         json_get_text(status, "version", "?"),
         json_get_bool(status, "ready", false) ? "ready" : "not ready yet", json_count(sites),
-        json_count(sites) == 1 ? "" : "s", level ? "all level" : "not level");
-    print_secondaries(out, json_get(status, "secondaries"));
+        json_count(sites) == 1 ? "" : "s");
+    put_state(&p, level ? "all level" : "not level", "all level", 0);
+    fputc('\n', out);
+    print_secondaries(&p, json_get(status, "secondaries"));
     for (size_t i = 0; i < json_count(sites); i++)
-        print_site_and_targets(out, json_at(sites, i), all);
+        print_site_and_targets(&p, json_at(sites, i), all);
+    if (!level && goes_by_itself(sites))
+        fputs("work is under way and goes on by itself; type: mirrord status --wait 600\n", out);
 }

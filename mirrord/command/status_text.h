@@ -11,8 +11,8 @@
 bool status_text_level(const struct json *status);
 
 /* A line for each secondary; then each site and secondary that is not level, why, and what to type.
- * all: those that are level too. */
-void status_text_print(FILE *out, const struct json *status, bool all);
+ * all: those that are level too. colour: for a terminal. */
+void status_text_print(FILE *out, const struct json *status, bool all, bool colour);
 
 /* Text from elsewhere for a terminal: control bytes become '?', what is too long is cut. Returns
  * out. */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "primary/peer.h"
@@ -59,6 +60,8 @@ void acks_tell(struct push *p, struct push_batch *b, struct atom *a)
     pthread_mutex_lock(&b->ps->lock);
     drifted_healed(b->ps->drifted, path);
     pthread_mutex_unlock(&b->ps->lock);
+    if (a->record.entry.type == ENTRY_FILE && a->what != PUSH_DELETED)
+        b->ps->copied_bytes += a->record.entry.size;
     b->ps->counts.done++;
     b->ps->counts.done_bytes += a->owed->bytes;
     if (a->has_record && site->hooks.seen)
@@ -69,10 +72,12 @@ void acks_tell(struct push *p, struct push_batch *b, struct atom *a)
         QUOTED(path.data, path.len), (unsigned long long)a->owed->bytes);
 }
 
-static void committed(struct push *p, struct push_batch *b, struct atom *a)
+static void committed(struct push *p, struct push_batch *b, struct atom *a, uint64_t now)
 {
     struct bytes path = queue_path(a->owed);
     acks_tell(p, b, a);
+    if (a->owed->class == OWED_LIVE)
+        tally_change(p->o->tally, now - a->owed->since_ms, a->owed->bytes);
     if (a->owed->check && a->record.entry.type == ENTRY_DIR && a->owed->kind != OWED_MOVE)
         compare_start(p, b->ps, path, NULL);
     if (a->owed->kind == OWED_MOVE) {
@@ -123,8 +128,7 @@ static bool retry_soon(struct push *p, struct push_batch *b, struct atom *a)
 static void tell(struct push *p, struct push_site *ps, struct bytes path, const struct err *why)
 {
     if (ps->told < TOLD_MAX)
-        log_warn(
-            "%s: %s: %s: %s", p->o->name, ps->site->label, QUOTED(path.data, path.len), why->text);
+        push_site_warn(p, ps, path, why);
     else if (ps->told == TOLD_MAX)
         log_warn("%s: %s: more cannot be stored; `mirrord status` says how much", p->o->name,
             ps->site->label);
@@ -137,6 +141,10 @@ static void refused(struct push *p, struct push_batch *b, struct atom *a)
     struct bytes path = queue_path(a->owed);
     if (retry_soon(p, b, a))
         return;
+    if (a->reason == REASON_PATH && push_site_lacks(b->ps, path, true)) {
+        queue_done(p->o->queue, a->owed); /* gone here, and a directory that stays there */
+        return;
+    }
     struct err why;
     err_set(&why, ERR_PARTIAL, "%s", QUOTED(a->text, strlen(a->text)));
     if (!a->owed->error && !p->o->once) /* a one-shot reports it itself */
@@ -157,6 +165,7 @@ static void note_free(struct push *p, struct push_batch *b, uint64_t free_bytes)
 {
     struct push_site *ps = b->ps;
     ps->free_bytes = free_bytes;
+    push_room_acked(p, ps, free_bytes);
     if (b->no_room) {
         ps->no_room = true;
         ps->free_then = free_bytes;
@@ -179,18 +188,22 @@ int acks_take(struct push *p, const struct msg_ack *m, struct err *err)
         note_failure(b, &m->failures[i]);
     if (!m->last)
         return 0;
+    uint64_t now = io_now_ms();
+    tally_batch(p->o->tally, b->count);
     TAILQ_REMOVE(&p->sent, b, order);
     b->lane->sent_count--;
     b->lane->sent_bytes -= b->bytes;
     if (b->unit) {
+        struct push_site *ps = b->ps;
         unit_push_acked(p, b, m->flags);
         lanes_drop_batch(b);
+        push_room_acked(p, ps, m->free_bytes);
         return 0;
     }
     struct atom *a;
     TAILQ_FOREACH (a, &b->atoms, order) {
         if (a->reason == REASON_NONE)
-            committed(p, b, a);
+            committed(p, b, a, now);
         else
             refused(p, b, a);
     }

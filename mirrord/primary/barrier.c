@@ -12,7 +12,12 @@
 #include "base/mem.h"
 #include "primary/scan_impl.h"
 
-enum { WRITER_MS = 500 }; /* a file open for longer is named instead of waited for */
+enum {
+    LOOK_MS = 10,       /* how often a flush is looked at while nothing else happens */
+    WRITER_MS = 500,    /* a file open for longer is named instead of waited for */
+    HURRIED_MAX = 4096, /* hints that a flush of a directory goes through to make them due */
+    REST_FACTOR = 10,   /* looks at flushes are followed by so many times their length without */
+};
 
 void barrier_unref(struct scan_flush *f)
 {
@@ -26,6 +31,7 @@ void barrier_unref(struct scan_flush *f)
     free(f);
 }
 
+/* Whoever waits is told at once: an upload has a dozen files, one after the other. */
 static void finish(struct scan_flush *f, int result, const char *why)
 {
     pthread_mutex_lock(&f->scan->lock);
@@ -33,6 +39,7 @@ static void finish(struct scan_flush *f, int result, const char *why)
     snprintf(f->why, sizeof f->why, "%s", why);
     pthread_mutex_unlock(&f->scan->lock);
     f->state = BARRIER_OVER;
+    f->scan->sink.changed(f->scan->sink.ctx, f->site);
 }
 
 void barrier_fail(struct scan_flush *f, const char *why)
@@ -73,24 +80,133 @@ static int drop_cookie(struct scan_site *s, struct scan_flush *f)
     return 0;
 }
 
+static bool concerns(const struct scan_flush *f, struct bytes path)
+{
+    struct bytes key;
+    if (f->unit.len)
+        return unit_rules_match(f->site->options.units, path, true, &key) &&
+               bytes_equal(key, f->unit) && !unrest_is_hot(f->site->unrest, path);
+    for (size_t i = 0; i < f->path_count; i++)
+        if (path_beneath(path, f->paths[i]) || path_beneath(f->paths[i], path))
+            return true;
+    return f->path_count == 0;
+}
+
+static bool hint_concerns(struct scan_site *s, const struct scan_flush *f, const struct hint *h)
+{
+    char path[PATH_TOTAL_MAX + 1];
+    size_t len;
+    if (f->path_count == 0)
+        return true;
+    return scan_hint_path(s, h, path, &len) && concerns(f, (struct bytes){path, len});
+}
+
+/* Each of the paths is looked at whatever events there were, or the first that is missing above it:
+ * so nothing but what is beneath a directory takes a walk to be found. */
+static void hint_paths(struct scan_site *s, const struct scan_flush *f, uint64_t now)
+{
+    struct manifest_txn *t;
+    struct record r;
+    if (manifest_begin(s->site->manifest, false, &t, NULL) < 0)
+        return;
+    for (size_t i = 0; i < f->path_count; i++) {
+        struct bytes at = f->paths[i];
+        uint64_t above = 0;
+        while (at.len && manifest_lookup(t, at, &r, &above, NULL) == 0 && !above)
+            at = path_parent(at);
+        if (above)
+            batch_add(s->batch, (struct hint_key){above, path_name(at)}, HINT_META, now, now);
+    }
+    manifest_abort(t);
+}
+
+/* False: enough. */
+typedef bool (*hint_visit)(struct scan_site *s, struct scan_flush *f, struct hint *h, uint64_t now);
+
+/* The hints of a path and of the directories above it. A path that is a directory by now makes the
+ * flush a wide one. */
+static bool visit_path(struct scan_site *s, struct scan_flush *f, struct manifest_txn *t,
+    struct bytes path, hint_visit visit, uint64_t now)
+{
+    for (struct bytes at = path; at.len; at = path_parent(at)) {
+        struct record r;
+        uint64_t above = 0;
+        bool dir = manifest_lookup(t, at, &r, &above, NULL) > 0 && r.entry.type == ENTRY_DIR;
+        struct hint *h =
+            above ? batch_find(s->batch, (struct hint_key){above, path_name(at)}) : NULL;
+        struct hint *itself = dir ? batch_find(s->batch, (struct hint_key){r.dir, {0}}) : NULL;
+        f->wide |= dir && at.len == path.len;
+        if ((h && !visit(s, f, h, now)) || (itself && !visit(s, f, itself, now)))
+            return false;
+    }
+    return true;
+}
+
+/* The hints that a flush of single paths is about, however many others there are. */
+static void visit_paths(struct scan_site *s, struct scan_flush *f, hint_visit visit, uint64_t now)
+{
+    struct manifest_txn *t;
+    bool more = true;
+    if (manifest_begin(s->site->manifest, false, &t, NULL) < 0)
+        return;
+    for (size_t i = 0; i < f->path_count && more; i++)
+        more = visit_path(s, f, t, f->paths[i], visit, now);
+    manifest_abort(t);
+}
+
+static bool hurry(struct scan_site *s, struct scan_flush *f, struct hint *h, uint64_t now)
+{
+    (void)f;
+    if (!h->writer && !h->tries)
+        h->first_ms = 0; /* an empty file is meant to be so */
+    h->writer = false;   /* unless it is found so again */
+    if (h->due_ms > now)
+        batch_postpone(s->batch, h, now);
+    return true;
+}
+
+/* With paths, not without bound: what is not hurried is waited for all the same. */
+static void hurry_all(struct scan_site *s, struct scan_flush *f, uint64_t now)
+{
+    unsigned n = 0;
+    for (struct hint *h = batch_each(s->batch, NULL); h; h = batch_each(s->batch, h)) {
+        if (f->path_count && ++n > HURRIED_MAX)
+            return;
+        if (hint_concerns(s, f, h))
+            hurry(s, f, h, now);
+    }
+}
+
 /* What is there now has to be settled; nothing of it needs to wait for more to come. */
 static void pass(struct scan_site *s, struct scan_flush *f)
 {
     uint64_t now = io_now_ms();
     f->state = BARRIER_PASSED;
-    if (f->unit.len) { /* nobody is in a hurry: what is not ready yet stays so */
+    if (f->unit.len) /* nobody is in a hurry: what is not ready yet stays so */
         settle_look_through(s, f->unit);
-        f->mark = batch_mark(s->batch);
-        return;
-    }
+    else if (!(f->flags & SCAN_FLUSH_TAKEN))
+        hint_paths(s, f, now);
     f->mark = batch_mark(s->batch);
-    for (struct hint *h = batch_each(s->batch, NULL); h; h = batch_each(s->batch, h)) {
-        if (!h->writer && !h->tries)
-            h->first_ms = 0; /* an empty file is meant to be so */
-        h->writer = false;   /* unless it is found so again */
-        if (h->due_ms > now)
-            batch_postpone(s->batch, h, now);
-    }
+    if (f->wide && !f->unit.len)
+        hurry_all(s, f, now);
+    else if (!f->unit.len)
+        visit_paths(s, f, hurry, now);
+}
+
+/* Does it ask for more than single files? */
+static bool is_wide(struct scan_site *s, const struct scan_flush *f)
+{
+    struct manifest_txn *t;
+    struct record r;
+    uint64_t above;
+    bool wide = f->path_count == 0;
+    if (wide || manifest_begin(s->site->manifest, false, &t, NULL) < 0)
+        return true;
+    for (size_t i = 0; i < f->path_count && !wide; i++)
+        wide = f->paths[i].len == 0 ||
+               (manifest_lookup(t, f->paths[i], &r, &above, NULL) > 0 && r.entry.type == ENTRY_DIR);
+    manifest_abort(t);
+    return wide;
 }
 
 static void set_out(struct scan_site *s, struct scan_flush *f)
@@ -102,7 +218,8 @@ static void set_out(struct scan_site *s, struct scan_flush *f)
     }
     if (!scan_is_up(s))
         return;
-    if (blind || (f->flags & SCAN_FLUSH_RESCAN))
+    f->wide = is_wide(s, f);
+    if ((blind && f->wide) || (f->flags & SCAN_FLUSH_RESCAN))
         rescan_start(s, false);
     if (!s->source || (f->flags & SCAN_FLUSH_TAKEN)) {
         pass(s, f);
@@ -130,31 +247,52 @@ void barrier_cookie(struct scan_site *s, struct bytes name)
             pass(s, f);
 }
 
-static bool concerns(const struct scan_flush *f, struct bytes path)
-{
-    struct bytes key;
-    if (f->unit.len)
-        return unit_rules_match(f->site->options.units, path, true, &key) &&
-               bytes_equal(key, f->unit) && !unrest_is_hot(f->site->unrest, path);
-    for (size_t i = 0; i < f->path_count; i++)
-        if (path_beneath(path, f->paths[i]) || path_beneath(f->paths[i], path))
-            return true;
-    return f->path_count == 0;
-}
-
-/* Has this hint to be waited for? Names it when it is a file that is held open. */
-static bool holds_up(struct scan_site *s, struct scan_flush *f, const struct hint *h, uint64_t now)
+/* Has nobody to wait for this hint? Names it when it is a file that is held open. */
+static bool let_be(struct scan_site *s, struct scan_flush *f, struct hint *h, uint64_t now)
 {
     bool open = h->writer && now - h->first_ms >= WRITER_MS;
     char path[PATH_TOTAL_MAX + 1];
     size_t len;
-    if (!open && f->path_count == 0 && !f->unit.len)
+    if (h->seq > f->mark)
         return true;
-    if (!scan_hint_path(s, h, path, &len) || !concerns(f, (struct bytes){path, len}))
-        return false;
+    f->held_up = !open && f->path_count == 0 && !f->unit.len;
+    if (f->held_up || !scan_hint_path(s, h, path, &len) || !concerns(f, (struct bytes){path, len}))
+        return !f->held_up;
     if (open && f->busy_count < SCAN_BUSY_MAX)
         log_name(f->busy[f->busy_count++], SCAN_PATH_MAX, path, len);
-    return !open;
+    f->held_up = !open;
+    return open;
+}
+
+/* Is there a hint that has to be waited for? */
+static bool is_held_up(struct scan_site *s, struct scan_flush *f, uint64_t now)
+{
+    f->busy_count = 0;
+    f->held_up = false;
+    if (!f->wide)
+        visit_paths(s, f, let_be, now);
+    if (!f->wide || f->held_up)
+        return f->held_up;
+    f->busy_count = 0;
+    for (struct hint *h = batch_each(s->batch, NULL); h && h->seq <= f->mark;
+         h = batch_each(s->batch, h))
+        if (!let_be(s, f, h, now))
+            return true;
+    return false;
+}
+
+/* Is anything being looked through in which it may yet be found? */
+static bool walks_concern(struct scan_site *s, const struct scan_flush *f)
+{
+    struct rescan_job *j;
+    if (f->unit.len || f->path_count == 0)
+        return rescan_is_wanted(s);
+    if (f->wide && ((s->whole && !s->periodic) || s->whole_again))
+        return true;
+    TAILQ_FOREACH (j, &s->jobs, order)
+        if (hint_concerns(s, f, &(struct hint){.key = {.dir = j->dir}}))
+            return true;
+    return false;
 }
 
 static void check(struct scan_site *s, struct scan_flush *f)
@@ -164,22 +302,24 @@ static void check(struct scan_site *s, struct scan_flush *f)
         set_out(s, f);
     if (f->state != BARRIER_PASSED)
         return;
-    bool more = links_is_wanted(s) || !STAILQ_EMPTY(&s->answers);
-    if (rescan_is_wanted(s) || (more && !f->unit.len)) {
+    bool more = (f->wide && links_is_wanted(s)) || !STAILQ_EMPTY(&s->answers);
+    if (walks_concern(s, f) || (more && !f->unit.len)) {
         f->mark = batch_mark(s->batch); /* what they find belongs to it */
         return;
     }
-    f->busy_count = 0;
-    for (struct hint *h = batch_each(s->batch, NULL); h && h->seq <= f->mark;
-         h = batch_each(s->batch, h))
-        if (holds_up(s, f, h, now))
-            return;
-    finish(f, SCAN_FLUSH_DONE, "");
+    if (!is_held_up(s, f, now))
+        finish(f, SCAN_FLUSH_DONE, "");
 }
 
+/* However many flushes there are and however much they have to look at, they get a small part of
+ * the scanner's time. */
 void barrier_check(struct scan_site *s)
 {
     struct scan_flush *next;
+    uint64_t began = io_now_us();
+    s->barrier_skipped = began < s->barrier_due_us;
+    if (s->barrier_skipped)
+        return;
     for (struct scan_flush *f = LIST_FIRST(&s->flushes); f; f = next) {
         next = LIST_NEXT(f, order);
         if (!atomic_load(&f->abandoned))
@@ -187,11 +327,21 @@ void barrier_check(struct scan_site *s)
         if (atomic_load(&f->abandoned) || f->state == BARRIER_OVER)
             leave(f);
     }
+    uint64_t now = io_now_us();
+    s->barrier_due_us = now + (now - began) * REST_FACTOR;
 }
 
 bool barrier_is_wanted(const struct scan_site *s)
 {
     return !LIST_EMPTY(&s->flushes);
+}
+
+uint64_t barrier_next_ms(const struct scan_site *s, uint64_t now)
+{
+    uint64_t due = s->barrier_due_us / 1000 + 1;
+    if (!s->barrier_skipped || due > now + LOOK_MS)
+        return now + LOOK_MS;
+    return due > now ? due : now;
 }
 
 /* --- any thread --- */

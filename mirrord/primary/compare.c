@@ -154,9 +154,23 @@ static bool is_left(
     return drifted_leave(c->ps->drifted, bytes_of(path), ours, owner_matters(c->ps));
 }
 
+/* It is to be missing there. */
+static bool is_lacked(
+    const struct compare *c, const char *dir, struct bytes name, const struct record *r)
+{
+    if (!c->ps->without)
+        return false;
+    char *path CLEANUP_FREE =
+        dir[0] ? mem_format("%s/%.*s", dir, (int)name.len, (const char *)name.data)
+               : mem_copy_bytes(name.data, name.len);
+    return push_site_lacks(c->ps, bytes_of(path), r->entry.type == ENTRY_DIR);
+}
+
 static void only_here(struct compare *c, const char *dir, struct bytes name, const struct record *r,
     const struct msg_sums *sums)
 {
+    if (is_lacked(c, dir, name, r))
+        return;
     if ((dir[0] || name.len) && is_meant(c, dir, name) && !is_left(c, dir, name, &r->entry))
         describe(add(c, dir, name, OWED_CREATE), &r->entry, sums);
 }
@@ -408,6 +422,8 @@ static void match_moves(struct compare *c)
         if (!match)
             continue;
         struct difference *from = match->value;
+        if (!push_site_may_move(c->ps, from->path, d->path))
+            continue;
         d->source = mem_copy_bytes(from->path.data, from->path.len);
         if (d->type != ENTRY_DIR)
             continue; /* copied; the source is deleted when that is done */

@@ -2,22 +2,18 @@
 #include "primary/control.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/buf.h"
-#include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "primary/listener.h"
 
-enum { BACKLOG = 64, EVENTS_MAX = 32, PIECE = 4096 };
+enum { EVENTS_MAX = 32, PIECE = 4096 };
 
 struct control_client {
     LIST_ENTRY(control_client) order;
@@ -32,10 +28,11 @@ struct control_client {
 
 struct control {
     struct control_handler handler;
-    char *path, *name; /* name: the last component */
-    int dir;           /* the directory above the socket */
-    int listener, epoll;
-    ino_t inode; /* of our socket file */
+    struct control_limits limits;
+    bool owned; /* by this user, so that nobody else is served: */
+    uid_t owner;
+    struct listener *listener;
+    int epoll;
     bool paused; /* as many clients as there may be */
     unsigned count;
     LIST_HEAD(, control_client) clients;
@@ -43,107 +40,51 @@ struct control {
 
 /* --- the socket --- */
 
-/* The address through the directory's descriptor: paths over 107 bytes work too. */
-static struct sockaddr_un address_of(int dir, const char *name)
-{
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
-    snprintf(a.sun_path, sizeof a.sun_path, "/proc/self/fd/%d/%s", dir, name);
-    return a;
-}
-
-static int open_directory(struct control *c, struct err *err)
-{
-    char *above CLEANUP_FREE = mem_copy_string(c->path);
-    char *slash = strrchr(above, '/');
-    c->name = mem_copy_string(slash ? slash + 1 : above);
-    if (!*c->name || strlen(c->name) > 64)
-        return err_set(err, ERR_USAGE, "%s: not a name for a socket", c->path);
-    if (slash)
-        slash[slash == above] = '\0';
-    const char *dir = slash ? above : ".";
-    if (slash && slash != above && io_make_path(dir, 0755, err) < 0)
-        return -1;
-    c->dir = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    return c->dir < 0 ? err_sys(err, errno, "open %s", dir) : 0;
-}
-
-/* Whatever stands at the path must be a socket that nobody serves. */
-static int check_stale(struct control *c, struct err *err)
-{
-    struct stat st;
-    struct sockaddr_un a = address_of(c->dir, c->name);
-    if (fstatat(c->dir, c->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return errno == ENOENT ? 0 : err_sys(err, errno, "%s", c->path);
-    if (!S_ISSOCK(st.st_mode))
-        return err_set(err, ERR_USAGE, "%s is there and is not a socket", c->path);
-    int fd CLEANUP_FD = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return err_sys(err, errno, "socket");
-    if (connect(fd, (struct sockaddr *)&a, sizeof a) < 0 && errno != EAGAIN)
-        return errno == ECONNREFUSED || errno == ENOENT ? 0 : err_sys(err, errno, "%s", c->path);
-    return err_set(err, ERR_TEMPORARY, "another daemon answers at the control socket %s", c->path);
-}
-
-/* It appears under its name only when it listens and nobody else may connect. */
-static int publish(struct control *c, struct err *err)
-{
-    struct stat st;
-    uint64_t random;
-    io_random(&random, sizeof random);
-    char *fresh CLEANUP_FREE = mem_format(".new-%016llx", (unsigned long long)random);
-    struct sockaddr_un a = address_of(c->dir, fresh);
-    mode_t before = umask(0177);
-    int bound = bind(c->listener, (struct sockaddr *)&a, sizeof a);
-    int failed = bound < 0 ? errno : 0;
-    umask(before);
-    if (!failed &&
-        (listen(c->listener, BACKLOG) < 0 || fstatat(c->dir, fresh, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-            renameat(c->dir, fresh, c->dir, c->name) < 0))
-        failed = errno;
-    if (failed) {
-        if (bound == 0)
-            unlinkat(c->dir, fresh, 0);
-        return err_sys(err, failed, "control socket %s", c->path);
-    }
-    c->inode = st.st_ino;
-    return 0;
-}
-
 static int poll_for(struct control *c, int fd, uint32_t events, void *of, int how)
 {
     struct epoll_event e = {.events = events, .data.ptr = of};
     return epoll_ctl(c->epoll, how, fd, &e);
 }
 
-static int open_parts(struct control *c, struct err *err)
+static int open_parts(struct control *c, const char *path, struct err *err)
 {
-    if (open_directory(c, err) < 0 || check_stale(c, err) < 0)
-        return -1;
     c->epoll = epoll_create1(EPOLL_CLOEXEC);
-    c->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (c->epoll < 0 || c->listener < 0)
-        return err_sys(err, errno, "control socket");
-    if (publish(c, err) < 0)
+    if (c->epoll < 0)
+        return err_sys(err, errno, "epoll for the socket %s", path);
+    if (listener_open(path, &c->listener, err) < 0)
         return -1;
-    if (poll_for(c, c->listener, EPOLLIN, NULL, EPOLL_CTL_ADD) < 0)
-        return err_sys(err, errno, "control socket");
+    if (poll_for(c, listener_fd(c->listener), EPOLLIN, NULL, EPOLL_CTL_ADD) < 0)
+        return err_sys(err, errno, "epoll for the socket %s", path);
     return 0;
 }
 
-int control_open(
-    const char *path, const struct control_handler *h, struct control **out, struct err *err)
+int control_open(const char *path, const struct control_limits *limits,
+    const struct control_handler *h, struct control **out, struct err *err)
 {
+    static const struct control_limits none = {.clients = CONTROL_CLIENTS_MAX};
     struct control *c = mem_alloc(sizeof *c);
+    c->limits = limits ? *limits : none;
     c->handler = *h;
-    c->path = mem_copy_string(path);
-    c->dir = c->listener = c->epoll = -1;
+    c->epoll = -1;
     LIST_INIT(&c->clients);
-    if (open_parts(c, err) < 0) {
+    if (open_parts(c, path, err) < 0) {
         control_close(c);
         return -1;
     }
     *out = c;
     return 0;
+}
+
+int control_own(struct control *c, uid_t owner, gid_t group, struct err *err)
+{
+    c->owner = owner;
+    c->owned = true;
+    return listener_own(c->listener, owner, group, err);
+}
+
+bool control_stands(const struct control *c)
+{
+    return listener_stands(c->listener);
 }
 
 int control_fd(const struct control *c)
@@ -168,27 +109,18 @@ static void drop(struct control_client *k)
     buf_free(&k->out);
     free(k);
     if (c->paused)
-        c->paused = poll_for(c, c->listener, EPOLLIN, NULL, EPOLL_CTL_MOD) < 0;
+        c->paused = poll_for(c, listener_fd(c->listener), EPOLLIN, NULL, EPOLL_CTL_MOD) < 0;
 }
 
 void control_close(struct control *c)
 {
-    struct stat st;
     if (!c)
         return;
     while (!LIST_EMPTY(&c->clients))
         drop(LIST_FIRST(&c->clients));
-    if (c->inode && fstatat(c->dir, c->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-        st.st_ino == c->inode)
-        unlinkat(c->dir, c->name, 0);
-    if (c->listener >= 0)
-        close(c->listener);
+    listener_close(c->listener);
     if (c->epoll >= 0)
         close(c->epoll);
-    if (c->dir >= 0)
-        close(c->dir);
-    free(c->path);
-    free(c->name);
     free(c);
 }
 
@@ -215,27 +147,43 @@ static void write_some(struct control_client *k)
     }
 }
 
-static void answer(struct control_client *k, const struct json *reply)
+/* Takes the line over. */
+static void answer(struct control_client *k, char *line)
 {
-    char *text CLEANUP_FREE = json_print(reply, false);
+    char *text CLEANUP_FREE = line;
     size_t len = strlen(text);
     k->asked = false;
     if (len > CONTROL_REPLY_MAX) {
         k->broken = true;
         return;
     }
-    text[len] = '\n';
-    buf_append(&k->out, text, len + 1);
+    buf_append(&k->out, text, len);
     write_some(k);
 }
 
-static void refuse(struct control_client *k, enum err_code code, const char *text)
+static char *line_of(const struct json *j)
+{
+    char *text = json_print(j, false);
+    size_t len = strlen(text);
+    text[len] = '\n'; /* in the place of the NUL; the line gets its own */
+    char *line = mem_copy_bytes(text, len + 1);
+    free(text);
+    return line;
+}
+
+static char *refusal_line(enum err_code code, const char *text)
 {
     struct json *j = json_object();
     json_set_text(j, "error", text);
     json_set_number(j, "code", code);
-    answer(k, j);
+    char *line = line_of(j);
     json_free(j);
+    return line;
+}
+
+static void refuse(struct control_client *k, enum err_code code, const char *text)
+{
+    answer(k, refusal_line(code, text));
 }
 
 static void ask(struct control_client *k, const char *line, size_t len)
@@ -301,7 +249,7 @@ static void answered(struct control_client *k)
 
 void control_reply(struct control_client *k, const struct json *reply)
 {
-    answer(k, reply);
+    answer(k, line_of(reply));
     answered(k);
 }
 
@@ -324,15 +272,21 @@ static void serve(struct control_client *k, uint32_t events)
     settle(k);
 }
 
-static void take_client(struct control *c)
+/* Why whoever is at this end may not be served; NULL: he may. */
+static const char *refusal(const struct control *c, int fd, enum err_code *code)
 {
-    if (c->count >= CONTROL_CLIENTS_MAX) {
-        c->paused = poll_for(c, c->listener, 0, NULL, EPOLL_CTL_MOD) == 0;
-        return;
-    }
-    int fd = accept4(c->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0)
-        return;
+    struct ucred peer;
+    socklen_t len = sizeof peer;
+    *code = ERR_REFUSED;
+    if (c->owned && (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ||
+                        (peer.uid != c->owner && peer.uid != 0 && peer.uid != geteuid())))
+        return "this socket is another user's";
+    *code = ERR_TEMPORARY;
+    return c->count >= c->limits.clients ? "busy: too many are asking at once" : NULL;
+}
+
+static void add_client(struct control *c, int fd)
+{
     struct control_client *k = mem_alloc(sizeof *k);
     k->home = c;
     k->fd = fd;
@@ -340,6 +294,23 @@ static void take_client(struct control *c)
     c->count++;
     if (poll_for(c, fd, EPOLLIN, k, EPOLL_CTL_ADD) < 0)
         drop(k);
+}
+
+static void take_client(struct control *c)
+{
+    if (c->count >= c->limits.clients && !c->limits.turns_away) {
+        c->paused = poll_for(c, listener_fd(c->listener), 0, NULL, EPOLL_CTL_MOD) == 0;
+        return;
+    }
+    int fd CLEANUP_FD = accept4(listener_fd(c->listener), NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    enum err_code code;
+    const char *why = fd < 0 ? NULL : refusal(c, fd, &code);
+    if (why) {
+        char *line CLEANUP_FREE = refusal_line(code, why);
+        send(fd, line, strlen(line), MSG_NOSIGNAL | MSG_DONTWAIT); /* fits: it is the first */
+    } else if (fd >= 0) {
+        add_client(c, TAKE_FD(fd));
+    }
 }
 
 /* One event a call of epoll_wait: what one handler does may drop the client of another. */

@@ -1,9 +1,12 @@
 /*
- * The control socket: many clients at once, a line of JSON each way. Knows nothing of what requests
- * mean. Never blocks: a slow client costs its own connection at most. For one thread.
+ * A control socket: many clients at once, a line of JSON each way (protocol/CONTROL.md). Knows
+ * nothing of what requests mean. Never blocks: a slow client costs its own connection at most. For
+ * one thread.
  */
 #ifndef PRIMARY_CONTROL_H
 #define PRIMARY_CONTROL_H
+
+#include <sys/types.h>
 
 #include "base/err.h"
 #include "base/json.h"
@@ -11,7 +14,7 @@
 enum {
     CONTROL_REQUEST_MAX = 64 * 1024,
     CONTROL_REPLY_MAX = 32 * 1024 * 1024,
-    CONTROL_CLIENTS_MAX = 128, /* more have to wait in the kernel's queue */
+    CONTROL_CLIENTS_MAX = 128,
 };
 
 struct control;
@@ -26,12 +29,20 @@ struct control_handler {
     void *ctx;
 };
 
-/* Listens at this path (0600, its directory made if missing). The file of a dead daemon is
- * replaced; ERR_TEMPORARY when somebody answers there. Changes the umask for a moment: before
- * threads are started. */
-int control_open(
-    const char *path, const struct control_handler *h, struct control **out, struct err *err);
+struct control_limits {
+    unsigned clients; /* at once; more have to wait in the kernel's queue, */
+    bool turns_away;  /* or are told that it is busy and cut off */
+};
+
+/* Listens at this path as listener_open says. limits NULL: CONTROL_CLIENTS_MAX that wait. */
+int control_open(const char *path, const struct control_limits *limits,
+    const struct control_handler *h, struct control **out, struct err *err);
 void control_close(struct control *c); /* removes the socket if it still is ours; NULL is fine */
+
+/* Gives the socket to this user and group. From now on whoever is neither that user nor root nor
+ * this process's user is told so and cut off, whatever the file's mode lets in. */
+int control_own(struct control *c, uid_t owner, gid_t group, struct err *err);
+bool control_stands(const struct control *c); /* the socket is still at its path */
 
 int control_fd(const struct control *c); /* readable: call control_serve */
 void control_serve(struct control *c);

@@ -13,6 +13,7 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -162,7 +163,7 @@ static int open_parts(struct daemon *d, const struct daemon_plan *plan, struct e
         .reread_every_s = plan->reread_every_s};
     sink.ctx = d;
     if (lock_state(d, err) < 0 || pauses_open(d->state_dir, &d->pauses, err) < 0 ||
-        control_open(plan->control, &handler, &d->control, err) < 0)
+        control_open(plan->control, NULL, &handler, &d->control, err) < 0)
         return -1;
     if (take_signals(d, err) < 0)
         return -1;
@@ -175,6 +176,8 @@ int daemon_new(const struct daemon_plan *plan, const struct daemon_hooks *hooks,
     struct daemon *d = mem_alloc(sizeof *d);
     d->state_dir = mem_copy_string(plan->state_dir);
     d->self = mem_copy_string(plan->self);
+    d->started = time(NULL);
+    d->hour_ms = plan->hour_ms;
     d->hooks = *hooks;
     d->lock_fd = d->signal_fd = d->wake_fd = -1;
     pthread_mutex_init(&d->lock, NULL);
@@ -196,6 +199,8 @@ int daemon_apply(struct daemon *d, const struct daemon_plan *plan, struct err *e
     if (roster_apply(d, plan, err) < 0)
         return -1;
     roles_apply(d, plan);
+    metrics_set(d, plan->metrics, plan->metrics_ms);
+    site_sockets_apply(d, plan);
     return 0;
 }
 
@@ -249,9 +254,8 @@ static void tell_ready(struct daemon *d)
 {
     size_t sites = count_sites(d), peers = count_peers(d);
     d->ready = true;
-    fprintf(stderr, "mirrord: ready: %zu site%s, %zu %s\n", sites, sites == 1 ? "" : "s", peers,
+    log_always("ready: %zu site%s, %zu %s", sites, sites == 1 ? "" : "s", peers,
         peers == 1 ? "secondary" : "secondaries");
-    fflush(stderr);
 }
 
 /* Does what is due. Milliseconds until there is more. */
@@ -260,13 +264,12 @@ static unsigned work(struct daemon *d)
     unsigned look;
     if (roles_changed(d, &look))
         reload(d, NULL);
-    unsigned wait = roster_tick(d), flushes = flush_tick(d), pauses = pausing_tick(d);
-    if (look < wait)
-        wait = look;
-    if (flushes < wait)
-        wait = flushes;
-    if (pauses < wait)
-        wait = pauses;
+    unsigned wait = roster_tick(d);
+    const unsigned others[] = {look, flush_tick(d), pausing_tick(d), site_sockets_tick(d),
+        metrics_tick(d), hourly_tick(d)};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (others[i] < wait)
+            wait = others[i];
     if (!d->ready && roster_is_ready(d))
         tell_ready(d);
     if (io_now_ms() >= d->manager_due_ms) {
@@ -288,6 +291,7 @@ int daemon_run(struct daemon *d, struct err *err)
             {.fd = d->signal_fd, .events = POLLIN},
             {.fd = d->wake_fd, .events = POLLIN},
             {.fd = control_fd(d->control), .events = POLLIN},
+            {.fd = site_sockets_fd(d), .events = POLLIN},
         };
         eventfd_t count;
         if (poll(p, sizeof p / sizeof *p, (int)work(d)) < 0 && errno != EINTR)
@@ -298,6 +302,8 @@ int daemon_run(struct daemon *d, struct err *err)
             eventfd_read(d->wake_fd, &count);
         if (p[2].revents)
             control_serve(d->control);
+        if (p[3].revents && d->site_sockets)
+            site_sockets_serve(d);
     }
     service_stopping();
     log_info("ending");
@@ -308,8 +314,10 @@ void daemon_free(struct daemon *d)
 {
     if (!d)
         return;
+    metrics_end(d);
     flush_free(d);
     control_close(d->control);
+    site_sockets_free(d);
     roster_free(d);
     roles_free(d);
     scan_free(d->scan);

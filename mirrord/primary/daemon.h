@@ -13,14 +13,16 @@ struct daemon;
 struct daemon_target { /* one secondary of a site */
     const char *peer;
     const char *remote_root; /* NULL: the far end's configuration says */
+    const struct filter *without; /* what is not mirrored there besides; NULL: nothing */
 };
 
 struct daemon_site {
     struct site_options options;
     const struct daemon_target *targets;
     size_t target_count;
-    uint64_t identity; /* a hash over everything above: equal means unchanged */
-    uint64_t stamp;    /* epoch_stamp from before the epoch was read */
+    uint64_t identity;       /* a hash over everything above: equal means unchanged */
+    uint64_t stamp;          /* epoch_stamp from before the epoch was read */
+    const char *socket_user; /* whose the site's own socket is; NULL: the root's owner's */
 };
 
 /* A site of the configuration that is not pushed from here. */
@@ -29,15 +31,20 @@ struct daemon_idle {
     const char *primary; /* the host that is its primary */
     bool fenced;         /* this host was, until that one was promoted */
     uint64_t stamp;      /* epoch_stamp from before the epoch was read */
+    const char *socket_user;
 };
 
 /* What should be; strings are the caller's and copied where kept. */
 struct daemon_plan {
     const char *state_dir;
-    const char *control; /* path of the socket */
+    const char *control;      /* path of the socket */
+    const char *site_sockets; /* directory of the sites' own; NULL: they have none */
     const char *self;
-    uint64_t rescan_ms; /* scan_options.rescan_ms; counts from daemon_new on */
+    uint64_t rescan_ms;                 /* scan_options.rescan_ms; counts from daemon_new on */
     uint64_t scan_rate, reread_every_s; /* as in scan_options; likewise */
+    const char *metrics;                /* the file for a monitoring system; NULL: none */
+    unsigned metrics_ms;                /* between two of them */
+    uint64_t hour_ms; /* between lines that sum up; 0: an hour; counts from daemon_new on */
     const struct peer_options *peers;
     size_t peer_count;
     const struct daemon_site *sites;

@@ -1,7 +1,7 @@
 /*
  * What the parts of the daemon share: daemon.c (beginning, loop, end), roster.c (which sites and
- * peers there are), status.c, flush.c (requests that wait). All on the main thread; the roster's
- * lock is for the scanner's thread, which tells the peers of a site what is owed.
+ * peers there are), status.c, flush.c (requests that wait), site_sockets.c. All on the main thread;
+ * the roster's lock is for the scanner's thread, which tells the peers of a site what is owed.
  */
 #ifndef PRIMARY_DAEMON_IMPL_H
 #define PRIMARY_DAEMON_IMPL_H
@@ -11,6 +11,7 @@
 
 #include "primary/control.h"
 #include "primary/daemon.h"
+#include "primary/metrics.h"
 #include "primary/scan.h"
 
 struct set;
@@ -20,11 +21,14 @@ struct roster_peer {
     char *name;
     char *key; /* all its options: another key is another peer */
     struct peer *peer;
+    struct tally_count told; /* by hourly.c: as it was at the last line */
+    uint64_t told_bytes;
 };
 
 struct roster_target {
     char *name;
     char *remote_root;        /* or NULL */
+    struct filter *without;   /* or NULL */
     struct roster_peer *peer; /* NULL: none of that name */
 };
 
@@ -60,6 +64,15 @@ struct role_site {
 
 struct flush_wait;
 struct pauses;
+struct site_sockets;
+
+struct metrics { /* metrics.c */
+    char *path;  /* NULL: none */
+    unsigned every_ms;
+    uint64_t due_ms, written_ms, said_ms;
+    uint64_t seen; /* which secondaries were there */
+};
+enum { METRICS_NEVER_MS = 60000 };
 
 struct daemon {
     char *state_dir, *self;
@@ -72,7 +85,11 @@ struct daemon {
     struct pauses *pauses;
     unsigned manager_ms; /* how often the service manager hears from the loop */
     uint64_t manager_due_ms;
+    int64_t started; /* CLOCK_REALTIME seconds */
+    struct metrics metrics;
+    uint64_t hour_ms, hour_due_ms;
     struct control *control;
+    struct site_sockets *site_sockets; /* or NULL */
     struct scan *scan;
     pthread_mutex_t lock; /* over the lists' shape, sites' pointers and targets */
     TAILQ_HEAD(, roster_peer) peers;
@@ -113,6 +130,19 @@ void pausing_describe(const struct daemon *d, bool host, const char *name, struc
 
 /* status.c */
 struct json *status_json(struct daemon *d);
+/* What concerns this site alone, for those who may know no more. */
+struct json *status_site_json(struct daemon *d, const char *name);
+
+/* site_sockets.c: a socket for each site, which the site's user may ask. What cannot be opened is
+ * said in the log and stops nothing. */
+void site_sockets_apply(struct daemon *d, const struct daemon_plan *plan);
+int site_sockets_fd(const struct daemon *d); /* readable: call site_sockets_serve; or -1 */
+void site_sockets_serve(struct daemon *d);
+unsigned site_sockets_tick(struct daemon *d); /* milliseconds until it has to be called again */
+void site_sockets_free(struct daemon *d);
+
+/* hourly.c: a line for the log. Milliseconds until it has to be called again. */
+unsigned hourly_tick(struct daemon *d);
 
 /* flush.c: requests that are answered later. */
 void flush_request(struct daemon *d, struct control_client *client, const struct json *request);

@@ -136,7 +136,8 @@ static int next_path(
         }
         l->last_len = name.len;
         size_t whole = join(e, l, name);
-        if (whole == 0)
+        if (whole == 0 ||
+            push_site_lacks(e->ps, (struct bytes){e->path, whole}, r->entry.type == ENTRY_DIR))
             continue;
         if (r->entry.type == ENTRY_DIR)
             enter(e, r->dir, whole);

@@ -47,6 +47,7 @@ struct flush_wait {
     TAILQ_ENTRY(flush_wait) order;
     struct control_client *client; /* NULL: nobody waits (resync) */
     bool resync, all;
+    bool brief; /* how secondaries are reached is not the client's to know */
     uint64_t deadline_ms;
     struct bytes *paths;
     size_t path_count;
@@ -166,6 +167,7 @@ static struct flush_wait *wait_new(
     double timeout = json_get_number(request, "timeout_ms", TIMEOUT_MS);
     w->resync = resync;
     w->all = json_get_bool(request, "all", false);
+    w->brief = json_get_bool(request, "brief", false);
     w->deadline_ms = resync            ? UINT64_MAX
                      : timeout <= 0    ? io_now_ms()
                      : timeout >= 1e15 ? UINT64_MAX
@@ -308,7 +310,8 @@ static void judge(
         say_unit(t, site);
     t->state = TARGET_WAITS;
     if (peer.state != PEER_UP) {
-        snprintf(t->why, sizeof t->why, "it is down%s%s", peer.error[0] ? ": " : "", peer.error);
+        bool more = peer.error[0] && !w->brief;
+        snprintf(t->why, sizeof t->why, "it is down%s%s", more ? ": " : "", more ? peer.error : "");
         t->path[0] = '\0';
         if (peer.reached_once && peer.down_ms >= BLIP_MS && !w->all)
             t->state = TARGET_AWAY;

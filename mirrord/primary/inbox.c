@@ -63,7 +63,12 @@ static int on_hello(struct push *p, struct bytes payload, struct err *err)
             MSG_VERSION_OLDEST, MSG_VERSION, m.newest);
     }
     p->greeted = true;
+    p->version = m.newest;
     p->far_id = m.host_id;
+    if (p->o->far) {
+        p->o->far->version = m.newest;
+        log_name(p->o->far->software, sizeof p->o->far->software, m.software.data, m.software.len);
+    }
     log_debug(
         "%s: %s speaks version %u", p->o->name, QUOTED(m.software.data, m.software.len), m.newest);
     changed(p);
@@ -151,11 +156,13 @@ static void opened(
         *p->o->unconfined = !(m->caps & CAP_SANDBOX);
     ps->free_bytes = m->free_bytes;
     ps->no_room = false;
+    ps->first_copy |= m->state != ROOT_OURS;
     ps->deleted = m->deleted;
     ps->deleted_from = m->deleted_from;
     ps->told_level = ps->incomplete = false;
     note_session(p, ps, m->session);
     ps->failures = 0;
+    ps->renewed = false;
     push_site_forget_error(ps);
     push_site_trash(ps, &(struct msg_trash){0});
     pthread_mutex_lock(&ps->lock);
@@ -163,8 +170,8 @@ static void opened(
     pthread_mutex_unlock(&ps->lock);
     if (ps->site->options.owner && !(m->caps & CAP_SET_OWNER) && !ps->said_owner) {
         ps->said_owner = true;
-        log_info("%s: %s: the far end is not root: owner and group are left out", p->o->name,
-            ps->site->label);
+        log_info("%s: %s: owner and group are the far end's own: it is not root, or configured so",
+            p->o->name, ps->site->label);
     }
     if (ps->site->scanned)
         compare_start(p, ps, (struct bytes){0}, m);
@@ -188,6 +195,22 @@ static int on_opened(struct push *p, struct bytes payload, struct err *err)
     return 0;
 }
 
+/* Not a failure: the site is to be opened (again) by another receiver, or is another one to the
+ * receiver that was renewed. Asked for once; then it is one. */
+static bool may_renew(const struct push *p, const struct push_site *ps, uint16_t reason)
+{
+    return reason == REASON_YIELD && p->version >= MSG_VERSION_RENEW && !p->o->once && !ps->renewed;
+}
+
+static void open_renewed(struct push *p, struct push_site *ps, bool opening)
+{
+    ps->renewed = true;
+    ps->state = PUSH_CLOSED;
+    if (opening)
+        renew_want(p);
+    changed(p);
+}
+
 static int on_site_error(struct push *p, struct bytes payload, struct err *err)
 {
     struct msg_site_error m;
@@ -200,10 +223,15 @@ static int on_site_error(struct push *p, struct bytes payload, struct err *err)
     bool opening = ps->state == PUSH_OPENING;
     p->opening -= opening;
     push_site_reset(p, ps);
+    if (may_renew(p, ps, m.reason)) {
+        open_renewed(p, ps, opening);
+        return 0;
+    }
+    ps->renewed = false;
     struct err why;
     err_set(&why, code_of(m.reason), "%s", QUOTED(m.text.data, m.text.len));
     if (ps->failures == 0 && !p->o->once) /* a one-shot ends with it */
-        log_warn("%s: %s: %s", p->o->name, ps->site->label, why.text);
+        push_site_warn(p, ps, (struct bytes){0}, &why);
     push_site_error(ps, &why, (struct bytes){0});
     if (m.reason == REASON_FENCED)
         site_fence(ps->site, &m);
@@ -294,6 +322,25 @@ static int on_trash(struct push *p, struct bytes payload, struct err *err)
     return 0;
 }
 
+static int on_hook(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_hook m;
+    if (!msg_get_hook(payload, &m))
+        return 1;
+    struct push_site *ps;
+    int found = find_site(p, m.site, &ps, err);
+    if (found <= 0)
+        return found;
+    push_site_hook(ps, &m);
+    if (m.failures == 0)
+        log_info("%s: %s: its command after a commit works again", p->o->name, ps->site->label);
+    else if (m.failures == 1)
+        log_warn("%s: %s: its command after a commit fails: %s", p->o->name, ps->site->label,
+            ps->hook.text);
+    changed(p);
+    return 0;
+}
+
 /* A one-shot's operator, who makes things equal, has not asked. */
 static void log_drift(struct push *p, struct push_site *ps, const struct msg_drift *m)
 {
@@ -323,6 +370,20 @@ static void look_at_drift(struct push *p, struct push_site *ps, const struct msg
         queue_owe(p->o->queue, ps->owed, m->path, OWE_BULK, OWED_META, (struct bytes){0}, 0, 0);
 }
 
+static int on_space(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_space m;
+    if (!msg_get_space(payload, &m))
+        return 1;
+    struct push_site *ps;
+    int found = find_site(p, m.site, &ps, err);
+    if (found <= 0)
+        return found;
+    push_room_told(p, ps, &m);
+    changed(p);
+    return 0;
+}
+
 static int on_drift(struct push *p, struct bytes payload, struct err *err)
 {
     struct msg_drift m;
@@ -346,6 +407,12 @@ static int on_drift(struct push *p, struct bytes payload, struct err *err)
     return 0;
 }
 
+static int on_renewed(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_renewed m;
+    return msg_get_renewed(payload, &m) ? renew_done(p, &m, err) : 1;
+}
+
 /* What may come in: 0, 1 malformed, -1 with err; the far end is told, as of something illegal if
  * the handler does not say otherwise in `complaint`. */
 static const struct handler {
@@ -364,7 +431,10 @@ static const struct handler {
     {MSG_ACK, false, on_ack},
     {MSG_PROGRESS, false, on_progress},
     {MSG_TRASH, false, on_trash},
+    {MSG_SPACE, false, on_space},
     {MSG_DRIFT, false, on_drift},
+    {MSG_RENEWED, false, on_renewed},
+    {MSG_HOOK, false, on_hook},
 };
 
 static int unreadable(struct push *p, const struct frame *f, struct err *err)
@@ -414,6 +484,9 @@ static int take_frames(struct push *p, struct err *err)
             return not_mirrord(p, err);
         if (n == 0)
             return 0;
+        p->heard_ms = io_now_ms();
+        if (f.type != MSG_PONG)
+            p->answered_ms = p->heard_ms;
         if (dispatch(p, &f, err) < 0)
             return -1;
         buf_drain(&p->in, (size_t)n);
@@ -431,7 +504,6 @@ int inbox_read(struct push *p, struct err *err)
         if (n == 0)
             return 1;
         buf_fill(&p->in, (size_t)n);
-        p->heard_ms = io_now_ms();
         if (take_frames(p, err) < 0)
             return -1;
     }

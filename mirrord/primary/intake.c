@@ -187,6 +187,7 @@ static void take_event(struct intake *in, const struct inotify_event *e)
     if (e->mask & IN_Q_OVERFLOW) {
         log_warn("%s: the kernel's event queue overflowed: the whole site is looked through",
             s->site->label);
+        s->status.overflows++;
         unrest_stir_all(s->site->unrest, in->now);
         rescan_start(s, false);
         return;
@@ -206,21 +207,27 @@ static void take_event(struct intake *in, const struct inotify_event *e)
         of_name(in, dir, name, e);
 }
 
-void intake_run(struct scan_site *s)
+void intake_take(struct scan_site *s)
 {
     struct intake in = {s, io_now_ms()};
-    if (!s->source)
-        return;
-    if (reader_take(s->scan->reader, s->source, &s->events)) {
-        log_warn("%s: more events came than can be kept: the whole site is looked through",
-            s->site->label);
-        unrest_stir_all(s->site->unrest, in.now);
-        rescan_start(s, false);
-    }
     while (buf_len(&s->events) >= sizeof(struct inotify_event)) {
         /* The kernel keeps the records aligned, and whole within a read. */
         const struct inotify_event *e = (const void *)buf_bytes(&s->events);
         take_event(&in, e);
         buf_drain(&s->events, sizeof *e + e->len);
     }
+}
+
+void intake_run(struct scan_site *s)
+{
+    if (!s->source)
+        return;
+    if (reader_take(s->scan->reader, s->source, &s->events)) {
+        log_warn("%s: more events came than can be kept: the whole site is looked through",
+            s->site->label);
+        s->status.overflows++;
+        unrest_stir_all(s->site->unrest, io_now_ms());
+        rescan_start(s, false);
+    }
+    intake_take(s);
 }

@@ -43,6 +43,7 @@ static struct push_batch *batch_new(struct push *p, struct lane *lane, struct pu
 void lanes_drop_atom(struct atom *a)
 {
     TAILQ_REMOVE(&a->batch->atoms, a, order);
+    a->batch->ps->bulk_flying -= a->reserved;
     stream_free(a->stream);
     free(a->text);
     free(a);
@@ -167,7 +168,8 @@ static bool take_pending(struct push *p, struct lane *lane)
 static bool fill(struct push *p, int number)
 {
     struct lane *lane = &p->lanes[number];
-    if (!lanes_has_credit(lane) || (lane->filling && is_full(p, lane->filling)))
+    if (renew_holds_back(p) || !lanes_has_credit(lane) ||
+        (lane->filling && is_full(p, lane->filling)))
         return false;
     if (take_pending(p, lane))
         return true;
@@ -259,7 +261,7 @@ void lanes_probe(struct push *p)
 {
     uint64_t now = io_now_ms();
     struct push_site *ps;
-    if (now < p->probe_ms || p->o->once)
+    if (now < p->probe_ms || p->o->once || renew_holds_back(p))
         return;
     p->probe_ms = now + PROBE_MS;
     TAILQ_FOREACH (ps, p->o->sites, order)
@@ -329,6 +331,30 @@ bool lanes_idle(const struct push *p)
         if (!TAILQ_EMPTY(&p->lanes[i].open) || !TAILQ_EMPTY(&p->lanes[i].pending))
             return false;
     return TAILQ_EMPTY(&p->sent) && TAILQ_EMPTY(&p->units);
+}
+
+static bool any_of(const struct push_batch_list *list, const struct push_site *ps)
+{
+    const struct push_batch *b;
+    TAILQ_FOREACH (b, list, order)
+        if (!ps || b->ps == ps)
+            return true;
+    return false;
+}
+
+bool lanes_are_settled(const struct push *p, const struct push_site *ps)
+{
+    for (int i = 0; i < LANES; i++)
+        if (any_of(&p->lanes[i].open, ps))
+            return false;
+    return !any_of(&p->sent, ps);
+}
+
+void lanes_take_back(struct push *p, struct push_site *ps)
+{
+    lanes_drop_site(p, ps);
+    expander_free_all(ps);
+    ps->caps |= CAP_PARTS; /* what had arrived of large files is there */
 }
 
 struct atom *lanes_find_atom(struct push *p, uint32_t number)

@@ -13,6 +13,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/often.h"
 #include "primary/push.h"
 
 struct membership { /* a site of this peer */
@@ -52,6 +53,10 @@ struct peer {
     uint64_t free_bytes;         /* the thread's */
     bool unconfined;             /* the same */
     uint64_t batches;            /* the thread's */
+    struct push_far far;         /* the thread's */
+    struct tally tally;          /* written by the thread */
+    struct often *often;         /* the thread's */
+    uint64_t sent_before, received_before; /* by connections that are gone; locked */
     struct conn *conn;           /* the thread's */
 };
 
@@ -108,6 +113,7 @@ struct peer *peer_new(const struct peer_options *o)
     pthread_mutex_init(&p->lock, NULL);
     TAILQ_INIT(&p->members);
     TAILQ_INIT(&p->sites);
+    p->often = often_new();
     return p;
 }
 
@@ -125,6 +131,7 @@ void peer_free(struct peer *p)
     while (!TAILQ_EMPTY(&p->members))
         member_free(p, TAILQ_FIRST(&p->members));
     queue_free(p->queue);
+    often_free(p->often);
     for (size_t i = 0; p->argv[i]; i++)
         free(p->argv[i]);
     free(p->argv);
@@ -148,11 +155,12 @@ static struct membership *find(struct peer *p, const struct site *s)
     return NULL;
 }
 
-void peer_add_site(struct peer *p, struct site *s, const char *remote_root)
+void peer_add_site(
+    struct peer *p, struct site *s, const char *remote_root, const struct filter *without)
 {
     struct membership *m = mem_alloc(sizeof *m);
     m->site = s;
-    m->ps = push_site_new(p->queue, s, remote_root);
+    m->ps = push_site_new(p->queue, s, remote_root, without);
     pthread_mutex_lock(&p->lock);
     TAILQ_INSERT_TAIL(&p->members, m, order);
     pthread_mutex_unlock(&p->lock);
@@ -181,6 +189,8 @@ static void on_changed(void *ctx)
         p->status.error[0] = '\0';
         p->status.reached_once = true;
         p->failures = 0;
+        p->status.connections++;
+        p->status.far = p->far;
         snprintf(p->status.kind, sizeof p->status.kind, "%s", conn_kind(p->conn));
     }
     p->status.free_bytes = p->free_bytes;
@@ -193,6 +203,17 @@ static void on_changed(void *ctx)
         log_info("%s: connected (%s)", p->name, p->status.kind);
     if (changed)
         changed(to);
+}
+
+/* Under the lock. */
+static void count_bytes(struct peer *p)
+{
+    uint64_t sent, received;
+    if (!p->conn)
+        return;
+    conn_counts(p->conn, &sent, &received);
+    p->status.bytes_sent = p->sent_before + sent;
+    p->status.bytes_received = p->received_before + received;
 }
 
 /* Puts sites on the list, marks those that leave, passes on what was asked for. */
@@ -217,8 +238,7 @@ static void on_sites(void *ctx, struct push_site_list *list)
         }
         m->force = false;
     }
-    if (p->conn)
-        conn_counts(p->conn, &p->status.bytes_sent, &p->status.bytes_received);
+    count_bytes(p);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -271,10 +291,16 @@ static int session(struct peer *p, struct err *err)
         .free_bytes = &p->free_bytes,
         .unconfined = &p->unconfined,
         .batches = &p->batches,
+        .far = &p->far,
+        .tally = &p->tally,
+        .often = p->often,
         .hooks = {.changed = on_changed, .sites = on_sites, .left = on_left, .ctx = p},
     };
     int r = push_run(&o, err);
     pthread_mutex_lock(&p->lock);
+    count_bytes(p);
+    p->sent_before = p->status.bytes_sent;
+    p->received_before = p->status.bytes_received;
     struct conn *gone = TAKE_PTR(p->conn);
     pthread_mutex_unlock(&p->lock);
     conn_close(gone);
@@ -309,7 +335,8 @@ static uint64_t pause_after(unsigned failures)
 static uint64_t note_failure(struct peer *p, const struct err *err)
 {
     pthread_mutex_lock(&p->lock);
-    bool news = p->failures++ == 0 || strcmp(p->status.error, err->text) != 0;
+    bool first = p->failures == 0,
+         news = p->failures++ == 0 || strcmp(p->status.error, err->text) != 0;
     snprintf(p->status.error, sizeof p->status.error, "%.*s", (int)sizeof p->status.error - 1,
         err->text);
     p->status.error_time = time(NULL);
@@ -318,8 +345,9 @@ static uint64_t note_failure(struct peer *p, const struct err *err)
     uint64_t pause = pause_after(p->failures);
     p->retry_at_ms = io_now_ms() + pause;
     pthread_mutex_unlock(&p->lock);
-    if (news)
-        log_warn("%s: %s (trying again)", p->name, err->text);
+    char again[48];
+    if (news && (often_may_say(p->often, err->text, io_now_ms(), again) || first))
+        log_warn("%s: %s (trying again)%s", p->name, err->text, again);
     return pause;
 }
 
@@ -396,8 +424,10 @@ void peer_move(struct peer *p, struct site *s, struct bytes from, struct bytes t
 {
     pthread_mutex_lock(&p->lock);
     struct membership *m = find(p, s);
-    if (m)
+    if (m && push_site_may_move(m->ps, from, to))
         queue_move(p->queue, m->ps->owed, from, to);
+    else if (m)
+        queue_owe_both(p->queue, m->ps->owed, from, to);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -429,6 +459,11 @@ void peer_pause(struct peer *p, bool on)
 uint64_t peer_mark(struct peer *p)
 {
     return queue_mark(p->queue);
+}
+
+const struct tally *peer_tally(const struct peer *p)
+{
+    return &p->tally;
 }
 
 void peer_status(struct peer *p, struct peer_status *out)
@@ -474,16 +509,23 @@ bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_sta
         *out = (struct peer_site_status){.owed_paths = c.paths,
             .owed_bytes = c.bytes,
             .behind_ms = c.oldest_ms,
-            .failing = c.failing};
+            .failing = c.failing,
+            .first_copy = m->ps->first_copy,
+            .copied_bytes = m->ps->copied_bytes,
+            .no_room = c.no_room};
         describe_state(p, m, &c, out);
         if (out->state == PEER_SITE_LEVEL && comparing)
             out->state = PEER_SITE_COMPARING;
         out->answered = p->status.state == PEER_UP && m->ps->state >= PUSH_UNSCANNED;
         pthread_mutex_lock(&m->ps->lock);
+        out->room = m->ps->room;
+        out->keep = m->ps->keep;
+        out->low = m->ps->low;
         out->trash_foreign = m->ps->trash.foreign;
         out->trash_foreign_bytes = m->ps->trash.foreign_bytes;
         out->trash_kept = m->ps->trash.kept;
         drifted_status(m->ps->drifted, &out->drift);
+        out->hook = m->ps->hook;
         if (m->ps->error.code && (c.failing || out->state >= PEER_SITE_HELD)) {
             snprintf(out->error, sizeof out->error, "%.*s", (int)sizeof out->error - 1,
                 m->ps->error.text);

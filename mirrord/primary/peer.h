@@ -13,6 +13,8 @@
 #include "base/log.h"
 #include "link/conn.h"
 #include "primary/drifted.h"
+#include "primary/push_hook.h"
+#include "primary/push.h"
 #include "primary/site.h"
 
 struct peer;
@@ -33,9 +35,11 @@ void peer_stop(
     struct peer *p); /* asks the thread to end, cleanly if it can within 2 s, and joins */
 void peer_free(struct peer *p); /* stopped; NULL is fine */
 
-/* Any thread, any time. remote_root may be NULL: the far end's configuration says. A site may be
+/* Any thread, any time. remote_root may be NULL: the far end's configuration says; `without`: what
+ * is not mirrored there besides, copied, or NULL. A site may be
  * added before it is scanned: it is compared once site->scanned is set and peer_wake called. */
-void peer_add_site(struct peer *p, struct site *s, const char *remote_root);
+void peer_add_site(
+    struct peer *p, struct site *s, const char *remote_root, const struct filter *without);
 void peer_remove_site(struct peer *p, struct site *s);
 void peer_wake(struct peer *p);
 
@@ -78,8 +82,10 @@ struct peer_status {
     int64_t error_time; /* CLOCK_REALTIME seconds */
     uint64_t retry_ms;  /* until the next attempt, when down */
     uint64_t down_ms;   /* how long it has been away; 0 when it is up */
-    uint64_t bytes_sent, bytes_received;
-    uint64_t batches;    /* acknowledged */
+    uint64_t bytes_sent, bytes_received; /* over all its connections */
+    uint64_t connections;                /* that were made */
+    struct push_far far;                 /* as it said last */
+    uint64_t batches;                    /* acknowledged */
     uint64_t free_bytes; /* of the last site's disk that reported */
     bool unconfined;     /* its receiver's sandbox lacks something */
     bool reached_once;   /* an attempt has ended, with or without success: for `ready` */
@@ -96,6 +102,8 @@ struct peer_site_status {
         PEER_SITE_FENCED, /* another host is the primary */
         PEER_SITE_PAUSED, /* by the operator */
     } state;
+    bool first_copy;                 /* it has never been level there */
+    uint64_t copied_bytes;           /* of files, by this process */
     bool answered;                   /* it was opened there, or refused */
     uint64_t owed_paths, owed_bytes; /* bytes as far as known */
     uint64_t behind_ms;              /* age of the oldest thing owed */
@@ -103,12 +111,20 @@ struct peer_site_status {
     char error[512];                 /* the last one of this site; empty: none */
     char error_path[256];            /* escaped; empty: not about a path */
     int64_t error_time;
+    struct space room;      /* of its filesystem there; zeros: not told yet */
+    struct space_keep keep; /* of it, free */
+    bool low;               /* bulk waits, since less is */
+    uint64_t no_room;       /* paths that wait for that */
     uint64_t trash_foreign, trash_foreign_bytes, trash_kept; /* there, as last told */
     struct drifted_status drift;
+    struct push_hook hook;
 };
 
 void peer_status(struct peer *p, struct peer_status *out);
 bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_status *out);
+
+/* What is counted of it; as long as the peer. */
+const struct tally *peer_tally(const struct peer *p);
 
 struct piecemeal_unit;
 /* The units of the site that are renamed file by file there, at most `max`. */

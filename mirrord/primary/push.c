@@ -16,12 +16,14 @@
 #include "primary/sessions.h"
 
 enum {
-    SILENCES = 4, /* keepalives: an answer owed and not a byte for so long, and the link is lost */
+    SILENCES = 4, /* keepalives: an answer owed and no frame for so long, and the link is lost … */
+    PONGS_ALONE = 2, /* … and as many times that with PONG alone */
     POLL_MAX_MS = 5000,
     POLL_ONCE_MS = 200, /* for the progress line */
     HELD_MS = 60000,    /* a site held for safety is looked at again after this */
     HELD_LOOK_MS = 2000,
     BYE_MS = 10000,
+    RENEW_LOOK_MS = 50,  /* between looks whether RENEW can be sent */
     CHECK_MS = 2,        /* between looks whether a unit has been looked through */
     TURN_US = 2000,      /* of making frames, before those that are made are sent */
     COMPLAINT_MS = 1000, /* for telling the far end why it is left */
@@ -38,6 +40,12 @@ static void put_hello(struct push *p)
                                .host_id = p->o->host_id,
                                .software = bytes_of("mirrord " MIRRORD_VERSION),
                                .host = bytes_of(p->o->host)});
+}
+
+static void put_rules(const struct filter *f, struct msg_open *m)
+{
+    for (size_t i = 0; i < filter_count(f) && m->rule_count < MSG_RULES_MAX; i++)
+        filter_rule(f, i, &m->rules[m->rule_count++]);
 }
 
 static void fill_open(const struct push *p, struct push_site *ps, struct msg_open *m)
@@ -59,9 +67,9 @@ static void fill_open(const struct push *p, struct push_site *ps, struct msg_ope
     m->max_delete_count = so->max_delete_count;
     m->keep_days = (uint16_t)so->keep_days;
     m->unit_grace = so->unit_grace;
-    m->rule_count = (uint16_t)filter_count(ps->site->filter);
-    for (unsigned i = 0; i < m->rule_count; i++)
-        filter_rule(ps->site->filter, i, &m->rules[i]);
+    put_rules(ps->site->filter, m);
+    if (ps->without)
+        put_rules(ps->without, m);
 }
 
 static void put_open(struct push *p, struct push_site *ps)
@@ -70,6 +78,7 @@ static void put_open(struct push *p, struct push_site *ps)
     ps->number = ++p->next_site;
     pthread_mutex_lock(&ps->lock);
     drifted_opening(ps->drifted);
+    ps->hook = (struct push_hook){0}; /* told again where it fails */
     pthread_mutex_unlock(&ps->lock);
     ps->told_drift = 0;
     fill_open(p, ps, m);
@@ -93,6 +102,15 @@ static size_t waiting(const struct push *p)
     return packer_waiting(p->packer) + p->out.len - p->out_at + conn_pending(p->conn);
 }
 
+static void note_spoken(struct push *p, size_t n)
+{
+    size_t of_pings = n < p->ping_bytes ? n : p->ping_bytes;
+    p->spoke_ms = io_now_ms();
+    p->ping_bytes -= of_pings;
+    if (n > of_pings)
+        p->asked_ms = p->spoke_ms;
+}
+
 /* How many bytes the connection took; CONN_AGAIN; -1. */
 static ssize_t hand_over(struct push *p, const void *bytes, size_t n, struct err *err)
 {
@@ -100,7 +118,7 @@ static ssize_t hand_over(struct push *p, const void *bytes, size_t n, struct err
     if (taken < 0)
         return taken;
     FAULT("sent");
-    p->spoke_ms = io_now_ms();
+    note_spoken(p, (size_t)taken);
     p->tokens -= (double)taken;
     return taken;
 }
@@ -252,6 +270,7 @@ static void tell_level(struct push *p, struct push_site *ps)
         return;
     msg_put_level(&p->out, &(struct msg_level){.site = ps->number});
     ps->told_level = true;
+    ps->first_copy = false;
     ps->force = false;
     if (ps->forgive)
         loss_forgive(&ps->site->loss);
@@ -307,7 +326,7 @@ static void tend_sites(struct push *p)
             ps->retry_ms = ps->look_ms = 0;
             close_site(p, ps);
         }
-        if (ps->state == PUSH_CLOSED)
+        if (ps->state == PUSH_CLOSED && !p->renew)
             put_open(p, ps);
     }
 }
@@ -336,10 +355,11 @@ static bool all_done(struct push *p)
     return true;
 }
 
+/* To more than a PING. */
 static bool expects_answer(const struct push *p)
 {
     const struct push_site *ps;
-    if (!p->greeted || p->opening || p->pings > p->pongs || !TAILQ_EMPTY(&p->sent))
+    if (!p->greeted || p->renew == RENEW_SENT || p->opening || !TAILQ_EMPTY(&p->sent))
         return true;
     TAILQ_FOREACH (ps, p->o->sites, order)
         if (ps->compare)
@@ -351,20 +371,34 @@ static bool expects_answer(const struct push *p)
     return false;
 }
 
+static uint64_t patience_ms(const struct push *p)
+{
+    return (uint64_t)p->o->keepalive_ms * SILENCES;
+}
+
 /* Nothing leaves and nothing comes, or nothing comes that is owed. A far end that is busy says so
- * (PROGRESS), one that reads slowly takes something now and then. */
+ * (PROGRESS), one that reads slowly takes something now and then. Part of a frame is nothing. */
 static bool is_lost(const struct push *p, uint64_t now)
 {
-    uint64_t limit = (uint64_t)p->o->keepalive_ms * SILENCES;
-    if (now - p->heard_ms <= limit)
+    if (now - p->heard_ms <= patience_ms(p))
         return false;
-    return expects_answer(p) || (waiting(p) > 0 && now - p->spoke_ms > limit);
+    return expects_answer(p) || p->pings > p->pongs ||
+           (waiting(p) > 0 && now - p->spoke_ms > patience_ms(p));
+}
+
+/* It answers PINGs, and nothing else that it was asked. */
+static bool is_stuck(const struct push *p, uint64_t now)
+{
+    uint64_t last = p->answered_ms > p->asked_ms ? p->answered_ms : p->asked_ms;
+    return now - last > PONGS_ALONE * patience_ms(p) && expects_answer(p);
 }
 
 void push_ping(struct push *p, uint64_t token)
 {
+    size_t before = p->out.len;
     p->tokens_of_pings[p->pings++ % PUSH_PINGS_MAX] = token;
     msg_put_ping(&p->out, &(struct msg_ping){.token = token});
+    p->ping_bytes += p->out.len - before;
 }
 
 /* PING keeps the far end from taking this one for dead, however much it says itself. */
@@ -374,9 +408,13 @@ static int watchdog(struct push *p, struct err *err)
     if (is_lost(p, now))
         return err_set(err, ERR_TEMPORARY, "no answer for %u s: the link is given up",
             p->o->keepalive_ms * SILENCES / 1000);
-    if (p->greeted && waiting(p) == 0 && now - p->spoke_ms >= p->o->keepalive_ms) {
+    if (is_stuck(p, now))
+        return err_set(err, ERR_TEMPORARY,
+            "the far end has answered nothing but keepalives for %u s: the link is given up",
+            PONGS_ALONE * p->o->keepalive_ms * SILENCES / 1000);
+    if (p->greeted && p->renew != RENEW_SENT && waiting(p) == 0 &&
+        now - p->spoke_ms >= p->o->keepalive_ms)
         push_ping(p, now);
-    }
     return 0;
 }
 
@@ -399,6 +437,8 @@ static int poll_timeout(struct push *p)
         most = (int)p->o->keepalive_ms / 2;
     if (p->o->bwlimit && p->tokens <= 0)
         most = 10;
+    if (p->renew)
+        most = most < RENEW_LOOK_MS ? most : RENEW_LOOK_MS;
     if (unit_push_waits(p))
         most = CHECK_MS;
     return due >= 0 && due < most ? due : most;
@@ -424,12 +464,13 @@ static int turn(struct push *p, struct err *err)
     int r = inbox_read(p, err);
     if (r != 0)
         return r;
-    if (p->greeted) {
+    if (p->greeted && p->renew != RENEW_SENT) {
         tend_sites(p);
         lanes_probe(p);
         if (produce(p, err) < 0)
             return -1;
         tell_levels(p);
+        renew_step(p);
     }
     if (transmit(p, err) < 0 || watchdog(p, err) < 0)
         return -1;
@@ -484,7 +525,7 @@ static void complain(struct push *p, const struct err *why)
 static int drive(struct push *p, struct err *err)
 {
     put_hello(p);
-    p->heard_ms = p->spoke_ms = io_now_ms();
+    p->heard_ms = p->spoke_ms = p->answered_ms = p->asked_ms = io_now_ms();
     p->tokens_us = io_now_us();
     pace_begin(&p->pace, p->tokens_us);
     while (!push_stopping(p)) {

@@ -12,8 +12,11 @@
 #include "base/log.h"
 #include "link/conn.h"
 #include "primary/drifted.h"
+#include "primary/push_hook.h"
 #include "primary/queue.h"
+#include "primary/tally.h"
 #include "protocol/msg.h"
+#include "tree/space.h"
 
 enum push_site_state {
     PUSH_CLOSED,    /* to be opened */
@@ -26,6 +29,7 @@ enum push_site_state {
     PUSH_FENCED, /* another host is the primary */
 };
 
+struct often;
 struct set;
 
 struct push_counts {
@@ -44,6 +48,7 @@ struct push_site {
     struct site *site;
     struct queue_site *owed;
     char *remote_root; /* NULL: the far end's configuration says */
+    struct filter *without; /* what is not mirrored to this secondary besides; NULL: nothing */
     uint32_t number;
     _Atomic enum push_site_state state; /* written by the pushing thread only */
     uint32_t caps;
@@ -53,6 +58,8 @@ struct push_site {
     bool forgive;          /* and what was lost here is no matter any more */
     bool unjudged;         /* first contact with a root that holds something: nothing goes yet */
     atomic_bool comparing; /* some of it: what differs is not all owed yet */
+    atomic_bool first_copy;            /* it has never been level there */
+    atomic_uint_fast64_t copied_bytes; /* of files that were committed there by this process */
     atomic_bool again;     /* compare once more after this comparison */
     uint64_t retry_ms;     /* HELD, FAILED: when to open again */
     uint64_t look_ms;      /* HELD: when to look whether the tree is another */
@@ -62,17 +69,26 @@ struct push_site {
     bool incomplete;                /* something could not be mirrored: never level */
     bool told_level;                /* LEVEL was sent for this opening */
     unsigned failures;
+    bool renewed;        /* another receiver was asked for, for this opening */
     uint64_t free_bytes; /* of its disk, as last reported */
     unsigned told;       /* paths that could not be stored and were logged */
     bool no_room;        /* something did not fit there, when this was free: */
     uint64_t free_then;
+    bool waits; /* something waits for room, since this was free: */
+    struct space waits_from;
+    struct space_keep keep_there; /* that the secondary's own configuration wants left free */
+    uint64_t bulk_flying;         /* bytes of bulk files on their way */
     unsigned told_drift;     /* paths that drifted and were logged, in this opening */
-    pthread_mutex_t lock;    /* of these eight, which others read */
+    pthread_mutex_t lock;    /* of what follows down to the sets, which others read */
+    struct space room;       /* of its filesystem; zeros: never told */
+    struct space_keep keep;  /* of it, free */
+    bool low;                /* less is free, and has not been more since */
     struct set *piecemeal;   /* units that are renamed file by file there; value: why */
     unsigned piecemeal_said; /* of these reasons */
     struct set *left;        /* files that are left alone for their size */
     struct msg_trash trash;  /* there, as far as is known */
     struct drifted *drifted;
+    struct push_hook hook;   /* its command after a commit, as far as is known */
     struct err error; /* of HELD or FAILED, or the last failing path's */
     char error_path[256];
     int64_t error_time;
@@ -86,9 +102,14 @@ struct push_site {
 
 TAILQ_HEAD(push_site_list, push_site);
 
-/* Takes a reference to the site, and a place in the queue. */
-struct push_site *push_site_new(struct queue *q, struct site *s, const char *remote_root);
+/* Takes a reference to the site, and a place in the queue. `without` holds exclusions only, is
+ * copied, and may be NULL. */
+struct push_site *push_site_new(
+    struct queue *q, struct site *s, const char *remote_root, const struct filter *without);
 void push_site_free(struct queue *q, struct push_site *ps);
+
+/* May a rename be one there, too: is of neither name anything missing? Any thread. */
+bool push_site_may_move(const struct push_site *ps, struct bytes from, struct bytes to);
 
 struct piecemeal_unit {
     char unit[256]; /* escaped */
@@ -120,6 +141,11 @@ struct push_hooks {
     void *ctx;
 };
 
+struct push_far {
+    unsigned version;  /* of the protocol */
+    char software[64]; /* escaped */
+};
+
 struct push_options {
     struct conn *conn;
     struct queue *queue;
@@ -138,6 +164,9 @@ struct push_options {
     uint64_t *free_bytes; /* of the last site that reported; may be NULL */
     bool *unconfined;     /* the far end's sandbox lacks something; may be NULL */
     uint64_t *batches;    /* counts those acknowledged; may be NULL */
+    struct push_far *far; /* what the far end says it is; may be NULL */
+    struct tally *tally;  /* may be NULL */
+    struct often *often;  /* NULL: everything is said each time */
     struct push_hooks hooks;
 };
 

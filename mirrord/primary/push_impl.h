@@ -1,7 +1,8 @@
 /* What the parts of a push share: push.c (the loop), inbox.c (what comes in), push_site.c (a site),
- * lanes.c (batches going out), send.c (one path), acks.c (what became of it), stream.c (one
- * file's content), mosaic.c (one made of an old one's extents), unit_push.c (a unit), compare.c
- * (two manifests), expand.c (a subtree path by path). Private to them.
+ * push_room.c (the room for it), lanes.c (batches going out), send.c (one path), acks.c (what
+ * became of it), stream.c (one file's content), mosaic.c (one made of an old one's extents),
+ * unit_push.c (a unit), compare.c (two manifests), expand.c (a subtree path by path), renew.c
+ * (another receiver for the same session). Private to them.
  */
 #ifndef PRIMARY_PUSH_IMPL_H
 #define PRIMARY_PUSH_IMPL_H
@@ -41,6 +42,7 @@ struct atom { /* one path of a batch on its way */
     struct record record; /* what `seen` gets: type, size, digest, validators, flags */
     bool has_record;
     struct expander *expander; /* its subtree follows */
+    uint64_t reserved;         /* bytes of bulk_flying that are its */
     uint16_t reason;           /* of its failure; REASON_NONE: none */
     char *text;
 };
@@ -91,6 +93,14 @@ struct foreseen {            /* send.c: what the manifest has of the path that w
     char owner[ENTRY_OWNER_MAX], group[ENTRY_OWNER_MAX];
 };
 
+/* The far end's receiver is to be renewed (PROTOCOL.md), since it cannot serve some site. */
+enum renew_state {
+    RENEW_NO,
+    RENEW_WANTED,   /* once what is being opened is open, and all goes on until then */
+    RENEW_DRAINING, /* nothing new is begun */
+    RENEW_SENT,     /* nothing is sent but ERROR and BYE */
+};
+
 struct push {
     const struct push_options *o;
     struct conn *conn;
@@ -111,9 +121,14 @@ struct push {
     bool more; /* there was more to send than may wait, or than was made in time */
     uint64_t session;
     struct digest far_id; /* the secondary's host id */
-    uint64_t heard_ms, spoke_ms;
-    uint16_t complaint;    /* what ERROR tells the far end at the end; REASON_NONE: nothing */
-    unsigned opening;      /* OPENs without an answer */
+    uint64_t heard_ms, spoke_ms;    /* a whole frame came; bytes left */
+    uint64_t answered_ms, asked_ms; /* the same, of others than PONG and PING … */
+    size_t ping_bytes;              /* … of which so much still has to leave */
+    uint16_t complaint; /* what ERROR tells the far end at the end; REASON_NONE: nothing */
+    unsigned opening;   /* OPENs without an answer */
+    uint16_t version;   /* of the protocol, that is spoken */
+    enum renew_state renew;
+    uint64_t renew_ms;     /* when this state is given up for the next */
     uint64_t pings, pongs; /* sent, and answered, in order */
     uint64_t tokens_of_pings[PUSH_PINGS_MAX];
     struct pace pace;
@@ -132,7 +147,20 @@ static inline bool push_stopping(const struct push *p)
 /* push.c */
 void push_ping(struct push *p, uint64_t token);
 
+/* renew.c */
+void renew_want(struct push *p);
+/* Goes on with it: RENEW may be out after this. */
+void renew_step(struct push *p);
+/* RENEWED has come. -1 with err: it has no place here. */
+int renew_done(struct push *p, const struct msg_renewed *m, struct err *err);
+static inline bool renew_holds_back(const struct push *p) /* is nothing new to be begun? */
+{
+    return p->renew >= RENEW_DRAINING;
+}
+
 /* push_site.c */
+/* Warns of a path's trouble: once an hour for each site and cause. */
+void push_site_warn(struct push *p, struct push_site *ps, struct bytes path, const struct err *why);
 /* Records a site's trouble for status. */
 void push_site_error(struct push_site *ps, const struct err *why, struct bytes path);
 /* Beside ACK's flags, why a unit is renamed file by file: */
@@ -144,11 +172,22 @@ const char *push_site_piecemeal_text(unsigned flags);
 bool push_site_leave(struct push_site *ps, struct bytes path, bool left);
 void push_site_trash(struct push_site *ps, const struct msg_trash *m);
 void push_site_forget_error(struct push_site *ps);
+void push_site_hook(struct push_site *ps, const struct msg_hook *m);
+
 /* Is drift of this site only reported, and nobody overruled that? */
 bool push_site_leaves_drift(const struct push_site *ps);
+/* Is this path mirrored, but not to this secondary? */
+bool push_site_lacks(const struct push_site *ps, struct bytes path, bool is_dir);
 void push_site_forget_opened(struct push_site *ps);
 /* Its session state is dropped; what was under way for it is owed again. */
 void push_site_reset(struct push *p, struct push_site *ps);
+
+/* push_room.c */
+void push_room_told(struct push *p, struct push_site *ps, const struct msg_space *m);
+void push_room_acked(struct push *p, struct push_site *ps, uint64_t free_bytes);
+/* May bulk take so much there? False: what is owed was given back to the queue, until it may. */
+bool push_room_for(
+    struct push *p, struct push_site *ps, struct owed *o, uint64_t bytes, uint64_t files);
 
 /* inbox.c */
 /* Reads what there is and acts on it. 0, 1 at the end of the stream, -1. */
@@ -162,6 +201,10 @@ void lanes_free(struct push *p); /* gives everything under way back to the queue
 bool lanes_step(struct push *p); /* puts at least one frame out, or false */
 bool lanes_live_waiting(struct push *p);
 bool lanes_idle(const struct push *p); /* nothing under way or unacknowledged */
+/* Has the far end nothing that is not committed and acknowledged, of this site (NULL: of any)? */
+bool lanes_are_settled(const struct push *p, const struct push_site *ps);
+/* All that is on its way is owed again, as if the link had been cut. */
+void lanes_take_back(struct push *p, struct push_site *ps);
 void lanes_drop_site(struct push *p, struct push_site *ps);
 struct atom *lanes_find_atom(struct push *p, uint32_t number);
 bool lanes_has_open(const struct push *p, uint32_t number); /* a batch, not committed */

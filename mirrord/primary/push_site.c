@@ -3,12 +3,22 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/often.h"
 #include "base/set.h"
 #include "primary/push_impl.h"
 
 enum { PIECEMEAL_KEPT = 256, LEFT_KEPT = 256 };
+
+void push_site_warn(struct push *p, struct push_site *ps, struct bytes path, const struct err *why)
+{
+    char again[48], *cause CLEANUP_FREE = mem_format("%s: %s", ps->site->label, why->text);
+    if (often_may_say(p->o->often, cause, io_now_ms(), again))
+        log_warn("%s: %s: %s%s%s%s", p->o->name, ps->site->label, QUOTED(path.data, path.len),
+            path.len ? ": " : "", why->text, again);
+}
 
 void push_site_error(struct push_site *ps, const struct err *why, struct bytes path)
 {
@@ -97,18 +107,40 @@ void push_site_trash(struct push_site *ps, const struct msg_trash *m)
     pthread_mutex_unlock(&ps->lock);
 }
 
+void push_site_hook(struct push_site *ps, const struct msg_hook *m)
+{
+    pthread_mutex_lock(&ps->lock);
+    ps->hook.failures = m->failures;
+    ps->hook.since = (int64_t)m->since;
+    log_name(ps->hook.text, sizeof ps->hook.text, m->text.data, m->text.len);
+    pthread_mutex_unlock(&ps->lock);
+}
+
 bool push_site_leaves_drift(const struct push_site *ps)
 {
     const struct site_options *o = &ps->site->options;
     return o->drift_report && !o->force && !ps->force;
 }
 
-struct push_site *push_site_new(struct queue *q, struct site *s, const char *remote_root)
+bool push_site_lacks(const struct push_site *ps, struct bytes path, bool is_dir)
+{
+    return ps->without && filter_excludes_deep(ps->without, path, is_dir);
+}
+
+bool push_site_may_move(const struct push_site *ps, struct bytes from, struct bytes to)
+{
+    return !ps->without || !(filter_touches(ps->without, from) || filter_touches(ps->without, to) ||
+                               push_site_lacks(ps, from, true) || push_site_lacks(ps, to, true));
+}
+
+struct push_site *push_site_new(
+    struct queue *q, struct site *s, const char *remote_root, const struct filter *without)
 {
     struct push_site *ps = mem_alloc(sizeof *ps);
     ps->site = site_ref(s);
     ps->owed = queue_add_site(q, s);
     ps->remote_root = mem_copy_string(remote_root);
+    ps->without = without ? filter_copy(without) : NULL;
     ps->piecemeal = set_new();
     ps->left = set_new();
     ps->drifted = drifted_new(s->options.drift_report);
@@ -127,6 +159,7 @@ void push_site_free(struct queue *q, struct push_site *ps)
     queue_remove_site(q, ps->owed);
     site_unref(ps->site);
     free(ps->remote_root);
+    filter_free(ps->without);
     set_free(ps->piecemeal);
     set_free(ps->left);
     drifted_free(ps->drifted);

@@ -355,7 +355,7 @@ static void rename_owed(struct queue *q, struct queue_site *qs, struct bytes fro
 }
 
 /* A rename that has to do with units is no move: they are switched, each by itself. */
-static void owe_both(struct queue *q, struct queue_site *qs, struct bytes from, struct bytes to)
+void queue_owe_both(struct queue *q, struct queue_site *qs, struct bytes from, struct bytes to)
 {
     bool fresh;
     pthread_mutex_lock(&q->lock);
@@ -368,7 +368,7 @@ static void owe_both(struct queue *q, struct queue_site *qs, struct bytes from, 
 void queue_move(struct queue *q, struct queue_site *qs, struct bytes from, struct bytes to)
 {
     if (holds_units(qs, from) || holds_units(qs, to)) {
-        owe_both(q, qs, from, to);
+        queue_owe_both(q, qs, from, to);
         return;
     }
     pthread_mutex_lock(&q->lock);
@@ -434,6 +434,7 @@ static void fly(struct owed *o)
 {
     leave(o);
     o->place = OWED_FLYING;
+    o->no_room = false;
     TAILQ_INSERT_TAIL(&o->home->flying, o, order);
     o->home->flying_count += o->class != OWED_UNIT;
     o->home->moving |= o->kind == OWED_MOVE;
@@ -608,7 +609,7 @@ void queue_hurry(struct queue *q, struct queue_site *qs)
     pthread_mutex_lock(&q->lock);
     for (o = TAILQ_FIRST(&qs->delayed); o; o = next) {
         next = TAILQ_NEXT(o, order);
-        if (!o->error)
+        if (!o->error && !o->no_room)
             continue;
         o->tries = 1;
         now_due(o);
@@ -663,6 +664,7 @@ void queue_count(struct queue *q, struct queue_site *qs, struct queue_counts *ou
         const struct owed *o = i->value;
         c.bytes += o->bytes;
         c.failing += o->error != NULL;
+        c.no_room += o->no_room;
         if (o->since_ms < oldest)
             oldest = o->since_ms;
     }

@@ -39,6 +39,7 @@ struct owed {
     bool alone;         /* with all beneath it path by path, units or not */
     bool awaits;        /* a link, given back until nothing is owed beneath its target, or
                          * a deletion that waits for such a link */
+    bool no_room;       /* given back until the secondary's disk has room */
     bool again;         /* owed again while it was flying */
     bool again_unit;    /* as a unit then */
     bool again_check;   /* and then to be compared */
@@ -89,6 +90,9 @@ bool queue_sent(struct queue *q, struct queue_site *qs, struct bytes path);
 /* A rename: what is owed at or beneath `from` becomes owed beneath `to`, behind the move. */
 void queue_move(struct queue *q, struct queue_site *qs, struct bytes from, struct bytes to);
 
+/* The same, told by the state of both names. */
+void queue_owe_both(struct queue *q, struct queue_site *qs, struct bytes from, struct bytes to);
+
 /* Takes the next due thing of this class, or NULL. A move is given only when nothing of the site
  * but units flies, and nothing but units while a move flies. A unit is given when it is at rest. */
 struct owed *queue_take(struct queue *q, struct queue_site *qs, enum owed_class class);
@@ -135,6 +139,7 @@ size_t queue_size(struct queue *q, struct queue_site *qs);
 
 struct queue_counts {
     uint64_t paths, flying, failing, bytes;
+    uint64_t no_room;   /* wait for the secondary's disk */
     uint64_t oldest_ms; /* age of the oldest */
 };
 void queue_count(struct queue *q, struct queue_site *qs, struct queue_counts *out);

@@ -58,6 +58,7 @@ void rescan_start(struct scan_site *s, bool initial)
         s->whole_again |= s->whole->walk != NULL;
         return;
     }
+    s->status.rescans++;
     s->whole = mem_alloc(sizeof *s->whole);
     s->whole->site = s;
     s->whole->dir = MANIFEST_ROOT;

@@ -234,6 +234,8 @@ static struct roster_site *copy_site(const struct daemon_site *from)
     for (size_t i = 0; i < from->target_count; i++) {
         s->targets[i].name = mem_copy_string(from->targets[i].peer);
         s->targets[i].remote_root = mem_copy_string(from->targets[i].remote_root);
+        if (from->targets[i].without)
+            s->targets[i].without = filter_copy(from->targets[i].without);
     }
     return s;
 }
@@ -243,6 +245,7 @@ static void free_site(struct roster_site *s)
     for (size_t i = 0; i < s->target_count; i++) {
         free(s->targets[i].name);
         free(s->targets[i].remote_root);
+        filter_free(s->targets[i].without);
     }
     free(s->targets);
     free((char *)s->options.name);
@@ -274,14 +277,17 @@ static void close_site(struct daemon *d, struct roster_site *s)
     TAILQ_INSERT_TAIL(&d->leaving, l, order);
 }
 
-static void remove_site(struct daemon *d, struct roster_site *s)
+/* `changed`: it comes again at once, as the plan has it now. */
+static void remove_site(struct daemon *d, struct roster_site *s, bool changed)
 {
     pthread_mutex_lock(&d->lock);
     TAILQ_REMOVE(&d->sites, s, order);
     pthread_mutex_unlock(&d->lock);
     if (s->site) {
         close_site(d, s);
-        log_info("%s: no longer mirrored from here", s->options.name);
+        log_info("%s: %s", s->options.name,
+            changed ? "its configuration has changed: it is opened anew"
+                    : "no longer mirrored from here");
     }
     free_site(s);
 }
@@ -300,9 +306,9 @@ static void reopen_site(struct daemon *d, struct roster_site *s, bool accept_roo
 static const struct daemon_site *planned_site(
     const struct daemon_plan *plan, const struct roster_site *s)
 {
-    for (size_t i = 0; i < plan->site_count; i++)
+    for (size_t i = 0; plan && i < plan->site_count; i++)
         if (strcmp(plan->sites[i].options.name, s->options.name) == 0)
-            return plan->sites[i].identity == s->identity ? &plan->sites[i] : NULL;
+            return &plan->sites[i];
     return NULL;
 }
 
@@ -311,8 +317,9 @@ static void remove_sites(struct daemon *d, const struct daemon_plan *plan)
     struct roster_site *s, *next;
     for (s = TAILQ_FIRST(&d->sites); s; s = next) {
         next = TAILQ_NEXT(s, order);
-        if (!plan || !planned_site(plan, s))
-            remove_site(d, s);
+        const struct daemon_site *planned = planned_site(plan, s);
+        if (!planned || planned->identity != s->identity)
+            remove_site(d, s, planned != NULL);
     }
 }
 
@@ -324,7 +331,7 @@ static void attach_peers(struct daemon *d, struct roster_site *s)
         struct roster_peer *p = t->peer ? NULL : find_peer(d, t->name);
         if (!p || !s->site)
             continue;
-        peer_add_site(p->peer, s->site, t->remote_root);
+        peer_add_site(p->peer, s->site, t->remote_root, t->without);
         if (s->force && (set_count(s->force) == 0 || set_find(s->force, t->name, strlen(t->name))))
             peer_force(p->peer, s->site);
         pthread_mutex_lock(&d->lock);

@@ -25,7 +25,6 @@ enum {
     UNWATCHED_MS = 60 * 1000,
     PUBLISH_MS = 200,     /* how old published status may get */
     BUSY_MS = 30000,      /* a file that does not hold still for so long is shown */
-    BARRIER_MS = 10,      /* how often a flush is looked at while nothing else happens */
     ROOT_CHECK_MS = 2000, /* a root that is renamed away gives no event in it */
     IDLE_MAX_MS = 60000,
 };
@@ -538,8 +537,8 @@ static uint64_t next_due(const struct scan_site *s, uint64_t now)
     uint64_t due = s->publish_due_ms;
     if (s->retry_due_ms && s->retry_due_ms < due)
         due = s->retry_due_ms;
-    if (barrier_is_wanted(s) && now + BARRIER_MS < due)
-        due = now + BARRIER_MS;
+    if (barrier_is_wanted(s) && barrier_next_ms(s, now) < due)
+        due = barrier_next_ms(s, now);
     if (!scan_is_up(s))
         return due;
     if (!STAILQ_EMPTY(&s->answers) || !TAILQ_EMPTY(&s->jobs))

@@ -48,6 +48,7 @@ struct scan_status {
     char error[512];
     uint64_t entries, bytes;
     uint64_t watches, unwatched, unreadable;
+    uint64_t rescans, overflows;             /* walks of the whole tree that began; lost events */
     size_t busy_count;                       /* files that never hold still, at least this many */
     char busy[SCAN_BUSY_MAX][SCAN_PATH_MAX]; /* escaped */
     size_t unreadable_count;                 /* of those that are named here */

@@ -94,6 +94,8 @@ struct scan_site {
     unsigned whole_number;  /* of the whole walk that runs or ran last */
     struct set *looks;      /* how often peers found a path busy lately */
     LIST_HEAD(, scan_flush) flushes;
+    uint64_t barrier_due_us; /* they are not looked at before */
+    bool barrier_skipped;    /* they would have been looked at, but for that */
     struct scan_status status; /* the scanner's own; published under the scan's lock */
     struct scan_status published;
     uint64_t publish_due_ms;
@@ -139,6 +141,7 @@ bool scan_is_up(const struct scan_site *s); /* scanned, and neither held nor fai
 
 /* intake.c */
 void intake_run(struct scan_site *s);
+void intake_take(struct scan_site *s); /* what is in `events`: whole records of inotify(7) */
 
 /* examine.c: looks at what is due, for some milliseconds. */
 void examine_run(struct scan_site *s);
@@ -204,8 +207,10 @@ struct scan_flush {
     struct bytes *paths;
     size_t path_count;
     struct bytes unit;        /* not a flush, but a unit to be looked through; len 0: a flush */
-    enum barrier_state state; /* the scanner's, as the two below */
+    enum barrier_state state; /* the scanner's, as the four below */
     char name[40];            /* of its cookie */
+    bool wide;                /* a directory, or all, is meant: what walks find counts */
+    bool held_up;             /* the last look met a hint that has to be waited for */
     uint64_t mark;            /* hints up to this one are waited for */
     int result;               /* under the scan's lock from here on */
     char why[512];
@@ -219,7 +224,8 @@ void barrier_check(struct scan_site *s);
 void barrier_fail_all(struct scan_site *s, const char *why);
 void barrier_fail(struct scan_flush *f, const char *why);
 void barrier_unref(struct scan_flush *f);
-bool barrier_is_wanted(const struct scan_site *s); /* something is waited for */
+bool barrier_is_wanted(const struct scan_site *s); /* something is waited for, */
+uint64_t barrier_next_ms(const struct scan_site *s, uint64_t now); /* and to be looked at then */
 
 /* The site's hooks `check`, `checked` and `check_free`: ctx is the scan. */
 void *barrier_check_unit(void *ctx, struct site *s, struct bytes unit);

@@ -287,6 +287,8 @@ static void send_transfer(
     a->what = event_of(o);
     remember(a, s);
     a->stream = stream_new(a, src, delta);
+    a->reserved = b->lane == &p->lanes[LANE_BULK] ? s->entry.size : 0;
+    b->ps->bulk_flying += a->reserved;
     put_entry(p, a, &(struct msg_entry){.how = delta ? HOW_DELTA : HOW_DATA, .entry = s->entry});
     TAILQ_INSERT_TAIL(&b->lane->sending, a, sending);
     b->lane->transfers++;
@@ -391,6 +393,12 @@ static bool will_not_fit(struct push *p, struct push_site *ps, struct owed *o, u
     return true;
 }
 
+/* Else its content is there, under this name or another. */
+static bool takes_room(const struct owed *o)
+{
+    return o->kind != OWED_MOVE && (o->whole || (o->kind != OWED_META && !o->source));
+}
+
 static void send_there(
     struct push *p, struct lane *lane, struct push_site *ps, struct owed *o, struct sight *s)
 {
@@ -399,6 +407,9 @@ static void send_there(
     if (s->entry.type == ENTRY_LINK && switches_await(p, ps, o, &s->entry))
         return;
     if (solo && will_not_fit(p, ps, o, s->entry.size))
+        return;
+    if (file && lane == &p->lanes[LANE_BULK] && takes_room(o) &&
+        !push_room_for(p, ps, o, s->entry.size, o->kind == OWED_CREATE))
         return;
     struct push_batch *b = lanes_batch(p, lane, ps, solo);
     uint64_t before = bundle_made(p);
@@ -560,6 +571,15 @@ static void send_gone(
     }
 }
 
+/* Mirrored, but not there. What is gone may have been a file or a directory: the far end knows,
+ * unless neither would be there. What comparing found to be deleted there, is there. */
+static bool is_lacked(
+    const struct push_site *ps, const struct owed *o, int r, const struct sight *s)
+{
+    bool is_dir = r == SIGHT_THERE && s->entry.type == ENTRY_DIR;
+    return ps->without && o->kind != OWED_DELETE && push_site_lacks(ps, queue_path(o), is_dir);
+}
+
 /* Sends the newest state of one path. */
 void send_owed(struct push *p, struct lane *lane, struct push_site *ps, struct owed *o)
 {
@@ -572,6 +592,10 @@ void send_owed(struct push *p, struct lane *lane, struct push_site *ps, struct o
     bool foreseen = is_foreseen(p, ps, o, &s);
     int r = foreseen ? SIGHT_THERE : look(p, ps, queue_path(o), &s, &err);
     p->foreseen.owed = NULL;
+    if (is_lacked(ps, o, r, &s)) {
+        queue_done(p->o->queue, o);
+        return;
+    }
     if (ps->site->options.dry_run) {
         rehearse(p, ps, o, r == SIGHT_THERE ? s.entry.type : ENTRY_NONE);
         return;

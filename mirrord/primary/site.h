@@ -17,6 +17,7 @@
 #include "tree/mark.h"
 #include "tree/mounts.h"
 #include "tree/root.h"
+#include "tree/space.h"
 #include "tree/state.h"
 #include "tree/unit_rules.h"
 
@@ -40,6 +41,7 @@ struct site_options {
     bool keep_root;    /* the root must be the directory that it was when it was first opened */
     bool accept_root;  /* but for now: from this opening on it is the one that counts */
     unsigned keep_days, unit_grace; /* wishes of the secondary: see struct msg_open */
+    struct space_rule min_free;     /* what bulk is to leave free on a secondary */
     uint64_t max_size; /* larger files are left alone at both ends; 0: no limit */
 };
 

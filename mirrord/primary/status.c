@@ -1,28 +1,6 @@
 /*
  * The daemon's state as JSON, for people and for programs. The shape is stable: fields are added,
- * never renamed.
- *
- * {"host": text, "version": text, "ready": bool,
- *  "secondaries": [{"name", "state": "up"|"connecting"|"down", "link": text, "error": text,
- *     "error_time": seconds, "retry_ms", "bytes_sent", "bytes_received", "batches", "free_bytes",
- *     "unconfined": its receiver's sandbox lacks something,
- *     "sites_level": how many, "sites": of how many, PAUSE}],
- *  "sites": [{"name", "root", "state": "ok"|"scanning"|"failed"|"held", or of those that are not
- *     pushed from here "secondary"|"fenced" with "primary", "error", "error_time",
- *     "entries", "bytes", "watches", "unwatched", "unreadable",
- *     "units": [{"unit": text, "waits": why}, those that wait to be at rest],
- *     PAUSE, "busy": [paths of files that do not hold still], "unreadable_paths": [some of them],
- *     "secondaries": [{"name", "state":
- * "waiting"|"comparing"|"pushing"|"level"|"held"|"failed"|"fenced"|"paused", "owed_paths",
- * "owed_bytes", "behind_ms", "failing", "error", "error_path", "error_time", "piecemeal": units are
- * renamed file by file there, "piecemeal_units": [{"unit": text, "why": text}, some of them],
- * "too_large": [paths of files over max-size, some of them], "trash": {"foreign", "foreign_bytes",
- * "kept"}: how much is set aside there, "drift": paths that somebody else changed there,
- * "drift_healed", "drift_paths": [{"path", "what": "changed"|"added"|"removed"}, some of them]}]}]}
- *
- * PAUSE is "paused": bool and, where it is so, "pause_reason": text, "paused_since",
- * "paused_until": seconds, 0 until it is resumed.
- *
+ * never renamed. mirrord(8) has all of them (STATUS AS JSON), and a test holds the two together.
  * Texts are empty and numbers 0 where there is nothing to say.
  */
 #include <string.h>
@@ -102,6 +80,20 @@ static struct json *trash_json(const struct peer_site_status *at)
     return j;
 }
 
+static struct json *space_json(const struct peer_site_status *at)
+{
+    struct json *j = json_object();
+    set_count(j, "free_bytes", at->room.free_bytes);
+    set_count(j, "bytes", at->room.all_bytes);
+    set_count(j, "keep_bytes", at->keep.bytes);
+    set_count(j, "free_inodes", at->room.free_files);
+    set_count(j, "inodes", at->room.all_files);
+    set_count(j, "keep_inodes", at->keep.files);
+    json_set_bool(j, "low", at->low);
+    set_count(j, "waiting", at->no_room);
+    return j;
+}
+
 static void put_drift(struct json *j, const struct drifted_status *drift)
 {
     struct json *paths = json_array();
@@ -116,6 +108,24 @@ static void put_drift(struct json *j, const struct drifted_status *drift)
     json_set_json(j, "drift_paths", paths);
 }
 
+static struct json *hook_json(const struct push_hook *hook)
+{
+    struct json *j = json_object();
+    set_count(j, "failures", hook->failures);
+    json_set_number(j, "since", (double)hook->since);
+    json_set_text(j, "error", hook->text);
+    return j;
+}
+
+static void put_connection(struct json *j, const struct roster_target *t)
+{
+    struct peer_status peer = {.state = PEER_DOWN};
+    if (t->peer)
+        peer_status(t->peer->peer, &peer);
+    json_set_text(j, "connection", peer_state_name(peer.state));
+    set_count(j, "away_ms", peer.down_ms);
+}
+
 static struct json *target_json(const struct roster_site *s, const struct roster_target *t)
 {
     struct peer_site_status at = {.state = PEER_SITE_WAITING};
@@ -124,10 +134,13 @@ static struct json *target_json(const struct roster_site *s, const struct roster
         peer_site_status(t->peer->peer, s->site, &at);
     json_set_text(j, "name", t->name);
     json_set_text(j, "state", at_state_name(&at));
+    put_connection(j, t);
     set_count(j, "owed_paths", at.owed_paths);
     set_count(j, "owed_bytes", at.owed_bytes);
     set_count(j, "behind_ms", at.behind_ms);
     set_count(j, "failing", at.failing);
+    json_set_bool(j, "first_copy", at.first_copy);
+    set_count(j, "copied_bytes", at.copied_bytes);
     json_set_text(j, "error", at.error);
     json_set_text(j, "error_path", at.error_path);
     json_set_number(j, "error_time", (double)at.error_time);
@@ -137,6 +150,8 @@ static struct json *target_json(const struct roster_site *s, const struct roster
     json_set_json(j, "too_large", left_json(s, t));
     json_set_json(j, "trash", trash_json(&at));
     put_drift(j, &at.drift);
+    json_set_json(j, "hook", hook_json(&at.hook));
+    json_set_json(j, "space", space_json(&at));
     return j;
 }
 
@@ -172,6 +187,8 @@ static struct json *site_json(struct daemon *d, const struct roster_site *s)
     set_count(j, "bytes", scan->bytes);
     set_count(j, "watches", scan->watches);
     set_count(j, "unwatched", scan->unwatched);
+    set_count(j, "rescans", scan->rescans);
+    set_count(j, "overflows", scan->overflows);
     set_count(j, "unreadable", scan->unreadable);
     for (size_t i = 0; i < scan->busy_count; i++)
         json_append_text(busy, scan->busy[i]);
@@ -213,7 +230,8 @@ static void count_level(struct daemon *d, const struct roster_peer *p, struct js
                 continue;
             sites++;
             level += s->site && peer_site_status(p->peer, s->site, &at) &&
-                     at.state == PEER_SITE_LEVEL && at.failing == 0 && at.drift.count == 0;
+                     at.state == PEER_SITE_LEVEL && at.failing == 0 && at.drift.count == 0 &&
+                     at.hook.failures == 0;
         }
     set_count(j, "sites_level", level);
     set_count(j, "sites", sites);
@@ -230,6 +248,9 @@ static struct json *peer_json(struct daemon *d, const struct roster_peer *p)
     json_set_text(j, "error", status.error);
     json_set_number(j, "error_time", (double)status.error_time);
     set_count(j, "retry_ms", status.retry_ms);
+    json_set_text(j, "software", status.far.software);
+    set_count(j, "protocol", status.far.version);
+    set_count(j, "connections", status.connections);
     set_count(j, "bytes_sent", status.bytes_sent);
     set_count(j, "bytes_received", status.bytes_received);
     set_count(j, "batches", status.batches);
@@ -257,5 +278,22 @@ struct json *status_json(struct daemon *d)
             json_append_json(sites, idle_json(&d->roles[i]));
     json_set_json(j, "secondaries", peers);
     json_set_json(j, "sites", sites);
+    return j;
+}
+
+struct json *status_site_json(struct daemon *d, const char *name)
+{
+    const struct roster_site *s = roster_find(d, name);
+    const struct role_site *role = NULL;
+    for (size_t i = 0; i < d->role_count; i++)
+        if (strcmp(d->roles[i].name, name) == 0)
+            role = &d->roles[i];
+    struct json *j = s ? site_json(d, s) : role ? idle_json(role) : json_object();
+    json_set_text(j, "site", name);
+    json_set_text(j, "host", d->self ? d->self : "");
+    json_set_text(j, "version", MIRRORD_VERSION);
+    json_set_bool(j, "ready", d->ready);
+    json_set_text(j, "role", s ? "primary" : role && role->fenced ? "fenced" : "secondary");
+    json_set_text(j, "primary", s && d->self ? d->self : role ? role->primary : "");
     return j;
 }

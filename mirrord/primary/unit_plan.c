@@ -19,6 +19,7 @@ struct unit_plan {
     struct set *alone;     /* hot files; value: struct owed */
     size_t at;             /* in what was found */
     struct expander *list; /* what is beneath the one taken last */
+    uint64_t bytes;        /* of what is new or other */
     size_t changes;        /* besides times of directories */
     bool dir_changes;      /* one of them makes or deletes a directory */
     bool replaced;         /* a top becomes a directory, or is one no longer */
@@ -83,6 +84,8 @@ static void count(struct unit_plan *l, const struct difference *d)
 {
     struct bytes top = top_of(l, d->path);
     bool dir = d->type == ENTRY_DIR, is_top = top.len == d->path.len;
+    if (d->kind == OWED_CREATE || d->kind == OWED_UPDATE)
+        l->bytes += d->bytes;
     if (dir && d->kind == OWED_META)
         return;
     l->changes++;
@@ -163,6 +166,11 @@ enum unit_way unit_plan_way(const struct unit_plan *l)
     if ((simple || set_count(l->tops) == 0) && atoms <= MSG_ATOMS_MAX)
         return UNIT_ATOMS;
     return set_count(l->tops) > 0 ? UNIT_SWITCH : UNIT_TOO_LARGE;
+}
+
+uint64_t unit_plan_bytes(const struct unit_plan *l)
+{
+    return l->bytes;
 }
 
 struct set_item *unit_plan_tops(const struct unit_plan *l)

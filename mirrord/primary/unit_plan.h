@@ -29,6 +29,9 @@ int unit_plan_step(struct unit_plan *l, const struct compare *found, struct err 
 
 enum unit_way unit_plan_way(const struct unit_plan *l); /* after the last step */
 
+/* Of the files that there are not, or are others. */
+uint64_t unit_plan_bytes(const struct unit_plan *l);
+
 /* UNIT_SWITCH: items whose keys are the directories to be switched. */
 struct set_item *unit_plan_tops(const struct unit_plan *l);
 

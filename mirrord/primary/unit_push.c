@@ -119,8 +119,7 @@ static void failed(struct push *p, struct push_site *ps, struct owed *o, const s
 {
     struct bytes path = queue_path(o);
     if (!o->error)
-        log_warn(
-            "%s: %s: %s: %s", p->o->name, ps->site->label, QUOTED(path.data, path.len), err->text);
+        push_site_warn(p, ps, path, err);
     push_site_error(ps, err, path);
     if (p->o->once)
         give_up(p, ps, o, err->text);
@@ -240,6 +239,10 @@ static bool step_planning(struct push *p, struct unit_push *u)
         done(p, u);
         return true;
     }
+    if (!push_room_for(p, u->ps, u->owed, unit_plan_bytes(u->plan), 0)) {
+        unit_free(p, u);
+        return true;
+    }
     compare_free(TAKE_PTR(u->compare));
     begin_batch(p, u, way == UNIT_SWITCH);
     return true;
@@ -324,7 +327,7 @@ static bool step_checking(struct push *p, struct unit_push *u)
 
 static bool step(struct push *p, struct unit_push *u)
 {
-    if (u->state == UNIT_COMMITTED)
+    if (u->state == UNIT_COMMITTED || (u->state < UNIT_SENDING && renew_holds_back(p)))
         return false;
     if (is_stale(u)) {
         start_over(p, u);
@@ -369,14 +372,16 @@ static bool take_next(struct push *p)
     unsigned open = 0;
     TAILQ_FOREACH (u, &p->units, order)
         open += u->state != UNIT_COMMITTED;
-    if (open >= UNITS_OPEN || !lanes_has_credit(&p->lanes[LANE_UNIT]))
+    if (renew_holds_back(p) || open >= UNITS_OPEN || !lanes_has_credit(&p->lanes[LANE_UNIT]))
         return false;
     TAILQ_FOREACH (ps, p->o->sites, order) {
         struct owed *o =
             lanes_may_send(p, ps, OWED_UNIT) ? queue_take(p->o->queue, ps->owed, OWED_UNIT) : NULL;
         if (!o)
             continue;
-        if (!send_root_in_place(ps))
+        if (push_site_lacks(ps, queue_path(o), true))
+            queue_done(p->o->queue, o);
+        else if (!send_root_in_place(ps))
             queue_retry(p->o->queue, o, LATER_MS, LATER_MAX, NULL);
         else if (send_is_recorded(ps, queue_path(o)) || !switches_hold(p, ps, o))
             take(p, ps, o);

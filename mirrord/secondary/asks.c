@@ -15,6 +15,7 @@ enum field {
     TEXT = 256,
     RESULT = 512,
     POLICY = 1024,
+    RECORDS = 2048,
 };
 
 static const uint16_t fields[ASK_LAST + 1] = {
@@ -27,6 +28,9 @@ static const uint16_t fields[ASK_LAST + 1] = {
     [ASK_YIELD] = NAME | ROOT | ID,
     [ASK_LINK] = NAME | NUMBER | OTHER | TIME,
     [ASK_LOOSEN] = NAME,
+    [ASK_EXCLUDE] = NUMBER | NAME | ROOT,
+    [ASK_HOOK] = NAME | ROOT | RECORDS,
+    [ASK_HOOK_STATE] = FLAG | NAME | ROOT,
     [ASK_ANSWER] = FLAG | NUMBER | OTHER | COUNT | ID | NAME | ROOT | TEXT | RESULT | POLICY,
     [ASK_REPORT] = TEXT | RESULT,
     [ASK_REFUSED] = NUMBER,
@@ -62,11 +66,19 @@ static void put(struct wire_writer *w, const struct ask *a, unsigned has)
     }
     if (has & POLICY) {
         wire_u8(w, a->policy.said);
+        wire_u8(w, a->policy.owner);
+        wire_u32(w, a->policy.uid);
+        wire_u32(w, a->policy.gid);
         wire_u32(w, a->policy.limit.percent);
         wire_u64(w, a->policy.limit.count);
         wire_u32(w, a->policy.keep_days);
         wire_u32(w, a->policy.unit_grace);
+        wire_u8(w, a->policy.hook);
+        wire_u32(w, a->policy.min_free.percent);
+        wire_u64(w, a->policy.min_free.bytes);
     }
+    if (has & RECORDS)
+        wire_short(w, a->records);
 }
 
 static bool has_nul(struct bytes b)
@@ -93,6 +105,13 @@ static struct bytes get_text(struct wire_reader *r, size_t max)
     struct bytes b = wire_get_short(r, max);
     r->bad |= has_nul(b);
     return b;
+}
+
+static bool get_bool(struct wire_reader *r)
+{
+    uint8_t b = wire_get_u8(r);
+    r->bad |= b > 1;
+    return b == 1;
 }
 
 bool ask_decode(struct bytes packet, struct ask *out)
@@ -126,12 +145,22 @@ bool ask_decode(struct bytes packet, struct ask *out)
         a.sys = (int32_t)wire_get_u32(&r);
     }
     if (has & POLICY) {
-        a.policy.said = wire_get_u8(&r);
+        a.policy.said = get_bool(&r);
+        uint8_t owner = wire_get_u8(&r);
+        r.bad |= owner > RECEIVE_OWNER_FIXED;
+        a.policy.owner = (enum receive_owner)owner;
+        a.policy.uid = wire_get_u32(&r);
+        a.policy.gid = wire_get_u32(&r);
         a.policy.limit.percent = wire_get_u32(&r);
         a.policy.limit.count = wire_get_u64(&r);
         a.policy.keep_days = wire_get_u32(&r);
         a.policy.unit_grace = wire_get_u32(&r);
+        a.policy.hook = get_bool(&r);
+        a.policy.min_free.percent = wire_get_u32(&r);
+        a.policy.min_free.bytes = wire_get_u64(&r);
     }
+    if (has & RECORDS)
+        a.records = wire_get_short(&r, ASK_RECORDS_MAX);
     if (!has || a.flag > 1 || !wire_done(&r))
         return false;
     *out = a;

@@ -20,6 +20,9 @@ enum ask_kind {
     ASK_YIELD,         /* whoever holds the root's lock for this primary (id) is to end */
     ASK_LINK,          /* owner and times of the link `name` in the directory that comes with it */
     ASK_LOOSEN,        /* u+rwx for the directory `name` in the directory that comes with it */
+    ASK_EXCLUDE,       /* which `number`-th path of the site is excluded on this host besides */
+    ASK_HOOK,          /* the site `name`: these paths changed; it is not answered */
+    ASK_HOOK_STATE,    /* how its command goes; flag: it was opened just now */
     ASK_ANSWER,
     ASK_REPORT,  /* the child's last word */
     ASK_REFUSED, /* it made the system call `number`, which it may not */
@@ -29,7 +32,8 @@ enum ask_kind {
 enum {
     ASK_NAME_MAX = 255,
     ASK_TEXT_MAX = ERR_TEXT_MAX - 1,
-    ASK_PACKET_MAX = 64 + ASK_NAME_MAX + ASK_TEXT_MAX + MSG_ROOT_MAX + sizeof(struct digest),
+    ASK_RECORDS_MAX = 8192, /* of hook_changes.h */
+    ASK_PACKET_MAX = 64 + ASK_RECORDS_MAX + ASK_NAME_MAX + ASK_TEXT_MAX + MSG_ROOT_MAX + sizeof(struct digest),
 };
 
 /* Which fields a kind has is in asks.c's table; the others are zeros. */
@@ -44,6 +48,7 @@ struct ask {
     struct bytes name; /* without NUL; as all of these, in the bytes that were decoded */
     struct bytes root; /* the same */
     struct bytes text;
+    struct bytes records; /* may have NULs */
     struct receive_policy policy;
     int32_t result, code, sys;
 };

@@ -9,18 +9,22 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "secondary/commit.h"
 #include "secondary/former.h"
+#include "secondary/ledger.h"
 #include "tree/digest.h"
 
 enum {
     EVERY_MS = 30000,
     PATIENCE = 50, /* a copy that takes long is made less often: its time is 2 % of all */
     POLL_MS = 20,
+    PUSH_MS = 100,  /* the ledger's last commits wait so long before they are set on their way */
     LAST_MS = 2000, /* at the end */
 };
 
@@ -45,9 +49,14 @@ struct checkpoint {
     struct mark mark;
     struct job job;
     bool durable;
-    bool dirty;          /* commits since the last checkpoint began */
-    struct flush *flush; /* while it runs */
-    uint64_t rest;       /* milliseconds to wait after the last one */
+    bool dirty;            /* commits since the last checkpoint began */
+    struct ledger *ledger; /* NULL: none is kept */
+    struct job push;       /* of the ledger to the disk */
+    uint64_t number;       /* of the last commit in it */
+    bool recording;        /* one that the manifest does not have yet */
+    bool uncovered;        /* the ledger and the copy do not have all that was committed */
+    struct flush *flush;   /* while it runs */
+    uint64_t rest;         /* milliseconds to wait after the last one */
 };
 
 static int write_mark(struct checkpoint *c, struct err *err)
@@ -63,7 +72,7 @@ static int write_mark(struct checkpoint *c, struct err *err)
 static void take_session(struct replica *r, struct mark *m)
 {
     bool known_peer = digest_equal(&m->from, &r->tools->peer);
-    if (!r->session)
+    if (!r->session || r->counted)
         return;
     r->session_before = known_peer ? m->taken : 0;
     bool here = known_peer && r->session_before < r->known;
@@ -87,6 +96,8 @@ int checkpoint_open(struct replica *r, struct err *err)
     c->r = r;
     c->rest = EVERY_MS;
     c->durable = r->flags & OPEN_FSYNC;
+    if (!r->scratch)
+        c->ledger = ledger_new(state_fd(r->locked));
     r->checkpoint = c;
     int verdict = mark_begin(state_fd(r->locked), c->durable, &c->mark, err);
     if (verdict < 0 || (verdict == MARK_LOST && former_restore(r, err) < 0))
@@ -107,9 +118,44 @@ int64_t checkpoint_since(const struct replica *r)
     return r->checkpoint ? r->checkpoint->mark.since : 0;
 }
 
+static int replay_one(void *ctx, uint64_t number, struct step **steps, size_t n, struct err *err)
+{
+    return commit_record(ctx, number, steps, n, err);
+}
+
+int checkpoint_replay(struct replica *r, struct err *err)
+{
+    struct checkpoint *c = r->checkpoint;
+    uint64_t last;
+    if (!c || !c->ledger)
+        return 0;
+    if (commit_last_recorded(r, &last, err) < 0)
+        return -1;
+    c->number = last > c->number ? last : c->number;
+    int count = c->mark.since ? ledger_replay(c->ledger, last, replay_one, r, err) : 0;
+    if (count > 0)
+        log_info("%s: %d commits since the last checkpoint are known", r->path, count);
+    return count < 0 ? -1 : 0;
+}
+
+/* A durable manifest needs neither copy nor ledger; what they held would be out of date. */
+static void begin_covering(struct checkpoint *c)
+{
+    if (c->r->flags & OPEN_DRY_RUN)
+        return;
+    if (c->ledger && c->durable) {
+        former_forget_copy(c->r);
+        ledger_forget(c->ledger);
+        ledger_free(TAKE_PTR(c->ledger));
+    } else if (c->ledger && !former_has_copy(c->r))
+        checkpoint_uncovered(c->r);
+}
+
 int checkpoint_walked(struct replica *r, struct err *err)
 {
     struct checkpoint *c = r->checkpoint;
+    if (c)
+        begin_covering(c);
     if (!c || !c->mark.since)
         return 0;
     c->mark.since = 0;
@@ -168,8 +214,11 @@ static void flush_abandon(struct flush *f)
 
 static void start(struct checkpoint *c, bool copy)
 {
+    if (copy && c->ledger && !c->recording)
+        ledger_turn(c->ledger);
     c->flush = flush_start(c->r, copy);
     c->dirty = c->dirty && !c->flush;
+    c->uncovered = c->uncovered && !(c->flush && copy);
 }
 
 /* The flush is done: what it was for. */
@@ -187,8 +236,11 @@ static void finish(struct checkpoint *c)
         bad = former_keep_copy(c->r, &why);
     if (!bad)
         bad = write_mark(c, &why);
+    if (!bad && f->copy && c->ledger)
+        ledger_turned(c->ledger);
     if (bad)
         log_warn("%s: no checkpoint: %s", c->r->path, why.text);
+    c->uncovered = c->uncovered || (bad && f->copy);
     c->dirty = c->dirty || bad;
     flush_free(f);
 }
@@ -211,16 +263,64 @@ static void step(struct job *job, unsigned budget_ms)
         job_stop(job);
 }
 
-void checkpoint_due(struct replica *r)
+static void schedule(struct checkpoint *c)
 {
-    struct checkpoint *c = r->checkpoint;
-    if (!c || c->durable)
+    if (c->durable)
         return;
     c->dirty = true;
     if (job_running(&c->job))
         return;
-    job_start(&r->tools->jobs, &c->job, step);
+    job_start(&c->r->tools->jobs, &c->job, step);
     c->job.not_before = io_now_ms() + c->rest;
+}
+
+static void push(struct job *job, unsigned budget_ms)
+{
+    struct checkpoint *c = (struct checkpoint *)((char *)job - offsetof(struct checkpoint, push));
+    (void)budget_ms;
+    ledger_push(c->ledger);
+    job_stop(job);
+}
+
+uint64_t checkpoint_note(struct replica *r, struct step **steps, size_t n)
+{
+    struct checkpoint *c = r->checkpoint;
+    struct timespec clock;
+    struct err why;
+    if (!c || !c->ledger || c->durable)
+        return 0;
+    clock_gettime(CLOCK_REALTIME, &clock);
+    uint64_t now = (uint64_t)clock.tv_sec * 1000000 + (uint64_t)clock.tv_nsec / 1000;
+    c->number = now > c->number ? now : c->number + 1;
+    c->recording = true;
+    if (ledger_append(c->ledger, c->number, steps, n, &why) < 0) {
+        if (!c->uncovered)
+            log_warn("%s: until the next checkpoint a power loss makes what is committed now "
+                     "unknown: %s",
+                r->path, why.text);
+        c->uncovered = true;
+    } else if (!job_running(&c->push)) {
+        job_start(&r->tools->jobs, &c->push, push);
+        c->push.not_before = io_now_ms() + PUSH_MS;
+    }
+    return c->number;
+}
+
+void checkpoint_uncovered(struct replica *r)
+{
+    if (!r->checkpoint || !r->checkpoint->ledger)
+        return;
+    r->checkpoint->uncovered = true;
+    schedule(r->checkpoint);
+}
+
+void checkpoint_due(struct replica *r)
+{
+    struct checkpoint *c = r->checkpoint;
+    if (c)
+        c->recording = false;
+    if (c)
+        schedule(c);
 }
 
 static void await(struct checkpoint *c, uint64_t deadline)
@@ -237,10 +337,11 @@ static void end_clean(struct checkpoint *c)
     struct err why;
     uint64_t deadline = io_now_ms() + LAST_MS;
     await(c, deadline);
-    if (c->dirty && !c->flush)
-        start(c, false);
+    if ((c->dirty || c->uncovered) && !c->flush)
+        start(c, c->uncovered);
     await(c, deadline);
-    if (c->dirty || c->flush || manifest_sync(c->r->manifest, &why) < 0)
+    if (c->dirty || c->flush || manifest_sync(c->r->manifest, &why) < 0 ||
+        (c->ledger && ledger_sync(c->ledger, &why) < 0))
         return;
     c->mark.state = MARK_CLEAN;
     if (write_mark(c, &why) < 0)
@@ -253,9 +354,11 @@ void checkpoint_end(struct replica *r, bool clean)
     if (!c)
         return;
     job_stop(&c->job);
+    job_stop(&c->push);
     if (clean && r->manifest && !c->mark.since)
         end_clean(c);
     if (c->flush)
         flush_abandon(c->flush);
+    ledger_free(c->ledger);
     free(c);
 }

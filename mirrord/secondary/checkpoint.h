@@ -1,12 +1,14 @@
 /*
  * What of a replica survives a power loss: its mark, a checkpoint every 30 seconds while there are
- * commits (the root's filesystem is synced, and a copy of the manifest is put beside it), and what
- * is done at the next opening when neither a clean mark nor this boot speaks for the manifest.
+ * commits (the root's filesystem is synced, and a copy of the manifest is put beside it), the
+ * ledger of the commits since, and what is done at the next opening when neither a clean mark nor
+ * this boot speaks for the manifest.
  */
 #ifndef SECONDARY_CHECKPOINT_H
 #define SECONDARY_CHECKPOINT_H
 
 #include "secondary/replica.h"
+#include "secondary/step.h"
 
 /* Before the manifest is opened: judges the mark and writes one that says that it is in use. After
  * a power loss the manifest is deleted unopened and the last checkpoint's copy takes its place. */
@@ -18,11 +20,22 @@ int checkpoint_begin(struct replica *r, struct err *err);
 /* The ctime from which on the opening's walk has to read files; 0: it has not. */
 int64_t checkpoint_since(const struct replica *r);
 
+/* Once any manifest is open: after a power loss it takes from the ledger what was committed since
+ * it was copied. */
+int checkpoint_replay(struct replica *r, struct err *err);
+
 /* The opening's walk has read them. */
 int checkpoint_walked(struct replica *r, struct err *err);
 
+/* The steps of a commit are in the ledger, before the manifest has them: their number there, which
+ * the manifest keeps with them; 0: there is no ledger. Something was committed follows. */
+uint64_t checkpoint_note(struct replica *r, struct step **steps, size_t n);
+
 /* Something was committed. */
 void checkpoint_due(struct replica *r);
+
+/* The manifest knows of something that is in no ledger. */
+void checkpoint_uncovered(struct replica *r);
 
 /* Ends it. `clean`: nothing went wrong; then what is not on the disk yet is synced, for at most two
  * seconds, and the mark says that all ended well. The manifest must still be open. */

@@ -8,6 +8,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "secondary/commit_impl.h"
+#include "secondary/hook_feed.h"
 #include "secondary/journal.h"
 #include "secondary/place.h"
 #include "secondary/replaced.h"
@@ -174,6 +175,8 @@ int commit_step(struct commit *c, uint64_t deadline, struct err *err)
     while (more >= 0 && c->phase != PHASE_DONE) {
         more = work(c, deadline, err);
         if (more == 0) {
+            if (c->phase == PHASE_TOUCH)
+                hook_feed_commit(c);
             c->phase++;
             c->at = 0;
         }
@@ -214,6 +217,28 @@ void commit_free(struct commit *c)
     free(c->sorted);
     free(c->steps);
     free(c);
+}
+
+int commit_record(
+    struct replica *r, uint64_t number, struct step **steps, size_t n, struct err *err)
+{
+    struct commit *c = commit_new(r, steps, n);
+    c->number = number;
+    int more;
+    while ((more = record_some(c, err)) == 1)
+        continue;
+    commit_free(c);
+    return more;
+}
+
+int commit_last_recorded(struct replica *r, uint64_t *out, struct err *err)
+{
+    struct manifest_txn *t;
+    if (manifest_begin(r->manifest, false, &t, err) < 0)
+        return -1;
+    int bad = record_last(t, out, err);
+    manifest_abort(t);
+    return bad;
 }
 
 int commit_again(struct replica *r, struct step **steps, size_t n, bool verify, struct err *err)

@@ -30,4 +30,11 @@ int commit_step(struct commit *c, uint64_t deadline, struct err *err);
  */
 int commit_again(struct replica *r, struct step **steps, size_t n, bool verify, struct err *err);
 
+/* Of a commit out of the ledger, with its number: only the manifest takes what its steps left. */
+int commit_record(
+    struct replica *r, uint64_t number, struct step **steps, size_t n, struct err *err);
+
+/* The number of the last commit that the manifest has; 0: none with a number. */
+int commit_last_recorded(struct replica *r, uint64_t *out, struct err *err);
+
 #endif

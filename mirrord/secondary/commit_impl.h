@@ -25,6 +25,7 @@ struct commit {
     struct step **sorted; /* by path: what contains comes before what is in it */
     size_t n;
     size_t moves;
+    uint64_t number; /* in the ledger; 0: it is not there */
     enum commit_phase phase;
     size_t at;                 /* in this phase */
     struct replaced *replaced; /* of the unit at work */
@@ -106,6 +107,7 @@ int record_parent(struct manifest_txn *t, struct record_parents *cache, struct b
     uint64_t *out, struct err *err);
 int record_read_old(struct commit *c, struct manifest_txn *t, struct err *err);
 int record_some(struct commit *c, struct err *err); /* 1 there is more, 0 done, -1 */
+int record_last(struct manifest_txn *t, uint64_t *number, struct err *err); /* 0, -1 */
 
 int commit_journal(struct commit *c, struct err *err); /* writes it, anew */
 

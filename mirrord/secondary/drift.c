@@ -316,3 +316,14 @@ void drift_watch(struct drift *d)
     if (tools->reread)
         d->tree = reread_add(tools->reread, d->r->root, d->r->manifest, &hooks);
 }
+
+uint64_t drift_due(const struct drift *d)
+{
+    return d->walk ? io_now_ms() : d->due;
+}
+
+void drift_resume(struct drift *d, bool found, uint64_t due)
+{
+    d->found = found;
+    d->due = due;
+}

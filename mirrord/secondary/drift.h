@@ -29,4 +29,8 @@ bool drift_found(const struct drift *d);
 /* The site is open: from now on it is looked for. */
 void drift_watch(struct drift *d);
 
+/* When the tree is to be walked next (io_now_ms); and what the process before knew. */
+uint64_t drift_due(const struct drift *d);
+void drift_resume(struct drift *d, bool found, uint64_t due);
+
 #endif

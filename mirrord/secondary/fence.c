@@ -115,7 +115,7 @@ int receive_fence_root(const char *root, struct receive_fence *out, struct err *
     if (!top)
         return err_sys(err, errno, "%s", root);
     strip_slashes(top);
-    *out = (struct receive_fence){resolve, each, top};
+    *out = (struct receive_fence){.resolve = resolve, .each = each, .ctx = top};
     return 0;
 }
 

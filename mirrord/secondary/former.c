@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "secondary/bin.h"
+#include "secondary/checkpoint.h"
 #include "secondary/recover.h"
 
 /* In the state directory of the root. */
@@ -113,7 +114,7 @@ static int put_aside(struct replica *r, const struct digest *last, struct err *e
 {
     if (open_manifest(state_manifest_dir(r->locked), last, &r->manifest, err) < 0)
         return -1;
-    int bad = (r->flags & OPEN_DRY_RUN) ? 0 : recover_run(r, err);
+    int bad = (r->flags & OPEN_DRY_RUN) ? checkpoint_replay(r, err) : recover_run(r, err);
     manifest_close(TAKE_PTR(r->manifest));
     return bad ? -1 : rename_manifest(r, MANIFEST_DIR, FORMER_DIR, err);
 }
@@ -182,6 +183,26 @@ static bool exists(struct replica *r, const char *name)
     return fstatat(state_fd(r->locked), name, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+/* From the copy into the manifest's directory. The copy stays, since the power may go again. */
+static int copy_file(struct replica *r, const char *name)
+{
+    int from_dir CLEANUP_FD = open_state_dir(r, COPY_DIR);
+    int to_dir CLEANUP_FD = open_state_dir(r, MANIFEST_DIR);
+    int from CLEANUP_FD = openat(from_dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    int to CLEANUP_FD =
+        openat(to_dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    struct stat st;
+    if (from < 0 || to < 0 || fstat(from, &st) < 0)
+        return -1;
+    for (off_t left = st.st_size; left > 0;) {
+        ssize_t n = copy_file_range(from, NULL, to, NULL, (size_t)left, 0);
+        if (n <= 0)
+            return -1;
+        left -= n;
+    }
+    return 0;
+}
+
 int former_restore(struct replica *r, struct err *err)
 {
     bool any = exists(r, MANIFEST_DIR "/data.mdb"), copy = exists(r, COPY_DIR "/data.mdb");
@@ -193,11 +214,22 @@ int former_restore(struct replica *r, struct err *err)
         r->path, copy ? "put back as it was at the last checkpoint" : "rebuilt");
     remove_manifest(r, MANIFEST_DIR);
     remove_manifest(r, FORMER_DIR);
-    if (copy)
-        return rename_manifest(r, COPY_DIR, MANIFEST_DIR, err);
     if (mkdirat(state_fd(r->locked), MANIFEST_DIR, 0700) < 0 && errno != EEXIST)
         return err_sys(err, errno, "create %s", state_manifest_dir(r->locked));
-    return 0;
+    if (!copy || (copy_file(r, "data.mdb") == 0 && copy_file(r, FILTER_FILE) == 0))
+        return 0;
+    remove_manifest(r, MANIFEST_DIR); /* no room for both */
+    return rename_manifest(r, COPY_DIR, MANIFEST_DIR, err);
+}
+
+bool former_has_copy(struct replica *r)
+{
+    return exists(r, COPY_DIR "/data.mdb");
+}
+
+void former_forget_copy(struct replica *r)
+{
+    remove_manifest(r, COPY_DIR);
 }
 
 int former_copy(struct replica *r, struct err *err)

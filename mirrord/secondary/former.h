@@ -16,13 +16,15 @@ void former_forget(struct replica *r);
  * have been interrupted; -1. */
 int former_last_filter(struct replica *r, struct digest *out, struct err *err);
 
-/* After a power loss, with nothing open: the manifests are deleted unopened, and the last copy,
- * where there is one, takes their place. */
+/* After a power loss, with nothing open: the manifests are deleted unopened, and a copy of the last
+ * copy, where there is one, takes their place. */
 int former_restore(struct replica *r, struct err *err);
 
 /* A copy of the manifest as it is now, from any thread; it counts once it is kept, which is for
  * when all that it tells of is on the disk. */
 int former_copy(struct replica *r, struct err *err);
 int former_keep_copy(struct replica *r, struct err *err);
+bool former_has_copy(struct replica *r);
+void former_forget_copy(struct replica *r);
 
 #endif

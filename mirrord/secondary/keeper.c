@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,7 +29,8 @@ enum {
     KEEPER_EMPTY_MS = 20,      /* between looks whether what was removed is gone */
     KEEPER_GRANULE_MS = 20,    /* no two states of a directory share a time for longer */
     KEEPER_OLDEST = 32,        /* remembered of a listing */
-    FREE_PERCENT = 5,          /* of the disk, as far as the trash is concerned */
+    FREE_PERCENT =
+        SPACE_PERCENT + 1, /* of the disk: before a primary waits for room, and goes on */
 };
 
 struct oldest {
@@ -266,13 +266,12 @@ static void go_on(struct keeper *k, unsigned budget_ms)
 /* Under a part of the disk, or under what did not fit; no room can be made for more than a disk. */
 static bool is_tight(struct keeper *k)
 {
-    struct statvfs fs;
-    if (fstatvfs(root_fd(k->r->stage->root), &fs) < 0)
+    struct space s;
+    const struct space_rule rule = {.percent = FREE_PERCENT};
+    if (space_look(root_fd(k->r->stage->root), &s) < 0)
         return false;
-    uint64_t all = (uint64_t)fs.f_blocks * fs.f_frsize, reserve = all / 100 * FREE_PERCENT;
-    uint64_t free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
-    uint64_t wanted = k->wanted < all ? k->wanted : 0;
-    if (free_bytes < reserve + wanted)
+    uint64_t wanted = k->wanted < s.all_bytes ? k->wanted : 0;
+    if (s.free_bytes < space_keep(&rule, &s).bytes + wanted)
         return true;
     k->wanted = 0;
     return false;

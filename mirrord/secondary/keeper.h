@@ -1,7 +1,7 @@
 /*
  * Who looks after a replica's trash, between messages: counts it and tells the primary, makes what
  * is kept of our own apart from the live tree, removes what has been there long enough, and the
- * oldest of our own when the disk runs full: under 5 % free, or too little for what was to come.
+ * oldest of our own when the disk runs full: under 6 % free, or too little for what was to come.
  */
 #ifndef SECONDARY_KEEPER_H
 #define SECONDARY_KEEPER_H

@@ -23,7 +23,9 @@ int meta_resolve(
     const struct meta_rules *rules, const struct entry *e, struct meta_owner *out, struct err *err)
 {
     *out = (struct meta_owner){(uid_t)-1, (gid_t)-1};
-    if (!rules->owner)
+    if (rules->fixed)
+        *out = (struct meta_owner){rules->uid, rules->gid};
+    if (!rules->owner || rules->fixed)
         return 0;
     if (e->owner.len && names_uid(rules->names, e->owner, &out->uid) != 1)
         return unknown(rules, "user", e->owner, err);

@@ -16,6 +16,9 @@ struct meta_rules {
     struct names *names;
     const char *host; /* for messages */
     bool owner, acl;  /* what is mirrored */
+    bool fixed;       /* everything belongs to these: */
+    uid_t uid;
+    gid_t gid;
 };
 
 struct meta_owner {

@@ -21,12 +21,15 @@
 #include "secondary/drift.h"
 #include "secondary/former.h"
 #include "secondary/grace.h"
+#include "secondary/hook_feed.h"
 #include "secondary/keeper.h"
 #include "secondary/parts.h"
 #include "secondary/reap.h"
 #include "secondary/recover.h"
 #include "secondary/retire.h"
+#include "secondary/room.h"
 #include "secondary/session.h"
+#include "secondary/settle.h"
 #include "tree/rootid.h"
 
 enum { LOCK_WAIT_MS = 5000, LOCK_SLICE_MS = 50 };
@@ -167,13 +170,21 @@ static void read_caps(struct replica *r)
 {
     bool acl =
         fgetxattr(root_fd(r->root), "system.posix_acl_access", NULL, 0) >= 0 || errno != EOPNOTSUPP;
-    r->caps = (r->tools->can_chown ? CAP_SET_OWNER : 0) | (acl ? CAP_SET_ACL : 0);
+    bool chown = r->tools->can_chown;
+    r->caps = (chown && r->policy.owner == RECEIVE_OWNER_MIRRORED ? CAP_SET_OWNER : 0) |
+              (acl ? CAP_SET_ACL : 0);
+    if (!chown && r->policy.owner == RECEIVE_OWNER_FIXED)
+        log_warn(
+            "%s: the configuration gives it an owner, which takes root: it is left out", r->path);
     r->rules = (struct meta_rules){
         .outside = r->tools->outside,
         .names = r->tools->names,
         .host = r->tools->options->host ? r->tools->options->host : "this host",
         .owner = (r->flags & OPEN_OWNER) && (r->caps & CAP_SET_OWNER),
         .acl = acl,
+        .fixed = chown && r->policy.owner == RECEIVE_OWNER_FIXED,
+        .uid = r->policy.uid,
+        .gid = r->policy.gid,
     };
 }
 
@@ -189,7 +200,7 @@ int opening_manifest(struct replica *r, const struct digest *filter, struct err 
     if (read_marker(r, err) < 0 || checkpoint_open(r, err) < 0 ||
         former_open_manifest(r, filter, err) < 0 || checkpoint_begin(r, err) < 0)
         return -1;
-    return (r->flags & OPEN_DRY_RUN) ? 0 : recover_run(r, err);
+    return (r->flags & OPEN_DRY_RUN) ? checkpoint_replay(r, err) : recover_run(r, err);
 }
 
 static void walk_skipped(void *ctx, struct bytes path, const char *why)
@@ -270,6 +281,24 @@ static struct replica *of_job(struct job *job)
     return (struct replica *)((char *)job - offsetof(struct replica, job));
 }
 
+/* Open: what is done to it from now on besides the primary's wishes. */
+static void begin_work(struct replica *r)
+{
+    r->state = REPLICA_OPEN;
+    room_tell(r);
+    if (r->stage && !(r->flags & OPEN_DRY_RUN)) {
+        reap_begin(r->stage, r->tools->outside);
+        r->cut = true;
+        replica_reap(r);
+        grace_load(r->stage);
+        retire_schedule(r);
+        keeper_look(r);
+    }
+    hook_feed_opened(r);
+    if (r->drift && !(r->flags & OPEN_DRY_RUN))
+        drift_watch(r->drift);
+}
+
 static void finish(struct replica *r)
 {
     struct err why;
@@ -282,16 +311,7 @@ static void finish(struct replica *r)
         replica_fail(r, REASON_INTERNAL, &why);
         return;
     }
-    r->state = REPLICA_OPEN;
-    if (r->stage && !(r->flags & OPEN_DRY_RUN)) {
-        reap_begin(r->stage, r->tools->outside);
-        replica_reap(r);
-        grace_load(r->stage);
-        retire_schedule(r);
-        keeper_look(r);
-    }
-    if (r->drift && !(r->flags & OPEN_DRY_RUN))
-        drift_watch(r->drift);
+    begin_work(r);
 }
 
 static void tell_on(struct job *job, unsigned budget_ms)
@@ -412,4 +432,32 @@ void opening_start(struct replica *r)
     r->state = REPLICA_OPENING;
     r->lock_until = io_now_ms() + LOCK_WAIT_MS;
     job_start(&r->tools->jobs, &r->job, r->root ? lock_and_read : without_root);
+}
+
+/* The manifest says what is there: nothing but this end's own commits came after it was walked. */
+int opening_resume(struct replica *r, const struct replica_before *before, struct err *err)
+{
+    struct msg_opened ignored = {0};
+    struct manifest_txn *t = NULL;
+    struct digest filter;
+    const char *dir = r->tools->options->state_dir;
+    int locked =
+        state_open(dir, root_path(r->root), &r->tools->peer, LOCK_WAIT_MS, &r->locked, err);
+    filter_digest(r->filter, &filter);
+    if (locked != 0 || opening_manifest(r, &filter, err) < 0)
+        return -1;
+    int bad = describe(r, &ignored, &t, err);
+    manifest_abort(t);
+    if (bad)
+        return -1;
+    if (r->stage)
+        parts_find(r->stage);
+    r->drift = drift_new(r);
+    begin_work(r);
+    drift_resume(r->drift, before->drift_found, before->drift_due);
+    checkpoint_due(r);
+    if (before->settling)
+        settle_start(r);
+    log_debug("%s: taken over from the process before", r->path);
+    return 0;
 }

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "secondary/grounds.h"
+#include "secondary/hook.h"
 #include "tree/digest.h"
 #include "tree/state.h"
 
@@ -52,6 +53,21 @@ static int place(
     if (d->grounds)
         out->barred = !grounds_cover(d->grounds, out->root, out->stage);
     return 0;
+}
+
+static int exclude(
+    void *ctx, const struct outside_site *s, unsigned number, char **pattern, struct err *err)
+{
+    struct receive_grant grant = {0};
+    struct msg_rule rule;
+    if (resolve(ctx, s, &grant, err) < 0)
+        return -1;
+    free(grant.root);
+    if (!grant.excludes || number >= filter_count(grant.excludes))
+        return 0;
+    filter_rule(grant.excludes, number, &rule);
+    *pattern = mem_copy_bytes(rule.pattern.data, rule.pattern.len);
+    return 1;
 }
 
 static int make(void *ctx, const struct outside_site *s, bool away, struct err *err)
@@ -214,15 +230,58 @@ static int name_of(void *ctx, bool group, unsigned id, char name[256])
     return found.len > 0;
 }
 
+/* The site's command, once. A site without one, or without state, is left out. */
+static void know_hook(struct outside_direct *d, const struct outside_site *s)
+{
+    const struct receive_fence *f = d->options->fence;
+    struct receive_hook hook;
+    struct err ignored;
+    bool primary;
+    char *root CLEANUP_FREE = resolve_links(d, s, &primary, &ignored);
+    if (!root || !f->hook(f->ctx, s->name, &hook))
+        return;
+    int dir CLEANUP_FD = state_open_resolved(d->options->state_dir, root, false, &ignored);
+    if (dir >= 0)
+        hooks_know(d->hooks, s->name, root, &hook, dir);
+    receive_hook_clear(&hook);
+}
+
+static bool hook(void *ctx, const struct outside_site *s, struct bytes records)
+{
+    struct outside_direct *d = ctx;
+    if (!d->hooks || !d->options->fence->hook)
+        return true;
+    if (!hooks_knows(d->hooks, s->name))
+        know_hook(d, s);
+    return hooks_add(d->hooks, s->name, records);
+}
+
+static int hook_state(void *ctx, const struct outside_site *s, bool opened, struct hook_state *out)
+{
+    struct outside_direct *d = ctx;
+    if (!d->hooks || !d->options->fence->hook)
+        return -1;
+    if (!hooks_knows(d->hooks, s->name))
+        know_hook(d, s);
+    else if (opened)
+        hooks_look_again(d->hooks, s->name);
+    hooks_state(d->hooks, s->name, out);
+    return 0;
+}
+
 struct outside outside_direct(struct outside_direct *d)
 {
     return (struct outside){.names = {number_of, name_of, d},
         .marks = {write_mark, d},
         .place = place,
+        .exclude = exclude,
         .make = make,
         .epoch = epoch,
         .yield = yield,
         .set_link = set_link,
         .loosen = loosen,
+        .hook = hook,
+        .hook_state = hook_state,
+        .hooks = d->hooks,
         .ctx = d};
 }

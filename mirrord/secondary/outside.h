@@ -15,6 +15,8 @@
 #include "tree/names.h"
 
 struct grounds;
+struct hooks;
+struct hook_state;
 
 /* A site as the primary names it. */
 struct outside_site {
@@ -24,7 +26,7 @@ struct outside_site {
 struct outside_place {
     char *root;                    /* the caller frees it */
     struct receive_policy policy;
-    bool barred;                   /* it came up behind the sandbox: the next session serves it */
+    bool barred;                   /* it came up behind the sandbox: the next process serves it */
     char stage[PATH_NAME_MAX + 1]; /* an empty one that is ready beside a root without; or "" */
 };
 
@@ -35,6 +37,11 @@ struct outside {
     /* The fence's word on a site. 0, -1 refused. */
     int (*place)(
         void *ctx, const struct outside_site *s, struct outside_place *out, struct err *err);
+
+    /* What is excluded on this host besides what the site excludes, one pattern after the other: 1
+     * with *pattern (the caller frees it), 0 there are no more, -1. */
+    int (*exclude)(
+        void *ctx, const struct outside_site *s, unsigned number, char **pattern, struct err *err);
 
     /* Makes the site's root, whose parent is there; `away`: removes it when it is still empty and
      * was made so. */
@@ -57,6 +64,14 @@ struct outside {
     /* Gives a directory u+rwx that may not even be opened. */
     int (*loosen)(void *ctx, int dirfd, const char *name);
 
+    /* Records of hook_changes.h: what changed with a commit. False: they are none. */
+    bool (*hook)(void *ctx, const struct outside_site *s, struct bytes records);
+
+    /* How the site's command goes; `opened`: what is noted as due becomes so. 0; -1: nobody knows. */
+    int (*hook_state)(
+        void *ctx, const struct outside_site *s, bool opened, struct hook_state *out);
+
+    struct hooks *hooks; /* that are to be stepped; NULL: none, or they are another process's */
     void *ctx;
 };
 
@@ -65,6 +80,7 @@ struct outside_direct {
     const struct receive_options *options;
     struct grounds *grounds; /* NULL: no sandbox, nothing is barred */
     struct names *names;
+    struct hooks *hooks; /* NULL: none are run */
 };
 struct outside outside_direct(struct outside_direct *d);
 

@@ -18,6 +18,7 @@
 
 #include "base/mem.h"
 #include "secondary/asks.h"
+#include "secondary/hook.h"
 #include "secondary/sandbox.h"
 
 /* A packet and what its strings point into; fd: a directory that came with it, else -1. */
@@ -103,7 +104,9 @@ struct scratch {
     struct err err;
     struct outside_place place;
     struct epoch epoch;
+    struct hook_state hook;
     char name[ASK_NAME_MAX + 1];
+    char *pattern;
 };
 
 static void answer_number(const struct outside *o, const struct ask *q, struct ask *answer)
@@ -144,6 +147,16 @@ static void answer_place(
     answer->policy = s->place.policy;
 }
 
+/* A pattern goes where a root has its room: it may be longer than a text. */
+static void answer_exclude(const struct outside *o, const struct ask *q,
+    const struct outside_site *site, struct ask *answer, struct scratch *s)
+{
+    int more = o->exclude(o->ctx, site, q->number, &s->pattern, &s->err);
+    answer_err(answer, more < 0 ? -1 : 0, &s->err);
+    answer->flag = more == 1;
+    answer->root = bytes_of(s->pattern);
+}
+
 static void answer_epoch(const struct outside *o, const struct packet *p,
     const struct outside_site *site, struct ask *answer, struct scratch *s)
 {
@@ -172,6 +185,18 @@ static void answer_change(const struct outside *o, const struct packet *p, struc
     answer->sys = answer->result < 0 ? errno : 0;
 }
 
+static void answer_hook_state(const struct outside *o, const struct outside_site *site,
+    const struct ask *q, struct ask *answer, struct hook_state *now)
+{
+    answer->result = o->hook_state(o->ctx, site, q->flag, now);
+    if (answer->result < 0)
+        return;
+    answer->flag = now->pending;
+    answer->number = now->failing.count;
+    answer->count = (uint64_t)now->failing.since;
+    answer->text = bytes_of(now->failing.text);
+}
+
 /* False: there is no such request. */
 static bool answer_one(
     const struct outside *o, const struct packet *p, struct ask *answer, struct scratch *s)
@@ -183,6 +208,7 @@ static bool answer_one(
     case ASK_NAME_OF: answer_name(o, q, answer, s); return true;
     case ASK_MARK: answer_mark(o, q, answer, s); return true;
     case ASK_PLACE: answer_place(o, &site, answer, s); return true;
+    case ASK_EXCLUDE: answer_exclude(o, q, &site, answer, s); return true;
     case ASK_MAKE:
         answer_err(answer, o->make(o->ctx, &site, q->flag, &s->err), &s->err);
         return true;
@@ -190,11 +216,12 @@ static bool answer_one(
     case ASK_YIELD: o->yield(o->ctx, &site, &q->id); return true;
     case ASK_LINK:
     case ASK_LOOSEN: answer_change(o, p, answer); return true;
+    case ASK_HOOK_STATE: answer_hook_state(o, &site, q, answer, &s->hook); return true;
     default: return false;
     }
 }
 
-/* What the child said last. */
+/* What the child said last; its result is 0, 1 (another is to take its place) or -1. */
 struct last_word {
     int kind; /* 0: nothing */
     int result, call;
@@ -223,21 +250,28 @@ static bool serve_one(int socket, const struct outside *o, struct last_word *wor
     bool good = receive_ask(socket, &p);
     if (good && (p.ask.kind == ASK_REPORT || p.ask.kind == ASK_REFUSED))
         keep_word(&p.ask, word);
+    else if (good && p.ask.kind == ASK_HOOK)
+        good = o->hook(o->ctx, &(struct outside_site){p.ask.name, p.ask.root}, p.ask.records);
     else if (good)
         good = answer_one(o, &p, &answer, &s) && send_ask(socket, &answer, -1);
     if (p.fd >= 0)
         close(p.fd);
     free(s.place.root);
+    free(s.pattern);
     return good;
 }
 
 static void serve_all(
     int socket, const struct outside *o, int signals, pid_t child, struct last_word *word)
 {
-    struct pollfd fds[] = {{.fd = socket, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
+    struct hooks *h = o->hooks;
+    struct pollfd fds[] = {{.fd = socket, .events = POLLIN}, {.fd = signals, .events = POLLIN},
+        {.fd = h ? hooks_fd(h) : -1, .events = POLLIN}};
     for (;;) {
-        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+        if (poll(fds, 3, h ? hooks_due_ms(h) : -1) < 0 && errno != EINTR)
             break;
+        if (h)
+            hooks_step(h);
         struct signalfd_siginfo info;
         if (fds[1].revents && read(signals, &info, sizeof info) > 0)
             kill(child, SIGTERM);
@@ -260,8 +294,8 @@ static int result_of(int status, const struct last_word *word, struct err *err)
             WTERMSIG(status), strsignal(WTERMSIG(status)));
     if (word->kind != ASK_REPORT)
         return err_set(err, ERR_FAILED, "the receiving process ended without a word");
-    if (word->result == 0)
-        return 0;
+    if (word->result >= 0)
+        return word->result;
     *err = word->err;
     return -1;
 }
@@ -361,6 +395,18 @@ static int ask_place(
     return 0;
 }
 
+static int ask_exclude(
+    void *ctx, const struct outside_site *s, unsigned number, char **pattern, struct err *err)
+{
+    struct packet p;
+    struct ask q = {.kind = ASK_EXCLUDE, .number = number, .name = s->name, .root = s->asked};
+    if (ask_for(ctx, &q, -1, &p, err))
+        return -1;
+    if (p.ask.flag)
+        *pattern = mem_copy_bytes(p.ask.root.data, p.ask.root.len);
+    return p.ask.flag;
+}
+
 static int ask_make(void *ctx, const struct outside_site *s, bool away, struct err *err)
 {
     struct packet p;
@@ -428,16 +474,40 @@ static int ask_loosen(void *ctx, int dirfd, const char *name)
     return ask_change(ctx, &q, dirfd);
 }
 
+static bool ask_hook(void *ctx, const struct outside_site *s, struct bytes records)
+{
+    struct ask q = {.kind = ASK_HOOK, .name = s->name, .root = s->asked, .records = records};
+    return send_ask(*(int *)ctx, &q, -1);
+}
+
+static int ask_hook_state(
+    void *ctx, const struct outside_site *s, bool opened, struct hook_state *out)
+{
+    struct packet p;
+    struct ask q = {.kind = ASK_HOOK_STATE, .flag = opened, .name = s->name, .root = s->asked};
+    if (!ask(ctx, &q, -1, &p) || p.ask.result != 0)
+        return -1;
+    *out = (struct hook_state){.pending = p.ask.flag};
+    out->failing.count = p.ask.number;
+    out->failing.since = (int64_t)p.ask.count;
+    snprintf(out->failing.text, sizeof out->failing.text, "%.*s", (int)p.ask.text.len,
+        p.ask.text.len ? (const char *)p.ask.text.data : "");
+    return 0;
+}
+
 struct outside parent_outside(int *socket)
 {
     return (struct outside){.names = {ask_number, ask_name, socket},
         .marks = {ask_mark, socket},
         .place = ask_place,
+        .exclude = ask_exclude,
         .make = ask_make,
         .epoch = ask_epoch,
         .yield = ask_yield,
         .set_link = ask_link,
         .loosen = ask_loosen,
+        .hook = ask_hook,
+        .hook_state = ask_hook_state,
         .ctx = socket};
 }
 

@@ -11,7 +11,7 @@
 #include "secondary/outside.h"
 
 /* The parent's whole life: answers the child's requests until it is gone, passes SIGTERM on, reaps
- * it. 0 or -1 as the child reported; -1 when it was killed. */
+ * it. What the child reported: 0, 1 (SESSION_RENEW), -1; -1 also when it was killed. */
 int parent_serve(int socket, pid_t child, const struct outside *outside, struct err *err);
 
 /* Gives up a descriptor that the other end hears of only when nobody has it: a part of the stream,

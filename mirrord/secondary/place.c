@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "secondary/parts.h"
+#include "secondary/reap.h"
 
 /* The atom of the staged directory that will contain this one, if it is of the same batch. */
 static const struct atom *container(const struct atom *a)
@@ -33,6 +34,7 @@ int place_new(struct atom *a, char name[PATH_NAME_MAX + 1])
     struct stage *stage = a->batch->replica->stage;
     const struct atom *in = path_parent(a->step.path).len ? container(a) : NULL;
     char own[STAGE_NAME_MAX];
+    reap_created(stage);
     size_t room = PATH_TOTAL_MAX - 1 - path_name(a->step.path).len;
     if (in && in->step.staged.len <= room)
         stage_inside(a, &in->step);
@@ -48,7 +50,7 @@ gid_t place_group(struct atom *a)
     struct replica *r = a->batch->replica;
     char name[PATH_NAME_MAX + 1];
     struct stat st;
-    if (r->rules.owner || a->step.above)
+    if (r->rules.owner || r->rules.fixed || a->step.above)
         return (gid_t)-1;
     int fd = root_borrow_parent(r->root, a->step.path, name);
     return fd >= 0 && fstat(fd, &st) == 0 && (st.st_mode & S_ISGID) ? st.st_gid : (gid_t)-1;

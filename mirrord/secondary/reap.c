@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -16,7 +17,12 @@
 #include "base/mem.h"
 #include "secondary/outside.h"
 
-enum { REAP_STRIDE = 32 }; /* removals between looks at the clock */
+enum {
+    REAP_STRIDE = 32, /* removals between looks at the clock */
+    REAP_MANY = 64,   /* created without a lull: more is to be expected */
+    REAP_LULL_MS = 2000,
+    REAP_FREE = 10, /* percent of the filesystem, below which its room is needed */
+};
 
 void reap_begin(struct stage *s, const struct outside *outside)
 {
@@ -116,10 +122,41 @@ bool reap_some(struct stage *s, unsigned budget_ms)
     uint64_t deadline = io_now_us() + (uint64_t)budget_ms * 1000;
     do {
         struct set_item *first = set_first(s->dead);
-        if (!first && !next_leftover(s))
+        if (!first && !next_leftover(s)) {
+            s->hurry = false;
             return false;
+        }
         if (first && reap_one(s, first->key, deadline))
             set_remove(s->dead, first);
     } while (io_now_us() < deadline);
     return true;
+}
+
+void reap_created(struct stage *s)
+{
+    uint64_t now = io_now_ms();
+    if (now - s->created_at >= REAP_LULL_MS)
+        s->created = 0;
+    s->created += s->created < REAP_MANY;
+    s->created_at = now;
+}
+
+void reap_hurry(struct stage *s)
+{
+    s->hurry = true;
+}
+
+static bool has_room(const struct stage *s)
+{
+    struct statvfs fs;
+    return fstatvfs(root_fd(s->root), &fs) == 0 && fs.f_bavail / REAP_FREE >= fs.f_blocks / 100 &&
+           fs.f_favail / REAP_FREE >= fs.f_files / 100;
+}
+
+unsigned reap_wait(const struct stage *s)
+{
+    uint64_t since = io_now_ms() - s->created_at;
+    if (s->hurry || s->created < REAP_MANY || since >= REAP_LULL_MS || !has_room(s))
+        return 0;
+    return (unsigned)(REAP_LULL_MS - since);
 }

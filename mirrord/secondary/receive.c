@@ -13,7 +13,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "secondary/grounds.h"
+#include "secondary/hook.h"
 #include "secondary/parent.h"
+#include "secondary/renewal.h"
 #include "secondary/sandbox.h"
 #include "secondary/session.h"
 #include "tree/state.h"
@@ -51,13 +53,40 @@ static void be_child(struct common *c, int socket, pid_t parent)
     _exit(result < 0 ? 1 : 0);
 }
 
+/* Nobody is to wait for commands that still run: sshd lets the session end when this process has, and
+ * nothing of it holds the stream. What they say from here on is in the note alone. */
+static void be_finisher(struct hooks *hooks)
+{
+    int nothing = open("/dev/null", O_RDWR);
+    for (int fd = 0; fd < 3; fd++)
+        dup2(nothing, fd);
+    setsid();
+    hooks_finish(hooks, 0);
+    _exit(0);
+}
+
+static void finish_hooks(const struct common *c, struct hooks *hooks)
+{
+    pid_t pid = hooks_pending(hooks) ? fork() : 0;
+    if (pid == 0 && hooks_pending(hooks)) {
+        close(c->options->in);
+        close(c->options->out);
+        be_finisher(hooks);
+    }
+    if (pid > 0)
+        hooks_leave(hooks);
+    hooks_free(hooks);
+}
+
 static int be_parent(struct common *c, int socket, pid_t child, struct err *err)
 {
     struct outside_direct direct = {
         .options = c->options, .grounds = c->grounds, .names = names_new(NULL)};
+    direct.hooks = hooks_new(c->options->state_dir);
     struct outside outside = outside_direct(&direct);
     parent_leave(c->options->out);
     int result = parent_serve(socket, child, &outside, err);
+    finish_hooks(c, direct.hooks);
     names_free(direct.names);
     return result;
 }
@@ -81,20 +110,47 @@ static int split(struct common *c, struct err *err)
     return be_parent(c, ours, child, err);
 }
 
+/* One child's life, with the grounds as they are by now. As parent_serve. */
+static int serve_child(struct common *c, struct err *err)
+{
+    c->box = sandbox_new();
+    c->grounds = grounds_prepare(c->options, c->box);
+    c->self.confined = !sandbox_lacks(c->box);
+    if (!c->self.confined && c->self.left < 0)
+        log_warn("this receiver is not confined by %s", sandbox_lacks(c->box));
+    c->self.leave = renewal_file(err);
+    int result = c->self.leave < 0 ? -1 : split(c, err);
+    grounds_free(c->grounds);
+    sandbox_free(c->box);
+    return result;
+}
+
+/* The next child gets what this one left, and the configuration as it is now, if it is one. */
+static void pass_on(struct common *c)
+{
+    const struct receive_fence *f = c->options->fence;
+    if (c->self.left >= 0)
+        close(c->self.left);
+    c->self.left = TAKE_FD(c->self.leave);
+    err_clear(&c->self.config);
+    if (f->reload && f->reload(f->ctx, &c->self.config) < 0)
+        log_warn("the configuration stays as it was: %s", c->self.config.text);
+}
+
 int receive_run(const struct receive_options *o, struct err *err)
 {
-    struct common c = {.options = o, .box = sandbox_new()};
+    struct common c = {.options = o, .self = {.left = -1, .leave = -1}};
+    int result;
     (void)fcntl(o->in, F_SETPIPE_SZ, PIPE_SIZE); /* not a pipe, or not allowed: so be it */
     c.self.failed = state_host_id(o->state_dir, &c.self.id, &c.self.err);
-    c.grounds = grounds_prepare(o, c.box);
-    c.self.confined = !sandbox_lacks(c.box);
-    if (!c.self.confined)
-        log_warn("this receiver is not confined by %s", sandbox_lacks(c.box));
     /* A link that is cut must not end the parent, and with it a commit. */
     void (*hangup)(int) = signal(SIGHUP, SIG_IGN);
-    int result = split(&c, err);
+    while ((result = serve_child(&c, err)) == SESSION_RENEW)
+        pass_on(&c);
     signal(SIGHUP, hangup);
-    grounds_free(c.grounds);
-    sandbox_free(c.box);
+    if (c.self.left >= 0)
+        close(c.self.left);
+    if (c.self.leave >= 0)
+        close(c.self.leave);
     return result;
 }

@@ -1,7 +1,8 @@
 /*
  * The secondary's end of a session: `mirrord receive`, started by sshd, speaking the protocol on
  * its standard input and output. Two processes: a parent that keeps what must stay outside a
- * sandbox, and a child that does everything else.
+ * sandbox, and a child that does everything else. When a site is to be served that the child's
+ * sandbox does not have, another child takes its place (RENEW), and the session goes on.
  */
 #ifndef SECONDARY_RECEIVE_H
 #define SECONDARY_RECEIVE_H
@@ -11,19 +12,40 @@
 #include "base/err.h"
 #include "protocol/wire.h"
 #include "tree/deletions.h"
+#include "tree/filter.h"
+
+enum receive_owner {
+    RECEIVE_OWNER_MIRRORED, /* as the primary has it, where it wants that and this host can */
+    RECEIVE_OWNER_LEFT,     /* whoever has it by itself here */
+    RECEIVE_OWNER_FIXED,    /* uid and gid */
+};
+#include "tree/space.h"
 
 /* What this host's configuration says of a site, whatever the primary wants; zeroed: nothing. */
 struct receive_policy {
     bool said;
+    enum receive_owner owner;
+    uint32_t uid, gid;
     struct deletions_limit limit;
     unsigned keep_days;  /* that what is deleted and overwritten is kept; 0: not */
     unsigned unit_grace; /* seconds that a replaced unit is kept for who has it open */
+    bool hook;           /* a command is run after commits */
+    struct space_rule min_free; /* what bulk is to leave free */
 };
 
 struct receive_grant {
     char *root;   /* the local one; the caller frees it */
     bool primary; /* the configuration has this host as the site's primary */
+    const struct filter
+        *excludes; /* of this host besides the site's; until the next call, or NULL */
     struct receive_policy policy;
+};
+
+/* The command that this host's configuration runs after commits of a site. */
+struct receive_hook {
+    char **argv; /* NULL-terminated, the first one an absolute path */
+    char *user;  /* NULL: the root directory's owner */
+    unsigned timeout_ms;
 };
 
 /* What may be asked for, whatever the other end says. */
@@ -33,8 +55,13 @@ struct receive_fence {
     int (*resolve)(void *ctx, struct bytes name, struct bytes asked, struct receive_grant *out,
         struct err *err);
     /* Names each root that may be asked for, and (beneath) the directories whose subtrees may. What
-     * `resolve` gives without having been named here is served by the next session. */
+     * `resolve` gives without having been named here is served by the next process. */
     void (*each)(void *ctx, void (*root)(void *to, const char *path, bool beneath), void *to);
+    /* Reads again what all this is taken from; -1 with err: it stays as it was. May be NULL. */
+    int (*reload)(void *ctx, struct err *err);
+    /* The site's command, which the caller clears (receive_hook_clear); false: it has none. NULL: no
+     * site has. */
+    bool (*hook)(void *ctx, struct bytes name, struct receive_hook *out);
     void *ctx;
 };
 

@@ -8,7 +8,10 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "secondary/checkpoint.h"
 #include "secondary/commit_impl.h"
+
+#define LAST_KEY "ledger"
 
 /* Through all steps. */
 enum round { ROUND_SOURCES, ROUND_ARRIVALS, ROUND_DELETIONS, ROUNDS };
@@ -159,8 +162,7 @@ static int forget_path(struct manifest_txn *t, struct bytes path, struct err *er
     if (!parent)
         return 0;
     struct bytes name = path_name(path);
-    return manifest_drift_forget(t, parent, name, err) < 0 ||
-                   manifest_delete(t, parent, name, err) < 0
+    return manifest_drift_forget(t, parent, name, err) < 0 || manifest_cut(t, parent, name, err) < 0
                ? -1
                : 0;
 }
@@ -224,6 +226,7 @@ static int put_at(
         return take_moved(t, s, err) < 0 ? -1 : 1;
     if (round == ROUND_ARRIVALS && comes)
         return put_step(t, cache, s, err) < 0 ? -1 : 1;
+    c->r->cut |= s->kind == STEP_DELETE && s->old.type == ENTRY_DIR;
     if (round == ROUND_DELETIONS && s->kind == STEP_DELETE)
         return forget_path(t, s->path, err) < 0 ? -1 : 1;
     return 0;
@@ -243,18 +246,41 @@ static int put_some(struct commit *c, struct manifest_txn *t, struct err *err)
     return 0;
 }
 
+int record_last(struct manifest_txn *t, uint64_t *number, struct err *err)
+{
+    struct bytes value;
+    int found = manifest_kept(t, LAST_KEY, &value, err);
+    struct wire_reader r =
+        wire_reader_of(found == 1 ? value.data : NULL, found == 1 ? value.len : 0);
+    uint64_t last = wire_get_u64(&r);
+    if (found >= 0)
+        *number = wire_done(&r) ? last : 0;
+    return found < 0 ? -1 : 0;
+}
+
+static int keep_number(struct commit *c, struct manifest_txn *t, struct err *err)
+{
+    struct wire_writer w = {0};
+    wire_u64(&w, c->number);
+    int bad = c->number ? manifest_keep(t, LAST_KEY, (struct bytes){w.data, w.len}, err) : 0;
+    wire_free(&w);
+    return bad;
+}
+
 /* One transaction, no larger than the store likes them. Those before the last leave the journal
  * standing, so that what is half recorded is done again. */
 int record_some(struct commit *c, struct err *err)
 {
     struct manifest_txn *t;
+    if (c->at == 0 && !c->number)
+        c->number = checkpoint_note(c->r, c->sorted, c->n);
     if (manifest_begin(c->r->manifest, true, &t, err) < 0)
         return -1;
     int bad = put_some(c, t, err);
     bool last = c->at == ROUNDS * c->n;
     if (!bad && last)
         bad = forget_failed(c, t, err) < 0 || put_touched(c, t, err) < 0 ||
-              manifest_journal_clear(t, err) < 0;
+              keep_number(c, t, err) < 0 || manifest_journal_clear(t, err) < 0;
     if (bad) {
         manifest_abort(t);
         return -1;

@@ -9,6 +9,7 @@
 #include "secondary/commit.h"
 #include "secondary/former.h"
 #include "secondary/grace.h"
+#include "secondary/hook_note.h"
 #include "secondary/journal.h"
 #include "secondary/opening.h"
 #include "secondary/reap.h"
@@ -71,12 +72,15 @@ int recover_run(struct replica *r, struct err *err)
         return -1;
     int found = journal_read(t, &steps, &n, &same_boot, err);
     manifest_abort(t);
-    if (found == 1 &&
-        checkpoint_since(r)) { /* of the time of the copy: nobody knows how it went on */
+    if (found >= 0 && checkpoint_replay(r, err) < 0)
+        found = -1;
+    if (found == 1 && checkpoint_since(r)) { /* of the time of the copy: the ledger goes on */
         free_steps(steps, n);
         return forget_journal(r, err);
     }
     if (found == 1) {
+        if (r->policy.hook)
+            hook_note_mark(state_fd(r->locked));
         log_warn("%s: an interrupted commit of %zu steps is finished", r->path, n);
         link_containers(steps, n);
         link_units(steps, n);
@@ -122,6 +126,7 @@ int recover_beside(const struct outside *outside, const char *state_dir, const c
     r->tools = &tools;
     r->epoch_dir = r->epoch_lock = -1;
     r->path = mem_copy_string(root);
+    r->policy = *policy;
     r->keep_days = policy->keep_days;
     r->unit_grace = policy->said ? policy->unit_grace : MSG_UNIT_GRACE_MAX;
     int result = recover_root(r, state_dir, err);

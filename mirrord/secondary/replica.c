@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -21,8 +22,12 @@
 #include "secondary/reap.h"
 #include "secondary/retire.h"
 #include "secondary/settle.h"
+#include "tree/digest.h"
 
-enum { PROGRESS_EVERY_MS = 500 };
+enum {
+    PROGRESS_EVERY_MS = 500,
+    PRUNE_STRIDE = 1024, /* records: a millisecond's work */
+};
 
 static int read_rules(struct replica *r, const struct msg_open *m, struct err *err)
 {
@@ -52,8 +57,7 @@ static struct bytes copy_bytes(struct bytes b)
     return (struct bytes){mem_copy_bytes(b.data, b.len), b.len};
 }
 
-/* The root that is meant. One that came up behind the sandbox ends the session, once all that is
- * asked for was. */
+/* The root that is meant. */
 static int find_place(struct replica *r, const struct msg_open *m, struct err *err)
 {
     const struct outside *o = r->tools->outside;
@@ -68,11 +72,97 @@ static int find_place(struct replica *r, const struct msg_open *m, struct err *e
     r->unit_grace = r->policy.said ? r->policy.unit_grace : m->unit_grace;
     strcpy(r->ready, place.stage);
     r->barred = place.barred;
-    r->tools->renew |= place.barred;
     return 0;
 }
 
-int replica_open(struct tools *tools, const struct msg_open *m, struct err *err)
+/* All that this host's own configuration excludes here besides. NULL-terminated; -1 with err. */
+static int ask_excludes(const struct replica *r, char ***out, size_t *count, struct err *err)
+{
+    const struct outside *o = r->tools->outside;
+    char **all = NULL, *pattern = NULL;
+    size_t n = 0;
+    int more;
+    while ((more = o->exclude(o->ctx, &r->asked, (unsigned)n, &pattern, err)) == 1) {
+        all = mem_resize(all, n + 1, sizeof *all);
+        all[n++] = TAKE_PTR(pattern);
+    }
+    *out = all;
+    *count = n;
+    return more;
+}
+
+/* They must end the rules that came: a primary that does not know of them would miss these paths
+ * here, and is not to touch them. */
+static int check_excludes(const struct replica *r, struct err *err)
+{
+    char **own = NULL;
+    size_t n = 0, count = filter_count(r->filter);
+    int bad = ask_excludes(r, &own, &n, err);
+    for (size_t i = 0; !bad && i < n; i++) {
+        struct msg_rule rule = {.include = true};
+        if (n <= count)
+            filter_rule(r->filter, count - n + i, &rule);
+        if (rule.include || !bytes_equal(rule.pattern, bytes_of(own[i])))
+            bad = err_set(err, ERR_REFUSED,
+                "on this host the site excludes %s, and the primary's configuration does not say "
+                "so: give both the same file",
+                QUOTED(own[i], strlen(own[i])));
+    }
+    for (size_t i = 0; i < n; i++)
+        free(own[i]);
+    free(own);
+    return bad;
+}
+
+/* The sandbox does not have the root. A primary that knows RENEW asks for another process; else the
+ * session ends once all that is asked for was. */
+static void refuse_barred(struct replica *r)
+{
+    struct err why;
+    r->state = REPLICA_FAILED;
+    r->tools->outdated |= r->tools->version < MSG_VERSION_RENEW;
+    if (r->tools->outdated)
+        return;
+    err_set(&why, ERR_TEMPORARY, "%s is not the directory that it was when the receiver began",
+        r->path);
+    replica_fail(r, REASON_YIELD, &why);
+}
+
+/* What was open is taken over as it was, or not at all: the primary opens it anew, then. */
+static int check_same(
+    const struct replica *r, const struct replica_before *b, uint16_t *reason, struct err *err)
+{
+    struct digest filter;
+    struct stat st;
+    filter_digest(r->filter, &filter);
+    *reason = REASON_YIELD;
+    if (!bytes_equal(b->path, bytes_of(r->path)))
+        return err_set(err, ERR_TEMPORARY, "its root is %s now", r->path);
+    if (!digest_equal(&filter, &b->filter))
+        return err_set(err, ERR_TEMPORARY, "what is mirrored of it is not the same any more");
+    if (b->owner != r->policy.owner || b->uid != r->policy.uid || b->gid != r->policy.gid)
+        return err_set(err, ERR_TEMPORARY, "its files belong to somebody else now");
+    return lstat(r->path, &st) < 0 ? err_sys(err, errno, "%s", r->path) : 0;
+}
+
+static void open_or_resume(struct replica *r, const struct replica_before *before)
+{
+    struct err why;
+    if (!before || !before->open)
+        opening_start(r);
+    else if (opening_resume(r, before, &why) < 0)
+        replica_fail(r, r->refused ? REASON_HELD : REASON_IO, &why);
+}
+
+static void take_before(struct replica *r, const struct replica_before *b)
+{
+    r->counted = b->counted;
+    r->distrust = b->distrust;
+    r->session_before = b->session_before;
+}
+
+int replica_open(struct tools *tools, const struct msg_open *m, struct bytes payload,
+    const struct replica_before *before, struct err *err)
 {
     if (set_count(tools->replicas) >= MSG_SITES_MAX &&
         !set_find(tools->replicas, &m->site, sizeof m->site)) {
@@ -83,22 +173,27 @@ int replica_open(struct tools *tools, const struct msg_open *m, struct err *err)
     if (!r)
         return err_set(err, ERR_FAILED, "site %u is open already", m->site);
     r->tools = tools;
+    r->opened_by = copy_bytes(payload);
     r->site = m->site;
     r->flags = m->flags;
     r->session = m->session;
     r->known = m->known;
+    if (before)
+        take_before(r, before);
     uint16_t reason = REASON_MALFORMED;
     struct err why;
     err_clear(&why);
     int bad = read_rules(r, m, &why);
     if (!bad) {
         reason = REASON_PATH;
-        bad = find_place(r, m, &why);
+        bad = find_place(r, m, &why) || check_excludes(r, &why) ? -1 : 0;
     }
-    if (!bad && r->barred) { /* the end of the session answers */
-        r->state = REPLICA_FAILED;
+    if (!bad && r->barred) {
+        refuse_barred(r);
         return 0;
     }
+    if (!bad && before && before->open)
+        bad = check_same(r, before, &reason, &why);
     if (!bad)
         bad = opening_root(r, &reason, &why);
     if (!bad && r->root)
@@ -106,7 +201,7 @@ int replica_open(struct tools *tools, const struct msg_open *m, struct err *err)
     if (bad)
         replica_fail(r, reason, &why);
     else
-        opening_start(r);
+        open_or_resume(r, before);
     return 0;
 }
 
@@ -141,6 +236,8 @@ static void release(struct replica *r)
     free(TAKE_PTR(r->scratch));
     filter_free(TAKE_PTR(r->filter));
     free(TAKE_PTR(r->path));
+    free((void *)r->opened_by.data);
+    r->opened_by = (struct bytes){0};
     free((void *)r->asked.name.data);
     free((void *)r->asked.asked.data);
     r->asked = (struct outside_site){0};
@@ -215,10 +312,32 @@ int replica_prepare(struct replica *r)
     return 0;
 }
 
+/* What is dead in the manifest. */
+static int prune_some(struct replica *r, struct err *err)
+{
+    struct manifest_txn *t;
+    if (manifest_begin(r->manifest, true, &t, err) < 0)
+        return -1;
+    int more = manifest_prune(t, PRUNE_STRIDE, err);
+    if (more >= 0)
+        return manifest_commit(t, err) < 0 ? -1 : more;
+    manifest_abort(t);
+    return -1;
+}
+
 static void reap_step(struct job *job, unsigned budget_ms)
 {
     struct replica *r = (struct replica *)((char *)job - offsetof(struct replica, job));
-    if (!reap_some(r->stage, budget_ms))
+    struct err why;
+    unsigned wait = reap_wait(r->stage);
+    if (r->cut) {
+        int more = prune_some(r, &why);
+        if (more < 0)
+            log_warn("%s: what was deleted stays in the manifest: %s", r->path, why.text);
+        r->cut = more == 1;
+    } else if (wait)
+        job->not_before = io_now_ms() + wait;
+    else if (!reap_some(r->stage, budget_ms))
         job_stop(job);
 }
 

@@ -23,11 +23,25 @@
 
 enum replica_state { REPLICA_OPENING, REPLICA_OPEN, REPLICA_FAILED };
 
+/* A site as the process before left it (renewal.h). */
+struct replica_before {
+    bool open;     /* else it was being opened */
+    bool counted;  /* the mark has its session's number already */
+    bool distrust; /* these as in the replica */
+    bool settling, drift_found;
+    uint32_t flags;
+    uint64_t session_before, drift_due;
+    uint32_t owner, uid, gid; /* of its policy */
+    struct digest filter;
+    struct bytes path;
+};
+
 struct replica {
     struct tools *tools;
     uint32_t site, flags, caps;
-    uint8_t state;      /* enum replica_state */
-    uint8_t root_state; /* enum msg_root_state */
+    uint8_t state;                 /* enum replica_state */
+    uint8_t root_state;            /* enum msg_root_state */
+    struct bytes opened_by;        /* OPEN's payload; owned */
     struct outside_site asked;     /* for; owned */
     char *path;                    /* the root's, as the fence gave it */
     bool barred;                   /* see outside.h */
@@ -42,10 +56,11 @@ struct replica {
     struct stage *stage;       /* NULL: not needed so far */
     int epoch_dir, epoch_lock; /* -1: none; see fencing.h */
     uint64_t epoch_stamp;
-    struct epoch epoch;    /* that was presented, or (fenced) that counts */
-    char *scratch;         /* a verification's own state; else NULL */
-    bool doubtful; /* what an interrupted commit could not do is not somebody else's doing */
-    bool root_touched;     /* the root's own times changed by what mirrord did */
+    struct epoch epoch; /* that was presented, or (fenced) that counts */
+    char *scratch;      /* a verification's own state; else NULL */
+    bool doubtful;      /* what an interrupted commit could not do is not somebody else's doing */
+    bool cut;           /* something may be left of directories that the manifest lost */
+    bool root_touched;  /* the root's own times changed by what mirrord did */
     struct bytes mirrored; /* a directory last seen not to be excluded; owned */
     struct meta_rules rules;
     struct walk *walk;       /* while it is opened */
@@ -53,6 +68,7 @@ struct replica {
     struct inherit *inherit;
     uint64_t session, known; /* of OPEN */
     uint64_t session_before; /* the last one here */
+    bool counted;            /* the mark has `session` from the process before */
     bool distrust;           /* one end was put back from a snapshot: all content is read */
     uint64_t lock_until;     /* waiting for the lock */
     bool asked_to_yield;     /* its holder */
@@ -69,13 +85,19 @@ struct replica {
     struct deletions_limit limit; /* the primary's */
     struct receive_policy policy;
     unsigned keep_days, unit_grace; /* as they count here */
+    bool hook_looks;                /* its command runs or fails: how it goes is looked at */
+    uint32_t hook_told;             /* failures of it that the primary knows */
     bool keep_fails;                /* something could not be kept, and that was said */
     struct keeper *keeper;
+    struct space room; /* as it was told last */
+    uint64_t room_told_ms;
     uint64_t entries_left; /* as many were to be there after what was summed last */
 };
 
-/* Starts opening. -1 with err only when the session must end. */
-int replica_open(struct tools *tools, const struct msg_open *m, struct err *err);
+/* Starts opening; with `before`, which was open, it is open again at once. `payload` is what m was
+ * decoded from. -1 with err only when the session must end. */
+int replica_open(struct tools *tools, const struct msg_open *m, struct bytes payload,
+    const struct replica_before *before, struct err *err);
 
 /* Nothing works on it any more, and what was committed is on the disk and the mark says so, where
  * nothing went wrong. Before replica_free. */

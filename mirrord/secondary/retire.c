@@ -12,6 +12,7 @@
 #include "secondary/grace.h"
 #include "secondary/keeper.h"
 #include "secondary/kept.h"
+#include "secondary/reap.h"
 #include "secondary/refresh.h"
 #include "secondary/subtree.h"
 
@@ -145,7 +146,10 @@ static void step(struct job *job, unsigned budget_ms)
 {
     struct retire *x = (struct retire *)((char *)job - offsetof(struct retire, job));
     uint64_t wait;
-    if (x->r->swaps) /* what is being linked now is not unlinked beside it */
+    unsigned filling = reap_wait(x->r->stage);
+    if (filling)
+        job->not_before = io_now_ms() + filling;
+    else if (x->r->swaps) /* what is being linked now is not unlinked beside it */
         job->not_before = io_now_ms() + RETIRE_PAUSE_MS;
     else if (x->unit || pick(x, &wait))
         go_on(x, budget_ms);

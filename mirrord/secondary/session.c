@@ -22,10 +22,13 @@
 #include "secondary/atom.h"
 #include "secondary/batch.h"
 #include "secondary/fencing.h"
+#include "secondary/hook_feed.h"
 #include "secondary/listing.h"
 #include "secondary/reap.h"
+#include "secondary/renewal.h"
 #include "secondary/replica.h"
 #include "secondary/retire.h"
+#include "secondary/room.h"
 #include "secondary/settle.h"
 #include "secondary/tools.h"
 #include "secondary/turn.h"
@@ -34,7 +37,7 @@
 enum {
     SILENCES = 3, /* missed keepalives that end a session */
     READ_SIZE = 256 * 1024,
-    RENEW_MS = 50,       /* of silence: all sites were asked for */
+    OUTDATED_MS = 50,    /* of silence: all sites were asked for */
     LAST_REAP_MS = 2000, /* what is dead in the stages is removed for so long after BYE */
     ZIP_LEVEL = 1,
     QUIET_US = 1000,  /* after the last input: more of a batch may be just behind */
@@ -44,7 +47,9 @@ enum {
 
 enum { UNREADABLE = 1 };
 
-enum phase { BEFORE_HELLO = 1, AFTER_HELLO = 2, ENDED = 4 };
+enum phase { BEFORE_HELLO = 1, AFTER_HELLO = 2, ENDED = 4, RENEWING = 8 };
+
+enum { LISTENING = BEFORE_HELLO | AFTER_HELLO };
 
 struct session {
     struct tools tools;
@@ -84,6 +89,7 @@ static int answer_hello(
         return -1;
     }
     answer.host_id = s->tools.self->id;
+    s->tools.version = version;
     s->tools.peer = m->host_id;
     s->tools.peer_host = (struct bytes){mem_copy_bytes(m->host.data, m->host.len), m->host.len};
     s->phase = AFTER_HELLO;
@@ -122,7 +128,8 @@ static int on_error(struct session *s, struct bytes payload, struct err *err)
 /* The primary takes PONG for a sign that what was in front of the PING needs no time any more. */
 static void answer_pings(struct session *s)
 {
-    if (s->tools.patching && buf_len(&s->pongs) < PONGS_MAX * sizeof(uint64_t))
+    if (s->tools.patching && s->phase != RENEWING &&
+        buf_len(&s->pongs) < PONGS_MAX * sizeof(uint64_t))
         return;
     while (buf_len(&s->pongs)) {
         struct msg_ping m;
@@ -153,12 +160,35 @@ static int on_bye(struct session *s, struct bytes payload, struct err *err)
     return 0;
 }
 
+/* A dry run has nothing that another process could go on with. */
+static void fail_dry_runs(struct session *s)
+{
+    struct err why;
+    err_set(&why, ERR_TEMPORARY, "a dry run ends where the receiver is renewed: run it again");
+    for (struct set_item *i = set_first(s->tools.replicas); i; i = i->next) {
+        struct replica *r = i->value;
+        if ((r->flags & OPEN_DRY_RUN) && r->state != REPLICA_FAILED)
+            replica_fail(r, REASON_YIELD, &why);
+    }
+}
+
+static int on_renew(struct session *s, struct bytes payload, struct err *err)
+{
+    if (!msg_get_renew(payload))
+        return UNREADABLE;
+    if (s->tools.version < MSG_VERSION_RENEW)
+        return err_set(err, ERR_FAILED, "RENEW in a session of version %u", s->tools.version);
+    fail_dry_runs(s);
+    s->phase = RENEWING;
+    return 0;
+}
+
 static int on_open(struct session *s, struct bytes payload, struct err *err)
 {
     struct msg_open *m CLEANUP_FREE = mem_alloc(sizeof *m);
     if (!msg_get_open(payload, m))
         return UNREADABLE;
-    return replica_open(&s->tools, m, err);
+    return replica_open(&s->tools, m, payload, NULL, err);
 }
 
 /* The replica of this number: NULL with err where it was never opened, or is being opened. */
@@ -261,6 +291,7 @@ static const struct handler {
     {MSG_ERROR, BEFORE_HELLO | AFTER_HELLO, on_error},
     {MSG_PING, AFTER_HELLO, on_ping},
     {MSG_BYE, AFTER_HELLO, on_bye},
+    {MSG_RENEW, AFTER_HELLO, on_renew},
     {MSG_OPEN, AFTER_HELLO, on_open},
     {MSG_CLOSE, AFTER_HELLO, on_close},
     {MSG_LIST, AFTER_HELLO, on_list},
@@ -334,7 +365,8 @@ static int handle_all(struct session *s, struct err *err)
 {
     struct frame f;
     int n;
-    while (s->phase != ENDED && (n = frame_next(buf_bytes(&s->in), buf_len(&s->in), &f)) != 0) {
+    while (
+        (s->phase & LISTENING) && (n = frame_next(buf_bytes(&s->in), buf_len(&s->in), &f)) != 0) {
         s->tools.reason = REASON_MALFORMED;
         if (n < 0)
             return err_set(err, ERR_FAILED, "a frame of a length that is not allowed");
@@ -390,7 +422,7 @@ static int listen_for(struct session *s, int work, struct err *err)
 {
     struct pollfd fds[] = {
         {.fd = s->tools.options->in, .events = POLLIN}, {.fd = s->signals, .events = POLLIN}};
-    int n = poll(fds, 2, s->tools.renew ? RENEW_MS : wait_ms(s, work));
+    int n = poll(fds, 2, s->tools.outdated ? OUTDATED_MS : wait_ms(s, work));
     s->tools.reason = REASON_IO;
     if (n < 0 && errno != EINTR)
         return err_sys(err, errno, "poll");
@@ -398,7 +430,7 @@ static int listen_for(struct session *s, int work, struct err *err)
         return refuse(s, REASON_YIELD, err, "asked to end: another session takes over");
     if (n > 0 && fds[0].revents)
         return read_some(s, err);
-    if (n == 0 && s->tools.renew)
+    if (n == 0 && s->tools.outdated)
         return refuse(s, REASON_YIELD, err,
             "a root is not the directory that it was when this session began: a new session is to "
             "serve it");
@@ -429,10 +461,14 @@ static int step_jobs(struct session *s)
 
 static int loop(struct session *s, struct err *err)
 {
-    while (s->phase != ENDED) {
+    if (handle_all(s, err) < 0) /* what the process before had read */
+        return -1;
+    while (s->phase & LISTENING) {
         int due = step_jobs(s);
         answer_pings(s);
         fencing_look(&s->tools);
+        hook_feed_look(&s->tools);
+        room_look(&s->tools);
         if (outbox_flush(&s->tools.out, err) < 0) {
             s->phase = ENDED; /* the other end cannot be told */
             return -1;
@@ -442,7 +478,10 @@ static int loop(struct session *s, struct err *err)
     }
     for (struct set_item *i = set_first(s->tools.replicas); i; i = i->next)
         turn_finish(i->value);
-    return outbox_flush(&s->tools.out, err);
+    answer_pings(s);
+    if (outbox_flush(&s->tools.out, err) < 0)
+        return -1;
+    return s->phase == RENEWING ? SESSION_RENEW : 0;
 }
 
 static void send_error(struct session *s, const struct err *why)
@@ -468,14 +507,17 @@ static void reap_last(struct session *s)
     }
 }
 
+/* Who takes over goes on with what is dead, and with the mark. */
 static void close_all(struct session *s)
 {
     struct set_item *item;
     batch_forget_all(&s->tools);
-    reap_last(s);
+    if (s->phase != RENEWING)
+        reap_last(s);
     while ((item = set_first(s->tools.replicas)) != NULL) {
         struct replica *r = item->value;
-        replica_end(r);
+        if (s->phase != RENEWING)
+            replica_end(r);
         replica_free(item->value);
         set_remove(s->tools.replicas, item);
     }
@@ -520,6 +562,32 @@ static void free_session(struct session *s)
     close(s->signals);
 }
 
+/* Begins where the process before ended. */
+static int take_over(struct session *s, struct err *err)
+{
+    const struct err *config = &s->tools.self->config;
+    struct bytes text = bytes_of(config->code ? config->text : "");
+    if (renewal_take(&s->tools, s->tools.self->left, &s->in, err) < 0)
+        return -1;
+    s->phase = AFTER_HELLO;
+    if (text.len > MSG_TEXT_MAX)
+        text.len = MSG_TEXT_MAX;
+    msg_put_renewed(&s->tools.out.writer, &(struct msg_renewed){text});
+    return outbox_flush(&s->tools.out, err);
+}
+
+static int serve(struct session *s, struct err *err)
+{
+    int result = s->tools.self->left >= 0 ? take_over(s, err) : 0;
+    if (result == 0)
+        result = loop(s, err);
+    if (result != SESSION_RENEW)
+        return result;
+    struct bytes rest = {buf_bytes(&s->in), buf_len(&s->in)};
+    s->tools.reason = REASON_INTERNAL;
+    return renewal_leave(&s->tools, rest, s->tools.self->leave, err) < 0 ? -1 : result;
+}
+
 int session_run(const struct receive_options *o, const struct outside *outside,
     const struct receive_self *self, struct err *err)
 {
@@ -543,7 +611,7 @@ int session_run(const struct receive_options *o, const struct outside *outside,
     s.tools.chunk = mem_alloc(MSG_CHUNK_MAX);
     s.tools.replicas = set_new();
     s.tools.can_chown = can_chown();
-    int result = loop(&s, err);
+    int result = serve(&s, err);
     if (result < 0)
         send_error(&s, err);
     free_session(&s);

@@ -12,10 +12,16 @@ struct receive_self {
     int failed; /* then with err */
     struct err err;
     bool confined; /* by all layers of the sandbox */
+    int left;      /* what the process before left (renewal.h); below 0: this is the first */
+    int leave;     /* where this one leaves it */
+    struct err config; /* with a code: why the configuration is still the former */
 };
 
-/* Serves the session in this process. 0 after BYE or a clean end of the stream; -1 with err, after
- * the primary was told. SIGTERM ends it between two steps. */
+enum { SESSION_RENEW = 1 };
+
+/* Serves the session in this process. 0 after BYE or a clean end of the stream; SESSION_RENEW:
+ * another process is to take it over, for which all is written down; -1 with err, after the primary
+ * was told. SIGTERM ends it between two steps. */
 int session_run(const struct receive_options *o, const struct outside *outside,
     const struct receive_self *self, struct err *err);
 

@@ -7,6 +7,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "secondary/checkpoint.h"
 #include "secondary/drift.h"
 
 enum { SETTLE_STRIDE = 256 }; /* names in one look */
@@ -15,6 +16,7 @@ struct settle {
     struct job job;
     struct replica *r;
     bool forget;    /* drift, first */
+    bool marked;    /* something */
     uint64_t *left; /* numbers of directories still to be gone through; the last is at work */
     size_t count, cap;
     char after[PATH_NAME_MAX];
@@ -92,6 +94,7 @@ static int mark(struct settle *s, uint64_t dir, const struct stride *found, stru
             return -1;
         }
     }
+    s->marked = true;
     return manifest_commit(t, err);
 }
 
@@ -180,6 +183,8 @@ static void step(struct job *job, unsigned budget_ms)
         more = mark_root(s, &why);
     if (more < 0)
         log_warn("%s: %s", r->path, why.text);
+    if (s->marked)
+        checkpoint_uncovered(r);
     settle_free(s);
     r->settle = NULL;
 }

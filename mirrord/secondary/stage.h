@@ -35,12 +35,15 @@ struct stage {
     struct root *root; /* of the stage itself: places in it are paths beneath it */
     char session[17];  /* in the names of what this session stages */
     uint64_t counter;
-    bool exchange;    /* RENAME_EXCHANGE works, between a directory and a file too */
-    struct set *dead; /* names to be removed, in order */
-    struct set *held; /* replaced units that wait for their time: struct grace_unit */
+    bool exchange;                 /* RENAME_EXCHANGE works, between a directory and a file too */
+    struct set *dead;              /* names to be removed, in order */
+    struct set *held;              /* replaced units that wait for their time: struct grace_unit */
     const struct outside *outside; /* for reap.c */
-    DIR *leftovers;   /* being read for what earlier sessions left; NULL: done */
-    int aside[2];     /* the trash's directories, by enum aside; -1: not opened so far */
+    DIR *leftovers;                /* being read for what earlier sessions left; NULL: done */
+    uint64_t created_at;           /* io_now_ms, of the last thing; */
+    unsigned created;              /* as many without a lull; reap.h */
+    bool hurry;
+    int aside[2]; /* the trash's directories, by enum aside; -1: not opened so far */
     struct stage_part parts[STAGE_PARTS_MAX]; /* of earlier sessions */
     unsigned part_count;
     struct bin *bin;

@@ -21,9 +21,12 @@ struct tools {
     const struct receive_self *self; /* NULL: no session */
     struct zip *zip;
     uint8_t *chunk;         /* MSG_CHUNK_MAX bytes, for whoever works right now */
+    uint16_t version;       /* of the protocol, that is spoken */
     struct digest peer;     /* the primary's host id */
     struct bytes peer_host; /* what it calls itself; owned */
     uint64_t look_due;      /* at epochs */
+    uint64_t hooks_due;     /* at commands after commits */
+    uint64_t room_due;      /* at the room there is */
     struct set *replicas;   /* sites by number: struct replica */
     struct batch *batches;  /* all that are not acknowledged */
     unsigned batch_count;
@@ -32,7 +35,8 @@ struct tools {
     uint64_t commits;               /* asked for so far */
     unsigned readers;               /* of old files, two threads each */
     bool can_chown;
-    bool renew;      /* there is a root that only the next session can serve: this one is to end */
+    bool outdated; /* version 1: there is a root that only the next session can serve: this one ends
+                    */
     uint16_t reason; /* of the ERROR that ends the session, for whoever returns -1 */
 };
 

@@ -13,6 +13,7 @@
 #include "secondary/gate.h"
 #include "secondary/keeper.h"
 #include "secondary/place.h"
+#include "secondary/reap.h"
 #include "secondary/swap.h"
 
 enum { PASS_MAX = 256 }; /* atoms of a batch that is passed: they are compared one by one */
@@ -65,12 +66,16 @@ static void acknowledge(struct batch *b)
 static void look_after_trash(struct batch *b)
 {
     uint64_t wanted = 0;
+    bool any = false;
     for (size_t i = 0; i < b->count; i++) {
         const struct step *s = &b->atoms[i]->step;
         bool full = s->state == STEP_FAILED && (s->sys == ENOSPC || s->sys == EDQUOT);
+        any = any || full;
         if (full && s->kind == STEP_ENTRY && s->entry.size > wanted)
             wanted = s->entry.size;
     }
+    if (any && b->replica->stage)
+        reap_hurry(b->replica->stage);
     keeper_make_room(b->replica, wanted);
 }
 

@@ -264,6 +264,26 @@ bool filter_excludes_deep(const struct filter *f, struct bytes path, bool is_dir
     return filter_excludes(f, path, is_dir);
 }
 
+/* What all that it matches begins with. */
+static struct bytes literal_part(const struct rule *r)
+{
+    size_t n = 0;
+    while (n < r->glob_len && !strchr("*?[\\", r->glob[n]))
+        n++;
+    return (struct bytes){r->glob, n};
+}
+
+bool filter_touches(const struct filter *f, struct bytes path)
+{
+    for (size_t i = 0; i < f->count; i++) {
+        struct bytes part = literal_part(&f->rules[i]);
+        size_t n = part.len < path.len ? part.len : path.len;
+        if (f->rules[i].anchored && memcmp(part.data, path.len ? path.data : "", n) == 0)
+            return true;
+    }
+    return false;
+}
+
 void filter_digest(const struct filter *f, struct digest *out)
 {
     struct wire_writer w = {0};

@@ -38,6 +38,10 @@ bool filter_excludes(const struct filter *f, struct bytes path, bool is_dir);
 /* The same, looking at every directory above it too. */
 bool filter_excludes_deep(const struct filter *f, struct bytes path, bool is_dir);
 
+/* May a rule that is anchored match at this path, above it or beneath it? Those that are not match
+ * a name wherever it is moved to. */
+bool filter_touches(const struct filter *f, struct bytes path);
+
 /* Over all rules: manifests made under another filter do not compare. */
 void filter_digest(const struct filter *f, struct digest *out);
 

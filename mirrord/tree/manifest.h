@@ -101,6 +101,15 @@ int manifest_put_root(struct manifest_txn *t, const struct record *r, struct err
 /* Whole subtrees too. 1 deleted, 0 was not there. */
 int manifest_delete(struct manifest_txn *t, uint64_t dir, struct bytes name, struct err *err);
 
+/* The same, at once however much is beneath: where that is more than some thousand entries they are
+ * out of every directory and every sum, and go with manifest_prune. Before the end of t nothing
+ * beneath is to be touched any more. */
+int manifest_cut(struct manifest_txn *t, uint64_t dir, struct bytes name, struct err *err);
+
+/* Deletes some of what was cut, of this and of earlier transactions: about `most` records. 1 there
+ * is more, 0, -1. */
+int manifest_prune(struct manifest_txn *t, size_t most, struct err *err);
+
 /* Renames an entry, in O(1) for directories: their number stays. Replaces what is at the target.
  * 1 done, 0 no such source; -1 also for a directory into or over itself. */
 int manifest_move(struct manifest_txn *t, uint64_t from_dir, struct bytes from, uint64_t to_dir,

@@ -42,6 +42,8 @@ int manifest_damaged(struct manifest_txn *t, const char *what, struct err *err);
 int manifest_drift_drop(struct manifest_txn *t, uint64_t dir, struct err *err);
 
 void manifest_encode(struct wire_writer *w, const struct record *r);
+/* False: it is no record. What *out points to is in the value. */
+bool manifest_record(struct bytes value, struct record *out);
 /* 1, or -1 for what is no record. */
 int manifest_decode(
     struct manifest_txn *t, struct bytes value, struct record *out, struct err *err);

@@ -41,7 +41,7 @@ void manifest_encode(struct wire_writer *w, const struct record *r)
     entry_encode(w, &r->entry);
 }
 
-int manifest_decode(struct manifest_txn *t, struct bytes value, struct record *out, struct err *err)
+bool manifest_record(struct bytes value, struct record *out)
 {
     struct wire_reader r = wire_reader_of(value.data, value.len);
     struct record rec;
@@ -56,9 +56,14 @@ int manifest_decode(struct manifest_txn *t, struct bytes value, struct record *o
     rec.validators.mtime_nsec = wire_get_u32(&r);
     entry_decode(&r, &rec.entry);
     if (!wire_done(&r) || version != RECORD_VERSION || (rec.entry.type == ENTRY_DIR) != !!rec.dir)
-        return manifest_damaged(t, "a record", err);
+        return false;
     *out = rec;
-    return 1;
+    return true;
+}
+
+int manifest_decode(struct manifest_txn *t, struct bytes value, struct record *out, struct err *err)
+{
+    return manifest_record(value, out) ? 1 : manifest_damaged(t, "a record", err);
 }
 
 int manifest_find(

@@ -8,6 +8,10 @@
 #include "base/mem.h"
 #include "tree/manifest_impl.h"
 
+#define DOOMED_KEY "doomed"
+
+enum { CUT_MIN = 2048 }; /* less is deleted at once: a millisecond's work */
+
 static int put_encoded(struct manifest_txn *t, const struct manifest_key *key, struct err *err)
 {
     if (t->value.bad)
@@ -39,13 +43,15 @@ static void doom(struct doomed *d, uint64_t dir)
     d->dirs[d->count++] = dir;
 }
 
+/* At most so many records, counted down. 1 there are more, 0, -1. */
 static int delete_content(
-    struct manifest_txn *t, uint64_t dir, struct doomed *doomed, struct err *err)
+    struct manifest_txn *t, uint64_t dir, struct doomed *doomed, size_t *most, struct err *err)
 {
     struct bytes name;
     struct record r;
-    int rc;
-    while ((rc = manifest_next(t, dir, (struct bytes){0}, &name, &r, err)) == 1) {
+    int rc = 1;
+    while (*most && (rc = manifest_next(t, dir, (struct bytes){0}, &name, &r, err)) == 1) {
+        --*most;
         struct manifest_key key = manifest_key_of(dir, name);
         if (r.dir)
             doom(doomed, r.dir);
@@ -61,6 +67,7 @@ static int delete_subtree(
 {
     struct doomed doomed = {0};
     struct sums_dir *child;
+    size_t most = SIZE_MAX;
     int rc = get_dir(t, top, &child, err);
     if (rc == 0) {
         sums_detach(parent, child);
@@ -68,7 +75,7 @@ static int delete_subtree(
     }
     while (rc == 0 && doomed.count > 0) {
         uint64_t dir = doomed.dirs[--doomed.count];
-        rc = delete_content(t, dir, &doomed, err);
+        rc = delete_content(t, dir, &doomed, &most, err);
         if (rc == 0)
             rc = manifest_drift_drop(t, dir, err);
         if (rc == 0)
@@ -142,6 +149,92 @@ int manifest_delete(struct manifest_txn *t, uint64_t dir, struct bytes name, str
     if (old.dir && delete_subtree(t, d, old.dir, err) != 0)
         return -1;
     return store_delete(t->txn, STORE_ENTRIES, manifest_key_bytes(&key), err);
+}
+
+/* What was cut, as it is kept: numbers, little-endian. */
+static int read_doomed(struct manifest_txn *t, struct doomed *out, struct err *err)
+{
+    struct bytes value;
+    int found = manifest_kept(t, DOOMED_KEY, &value, err);
+    struct wire_reader r =
+        wire_reader_of(found == 1 ? value.data : NULL, found == 1 ? value.len : 0);
+    while (r.pos < r.len && !r.bad)
+        doom(out, wire_get_u64(&r));
+    return found < 0 ? -1 : 0;
+}
+
+static int keep_doomed(struct manifest_txn *t, const struct doomed *d, struct err *err)
+{
+    struct wire_writer w = {0};
+    for (size_t i = 0; i < d->count; i++)
+        wire_u64(&w, d->dirs[i]);
+    int bad = manifest_keep(t, DOOMED_KEY, (struct bytes){w.data, w.len}, err);
+    wire_free(&w);
+    return bad;
+}
+
+/* Without its number nobody comes to what is beneath any more. */
+static int cut_directory(
+    struct manifest_txn *t, struct sums_dir *parent, uint64_t number, struct err *err)
+{
+    struct doomed doomed = {0};
+    struct sums_dir *child;
+    int bad = get_dir(t, number, &child, err);
+    if (!bad) {
+        sums_detach(parent, child);
+        bad = read_doomed(t, &doomed, err);
+    }
+    if (!bad) {
+        doom(&doomed, number);
+        bad = keep_doomed(t, &doomed, err) < 0 || sums_drop(t->sums, number, err) < 0 ? -1 : 0;
+    }
+    free(doomed.dirs);
+    return bad;
+}
+
+int manifest_cut(struct manifest_txn *t, uint64_t dir, struct bytes name, struct err *err)
+{
+    struct sums_dir *d;
+    struct record old;
+    struct msg_sums sums;
+    int rc = manifest_get(t, dir, name, &old, err);
+    if (rc != 1)
+        return rc;
+    uint64_t number = old.dir;
+    if (!number)
+        return manifest_delete(t, dir, name, err);
+    if (manifest_sums(t, number, &sums, err) < 0) /* which settles what is beneath */
+        return -1;
+    if (sums.entries < CUT_MIN)
+        return manifest_delete(t, dir, name, err);
+    struct manifest_key key = manifest_key_of(dir, name);
+    if (manifest_find(t, &key, &old, err) != 1 || get_dir(t, dir, &d, err) != 0)
+        return -1;
+    sums_count_out(d, manifest_key_name(&key), &old.entry);
+    if (cut_directory(t, d, number, err) < 0)
+        return -1;
+    return store_delete(t->txn, STORE_ENTRIES, manifest_key_bytes(&key), err);
+}
+
+int manifest_prune(struct manifest_txn *t, size_t most, struct err *err)
+{
+    struct doomed doomed = {0};
+    int rc = read_doomed(t, &doomed, err);
+    bool any = doomed.count > 0;
+    while (rc == 0 && doomed.count > 0 && most > 0) {
+        uint64_t dir = doomed.dirs[--doomed.count];
+        rc = delete_content(t, dir, &doomed, &most, err);
+        if (rc == 1) {
+            doom(&doomed, dir);
+            rc = 0;
+        } else if (rc == 0) {
+            rc = manifest_drift_drop(t, dir, err) < 0 || sums_drop(t->sums, dir, err) < 0 ? -1 : 0;
+        }
+    }
+    if (rc == 0 && any)
+        rc = keep_doomed(t, &doomed, err);
+    free(doomed.dirs);
+    return rc < 0 ? -1 : doomed.count > 0;
 }
 
 /* Is directory `dir` the directory `top`, or beneath it? */

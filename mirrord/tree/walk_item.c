@@ -61,14 +61,21 @@ static bool only_ctime_moved(const struct walk_item *item)
            a->mtime_nsec == b->mtime_nsec;
 }
 
+/* Nothing was done to it since: what else differs went with the power. */
+static bool is_untouched(const struct walk_item *item)
+{
+    const struct validators *a = &item->before.validators, *b = &item->after.validators;
+    return a->inode == b->inode && a->ctime == b->ctime && a->ctime_nsec == b->ctime_nsec;
+}
+
 /* Does what mirrord committed still stand there? Files are judged by content, which is not known
  * before it was read. */
-static bool stays_committed(const struct walk_item *item)
+static bool stays_committed(const struct walk *w, const struct walk_item *item)
 {
     if (!item->has_before || !(item->before.flags & RECORD_COMMITTED) ||
         item->before.entry.type != item->after.entry.type)
         return false;
-    if (same_validators(item))
+    if (same_validators(item) || (w->o.since && is_untouched(item)))
         return true;
     if (item->after.entry.type != ENTRY_FILE)
         return item->before.validators.inode == item->after.validators.inode;
@@ -114,7 +121,7 @@ static void set_after(struct walk *w, struct walk_item *item, const struct entry
 
 static void settle(struct walk *w, struct walk_item *item)
 {
-    if (stays_committed(item))
+    if (stays_committed(w, item))
         item->after.flags |= RECORD_COMMITTED;
     if (!item->has_before || !records_same(&item->before, &item->after)) {
         item->action = ACTION_PUT;
@@ -406,7 +413,7 @@ int walk_root_record(struct walk *w, struct err *err)
         return err_prefix(err, "%s", root_path(w->root));
     set_after(w, &item, &e);
     item.after.dir = MANIFEST_ROOT;
-    if (stays_committed(&item))
+    if (stays_committed(w, &item))
         item.after.flags |= RECORD_COMMITTED;
     return item.has_before && records_same(&item.before, &item.after)
                ? 0

@@ -318,7 +318,7 @@ class Env:
 
     def environ(self, **more):
         out = {k: v for k, v in os.environ.items()
-               if not k.startswith(("SSH_", "XDG_", "MIRRORD_SAN"))}
+               if not k.startswith(("SSH_", "XDG_", "MIRRORD_SANI"))}
         out.update({"HOME": self.path("home"), "LC_ALL": "C", MARK: self.mark})
         if SANITIZED:
             log = f"log_path={self.path('sanitizer')}:exitcode=99"
@@ -330,12 +330,15 @@ class Env:
     def far_end(self, name, command=None):
         """A script for --remote-command: mirrord with a state directory of its own."""
         os.makedirs(self.path(f"state-{name}"), 0o700, exist_ok=True)
-        keep = ("HOME", "LC_ALL", MARK, "ASAN_OPTIONS", "UBSAN_OPTIONS")
+        keep = ("HOME", "LC_ALL", MARK, "ASAN_OPTIONS", "UBSAN_OPTIONS", "MIRRORD_UNCONFINED",
+                "MIRRORD_SANDBOX")
         lines = ["#!/bin/sh"]
         lines += [f"export {k}='{v}'" for k, v in self.environ().items() if k in keep]
         state = self.path(f"state-{name}")
         lines.append(command or f"exec '{MIRRORD}' \"$@\" --state-dir '{state}'")
-        return write_text(self.path(f"remote-{name}"), "\n".join(lines) + "\n", 0o700)
+        script = self.path(f"remote-{name}")  # a new file: whoever was killed may be executing it
+        os.replace(write_text(f"{script}.new", "\n".join(lines) + "\n", 0o700), script)
+        return script
 
     def spawn(self, argv, **more):
         """A process that ends with the environment."""

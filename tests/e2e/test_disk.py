@@ -20,7 +20,7 @@ MOUNTS = own_mounts()
 class Disk:
     """Two sites with one secondary: "small" on a tmpfs of its own, "other" elsewhere."""
 
-    def __init__(self, env, options, far=None):
+    def __init__(self, env, options, far=None, min_free="0"):
         if not MOUNTS:
             raise Skip("no mounts without CAP_SYS_ADMIN")
         self.env, self.at = env, env.path("disk")
@@ -31,7 +31,7 @@ class Disk:
         put(f"{self.src}/old", b"old content" * 100)
         put(f"{self.src}/d/f", b"old content")
         put(f"{self.other}/f", b"x")
-        config = env.config(site_text("small", self.src, [self.dest]) +
+        config = env.config(site_text("small", self.src, [self.dest], f'min-free = "{min_free}"') +
                             site_text("other", self.other, [self.other_dest]),
                             hosts=("web1", "web2"), extra_host="compress = none")
         if far:
@@ -171,6 +171,48 @@ def test_full_with_the_state_on_it(env):
     os.unlink(f"{at}/filler")
     d.levels(25)
     d.other_goes_on()
+    d.daemon.stop()
+
+
+@case
+def test_bulk_leaves_room(env):
+    """What is large waits while less than min-free is free there, what is small goes on, as do
+    deletions; all of it by itself once there is room. (tests of a full disk have min-free = 0.)"""
+    d = Disk(env, "size=64m", min_free="25%")
+    put(f"{d.at}/filler", b"x" * (40 * MIB))
+    wait_for(lambda: 0 < d.site()["space"]["free_bytes"] < 25 * MIB, "it is told")
+    put(f"{d.src}/large", os.urandom(20 * MIB))
+    put(f"{d.src}/wp-content/small", b"goes")
+    wait_for(lambda: os.path.exists(f"{d.dest}/wp-content/small"), "a small one goes on")
+    wait_for(lambda: d.site()["space"]["waiting"] == 1, lambda: f"it waits: {d.site()}")
+    check(not d.site()["space"]["low"] and d.site()["failing"] == 0, d.site())
+
+    put(f"{d.at}/filler", b"x" * (50 * MIB))
+    wait_for(lambda: d.site()["space"]["low"], lambda: f"it is seen: {d.site()}")
+    os.unlink(f"{d.src}/old")
+    put(f"{d.src}/d/f", b"new content")
+    wait_for(lambda: not os.path.exists(f"{d.dest}/old"), "a deletion goes on")
+    check("nearly full" in d.daemon.ask("status", code=4).out)
+    check(not os.path.exists(f"{d.dest}/large"), "it was sent although there was no room")
+
+    os.unlink(f"{d.at}/filler")
+    d.levels()
+    check(not d.site()["space"]["low"] and d.site()["space"]["waiting"] == 0, d.site())
+    d.daemon.stop()
+
+
+@case
+def test_the_secondary_may_want_more(env):
+    """Its own configuration says how much is to stay free there."""
+    both, own = env.path("mirrord.conf"), env.path("own.conf")
+    d = Disk(env, "size=64m", f"""sed 's/min-free = "0"/min-free = "60M"/' '{both}' >'{own}'
+exec '{MIRRORD}' receive -c '{own}' --as web2 --state-dir '{env.path("state-web2")}'""")
+    put(f"{d.src}/large", os.urandom(17 * MIB))
+    wait_for(lambda: d.site()["space"]["waiting"] == 1,
+             lambda: f"it waits: {d.site()}")
+    check(d.site()["space"]["keep_bytes"] == 60 * MIB, d.site())
+    d.remount("size=128m")
+    d.levels()
     d.daemon.stop()
 
 

@@ -24,6 +24,8 @@ AGAIN(claim, claim, struct msg_claim, claim)
 AGAIN(claimed, claimed, struct msg_claimed, claimed)
 AGAIN(progress, progress, struct msg_progress, progress)
 AGAIN(trash, trash, struct msg_trash, trash)
+AGAIN(hook, hook, struct msg_hook, hook)
+AGAIN(space, space, struct msg_space, space)
 AGAIN(drift, drift, struct msg_drift, drift)
 AGAIN(list, list, struct msg_list, list)
 AGAIN(listing, listing, struct msg_listing, listing)
@@ -42,12 +44,21 @@ AGAIN(signature, signature, struct msg_signature, signature)
 AGAIN(ack, ack, struct msg_ack, ack)
 AGAIN(extents, extents, struct msg_extents, extents)
 AGAIN(range, range, struct msg_range, range)
+AGAIN(renewed, renewed, struct msg_renewed, renewed)
 
 static bool again_bye(struct bytes payload, struct wire_writer *w)
 {
     if (!msg_get_bye(payload))
         return false;
     msg_put_bye(w);
+    return true;
+}
+
+static bool again_renew(struct bytes payload, struct wire_writer *w)
+{
+    if (!msg_get_renew(payload))
+        return false;
+    msg_put_renew(w);
     return true;
 }
 
@@ -84,9 +95,13 @@ static const struct {
     {MSG_SITE_ERROR, again_site_error},
     {MSG_CLAIMED, again_claimed},
     {MSG_TRASH, again_trash},
+    {MSG_SPACE, again_space},
     {MSG_DRIFT, again_drift},
+    {MSG_HOOK, again_hook},
     {MSG_EXTENTS, again_extents},
     {MSG_RANGE, again_range},
+    {MSG_RENEW, again_renew},
+    {MSG_RENEWED, again_renewed},
 };
 
 bool again_message(uint8_t type, struct bytes payload, struct wire_writer *w)

@@ -1,6 +1,6 @@
 /*
  * Writes the first inputs of the corpora: every sample message, all of them in one stream, items,
- * entries, paths. `make_seeds CORPUS` writes them, `make_seeds --check CORPUS` fails where the
+ * entries, paths, records and steps, what a receiver's child asks, events, texts. `make_seeds CORPUS` writes them, `make_seeds --check CORPUS` fails where the
  * committed ones are not what the codec makes now.
  */
 #include <errno.h>
@@ -8,7 +8,10 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "secondary/asks.h"
+#include "secondary/step.h"
 #include "tests/unit/protocol/sample.h"
+#include "tree/manifest_impl.h"
 
 struct seeds {
     const char *corpus;
@@ -79,6 +82,84 @@ static void seed_path(struct seeds *s, const char *name, const char *path)
     seed_put(s, "path", name, bytes_of(path));
 }
 
+static void seed_record(struct seeds *s, const char *name, struct entry e, uint64_t dir)
+{
+    struct wire_writer w = {0};
+    struct record r = {.entry = e, .dir = dir, .flags = RECORD_COMMITTED, .validators.inode = 77};
+    manifest_encode(&w, &r);
+    seed_put(s, "record", name, (struct bytes){w.data, w.len});
+    wire_free(&w);
+}
+
+static void seed_step(struct seeds *s, const char *name, uint8_t kind)
+{
+    struct wire_writer w = {0};
+    struct step step;
+    struct entry e = sample_file();
+    step_init(&step, kind, bytes_of("wp-content/uploads/x.jpg"));
+    step_set_bytes(&step.from, "wp-content/y.jpg", 16);
+    step_set_bytes(&step.staged, "17", 2);
+    if (kind == STEP_ENTRY)
+        step_set_entry(&step, &e);
+    step_encode(&w, &step);
+    seed_put(s, "step", name, (struct bytes){w.data, w.len});
+    step_clear(&step);
+    wire_free(&w);
+}
+
+static void seed_asks(struct seeds *s)
+{
+    for (uint8_t kind = ASK_NUMBER_OF; kind <= ASK_LAST; kind++) {
+        uint8_t raw[ASK_PACKET_MAX];
+        struct ask a = {.kind = kind};
+        size_t n = ask_encode(&a, raw);
+        char *name CLEANUP_FREE = mem_format("kind-%d", kind);
+        seed_put(s, "asks", name, (struct bytes){raw, n});
+    }
+}
+
+static void seed_events(struct seeds *s)
+{
+    static const struct {
+        uint8_t wd;
+        uint32_t mask;
+        uint8_t cookie;
+        const char *name;
+    } events[] = {{1, 0x100, 0, "new.jpg"}, {1, 0x8, 0, "new.jpg"}, {1, 0x40000040, 7, "old"},
+        {2, 0x40000080, 7, "other"}, {3, 0x800, 0, ""}, {4, 0x100, 0, "cookie"}, {2, 0x8000, 0, ""},
+        {0xff, 0x4000, 0, ""}, {1, 0x200, 0, "gone"}, {1, 0x4, 0, "mode"}};
+    struct wire_writer w = {0};
+    for (size_t i = 0; i < sizeof events / sizeof *events; i++) {
+        wire_u8(&w, events[i].wd);
+        wire_u32(&w, events[i].mask);
+        wire_u8(&w, events[i].cookie);
+        wire_short(&w, bytes_of(events[i].name));
+    }
+    seed_put(s, "events", "each", (struct bytes){w.data, w.len});
+    wire_free(&w);
+}
+
+static void seed_texts(struct seeds *s)
+{
+    static const char *const texts[][3] = {
+        {"request", "flush",
+            "{\"do\":\"flush\",\"site\":\"a\",\"paths\":[\"x\",\"y/\"],\"seconds\":3}"},
+        {"request", "escapes", "{\"do\":\"\\u00e4\\n\",\"deep\":[[[[{}]]]],\"n\":-1e300}"},
+        {"rules", "anchored", "wp-content/cache/\nwp-content/cache/x\nwp-content/cachex"},
+        {"rules", "stars", "**/a*b?[a-c]/**\nx/axxbyb/z\naab"},
+        {"rules", "unit", "wp-admin + wp-includes + *.php\nwp-admin/x.php\nindex.php"},
+        {"config", "one-site",
+            "host web1 { address = \"a\" port = 22 }\nhost web2 { }\ndefaults { preset = wordpress "
+            "settle = 2s }\nsite \"s\" { root = \"/srv/s\" hosts = {web1, web2} primary = web1\n"
+            "exclude = {\"x/\", \"*.log\"} at web2 { root = \"/data/s\" } }\n"},
+        {"config", "globs",
+            "host web1 { }\nhost web2 { bwlimit = 1M }\nsites \"all\" { glob = "
+            "\"/nowhere/*/htdocs\" hosts = {web1, web2} primary = web1 max-delete = \"5%\" }\n"},
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        seed_put(s, texts[i][0], texts[i][1], bytes_of(texts[i][2]));
+}
+
 int main(int argc, char **argv)
 {
     struct seeds s = {.check = argc == 3 && strcmp(argv[1], "--check") == 0};
@@ -93,6 +174,14 @@ int main(int argc, char **argv)
     seed_entry(&s, "file", sample_file());
     seed_entry(&s, "dir", sample_dir());
     seed_entry(&s, "link", sample_link());
+    seed_record(&s, "file", sample_file(), 0);
+    seed_record(&s, "dir", sample_dir(), 5);
+    seed_step(&s, "entry", STEP_ENTRY);
+    seed_step(&s, "move", STEP_MOVE);
+    seed_step(&s, "delete", STEP_DELETE);
+    seed_asks(&s);
+    seed_events(&s);
+    seed_texts(&s);
     seed_path(&s, "plain", "wp-content/uploads/2024/01/x.jpg");
     seed_path(&s, "up", "wp-content/../../etc");
     seed_path(&s, "reserved", "wp-content/" PATH_RESERVED "stage/x");

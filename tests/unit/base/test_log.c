@@ -6,9 +6,11 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -70,10 +72,21 @@ static void test_levels(void **state)
 static void test_journal(void **state)
 {
     (void)state;
-    setenv("JOURNAL_STREAM", "1:2", 1);
+    char stream[64];
+    struct stat st;
     log_set_level(LOG_LEVEL_DEBUG);
-    SAY(log_error("e"); log_warn("w"); log_info("i"); log_debug("d"));
-    assert_string_equal(said, "<3>e\n<4>w\n<6>i\n<7>d\n");
+    SAY(fstat(STDERR_FILENO, &st); snprintf(stream, sizeof stream, "%llu:%llu",
+        (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
+        setenv("JOURNAL_STREAM", stream, 1); log_error("e"); log_warn("w"); log_info("i");
+        log_debug("d"); log_always("a"));
+    assert_string_equal(said, "<3>e\n<4>w\n<6>i\n<7>d\n<6>a\n");
+    setenv("JOURNAL_STREAM", "1:2", 1); /* inherited: standard error goes elsewhere by now */
+    SAY(log_error("e"));
+    assert_string_equal(said, "mirrord: error: e\n");
+    setenv("JOURNAL_STREAM", "journal", 1);
+    log_set_level(LOG_LEVEL_ERROR);
+    SAY(log_info("i"); log_always("a"));
+    assert_string_equal(said, "mirrord: a\n");
 }
 
 static void test_one_line(void **state)

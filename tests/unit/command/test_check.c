@@ -116,6 +116,38 @@ static void test_all_well(void **state)
     assert_in(out, "all well\n");
     assert_int_equal(code, 0);
     free(out);
+    write_config(d, PLACES "metrics = \"@/no/x.prom\"\n" HOSTS);
+    assert_int_equal(check(d, "--offline", NULL, &out), 1);
+    assert_in(out, "metrics: ");
+    assert_in(out, "/no/: No such file or directory\n    repair: mkdir -p ");
+    free(out);
+}
+
+/* Who can use a site's own socket. */
+static void test_sockets(void **state)
+{
+    struct dir *d = *state;
+    char *out;
+    make_path(d, "www");
+    make_path(d, "www/a");
+    make_path(d, "www/b");
+    write_config(d, PLACES HOSTS "sites x { glob = \"@/www/*\" hosts = {web1, web2} "
+                                 "primary = web1 }\n");
+    int code = check(d, "--offline", NULL, &out);
+    assert_int_equal(code, 0);
+    if (geteuid() == 0) {
+        assert_in(out, "note: site a and 1 more: the root belongs to root");
+        assert_in(out, "cannot be reached by other users: chmod o+x");
+    }
+    free(out);
+    write_config(d, PLACES HOSTS "sites x { glob = \"@/www/*\" hosts = {web1, web2} "
+                                 "primary = web1 socket-user = \"no such\" }\n");
+    code = check(d, "--offline", NULL, &out);
+    if (geteuid() == 0) {
+        assert_int_equal(code, 1);
+        assert_in(out, "site a: socket-user: there is no user no such on this host");
+    }
+    free(out);
 }
 
 static void test_roots(void **state)
@@ -193,13 +225,16 @@ static void test_effective(void **state)
     char *out;
     write_config(d,
         HOSTS "defaults { exclude = {\"*.bak\"} }\n"
-              "site s { root = /r hosts = {web1, web2} primary = web1 at web2 { root = /other }\n"
-              "  include = {keep} max-size = 1K owner = no }\n");
+              "site s { root = /r hosts = {web1, web2} primary = web1 at web2 { root = /other\n"
+              "  owner = \"www:web\" exclude = {\"/log/\"} } at web1 { owner = no exclude = {x} }\n"
+              "  include = {keep} max-size = 1K min-free = 2G owner = no }\n");
     assert_int_equal(check(d, "--effective", "s", &out), 0);
-    assert_in(out, "  primary   web1: /r\n  secondary web2: /other\n");
+    assert_in(out, "  primary   web1: /r\n    owner no\n    exclude x\n"
+                   "  secondary web2: /other\n    owner www:web\n    exclude /log/\n");
     assert_in(out, "preset none, owner no, special-bits no, fsync checkpoint, drift heal\n");
     assert_in(out, "files over 1024 bytes are left alone\n");
-    assert_in(out, "  exclude *.bak\n  include keep\n");
+    assert_in(out, "/sites/s, of the root's owner\n");
+    assert_in(out, "  exclude *.bak\n  include keep\n  exclude x\n");
     free(out);
     assert_int_equal(check(d, "--effective", "t", &out), 2);
     free(out);
@@ -285,6 +320,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_DIR(test_all_well),
+        WITH_DIR(test_sockets),
         WITH_DIR(test_roots),
         WITH_DIR(test_keys_and_places),
         WITH_DIR(test_reach),

@@ -1,5 +1,6 @@
 /* config: what a file means, where each mistake is said to be, and what is derived for one host. */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +14,7 @@
 
 #include "base/mem.h"
 #include "command/config.h"
+#include "secondary/hook.h"
 
 struct dir {
     char path[64];
@@ -92,9 +94,9 @@ static void test_everything(void **state)
     struct config *c = load(*state,
         "# a comment; libconfuse would count its line three times\n"
         "state-dir = \"/var/lib/m//\"\n"
-        "control = /run/m/control\n"
+        "control = /run/m/control site-sockets = \"/run/m/own/\"\n"
         "identity = '/etc/m/id'  // another\n"
-        "rescan = 600 scan-rate = 500K\n"
+        "rescan = 600 scan-rate = 500K metrics = /m/x.prom metrics-interval = 5s\n"
         "known-hosts = \"/etc/m/known\"\n"
         "host web1 { address = \"10.0.0.1\" }\n"
         "host web2 { address = \"::1\" user = root port = 2222 identity = \"/id2\"\n"
@@ -103,15 +105,21 @@ static void test_everything(void **state)
         "defaults { preset = wordpress exclude = {\"*.bak\"} owner = no max-delete = 30% }\n"
         "site example.com {\n"
         "  root = \"/srv/www/./example.com/\" hosts = {web1, web2} primary = web1\n"
-        "  at web2 { root = /data/example }\n"
+        "  at web2 { root = /data/example on-commit = \"/bin/there 'a b'\" on-commit-user = www }\n"
         "  exclude = {\"tmp/\", a} exclude += {b} include = {keep} special-bits = yes fsync = "
-        "batch\n"
-        "  max-delete-count = 5 max-size = 10K keep-deleted = 14 unit-grace = 0 drift = report\n"
+        "batch on-commit-timeout = 5s\n"
+        "  max-delete-count = 5 max-size = 10K min-free = 10% keep-deleted = 14 unit-grace = 0 "
+        "drift = report socket-user = www-data\n"
         "}\n",
         "web2");
     assert_string_equal(c->state_dir, "/var/lib/m");
     assert_string_equal(c->control, "/run/m/control");
+    assert_string_equal(c->site_sockets, "/run/m/own");
+    char *sockets CLEANUP_FREE = config_site_sockets(c, "/elsewhere/control");
+    assert_string_equal(sockets, "/run/m/own");
     assert_int_equal(c->rescan, 600);
+    assert_string_equal(c->metrics, "/m/x.prom");
+    assert_int_equal(c->metrics_ms, 5000);
     assert_int_equal(c->scan_rate, 500 * 1024);
     assert_string_equal(c->identity, "/etc/m/id");
     assert_string_equal(c->known_hosts, "/etc/m/known");
@@ -134,13 +142,25 @@ static void test_everything(void **state)
     assert_string_equal(config_root_at(s, "web2"), "/data/example");
     assert_true(config_site_has_host(s, "web1"));
     assert_false(config_site_has_host(s, "web3"));
+    assert_null(config_hook_at(s, "web1").command);
+    struct receive_hook hook;
+    assert_false(config_receive_hook(s, "web1", &hook));
+    assert_true(config_receive_hook(s, "web2", &hook));
+    assert_string_equal(hook.argv[0], "/bin/there");
+    assert_string_equal(hook.argv[1], "a b");
+    assert_null(hook.argv[2]);
+    assert_string_equal(hook.user, "www");
+    assert_int_equal(hook.timeout_ms, 5000);
+    receive_hook_clear(&hook);
     assert_int_equal(s->line, 12);
     assert_false(s->owner);
     assert_true(s->special_bits);
     assert_true(s->fsync_batch);
+    assert_string_equal(s->socket_user, "www-data");
     assert_int_equal(s->max_delete_percent, 30);
     assert_int_equal(s->max_delete_count, 5);
     assert_int_equal(s->max_size, 10240);
+    assert_int_equal(s->min_free.percent, 10);
     assert_true(s->drift_report);
     assert_int_equal(s->keep_days, 14);
     assert_int_equal(s->unit_grace, 0);
@@ -193,11 +213,40 @@ static void test_defaults_of_everything(void **state)
     assert_int_equal(s->keep_days, 0);
     assert_int_equal(s->unit_grace, 60);
     assert_int_equal(s->max_size, 0);
+    assert_int_equal(s->min_free.percent, 5);
+    assert_int_equal(s->min_free.bytes, 0);
     assert_int_equal(filter_count(s->filter), 0);
     assert_non_null(c->state_dir);
     assert_non_null(c->control);
     assert_null(c->identity);
+    assert_null(s->socket_user);
+    char *sockets CLEANUP_FREE = config_site_sockets(c, "/run/m/control");
+    assert_string_equal(sockets, "/run/m/sites");
+    char deep[120] = {0};
+    memset(deep, '/', sizeof deep - 1);
+    assert_null(config_site_sockets(c, deep));
     config_free(c);
+}
+
+static void test_site_sockets(void **state)
+{
+    struct config *c = load(*state, "site-sockets = none\n", NULL);
+    assert_null(config_site_sockets(c, "/run/m/control"));
+    config_free(c);
+    assert_fails(*state, "\nsite-sockets = sites\n",
+        "mirrord.conf:2: site-sockets: 'sites' is not an absolute path (without \"..\")");
+    assert_fails(*state,
+        "site-sockets = /23456789/123456789/123456789/123456789/123456789/123456789/123456789/"
+        "123456789/1\n",
+        "mirrord.conf:1: site-sockets: has more than 80 bytes: with a name behind it, it is longer "
+        "than a socket's path can be");
+    free(write_file(*state, "other.conf", "site-sockets = none\n"));
+    char *whole = mem_format("%s/mirrord.conf", ((struct dir *)*state)->path);
+    free(write_file(*state, "mirrord.conf", "include(\"other.conf\")\nsite-sockets = /s\n"));
+    struct err err;
+    assert_int_equal(config_load(whole, NULL, &c, &err), -1);
+    assert_non_null(strstr(err.text, "other.conf:1: site-sockets: is set in another file already"));
+    free(whole);
 }
 
 static void test_mistakes_of_syntax(void **state)
@@ -264,6 +313,12 @@ static void test_bad_values(void **state)
         {"max-delete-count = 5%", "max-delete-count: '5%' is not a number from 0 to 4294967295"},
         {"keep-deleted = 3651", "keep-deleted: '3651' is not a number from 0 to 3650"},
         {"unit-grace = 60s", "unit-grace: '60s' is not a number from 0 to 86400"},
+        {"on-commit = reload", "on-commit: 'reload' is not the absolute path of a command with "
+                               "its arguments (or none), or a quote is not closed"},
+        {"on-commit-timeout = 0s", "on-commit-timeout: it is not from 1s to 1h"},
+        {"min-free = much", "min-free: 'much' is not a size such as 500K, 20M or 1.5G"},
+        {"min-free = x%", "min-free: 'x%' is not a percentage such as \"20%\""},
+        {"min-free = 95%", "min-free: more than 90% is never free"},
         {"max-size = -1", "max-size: '-1' is not a size such as 500K, 20M or 1.5G"},
         {"settle = 5", "settle: '5' is not a time such as 100ms, 1.5s or 10m"},
         {"settle-max = 1d", "settle-max: '1d' is not a time such as 100ms, 1.5s or 10m"},
@@ -351,6 +406,71 @@ static void test_overlap_only_on_one_host(void **state)
     free(path);
 }
 
+static void test_has_changed(void **state)
+{
+    struct timespec old[2] = {{1000000000, 0}, {1000000000, 0}};
+    struct config *c = load(*state, HOSTS, "web1");
+    while (config_has_changed(c)) /* written just now: perhaps while it was read */
+        continue;
+    free(write_file(*state, "mirrord.conf", HOSTS "rescan = 5\n"));
+    assert_true(config_has_changed(c));
+    assert_false(config_has_changed(c));
+    assert_int_equal(utimensat(AT_FDCWD, c->path, old, 0), 0);
+    assert_true(config_has_changed(c));
+    assert_int_equal(unlink(c->path), 0);
+    assert_true(config_has_changed(c));
+    assert_false(config_has_changed(c));
+    config_free(c);
+}
+
+static void test_at(void **state)
+{
+    struct config *c = load(*state,
+        HOSTS
+        "sites s { glob = \"/none/*\" hosts = {web1, web2, web3} primary = web1\n"
+        "  include = {a} at web1 { exclude = {x} } at web2 { owner = \"www\" exclude = {y, z} }\n"
+        "  at web3 { owner = no } }\n",
+        "web1");
+    const struct config_site *s = &c->globs[0];
+    assert_int_equal(config_at(s, "web1")->owner, OWNER_AS_SITE);
+    assert_int_equal(config_at(s, "web2")->owner, OWNER_FIXED);
+    assert_string_equal(config_at(s, "web2")->user, "www");
+    assert_null(config_at(s, "web2")->group);
+    assert_int_equal(filter_count(config_exclude_at(s, "web2")), 2);
+    assert_int_equal(config_at(s, "web3")->owner, OWNER_NO);
+    assert_null(config_exclude_at(s, "web3"));
+    assert_null(config_at(s, "web4"));
+    assert_int_equal(filter_count(s->filter), 2); /* with what this host leaves out */
+    assert_true(filter_excludes(s->filter, bytes_of("x"), false));
+    assert_false(filter_excludes(s->filter, bytes_of("y"), false));
+    config_free(c);
+}
+
+static void test_at_refused(void **state)
+{
+    static const char *const bad[][2] = {
+        {"owner = \":g\"", "':g' is none of yes, no, USER and USER:GROUP"},
+        {"owner = \"u:\"", "'u:' is none of"},
+        {"owner = \"a:b:c\"", "'a:b:c' is none of"},
+        {"owner = \"\"", "owner: is empty"},
+        {"exclude = {\"\"}", "exclude: \"\" is no pattern"},
+        {"include = {x}", "unknown key 'include'"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct config *c;
+        struct err err;
+        char *text = mem_format(HOSTS
+            "site a { root = /a hosts = {web1, web2} primary = web1 at web2 {\n%s\n} }\n",
+            bad[i][0]);
+        char *path = write_file(*state, "mirrord.conf", text);
+        assert_int_equal(config_load(path, NULL, &c, &err), -1);
+        assert_non_null(strstr(err.text, ":5: "));
+        assert_non_null(strstr(err.text, bad[i][1]));
+        free(path);
+        free(text);
+    }
+}
+
 static void test_units(void **state)
 {
     struct config *c = load(*state,
@@ -433,6 +553,9 @@ static void test_mistakes_of_includes(void **state)
     static const struct {
         const char *text, *error;
     } cases[] = {
+        {"metrics = /m/x\n", "mirrord.conf:1: metrics: '/m/x' does not end in .prom"},
+        {"metrics = x.prom\n", "metrics: 'x.prom' is not an absolute path"},
+        {"metrics-interval = 500ms\n", "metrics-interval: is less than a second"},
         {"include(\"gone.conf\")\n", "mirrord.conf:1: include: there is no file "},
         {"include()\n", "mirrord.conf:1: include takes one file or pattern"},
         {"include(\"conf.d/loop.conf\")\n", "conf.d/loop.conf:1: include: "},
@@ -646,11 +769,15 @@ int main(void)
         WITH_DIR(test_everything),
         WITH_DIR(test_order_of_rules),
         WITH_DIR(test_defaults_of_everything),
+        WITH_DIR(test_site_sockets),
         WITH_DIR(test_mistakes_of_syntax),
         WITH_DIR(test_bad_values),
         WITH_DIR(test_rules_between_hosts_and_sites),
         WITH_DIR(test_overlapping_roots),
         WITH_DIR(test_overlap_only_on_one_host),
+        WITH_DIR(test_at),
+        WITH_DIR(test_has_changed),
+        WITH_DIR(test_at_refused),
         WITH_DIR(test_units),
         WITH_DIR(test_local_files),
         WITH_DIR(test_includes),

@@ -27,6 +27,8 @@ static const char sample[] =
     "\"error_path\":\"x.jpg\"}]},"
     "{\"name\":\"gone\",\"state\":\"failed\",\"error\":\"no root\",\"secondaries\":[]}]}";
 
+static bool colour;
+
 static char *print(const char *text, bool all)
 {
     struct json *j = json_parse(text, strlen(text));
@@ -34,7 +36,7 @@ static char *print(const char *text, bool all)
     size_t size;
     FILE *f = open_memstream(&out, &size);
     assert_non_null(j);
-    status_text_print(f, j, all);
+    status_text_print(f, j, all, colour);
     fclose(f);
     json_free(j);
     return out;
@@ -58,6 +60,8 @@ static void test_all_states(void **state)
         "sysctl fs.inotify.max_user_watches=",
         "  shop: still being written: e\n  shop: and 1 more\n",
         "  gone here: failed, 0 entries\n",
+        "      tried again by itself, every minute at the latest\n      type: mirrord check",
+        "work is under way and goes on by itself; type: mirrord status --wait 600\n",
     };
     char *out = print(sample, false);
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
@@ -116,6 +120,43 @@ static void test_level(void **state)
         json_free(j);
         free(text);
     }
+}
+
+static void test_room_and_first_copy(void **state)
+{
+    (void)state;
+    char *out =
+        print("{\"sites\":[{\"name\":\"s\",\"state\":\"ok\",\"bytes\":4e9,\"secondaries\":["
+              "{\"name\":\"web2\",\"state\":\"pushing\",\"owed_paths\":3,\"first_copy\":true,"
+              "\"copied_bytes\":1e9,\"space\":{\"free_bytes\":1e6,\"bytes\":1e9,\"keep_bytes\":5e7,"
+              "\"free_inodes\":7,\"inodes\":9,\"low\":true,\"waiting\":1}},"
+              "{\"name\":\"web3\",\"state\":\"fenced\"}]}]}",
+            false);
+    assert_non_null(strstr(out,
+        "  s on web2: pushing (first copy: 1.0 GB of 4.0 GB so far): 3 paths, 0 bytes owed\n"
+        "      its disk is nearly full: 1.0 MB of 1.0 GB and 7 of 9 inodes are free, 50.0 MB are "
+        "to "
+        "stay so (min-free)\n"
+        "      what is large waits (1 path), small changes and deletions go on\n"
+        "      type: df -h; df -i   (on web2; it goes on by itself when there is room)\n"));
+    assert_non_null(strstr(out, "mirrord promote s   (to take it back)\n"));
+    free(out);
+}
+
+static void test_colour(void **state)
+{
+    (void)state;
+    char *out = print(sample, true);
+    assert_null(strchr(out, '\033'));
+    free(out);
+    colour = true;
+    out = print(sample, true);
+    colour = false;
+    assert_non_null(strstr(out, "\033[33mnot level\033[0m\n"));
+    assert_non_null(strstr(out, "\033[32mup        \033[0m  1 of 2"));
+    assert_non_null(strstr(out, "\033[31mdown      \033[0m"));
+    assert_non_null(strstr(out, "on web2: \033[32mlevel\033[0m\n"));
+    free(out);
 }
 
 /* A daemon of another version may leave out anything. */
@@ -197,6 +238,8 @@ int main(void)
         cmocka_unit_test(test_all_states),
         cmocka_unit_test(test_trash),
         cmocka_unit_test(test_level),
+        cmocka_unit_test(test_room_and_first_copy),
+        cmocka_unit_test(test_colour),
         cmocka_unit_test(test_nothing_there),
         cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_control_bytes),

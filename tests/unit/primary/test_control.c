@@ -22,6 +22,7 @@
 struct server {
     char top[64];
     char *path;
+    const struct control_limits *limits;
     struct control *control;
     struct control_client *later; /* asked "later", not answered yet */
     unsigned requests, gone;
@@ -62,7 +63,7 @@ static void on_gone(void *ctx, struct control_client *c)
 static int open_at(struct server *s, const char *path, struct err *err)
 {
     struct control_handler h = {on_request, on_gone, s};
-    return control_open(path, &h, &s->control, err);
+    return control_open(path, s->limits, &h, &s->control, err);
 }
 
 static struct server *server_new(void)
@@ -278,6 +279,73 @@ static void test_many_clients(void **state)
     server_free(s);
 }
 
+/* Where nobody has to wait in the kernel's queue: the answer comes at once, whatever was asked. */
+static void test_turned_away(void **state)
+{
+    (void)state;
+    static const struct control_limits two = {.clients = 2, .turns_away = true};
+    struct server *s = server_new();
+    struct err err;
+    control_close(s->control);
+    s->limits = &two;
+    assert_int_equal(open_at(s, s->path, &err), 0);
+    int one = client_of(s), other = client_of(s), third = client_of(s);
+    say(third, "{\"do\":\"hi\"}\n");
+    expect_error(s, third, ERR_TEMPORARY);
+    assert_null(hear(s, third));
+    close(third);
+    say(one, "{\"do\":\"hi\"}\n");
+    expect_echo(s, one, "hi");
+    close(one);
+    serve(s);
+    third = client_of(s);
+    say(third, "{\"do\":\"hi\"}\n");
+    expect_echo(s, third, "hi");
+    close(third);
+    close(other);
+    server_free(s);
+}
+
+/* Its owner, root, and whoever runs the daemon; not others, even where the mode lets them in. */
+static void test_another_users(void **state)
+{
+    (void)state;
+    struct server *s = server_new();
+    struct stat st;
+    struct err err;
+    if (geteuid() != 0) {
+        server_free(s);
+        skip();
+    }
+    assert_int_equal(control_own(s->control, 1, 33, &err), 0);
+    assert_int_equal(stat(s->path, &st), 0);
+    assert_int_equal(st.st_uid, 1);
+    assert_int_equal(st.st_gid, 33);
+    assert_int_equal(st.st_mode & 07777, 0600);
+    assert_int_equal(chmod(s->path, 0666), 0);
+    char *run CLEANUP_FREE = mem_format("%s/run", s->top);
+    assert_int_equal(chmod(s->top, 0755) + chmod(run, 0755), 0);
+    for (uid_t user = 1; user <= 2; user++) {
+        assert_int_equal(seteuid(user), 0);
+        int fd = client_of(s);
+        assert_int_equal(seteuid(0), 0);
+        say(fd, "{\"do\":\"hi\"}\n");
+        if (user == 1)
+            expect_echo(s, fd, "hi");
+        else
+            expect_error(s, fd, ERR_REFUSED);
+        close(fd);
+    }
+    int fd = client_of(s);
+    say(fd, "{\"do\":\"root\"}\n");
+    expect_echo(s, fd, "root");
+    close(fd);
+    assert_true(control_stands(s->control));
+    assert_int_equal(unlink(s->path), 0);
+    assert_false(control_stands(s->control));
+    server_free(s);
+}
+
 static void test_socket_file(void **state)
 {
     (void)state;
@@ -327,6 +395,8 @@ int main(void)
         cmocka_unit_test(test_later),
         cmocka_unit_test(test_slow_client),
         cmocka_unit_test(test_many_clients),
+        cmocka_unit_test(test_turned_away),
+        cmocka_unit_test(test_another_users),
         cmocka_unit_test(test_socket_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

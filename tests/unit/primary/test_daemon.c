@@ -32,6 +32,7 @@ struct place {
     struct filter *filter;
     pid_t pid;
     int errors; /* the daemon's standard error */
+    uint64_t hour_ms;
 };
 
 /* What the child runs: sites a and b of the place, and on a reload those whose roots are there. */
@@ -57,6 +58,7 @@ static void setup_plan(struct setup *s, struct place *p, bool if_there)
     s->plan = (struct daemon_plan){.state_dir = p->state,
         .control = p->control,
         .self = "web1",
+        .hour_ms = p->hour_ms,
         .peers = &peer,
         .peer_count = 1,
         .sites = s->sites};
@@ -373,6 +375,22 @@ static void test_reload(void **state)
     place_free(p);
 }
 
+static void test_hourly_line(void **state)
+{
+    (void)state;
+    struct place *p = place_new();
+    struct buf said = {0};
+    p->hour_ms = 20;
+    log_set_level(LOG_LEVEL_INFO); /* the child's, too */
+    start(p);
+    log_set_level(LOG_LEVEL_WARNING);
+    until_said(p, "the last hour: 0 changes acknowledged, 0.0 MB; 0 of 1 secondary connected; 0 of",
+        &said);
+    buf_free(&said);
+    stop(p);
+    place_free(p);
+}
+
 static void test_root_comes_later(void **state)
 {
     (void)state;
@@ -392,6 +410,7 @@ int main(void)
         cmocka_unit_test(test_flush),
         cmocka_unit_test(test_second_daemon),
         cmocka_unit_test(test_reload),
+        cmocka_unit_test(test_hourly_line),
         cmocka_unit_test(test_root_comes_later),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

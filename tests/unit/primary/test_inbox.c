@@ -192,7 +192,7 @@ static int setup(void **state)
     f->in = to[0];
     f->out = back[1];
     f->queue = queue_new(nothing, NULL);
-    f->ps = push_site_new(f->queue, f->site, NULL);
+    f->ps = push_site_new(f->queue, f->site, NULL, NULL);
     TAILQ_INIT(&f->sites);
     TAILQ_INSERT_TAIL(&f->sites, f->ps, order);
     f->options = (struct push_options){.conn = &f->link->conn,
@@ -567,6 +567,65 @@ static void a_message_of_the_other_direction(void **state)
     assert_refused(f, REASON_MALFORMED, "no place");
 }
 
+/* --- RENEW --- */
+
+static void put_yield(struct far *f, uint32_t site)
+{
+    msg_put_site_error(&f->w,
+        &(struct msg_site_error){.site = site, .reason = REASON_YIELD, .text = bytes_of("later")});
+}
+
+/* Once; a site that needs another process after that again has failed. */
+static void a_site_for_another_process(void **state)
+{
+    struct far *f = *state;
+    struct msg_open *m CLEANUP_FREE = mem_alloc(sizeof *m);
+    struct frame frame;
+    greet(f);
+    put_yield(f, 1);
+    say(f);
+    assert_true(msg_get_renew(expect(f, MSG_RENEW)));
+    msg_put_renewed(&f->w, &(struct msg_renewed){{NULL, 0}});
+    say(f);
+    assert_true(next(f, &frame)); /* nothing stands between the two */
+    assert_int_equal(frame.type, MSG_OPEN);
+    assert_true(msg_get_open(frame.payload, m));
+    assert_int_equal(m->site, 2);
+    put_yield(f, 2);
+    say(f);
+    expect(f, MSG_PING);
+    assert_int_equal(f->ps->state, PUSH_FAILED);
+    msg_put_renewed(&f->w, &(struct msg_renewed){{NULL, 0}});
+    assert_refused(f, REASON_MALFORMED, "without having been asked");
+}
+
+/* What the far end closed while it was renewed is opened at once. */
+static void a_site_that_another_process_does_not_take(void **state)
+{
+    struct far *f = *state;
+    struct frame frame;
+    compare(f);
+    put_yield(f, 1);
+    say(f);
+    assert_true(next(f, &frame));
+    assert_int_equal(frame.type, MSG_OPEN);
+}
+
+static void version_1_is_not_renewed(void **state)
+{
+    struct far *f = *state;
+    struct frame frame;
+    assert_true(msg_get_hello(expect(f, MSG_HELLO), &f->hello));
+    put_hello(f, f->hello.session, 1, 1);
+    say(f);
+    expect(f, MSG_OPEN);
+    put_yield(f, 1);
+    say(f);
+    assert_true(next(f, &frame));
+    assert_int_equal(frame.type, MSG_PING);
+    assert_int_equal(f->ps->state, PUSH_FAILED);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -594,6 +653,9 @@ int main(void)
         T(ack_of_a_batch_that_is_open),
         T(an_answer_to_no_question),
         T(a_message_of_the_other_direction),
+        T(a_site_for_another_process),
+        T(a_site_that_another_process_does_not_take),
+        T(version_1_is_not_renewed),
     };
     log_set_level(LOG_LEVEL_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -323,6 +323,49 @@ static void test_flush_sees_all(void **state)
     model_free(m);
 }
 
+/* Until all that concerns this path was told. */
+static void flush_path(struct model *m, const char *path)
+{
+    struct bytes one = bytes_of(path);
+    struct err err;
+    struct scan_flush *f = scan_flush_new(model_scan(m), model_site(m), &one, 1, 0);
+    uint64_t end = io_now_ms() + 10000;
+    while (scan_flush_poll(f, &err) == SCAN_FLUSH_WAITING && io_now_ms() < end)
+        usleep(500);
+    assert_int_equal(scan_flush_poll(f, &err), SCAN_FLUSH_DONE);
+    scan_flush_free(f);
+}
+
+static void test_flush_of_a_path_hurries_nothing_else(void **state)
+{
+    (void)state;
+    struct model *m = begun("mkdir up");
+    model_shell(m, ": > up/growing.jpg; echo whole > up/done.jpg");
+    flush_path(m, "up/done.jpg");
+    assert_int_equal(model_owed(m, "up/done.jpg"), 1);
+    assert_int_equal(model_owed(m, "up/growing.jpg"), 0); /* as long as it is empty */
+    flush_path(m, "up/growing.jpg");
+    assert_int_equal(model_owed(m, "up/growing.jpg"), 1);
+    flush_path(m, "no/such/path");
+    done(m);
+}
+
+/* Without an event: a flush of the path looks all the same. */
+static void test_flush_of_a_path_looks_at_it(void **state)
+{
+    (void)state;
+    struct model *m = begun("mkdir up; echo one > up/f");
+    char *other CLEANUP_FREE = mem_format("%s/other", model_top(m));
+    char *file CLEANUP_FREE = mem_format("%s/up/f", model_root(m));
+    assert_int_equal(link(file, other), 0);
+    model_settle(m);
+    unsigned told = model_owed(m, "up/f");
+    model_shell(m, "echo more >> '%s'", other);
+    flush_path(m, "up/f");
+    assert_int_equal(model_owed(m, "up/f"), told + 1);
+    done(m);
+}
+
 static void test_removed(void **state)
 {
     (void)state;
@@ -392,6 +435,8 @@ int main(void)
         cmocka_unit_test(test_many_moved_in),
         cmocka_unit_test(test_root_gone),
         cmocka_unit_test(test_flush_sees_all),
+        cmocka_unit_test(test_flush_of_a_path_hurries_nothing_else),
+        cmocka_unit_test(test_flush_of_a_path_looks_at_it),
         cmocka_unit_test(test_removed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

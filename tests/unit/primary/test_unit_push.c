@@ -91,7 +91,7 @@ static void open_site(struct world *w)
     if (site_open(&o, &w->site, &err) != 0 || scan_new(&so, &sink, &w->scan, &err) != 0)
         fail_msg("%s", err.text);
     w->site->cleared = true;
-    w->ps = push_site_new(w->q, w->site, NULL);
+    w->ps = push_site_new(w->q, w->site, NULL, NULL);
     w->ps->state = PUSH_OPEN;
     w->ps->number = 1;
     TAILQ_INSERT_TAIL(&w->sites, w->ps, order);

@@ -188,9 +188,25 @@ static void sample_claimed(struct wire_writer *w)
     msg_put_claimed(w, &m);
 }
 
+static void sample_space(struct wire_writer *w)
+{
+    msg_put_space(w, &(struct msg_space){6, 1ull << 33, 1ull << 40, 5000, 70000, 1ull << 30, 100});
+}
+
 static void sample_trash(struct wire_writer *w)
 {
     msg_put_trash(w, &(struct msg_trash){6, 3, 1ull << 34, 4000});
+}
+
+static void sample_hook(struct wire_writer *w)
+{
+    struct msg_hook m = {6, 3, 1700000000, bytes_of("it ended with exit code 1")};
+    msg_put_hook(w, &m);
+}
+
+static void sample_hook_well(struct wire_writer *w)
+{
+    msg_put_hook(w, &(struct msg_hook){.site = 6});
 }
 
 static void sample_progress(struct wire_writer *w)
@@ -415,6 +431,11 @@ static void sample_ack(struct wire_writer *w)
     msg_put_ack(w, &m);
 }
 
+static void sample_renewed(struct wire_writer *w)
+{
+    msg_put_renewed(w, &(struct msg_renewed){bytes_of("mirrord.conf:3: host: no such key")});
+}
+
 const struct sample samples[] = {
     {"hello", MSG_HELLO, sample_hello},
     {"error", MSG_ERROR, sample_error},
@@ -433,6 +454,9 @@ const struct sample samples[] = {
     {"claimed", MSG_CLAIMED, sample_claimed},
     {"progress", MSG_PROGRESS, sample_progress},
     {"trash", MSG_TRASH, sample_trash},
+    {"hook", MSG_HOOK, sample_hook},
+    {"hook-well", MSG_HOOK, sample_hook_well},
+    {"space", MSG_SPACE, sample_space},
     {"drift", MSG_DRIFT, sample_drift},
     {"drift-added", MSG_DRIFT, sample_drift_added},
     {"drift-times", MSG_DRIFT, sample_drift_times},
@@ -467,5 +491,7 @@ const struct sample samples[] = {
     {"range", MSG_RANGE, sample_range},
     {"range-sign", MSG_RANGE, sample_range_sign},
     {"ack", MSG_ACK, sample_ack},
+    {"renew", MSG_RENEW, msg_put_renew},
+    {"renewed", MSG_RENEWED, sample_renewed},
 };
 const size_t sample_count = sizeof(samples) / sizeof(samples[0]);

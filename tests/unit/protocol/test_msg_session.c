@@ -118,6 +118,23 @@ static void test_ping_pong_bye(void **state)
     wire_free(&w);
 }
 
+static void test_renewed(void **state)
+{
+    (void)state;
+    struct wire_writer w = {0};
+    struct msg_renewed out;
+    msg_put_renewed(&w, &(struct msg_renewed){bytes_of("why")});
+    assert_true(msg_get_renewed(check_payload(&w, MSG_RENEWED), &out));
+    assert_true(bytes_equal(out.text, bytes_of("why")));
+    wire_reset(&w);
+    struct bytes text = check_long(MSG_TEXT_MAX + 1);
+    msg_put_renewed(&w, &(struct msg_renewed){text});
+    assert_false(msg_get_renewed(check_payload(&w, MSG_RENEWED), &out));
+    assert_false(msg_get_renew(bytes_of("x")));
+    check_long_free(text);
+    wire_free(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -126,6 +143,7 @@ int main(void)
         cmocka_unit_test(test_hello_refuses),
         cmocka_unit_test(test_error),
         cmocka_unit_test(test_ping_pong_bye),
+        cmocka_unit_test(test_renewed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -242,7 +242,41 @@ static void test_close_progress_and_trash(void **state)
     assert_true(trash.foreign == 1ull << 58);
     assert_true(trash.foreign_bytes == 1ull << 59);
     assert_true(trash.kept == 1ull << 60);
+    wire_reset(&w);
+    struct msg_space space, sent = {7, 1ull << 61, 1ull << 62, 3, 4, 5, 6};
+    msg_put_space(&w, &sent);
+    assert_true(msg_get_space(check_payload(&w, MSG_SPACE), &space));
+    assert_int_equal(space.site, 7);
+    assert_true(space.free_bytes == 1ull << 61 && space.all_bytes == 1ull << 62);
+    assert_true(space.free_files == 3 && space.all_files == 4);
+    assert_true(space.keep_bytes == 5 && space.keep_files == 6);
     wire_free(&w);
+}
+
+static bool hook_passes(uint32_t failures, uint64_t since, const char *text)
+{
+    struct wire_writer w = {0};
+    struct msg_hook out, m = {7, failures, since, bytes_of(text)};
+    msg_put_hook(&w, &m);
+    bool valid = msg_get_hook(check_payload(&w, MSG_HOOK), &out);
+    if (valid) {
+        assert_int_equal(out.site, 7);
+        assert_int_equal(out.failures, failures);
+        assert_true(out.since == since && bytes_equal(out.text, bytes_of(text)));
+    }
+    wire_free(&w);
+    return valid;
+}
+
+static void hooks(void **state)
+{
+    char large[MSG_TEXT_MAX + 2];
+    (void)state;
+    memset(large, 'x', sizeof large - 1);
+    large[sizeof large - 1] = '\0';
+    assert_true(hook_passes(2, 1700000000, "exit code 1") && hook_passes(0, 0, ""));
+    assert_false(hook_passes(0, 0, "well, but why?") || hook_passes(0, 5, ""));
+    assert_false(hook_passes(1, 5, large));
 }
 
 static bool drift_passes(uint8_t kind, const char *path, struct entry committed)
@@ -524,6 +558,7 @@ int main(void)
         cmocka_unit_test(test_listing_checks_its_items),
         cmocka_unit_test(test_item_of_nothing),
         cmocka_unit_test(test_listing_head),
+        cmocka_unit_test(hooks),
         cmocka_unit_test(test_listing_counts_items),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

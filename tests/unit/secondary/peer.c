@@ -69,6 +69,7 @@ static int resolve(
     if (g->root.resolve(g->root.ctx, name, asked, out, err) < 0)
         return -1;
     out->policy = g->p->policy;
+    out->excludes = g->p->excludes;
     return 0;
 }
 
@@ -78,10 +79,17 @@ static void each(void *ctx, void (*root)(void *to, const char *path, bool beneat
     g->root.each(g->root.ctx, root, to);
 }
 
+static int reload(void *ctx, struct err *err)
+{
+    const struct gatekeeper *g = ctx;
+    return g->p->reload_error ? err_set(err, ERR_USAGE, "%s", g->p->reload_error) : 0;
+}
+
 static void serve(struct peer *p, int fd)
 {
     struct gatekeeper keeper = {.p = p};
-    const struct receive_fence fence = {resolve, each, &keeper};
+    const struct receive_fence fence = {
+        .resolve = resolve, .each = each, .reload = reload, .ctx = &keeper};
     struct err err;
     if (p->as_nobody && (setgid(PEER_NOBODY) < 0 || setuid(PEER_NOBODY) < 0))
         _exit(2);
@@ -203,7 +211,8 @@ struct bytes peer_expect(struct peer *p, uint8_t type)
         assert_int_equal(next_frame(p, &f), 1);
         if (f.type == MSG_TRASH)
             assert_true(msg_get_trash(f.payload, &p->trash));
-    } while (f.type == MSG_PROGRESS || (f.type == MSG_TRASH && type != MSG_TRASH) ||
+    } while (f.type == MSG_PROGRESS || (f.type == MSG_SPACE && type != MSG_SPACE) ||
+             (f.type == MSG_TRASH && type != MSG_TRASH) ||
              (f.type == MSG_DRIFT && type != MSG_DRIFT && note_drift(p, &f)));
     if (f.type != type && f.type == MSG_ERROR) {
         struct msg_error e;
@@ -236,15 +245,16 @@ void peer_end(struct peer *p)
     msg_put_bye(&p->out);
     peer_send(p);
     while (next_frame(p, &f))
-        assert_int_equal(f.type, MSG_TRASH);
+        assert_true(f.type == MSG_TRASH || f.type == MSG_SPACE);
     assert_int_equal(peer_wait(p), 0);
 }
 
 void peer_hello(struct peer *p)
 {
+    uint16_t version = p->version ? p->version : MSG_VERSION;
     struct msg_hello m = {.magic = MSG_MAGIC,
         .oldest = MSG_VERSION_OLDEST,
-        .newest = MSG_VERSION,
+        .newest = version,
         .session = 42,
         .host_id = {{p->id}},
         .software = bytes_of("test"),
@@ -254,8 +264,8 @@ void peer_hello(struct peer *p)
     assert_true(msg_get_hello(peer_expect(p, MSG_HELLO), &m));
     assert_int_equal(m.magic, MSG_MAGIC);
     assert_int_equal(m.session, 42);
-    assert_int_equal(m.newest, MSG_VERSION);
-    assert_int_equal(m.oldest, MSG_VERSION);
+    assert_int_equal(m.newest, version);
+    assert_int_equal(m.oldest, version);
 }
 
 void peer_send_open(struct peer *p, uint32_t site, const char *root)

@@ -45,6 +45,9 @@ struct peer {
     struct msg_trash trash;       /* as it came last */
     unsigned look_every_s, reread_every_s; /* of receive_options; 0: no content is read again */
     const char *exclude; /* a filter rule, or NULL */
+    const struct filter *excludes; /* of the receiver's own configuration for this host, or NULL */
+    const char *reload_error;      /* what is wrong with its configuration when it is read again */
+    uint16_t version;              /* the newest that HELLO names; 0: MSG_VERSION */
 };
 
 struct ack {

@@ -845,6 +845,39 @@ static void acls(void **state)
 }
 
 /* Directories that lock their own owner out are opened for the step, and closed again. */
+/* Whatever came with it, and also where the primary mirrors no owners. */
+static void an_owner_of_its_own(void **state)
+{
+    struct peer *p = *state;
+    struct entry d = a_dir(0755), f = a_file("x", 1, 0644), l = a_link("f");
+    struct stat st;
+    static const char *const paths[] = {"d", "d/f", "l"};
+    if (geteuid() != 0)
+        skip();
+    p->policy = (struct receive_policy){
+        .said = true, .owner = RECEIVE_OWNER_FIXED, .uid = 12345, .gid = 54321, .limit = {100, 0}};
+    for (int mirrored = 0; mirrored < 2; mirrored++) {
+        p->open_flags = mirrored ? OPEN_OWNER : 0;
+        assert_int_equal(peer_open(p).caps & CAP_SET_OWNER, 0);
+        d.owner = f.owner = l.owner = bytes_of(mirrored ? "nobody-knows-him" : "");
+        f.mtime++;
+        peer_batch(p);
+        peer_put(p, "d", &d, NULL);
+        peer_put(p, "d/f", &f, "x");
+        peer_put(p, "l", &l, NULL);
+        peer_commit_all(p);
+        for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+            assert_int_equal(lstat(on_root(p, paths[i]), &st), 0);
+            assert_int_equal(st.st_uid, 12345);
+            assert_int_equal(st.st_gid, 54321);
+        }
+        peer_end(p);
+    }
+    p->policy.owner = RECEIVE_OWNER_LEFT;
+    assert_int_equal(peer_open(p).caps & CAP_SET_OWNER, 0);
+    peer_end(p);
+}
+
 static void without_root(void **state)
 {
     struct peer *p = *state;
@@ -944,6 +977,7 @@ int main(void)
         T(a_new_filter_keeps_what_was_committed),
         T(special_bits_and_owners),
         T(acls),
+        T(an_owner_of_its_own),
         T(without_root),
         T(a_stage_inside_the_root),
     };

@@ -27,6 +27,9 @@ static const struct ask samples[] = {
         .seconds = -5,
         .nanoseconds = 999999999},
     {.kind = ASK_LOOSEN, .name = {"d1", 2}},
+    {.kind = ASK_EXCLUDE, .number = 3, .name = {"n", 1}, .root = {"/r", 2}},
+    {.kind = ASK_HOOK, .name = {"x", 1}, .records = {"+a\0-b/", 7}},
+    {.kind = ASK_HOOK_STATE, .flag = 1, .name = {"x", 1}},
     {.kind = ASK_ANSWER,
         .flag = 1,
         .number = 1,
@@ -39,7 +42,7 @@ static const struct ask samples[] = {
         .result = -1,
         .code = 6,
         .sys = 28,
-        .policy = {true, {20, 200}, 30, 60}},
+        .policy = {true, RECEIVE_OWNER_FIXED, 33, 34, {20, 200}, 30, 60, true, {5, 1ull << 33}}},
     {.kind = ASK_REPORT, .result = -1, .code = 1, .sys = 5, .text = {"read: I/O", 9}},
     {.kind = ASK_REFUSED, .number = 101},
 };
@@ -62,6 +65,7 @@ static void there_and_back(void **state)
         assert_int_equal(got.seconds, samples[i].seconds);
         assert_int_equal(got.result, samples[i].result);
         assert_true(bytes_equal(got.root, samples[i].root));
+        assert_true(bytes_equal(got.records, samples[i].records));
     }
 }
 

@@ -22,6 +22,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "secondary/grounds.h"
+#include "secondary/hook.h"
 #include "secondary/outside.h"
 #include "secondary/parent.h"
 #include "tree/state.h"
@@ -364,6 +365,44 @@ static void a_refused_call_is_named(void **state)
     assert_non_null(strstr(err.text, name));
 }
 
+/* --- commands after a commit --- */
+
+static bool give_hook(void *ctx, struct bytes name, struct receive_hook *out)
+{
+    (void)ctx;
+    if (name.len)
+        return false;
+    *out = (struct receive_hook){mem_array(2, sizeof *out->argv), NULL, 1000};
+    out->argv[0] = mem_copy_string("/bin/false");
+    return true;
+}
+
+/* It says which paths of a site changed, and nothing else; nothing is run for other sites. */
+static void forged_changes(void **state)
+{
+    struct err err;
+    struct hook_state now;
+    (void)state;
+    assert_int_equal(mkdir(root, 0755), 0);
+    int made CLEANUP_FD = state_open_resolved(options.state_dir, root, true, &err);
+    assert_true(made >= 0);
+    fence.hook = give_hook;
+    struct outside_direct direct = {
+        .options = &options, .names = names_new(NULL), .hooks = hooks_new(options.state_dir)};
+    struct outside o = outside_direct(&direct);
+    struct outside_site other = {bytes_of("other"), {"", 0}};
+    assert_false(o.hook(o.ctx, &the_root, (struct bytes){"+../etc/passwd", 15}));
+    assert_false(o.hook(o.ctx, &the_root, (struct bytes){"+open end", 9}));
+    assert_false(hooks_pending(direct.hooks));
+    assert_true(o.hook(o.ctx, &other, (struct bytes){"+a", 3}));
+    assert_false(hooks_pending(direct.hooks));
+    assert_true(o.hook(o.ctx, &the_root, (struct bytes){"+a", 3}));
+    assert_int_equal(o.hook_state(o.ctx, &the_root, false, &now), 0);
+    assert_true(now.pending && now.failing.count == 0);
+    hooks_free(direct.hooks);
+    names_free(direct.names);
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -379,6 +418,7 @@ int main(void)
         T(names_are_looked_up),
         T(nonsense_ends_it),
         T(a_refused_call_is_named),
+        T(forged_changes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

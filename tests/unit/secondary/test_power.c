@@ -257,6 +257,106 @@ static void a_checkpoint_is_what_is_gone_back_to(void **state)
     peer_end(p);
 }
 
+/* Behind the copy, or without one, all that was committed is known, moved things and all. */
+static void what_was_committed_is_known_afterwards(void **state)
+{
+    struct peer *p = *state;
+    struct entry d = a_dir(0755), f = a_file("good", 4, 0644);
+    for (int copied = 0; copied < 2; copied++) {
+        atomic_store(&shared->later, 0);
+        peer_open(p);
+        peer_batch(p);
+        peer_put(p, "d", &d, NULL);
+        peer_put(p, "d/moved", &f, "good");
+        peer_put(p, "d/gone", &f, "good");
+        peer_commit_all(p);
+        put(p, "f", "good");
+        if (copied)
+            until_checkpoint(p);
+        put(p, "f", "next");
+        put(p, "theirs", "good");
+        peer_batch(p);
+        peer_move(p, "d", "e");
+        peer_delete(p, "e/gone");
+        peer_commit_all(p);
+        peer_kill(p);
+        write_file(p, "theirs", "written by somebody else");
+        write_file(p, "e/gone", "the same");
+        next_boot();
+        peer_open(p);
+        put(p, "f", "new");
+        put(p, "e/moved", "new");
+        assert_int_equal(foreign_count(p, NULL), (unsigned)copied * 2);
+        put(p, "theirs", "new");
+        peer_batch(p);
+        peer_delete(p, "e");
+        peer_delete(p, "f");
+        peer_delete(p, "theirs");
+        peer_commit_all(p);
+        assert_int_equal(foreign_count(p, "theirs"), copied + 1);
+        assert_int_equal(foreign_count(p, "e"), copied + 1);
+        peer_end(p);
+    }
+}
+
+/* It may go again before there is another copy, or half a frame of the ledger may be there. */
+static void what_was_committed_is_known_for_long(void **state)
+{
+    struct peer *p = *state;
+    char path[2 * PEER_PATH];
+    struct stat st;
+    peer_open(p);
+    put(p, "a", "good");
+    until_checkpoint(p);
+    put(p, "b", "good");
+    for (int i = 0; i < 2; i++) {
+        peer_kill(p);
+        next_boot();
+        peer_open(p);
+    }
+    put(p, "c", "good");
+    put(p, "cut", "good");
+    peer_kill(p);
+    state_file(p, "ledger", path);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(truncate(path, st.st_size - 1), 0);
+    next_boot();
+    peer_open(p);
+    put(p, "d", "good"); /* behind what was cut off */
+    peer_kill(p);
+    next_boot();
+    peer_open(p);
+    for (const char *name = "abcd"; *name; name++)
+        put(p, (char[]){*name, '\0'}, "new");
+    assert_int_equal(foreign_count(p, NULL), 0);
+    put(p, "cut", "new");
+    assert_int_equal(foreign_count(p, "cut"), 1);
+    peer_end(p);
+}
+
+/* What a first contact found in place is in no ledger: so a copy is there when it has ended. */
+static void what_was_found_in_place_is_known_afterwards(void **state)
+{
+    struct peer *p = *state;
+    peer_open(p);
+    peer_end(p);
+    write_file(p, "f", "good");
+    peer_open(p);
+    msg_put_level(&p->out, &(struct msg_level){1});
+    msg_put_ping(&p->out, &(struct msg_ping){1});
+    peer_send(p);
+    peer_expect(p, MSG_PONG);
+    peer_end(p);
+    peer_open(p);
+    put(p, "other", "good");
+    peer_kill(p);
+    next_boot();
+    peer_open(p);
+    put(p, "f", "new");
+    assert_int_equal(foreign_count(p, NULL), 0);
+    peer_end(p);
+}
+
 static void garbage(const char *path, off_t from, size_t n)
 {
     char *noise CLEANUP_FREE = mem_alloc(n);
@@ -435,6 +535,9 @@ int main(void)
         T(what_was_lost_twice_is_still_read),
         T(a_clean_end_needs_nothing),
         T(a_checkpoint_is_what_is_gone_back_to),
+        T(what_was_committed_is_known_afterwards),
+        T(what_was_committed_is_known_for_long),
+        T(what_was_found_in_place_is_known_afterwards),
         T(a_damaged_manifest_is_rebuilt),
         T(a_damaged_mark_is_a_power_loss),
         T(a_damaged_marker_is_an_error),

@@ -345,6 +345,27 @@ static void a_root_outside_the_fence_is_refused(void **state)
     peer_end(p);
 }
 
+/* The primary must know of them: they end its rules. */
+static void what_this_host_excludes_is_agreed_on(void **state)
+{
+    struct peer *p = *state;
+    struct filter *own = filter_new();
+    assert_int_equal(filter_add(own, false, bytes_of("/log/"), NULL), 0);
+    p->excludes = own;
+    peer_start(p);
+    peer_hello(p);
+    peer_send_open(p, 1, p->root);
+    assert_int_equal(site_error(p, 1, "excludes /log/"), REASON_PATH);
+    p->exclude = "log/";
+    peer_send_open(p, 2, p->root);
+    assert_int_equal(site_error(p, 2, "excludes /log/"), REASON_PATH);
+    p->exclude = "/log/";
+    peer_send_open(p, 3, p->root);
+    peer_expect(p, MSG_OPENED);
+    peer_end(p);
+    filter_free(own);
+}
+
 static void only_the_last_directory_is_made(void **state)
 {
     struct peer *p = *state;
@@ -651,6 +672,7 @@ int main(void)
         T(a_stream_cut_within_a_message_is_an_error),
         T(refused_names_end_the_session),
         T(a_root_outside_the_fence_is_refused),
+        T(what_this_host_excludes_is_agreed_on),
         T(only_the_last_directory_is_made),
         T(a_held_root_is_refused),
         T(a_root_of_another_primary_is_locked),

@@ -208,6 +208,29 @@ static void test_hostile_names(void **state)
     assert_true(io_now_ms() - start < 20000);
 }
 
+static bool touches(const char *pattern, const char *path)
+{
+    struct filter *f = filter_new();
+    assert_int_equal(filter_add(f, false, bytes_of(pattern), NULL), 0);
+    bool result = filter_touches(f, bytes_of(path));
+    filter_free(f);
+    return result;
+}
+
+static void test_touches(void **state)
+{
+    (void)state;
+    assert_true(touches("a/b/", "a/b"));
+    assert_true(touches("a/b/", "a"));
+    assert_true(touches("a/b/", "a/b/c"));
+    assert_true(touches("/a", "a"));
+    assert_true(touches("a/*/c", "a/x"));
+    assert_true(touches("**/c/d", "x/y"));
+    assert_false(touches("a/b/", "a/c"));
+    assert_false(touches("a/*/c", "b"));
+    assert_false(touches("*.log", "a/b")); /* whatever it is renamed to */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -221,6 +244,7 @@ int main(void)
         cmocka_unit_test(test_bad_patterns),
         cmocka_unit_test(test_copy_and_digest),
         cmocka_unit_test(test_hostile_names),
+        cmocka_unit_test(test_touches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

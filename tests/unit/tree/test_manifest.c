@@ -310,6 +310,81 @@ static void test_sums_tell_what_changed(void **state)
     commit(t);
 }
 
+static unsigned count_all(struct manifest *m)
+{
+    struct manifest_txn *t = begin(m, false);
+    struct manifest_place at = {0};
+    struct manifest_drift row = {0};
+    struct record r;
+    struct err err;
+    unsigned n = 0;
+    while (manifest_next_of_all(t, &at, &r, &err) == 1)
+        n++;
+    while (manifest_drift_next(t, &row, &err) == 1)
+        n++;
+    manifest_abort(t);
+    return n;
+}
+
+static uint64_t put_many(struct manifest_txn *t, uint64_t dir, const char *name, unsigned n)
+{
+    char file[16];
+    uint64_t sub = put(t, dir, name, dir_of(1));
+    for (unsigned i = 0; i < n; i++) {
+        snprintf(file, sizeof file, "%u", i);
+        put(t, sub, file, file_of(i));
+    }
+    return sub;
+}
+
+/* A large directory is gone at once; what was in it goes in steps, across reopenings. */
+static void test_cut(void **state)
+{
+    struct place *p = *state;
+    struct err err;
+    struct record r;
+    char path[PATH_TOTAL_MAX + 1];
+    size_t len;
+    struct manifest_txn *t = begin(p->m, true);
+    put(t, MANIFEST_ROOT, "stays", file_of(1));
+    struct msg_sums before = sums_of(t, MANIFEST_ROOT), after;
+    uint64_t d = put_many(t, MANIFEST_ROOT, "d", 1000), a = put_many(t, d, "a", 1000);
+    uint64_t deep = put_many(t, a, "deep", 500);
+    commit(t);
+    t = begin(p->m, true);
+    assert_int_equal(manifest_drift_put(t, deep, bytes_of("x"), NULL, &err), 0);
+    put(t, deep, "last", file_of(4)); /* not carried up yet */
+    assert_int_equal(manifest_cut(t, MANIFEST_ROOT, bytes_of("d"), &err), 1);
+    assert_int_equal(manifest_cut(t, MANIFEST_ROOT, bytes_of("d"), &err), 0);
+    after = sums_of(t, MANIFEST_ROOT);
+    assert_true(sums_equal(&before, &after));
+    put(t, MANIFEST_ROOT, "d", dir_of(2));
+    commit(t);
+    t = begin(p->m, false);
+    assert_int_equal(manifest_dir_path(t, deep, path, &len, &err), 0);
+    assert_int_equal(get(t, MANIFEST_ROOT, "d", &r), 1);
+    assert_true(r.dir != d);
+    manifest_abort(t);
+    assert_int_equal(count_all(p->m), 2 + 2503 + 1);
+    int more = 1;
+    unsigned steps = 0;
+    for (; more == 1; steps++) {
+        manifest_close(p->m);
+        p->m = open_at(p->path, &filter_a, false);
+        t = begin(p->m, true);
+        more = manifest_prune(t, 600, &err);
+        commit(t);
+    }
+    assert_int_equal(more, 0);
+    assert_true(steps >= 2503 / 600);
+    assert_int_equal(count_all(p->m), 2);
+    t = begin(p->m, true);
+    put_many(t, MANIFEST_ROOT, "few", 10);
+    assert_int_equal(manifest_cut(t, MANIFEST_ROOT, bytes_of("few"), &err), 1);
+    commit(t);
+    assert_int_equal(count_all(p->m), 2);
+}
+
 static void test_moves(void **state)
 {
     struct place *p = *state;
@@ -910,6 +985,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_directory_keeps_number, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_sums_count, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_sums_tell_what_changed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_cut, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_moves, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_moves_that_cannot_be, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_bad_puts, set_up, tear_down),

@@ -173,6 +173,19 @@ static void alter(
     assert_int_equal(manifest_commit(t, &err), 0);
 }
 
+static void alter_size(struct place *p, const char *path, uint64_t size)
+{
+    struct manifest_txn *t;
+    struct err err;
+    struct record r;
+    uint64_t parent;
+    assert_int_equal(manifest_begin(p->m, true, &t, &err), 0);
+    assert_int_equal(manifest_lookup(t, bytes_of(path), &r, &parent, &err), 1);
+    r.entry.size = r.validators.size = size;
+    assert_int_equal(manifest_put(t, parent, path_name(bytes_of(path)), &r, &err), 0);
+    assert_int_equal(manifest_commit(t, &err), 0);
+}
+
 static struct msg_sums sums_of(struct manifest *m)
 {
     struct manifest_txn *t;
@@ -431,6 +444,27 @@ static void test_checksum(void **state)
     walk_all(p);
     assert_int_equal(p->counts.hashed, 5);
     assert_string_equal(p->heard, "");
+}
+
+/* Cut short by a power loss, not by anybody: its inode's times are those of the commit. */
+static void test_lost_with_the_power(void **state)
+{
+    struct place *p = *state;
+    p->o.keep_accepted = true;
+    for (int lost = 0; lost < 2; lost++) {
+        assert_true(scratch_write(p->fd, "f", "hello"));
+        let_settle();
+        walk_all(p);
+        prove(p);
+        struct record r = record_at(p, "f");
+        alter(p, "f", RECORD_COMMITTED, &r.entry.digest, 4444);
+        alter_size(p, "f", 4711);
+        p->o.since = lost;
+        walk_all(p);
+        r = record_at(p, "f");
+        assert_int_equal(r.flags, lost ? RECORD_COMMITTED : 0);
+        assert_int_equal(r.entry.size, 5);
+    }
 }
 
 static void test_open_for_writing(void **state)
@@ -1274,6 +1308,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_content_is_read_when_it_must_be, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_racy, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_checksum, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_lost_with_the_power, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_open_for_writing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_keep_accepted, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_volume_that_is_not_mounted, set_up, tear_down),
