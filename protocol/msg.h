@@ -17,6 +17,7 @@ enum {
     MSG_VERSION = 2,             /* newest version spoken */
     MSG_VERSION_OLDEST = 1,      /* oldest version spoken */
     MSG_VERSION_RENEW = 2,       /* from which on there are RENEW and RENEWED */
+    MSG_VERSION_NEWS = 2,        /* from which on HOOK and SPACE may be sent */
     MSG_TEXT_MAX = 1024,         /* error texts and software names */
     MSG_SITE_NAME_MAX = 255,     /* bytes */
     MSG_HOST_MAX = 255,          /* what a host of the configuration is called */

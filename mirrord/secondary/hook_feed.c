@@ -114,6 +114,8 @@ void hook_feed_commit(const struct commit *c)
 static void tell(struct replica *r, const struct hook_failing *f)
 {
     struct msg_hook m = {r->site, f->count, (uint64_t)f->since, bytes_of(f->text)};
+    if (r->tools->version < MSG_VERSION_NEWS)
+        return;
     msg_put_hook(&r->tools->out.writer, &m);
     outbox_put(&r->tools->out);
 }

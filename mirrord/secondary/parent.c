@@ -20,6 +20,7 @@
 #include "secondary/asks.h"
 #include "secondary/hook.h"
 #include "secondary/sandbox.h"
+#include "secondary/session.h"
 
 /* A packet and what its strings point into; fd: a directory that came with it, else -1. */
 struct packet {
@@ -307,7 +308,8 @@ void parent_leave(int fd)
         close(fd);
 }
 
-int parent_serve(int socket, pid_t child, const struct outside *outside, struct err *err)
+int parent_serve(
+    int socket, pid_t child, const struct outside *outside, int out, struct err *err)
 {
     sigset_t watched, before;
     sigemptyset(&watched);
@@ -317,8 +319,11 @@ int parent_serve(int socket, pid_t child, const struct outside *outside, struct 
     int signals CLEANUP_FD = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
     struct last_word word = {0};
     serve_all(socket, outside, signals, child, &word);
+    /* Who waits for the stream's end need not for the child's. */
+    if (word.kind == ASK_REPORT && word.result != SESSION_RENEW && out >= 0)
+        parent_leave(out);
     if (word.kind == ASK_REPORT && word.result == 0)
-        parent_leave(STDERR_FILENO); /* who waits for the stream's end need not for the child's */
+        parent_leave(STDERR_FILENO);
     int status = 0;
     shutdown(socket, SHUT_RDWR); /* one that makes no sense is not answered any more */
     while (waitpid(child, &status, 0) < 0 && errno == EINTR)

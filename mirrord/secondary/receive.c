@@ -84,8 +84,7 @@ static int be_parent(struct common *c, int socket, pid_t child, struct err *err)
         .options = c->options, .grounds = c->grounds, .names = names_new(NULL)};
     direct.hooks = hooks_new(c->options->state_dir);
     struct outside outside = outside_direct(&direct);
-    parent_leave(c->options->out);
-    int result = parent_serve(socket, child, &outside, err);
+    int result = parent_serve(socket, child, &outside, c->options->out, err);
     finish_hooks(c, direct.hooks);
     names_free(direct.names);
     return result;

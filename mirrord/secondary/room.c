@@ -32,6 +32,8 @@ static void look(struct replica *r, bool always)
 {
     struct space s;
     uint64_t now = io_now_ms();
+    if (r->tools->version < MSG_VERSION_NEWS)
+        return;
     if (!r->root || space_look(root_fd(r->root), &s) < 0 || (!always && !is_news(r, &s, now)))
         return;
     struct space_keep keep = space_keep(&r->policy.min_free, &s);

@@ -58,16 +58,15 @@ def test_a_daemon_at_work(env):
     def level():
         n = w.read()
         return (n[f"mirrord_mirror_level{at}"] == 1 and n["mirrord_ready"] == 1 and
+                n['mirrord_site_entries{site="example.com"}'] == 2 and
                 n['mirrord_secondary_latency_seconds_count{secondary="web2"}'] >= 1 and n)
     n = wait_for(level, lambda: f"level in {read_text(w.path)}\n{w.daemon.text()[-2000:]}")
     text = read_text(w.path)
-    check_equal(promtool("check", "metrics", text=text), "")
     check_equal(n['mirrord_secondary_up{secondary="web2"}'], 1)
     check_equal(n['mirrord_secondary_connections_total{secondary="web2"}'], 1)
     check_equal(n['mirrord_secondary_live_bytes_total{secondary="web2"}'], 5000)
     check(n['mirrord_secondary_sent_bytes_total{secondary="web2"}'] > 100, text)
     check(n['mirrord_disk_size_bytes{secondary="web2",site="example.com"}'] > 0, text)
-    check_equal(n['mirrord_site_entries{site="example.com"}'], 2)
     check_equal(n['mirrord_mirror_level{site="odd\\\\134\\"name",secondary="web2"}'], 1)
     check(n["mirrord_process_resident_memory_bytes"] > 1 << 20, text)
 
@@ -86,6 +85,11 @@ def test_a_daemon_at_work(env):
     check(names <= used, "README.md lacks", names - used)
     w.daemon.stop()
     check(not os.path.exists(w.path), "the file is left behind")
+    check_equal(promtool("check", "metrics", text=text), "")
+
+
+# What is told only of units that wait, drift, sites of another primary, and one site alone.
+UNTROUBLED = {"unit", "waits", "why", "path", "what", "primary", "site", "role"}
 
 
 def keys(of):
@@ -104,7 +108,7 @@ def test_status_as_it_is_documented(env):
     there = keys(w.daemon.status())
     said = documented(read_text(f"{TESTS}/../../mirrord/man/mirrord.8"))
     check(there <= said, "not documented:", there - said)
-    check(len(said - there) <= 6, "documented, but not there:", said - there)
+    check(said - there <= UNTROUBLED, "documented, but not there:", said - there - UNTROUBLED)
     w.daemon.stop()
 
 

@@ -360,6 +360,7 @@ static void put_version(struct peer *p, int version)
 static void send_large(struct peer *p)
 {
     static char content[LARGE];
+    memset(content, 'x', sizeof content); /* zeros would be holes */
     struct entry e = a_file(content, sizeof content, 0644);
     peer_batch(p);
     uint32_t atom = peer_entry(p, "large", &e, HOW_DATA, NULL);

@@ -75,7 +75,7 @@ static int ask_from_a_child(int (*ask)(const struct outside *parent, int socket)
         _exit(0);
     }
     close(sockets[1]);
-    int result = parent_serve(sockets[0], pid, &outside, err);
+    int result = parent_serve(sockets[0], pid, &outside, -1, err);
     close(sockets[0]);
     grounds_free(direct.grounds);
     names_free(direct.names);

@@ -1,0 +1,69 @@
+#!/bin/sh
+# The long form of what tests/run.sh does for security: searches each decoder for inputs that break it
+# (libFuzzer, with sanitizers), 100,000 swaps by a local user at each end, thousands of sessions that are
+# tampered with, and the lines of the codec and of the message handlers that the tests reach. The last
+# line is figures; anything found fails, and its input is kept in the directory that is named.
+# Usage: sh tests/security/run.sh [MINUTES-PER-FUZZER [FUZZER…]]       30 minutes and all, unless said
+set -eu
+exec </dev/null
+minutes=${1:-30} # 0: the corpora alone
+[ $# = 0 ] || shift
+top=$(cd "$(dirname "$0")/../.." && pwd)
+. "$top/tests/packages.sh"
+
+# shellcheck disable=SC2086 # lists
+packages_need $packages_build $packages_ssh clang llvm libclang-rt-14-dev libcmocka-dev
+
+work=$(mktemp -d)
+found=$(mktemp -d)
+trap 'rm -rf "$work"; rmdir "$found" 2>/dev/null || true' EXIT
+trap 'exit 130' HUP INT TERM
+
+# NAME COMPILER OPTION…
+build() {
+    name=$1 compiler=$2
+    shift 2
+    if ! CC=$compiler meson setup "$work/$name" "$top" "$@" >"$work/$name.log" 2>&1 ||
+        ! meson compile -C "$work/$name" >>"$work/$name.log" 2>&1; then
+        tail -n 40 "$work/$name.log"
+        exit 1
+    fi
+}
+
+echo "== building"
+build fuzz clang --buildtype debugoptimized -Dfuzz=true -Dc_args=-fsanitize=fuzzer-no-link \
+    -Db_sanitize=address,undefined -Db_lundef=false
+build sanitized clang -Dtests=false -Db_sanitize=address,undefined -Db_lundef=false
+build coverage clang --buildtype debug '-Dc_args=-fprofile-instr-generate -fcoverage-mapping' \
+    '-Dc_link_args=-fprofile-instr-generate'
+
+cat >"$work/one" <<'EOS'
+name=$1
+mkdir -p "$work/corpus-$name"
+limit=-max_total_time=$((minutes * 60))
+[ "$minutes" -gt 0 ] || limit=-runs=0 # without a limit it would never end
+"$work/fuzz/tests/fuzz/search_$name" $limit -max_len=8192 -timeout=20 \
+    -rss_limit_mb=2000 -print_final_stats=1 -artifact_prefix="$found/$name-" "$work/corpus-$name" \
+    "$top/tests/fuzz/corpus/$name" >"$work/fuzz-$name.log" 2>&1 ||
+    echo "FAIL fuzz $name: $(grep -m1 -E 'ERROR|SUMMARY' "$work/fuzz-$name.log")"
+EOS
+export work found minutes top
+if [ $# = 0 ]; then
+    set -- $(cd "$work/fuzz/tests/fuzz" && ls -d search_* | sed -n 's/^search_\([a-z]*\)$/\1/p')
+fi
+echo "== fuzzing $minutes minutes each: $*"
+printf '%s\n' "$@" | xargs -P "$(nproc)" -I NAME sh "$work/one" NAME
+
+echo "== swaps and sessions"
+for test in races hostile; do
+    LONG=1 MIRRORD_SANITIZED=1 MIRRORD="$work/sanitized/mirrord/mirrord" \
+        python3 -B "$top/tests/e2e/test_$test.py" >"$work/e2e-$test.log" 2>&1 ||
+        { echo "FAIL test_$test.py"; tail -n 40 "$work/e2e-$test.log"; }
+done
+
+echo "== coverage by unit tests and corpora"
+LLVM_PROFILE_FILE="$work/profile-%p.profraw" meson test -C "$work/coverage" --no-rebuild \
+    --suite unit --suite fuzz >"$work/coverage-tests.log" 2>&1 || tail -n 20 "$work/coverage-tests.log"
+llvm-profdata merge -o "$work/profile" "$work"/profile-*.profraw
+
+python3 -B "$top/tests/security/figures.py" "$top" "$work" "$found" "$@"
