@@ -26,14 +26,15 @@ enum piece_kind { PIECE_FRAMES, PIECE_RUN, PIECE_DATA };
 struct piece {
     STAILQ_ENTRY(piece) next;
     enum piece_kind kind;
-    bool done;              /* `out` is complete */
-    uint32_t atom;          /* of DATA, as is … */
-    uint8_t data_kind;      /* … this */
-    uint8_t *plain;         /* what was given, until it is done */
-    size_t given;           /* its length */
-    struct wire_writer out; /* frames */
-    size_t drained;         /* bytes of them */
+    bool done;                 /* what is to be sent is complete */
+    uint32_t atom;             /* of DATA, as is … */
+    uint8_t data_kind;         /* … this */
+    struct wire_writer plain;  /* what was given */
+    struct wire_writer packed; /* frames to be sent instead; empty: none */
+    size_t drained;            /* bytes of what is sent */
 };
+
+STAILQ_HEAD(pieces, piece);
 
 struct packer {
     struct zip *zip; /* the thread's, as is … */
@@ -41,10 +42,11 @@ struct packer {
     pthread_t thread;
     bool started;
     int fd;
+    struct pieces spare; /* the pusher's: to be used again */
 
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t more;
-    STAILQ_HEAD(, piece) pieces;
+    struct pieces pieces;
     struct piece *next; /* the first that is not done */
     size_t waiting, unpacked;
     bool awaited; /* the pusher found nothing ready */
@@ -61,26 +63,22 @@ void packer_pack(struct zip *zip, const void *entries, size_t n, void *room, str
         wire_reset(w);
 }
 
-static void put_data(struct packer *k, struct piece *c)
+static const struct wire_writer *to_send(const struct piece *c)
 {
-    struct msg_data m = {.atom = c->atom, .kind = c->data_kind};
-    stream_put_packed(&c->out, k->zip, k->room, &m, (struct bytes){c->plain, c->given});
-    if (c->out.bad)
-        abort(); /* no memory; the policy of mem.h */
+    return c->packed.len ? &c->packed : &c->plain;
 }
 
 /* Without the lock. */
 static void pack_piece(struct packer *k, struct piece *c)
 {
+    struct msg_data m = {.atom = c->atom, .kind = c->data_kind};
+    struct bytes plain = {c->plain.data, c->plain.len};
     if (c->kind == PIECE_DATA)
-        put_data(k, c);
+        stream_put_packed(&c->packed, k->zip, k->room, &m, plain);
     else
-        packer_pack(k->zip, c->plain, c->given, k->room, &c->out);
-    if (c->out.len == 0) { /* shorter as it is */
-        wire_free(&c->out);
-        c->out = (struct wire_writer){.data = TAKE_PTR(c->plain), .len = c->given, .cap = c->given};
-    }
-    free(TAKE_PTR(c->plain));
+        packer_pack(k->zip, plain.data, plain.len, k->room, &c->packed);
+    if (c->packed.bad)
+        abort(); /* no memory; the policy of mem.h */
 }
 
 /* The next one that is to be packed; those that need not be are passed. Under the lock. */
@@ -105,8 +103,8 @@ static void *work(void *arg)
         pack_piece(k, c);
         pthread_mutex_lock(&k->lock);
         c->done = true;
-        k->waiting -= c->given - c->out.len;
-        k->unpacked -= c->given;
+        k->waiting -= c->plain.len - to_send(c)->len;
+        k->unpacked -= c->plain.len;
         uint64_t one = 1;
         if (k->awaited && c == STAILQ_FIRST(&k->pieces))
             (void)!write(k->fd, &one, sizeof one);
@@ -134,18 +132,21 @@ struct packer *packer_new(int level)
     k->room = mem_resize(NULL, 1, MSG_PACK_MAX);
     k->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); /* −1 is not polled, and all is done at once */
     STAILQ_INIT(&k->pieces);
+    STAILQ_INIT(&k->spare);
     pthread_mutex_init(&k->lock, NULL);
     pthread_cond_init(&k->more, NULL);
     return k;
 }
 
-static void drop_first(struct packer *k)
+static void free_all(struct pieces *list)
 {
-    struct piece *c = STAILQ_FIRST(&k->pieces);
-    STAILQ_REMOVE_HEAD(&k->pieces, next);
-    wire_free(&c->out);
-    free(c->plain);
-    free(c);
+    while (!STAILQ_EMPTY(list)) {
+        struct piece *c = STAILQ_FIRST(list);
+        STAILQ_REMOVE_HEAD(list, next);
+        wire_free(&c->plain);
+        wire_free(&c->packed);
+        free(c);
+    }
 }
 
 void packer_free(struct packer *k)
@@ -158,8 +159,8 @@ void packer_free(struct packer *k)
     pthread_mutex_unlock(&k->lock);
     if (k->started)
         pthread_join(k->thread, NULL);
-    while (!STAILQ_EMPTY(&k->pieces))
-        drop_first(k);
+    free_all(&k->pieces);
+    free_all(&k->spare);
     pthread_mutex_destroy(&k->lock);
     pthread_cond_destroy(&k->more);
     if (k->fd >= 0)
@@ -177,43 +178,47 @@ static void add(struct packer *k, struct piece *c)
     }
     pthread_mutex_lock(&k->lock);
     STAILQ_INSERT_TAIL(&k->pieces, c, next);
-    k->waiting += c->done ? c->out.len : c->given;
+    k->waiting += c->done ? to_send(c)->len : c->plain.len;
     if (!k->next)
         k->next = c;
-    k->unpacked += c->done ? 0 : c->given;
+    k->unpacked += c->done ? 0 : c->plain.len;
     if (k->unpacked >= WAKE_AT)
         pthread_cond_signal(&k->more);
     pthread_mutex_unlock(&k->lock);
 }
 
-static struct piece *piece_new(enum piece_kind kind, const void *bytes, size_t n)
+static struct piece *piece_of(struct packer *k, enum piece_kind kind, const void *bytes, size_t n)
 {
-    struct piece *c = mem_alloc(sizeof *c);
+    struct piece *c = STAILQ_FIRST(&k->spare);
+    if (c)
+        STAILQ_REMOVE_HEAD(&k->spare, next);
+    else
+        c = mem_alloc(sizeof *c);
     c->kind = kind;
-    c->given = n;
-    c->plain = mem_resize(NULL, 1, n);
-    memcpy(c->plain, bytes, n);
+    c->done = kind == PIECE_FRAMES;
+    c->drained = 0;
+    wire_reset(&c->plain);
+    wire_reset(&c->packed);
+    wire_raw(&c->plain, bytes, n);
+    if (c->plain.bad)
+        abort();
     return c;
 }
 
 void packer_frames(struct packer *k, const void *frames, size_t n)
 {
-    if (n == 0)
-        return;
-    struct piece *c = piece_new(PIECE_FRAMES, frames, n);
-    c->out = (struct wire_writer){.data = TAKE_PTR(c->plain), .len = n, .cap = n};
-    c->done = true;
-    add(k, c);
+    if (n)
+        add(k, piece_of(k, PIECE_FRAMES, frames, n));
 }
 
 void packer_run(struct packer *k, const void *entries, size_t n)
 {
-    add(k, piece_new(PIECE_RUN, entries, n));
+    add(k, piece_of(k, PIECE_RUN, entries, n));
 }
 
 void packer_data(struct packer *k, const struct msg_data *m, const void *plain, size_t n)
 {
-    struct piece *c = piece_new(PIECE_DATA, plain, n);
+    struct piece *c = piece_of(k, PIECE_DATA, plain, n);
     c->atom = m->atom;
     c->data_kind = m->kind;
     add(k, c);
@@ -240,7 +245,7 @@ struct bytes packer_ready(struct packer *k)
     const struct piece *c = STAILQ_FIRST(&k->pieces);
     k->awaited = c && !c->done;
     if (c && c->done)
-        ready = (struct bytes){c->out.data + c->drained, c->out.len - c->drained};
+        ready = (struct bytes){to_send(c)->data + c->drained, to_send(c)->len - c->drained};
     if (k->awaited) {
         (void)!read(k->fd, &count, sizeof count);
         pthread_cond_signal(&k->more);
@@ -255,10 +260,11 @@ void packer_drain(struct packer *k, size_t n)
     struct piece *c = STAILQ_FIRST(&k->pieces);
     k->waiting -= n;
     c->drained += n;
-    if (c->drained == c->out.len) {
+    if (c->drained == to_send(c)->len) {
         if (k->next == c)
             k->next = STAILQ_NEXT(c, next);
-        drop_first(k);
+        STAILQ_REMOVE_HEAD(&k->pieces, next);
+        STAILQ_INSERT_HEAD(&k->spare, c, next);
     }
     pthread_mutex_unlock(&k->lock);
 }
