@@ -47,8 +47,8 @@ suite() {
 }
 
 suite gcc gcc "" ""
-suite clang-sanitizers clang "" "" -Db_sanitize=address,undefined -Db_lundef=false
-suite faults gcc mirrord faults -Dfaults=true
+suite clang-sanitizers clang "" "" -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1
+suite faults gcc mirrord faults -Dfaults=true -Doptimization=1
 
 # shellcheck disable=SC2086 # a list
 python3 -B "$top/tests/summary.py" "$work" $broken
