@@ -48,7 +48,7 @@ suite() {
 
 suite gcc gcc "" ""
 suite clang-sanitizers clang "" "" -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1
-suite faults gcc mirrord faults -Dfaults=true -Doptimization=1
+suite faults gcc mirrord faults -Dfaults=true
 
 # shellcheck disable=SC2086 # a list
 python3 -B "$top/tests/summary.py" "$work" $broken
