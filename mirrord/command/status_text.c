@@ -228,18 +228,15 @@ static void print_hook(FILE *out, const struct json *site, const struct json *ta
     const struct json *hook = json_get(target, "hook");
     const char *name = json_get_text(site, "name", "?"), *host = json_get_text(target, "name", "?");
     double count = number(hook, "failures");
-    char since[64] = "?";
-    time_t at = (time_t)number(hook, "since");
-    struct tm when;
+    char since[32];
     if (count <= 0)
         return;
-    if (localtime_r(&at, &when))
-        strftime(since, sizeof since, "%Y-%m-%d %H:%M:%S", &when);
     fprintf(out,
         "      its on-commit has failed %.0f time%s since %s: %s\n"
         "      type: mirrord check --effective %s   (on %s: the command, which its log says more "
         "of; it is run again by itself)\n",
-        count, count == 1 ? "" : "s", since, PLAIN(json_get_text(hook, "error", "")), name, host);
+        count, count == 1 ? "" : "s", clock_text(since, number(hook, "since")),
+        PLAIN(json_get_text(hook, "error", "")), name, host);
 }
 
 /* What waits until the disk there has room, and what may be done about it. */

@@ -40,7 +40,7 @@ static void count(struct daemon *d, size_t *up, size_t *peers, size_t *level, si
             const struct roster_peer *to = s->targets[i].peer;
             ++*mirrors;
             *level += to && s->site && peer_site_status(to->peer, s->site, at) &&
-                      at->state == PEER_SITE_LEVEL && at->failing == 0 && at->drift.count == 0;
+                      peer_site_is_level(at);
         }
 }
 

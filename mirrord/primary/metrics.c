@@ -147,7 +147,7 @@ static void add_pair(
     struct rows *r, const char *site, const char *secondary, const struct peer_site_status *at)
 {
     const double n[] = {
-        at->state == PEER_SITE_LEVEL && at->failing == 0 && at->drift.count == 0,
+        peer_site_is_level(at),
         at->state == PEER_SITE_HELD,
         at->state == PEER_SITE_FENCED,
         at->state == PEER_SITE_FAILED,
@@ -209,7 +209,7 @@ static void add_secondary(struct daemon *d, struct gathered *g, const struct ros
             if (!s->site || !peer_site_status(p->peer, s->site, at))
                 continue;
             behind = fmax(behind, (double)at->behind_ms / 1000);
-            level += at->state == PEER_SITE_LEVEL && at->failing == 0 && at->drift.count == 0;
+            level += peer_site_is_level(at);
             add_pair(&g->pairs, s->options.name, p->name, at);
             add_disk(&g->disks, first_disk, s->options.name, p->name, at);
         }

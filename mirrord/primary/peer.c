@@ -497,6 +497,12 @@ static void describe_state(const struct peer *p, const struct membership *m,
         s->state = PEER_SITE_PAUSED;
 }
 
+bool peer_site_is_level(const struct peer_site_status *at)
+{
+    return at->state == PEER_SITE_LEVEL && at->failing == 0 && at->drift.count == 0 &&
+           at->hook.failures == 0;
+}
+
 bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_status *out)
 {
     pthread_mutex_lock(&p->lock);

@@ -123,6 +123,9 @@ struct peer_site_status {
 void peer_status(struct peer *p, struct peer_status *out);
 bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_status *out);
 
+/* Is all well there? Level, and nothing that fails, drifted, or was not told to its caches. */
+bool peer_site_is_level(const struct peer_site_status *at);
+
 /* What is counted of it; as long as the peer. */
 const struct tally *peer_tally(const struct peer *p);
 

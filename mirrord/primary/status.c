@@ -230,8 +230,7 @@ static void count_level(struct daemon *d, const struct roster_peer *p, struct js
                 continue;
             sites++;
             level += s->site && peer_site_status(p->peer, s->site, &at) &&
-                     at.state == PEER_SITE_LEVEL && at.failing == 0 && at.drift.count == 0 &&
-                     at.hook.failures == 0;
+                     peer_site_is_level(&at);
         }
     set_count(j, "sites_level", level);
     set_count(j, "sites", sites);
