@@ -676,6 +676,11 @@ const struct difference *compare_found(const struct compare *c, size_t i)
     return i < c->count ? &c->found[i] : NULL;
 }
 
+bool compare_is_asking(const struct compare *c)
+{
+    return c->asked > 0;
+}
+
 bool compare_ask(struct push *p, struct compare *c)
 {
     if (c->asked >= REQUESTS_MAX)

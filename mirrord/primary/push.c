@@ -362,11 +362,11 @@ static bool expects_answer(const struct push *p)
     if (!p->greeted || p->renew == RENEW_SENT || p->opening || !TAILQ_EMPTY(&p->sent))
         return true;
     TAILQ_FOREACH (ps, p->o->sites, order)
-        if (ps->compare)
+        if (ps->compare && compare_is_asking(ps->compare))
             return true;
     struct compare *c;
     for (struct unit_push *u = NULL; (u = unit_push_each((struct push *)p, u, &c));)
-        if (c)
+        if (c && compare_is_asking(c))
             return true;
     return false;
 }

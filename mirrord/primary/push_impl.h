@@ -303,6 +303,7 @@ struct difference {
 struct compare *compare_unit(struct push_site *ps, const struct owed *unit);
 bool compare_ask(struct push *p, struct compare *c); /* asks for more, or false */
 bool compare_is_over(const struct compare *c);
+bool compare_is_asking(const struct compare *c); /* it waits for answers */
 bool compare_lacks_parent(const struct compare *c); /* the directory above it is not there yet */
 const struct difference *compare_found(const struct compare *c, size_t i); /* NULL at the end */
 
