@@ -1,6 +1,6 @@
 /*
- * Fields that several messages share, each with its check: digests, booleans, names, texts. Only
- * the codec's own files use it.
+ * Fields that several messages share, each with its check: digests, booleans, names, texts. For the
+ * codec's own files, and those that encode what the receiver's processes tell each other.
  */
 #ifndef PROTOCOL_FIELD_H
 #define PROTOCOL_FIELD_H

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "protocol/field.h"
+
 enum field {
     FLAG = 1,
     NUMBER = 2,
@@ -107,13 +109,6 @@ static struct bytes get_text(struct wire_reader *r, size_t max)
     return b;
 }
 
-static bool get_bool(struct wire_reader *r)
-{
-    uint8_t b = wire_get_u8(r);
-    r->bad |= b > 1;
-    return b == 1;
-}
-
 bool ask_decode(struct bytes packet, struct ask *out)
 {
     struct wire_reader r = wire_reader_of(packet.data, packet.len);
@@ -145,17 +140,15 @@ bool ask_decode(struct bytes packet, struct ask *out)
         a.sys = (int32_t)wire_get_u32(&r);
     }
     if (has & POLICY) {
-        a.policy.said = get_bool(&r);
-        uint8_t owner = wire_get_u8(&r);
-        r.bad |= owner > RECEIVE_OWNER_FIXED;
-        a.policy.owner = (enum receive_owner)owner;
+        a.policy.said = field_get_bool(&r);
+        a.policy.owner = field_get_enum(&r, RECEIVE_OWNER_FIXED);
         a.policy.uid = wire_get_u32(&r);
         a.policy.gid = wire_get_u32(&r);
         a.policy.limit.percent = wire_get_u32(&r);
         a.policy.limit.count = wire_get_u64(&r);
         a.policy.keep_days = wire_get_u32(&r);
         a.policy.unit_grace = wire_get_u32(&r);
-        a.policy.hook = get_bool(&r);
+        a.policy.hook = field_get_bool(&r);
         a.policy.min_free.percent = wire_get_u32(&r);
         a.policy.min_free.bytes = wire_get_u64(&r);
     }

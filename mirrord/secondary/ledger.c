@@ -54,16 +54,6 @@ void ledger_free(struct ledger *l)
 
 /* --- writing --- */
 
-static void put_validators(struct wire_writer *w, const struct validators *v)
-{
-    wire_u64(w, v->inode);
-    wire_u64(w, (uint64_t)v->ctime);
-    wire_u32(w, v->ctime_nsec);
-    wire_u64(w, v->size);
-    wire_u64(w, (uint64_t)v->mtime);
-    wire_u32(w, v->mtime_nsec);
-}
-
 static void put_step(struct wire_writer *w, const struct step *s)
 {
     struct step bare = *s;
@@ -72,7 +62,7 @@ static void put_step(struct wire_writer *w, const struct step *s)
     wire_u32(w, 0);
     step_encode(w, &bare);
     wire_patch_u32(w, at, (uint32_t)(w->len - at - 4));
-    put_validators(w, &s->after);
+    validators_encode(w, &s->after);
 }
 
 /* A unit's own step leaves nothing in the manifest. */
@@ -207,24 +197,13 @@ static void drop(struct reading *d)
     *d = (struct reading){0};
 }
 
-static struct validators get_validators(struct wire_reader *r)
-{
-    struct validators v = {.inode = wire_get_u64(r)};
-    v.ctime = (int64_t)wire_get_u64(r);
-    v.ctime_nsec = wire_get_u32(r);
-    v.size = wire_get_u64(r);
-    v.mtime = (int64_t)wire_get_u64(r);
-    v.mtime_nsec = wire_get_u32(r);
-    return v;
-}
-
 /* False: it makes no sense. */
 static bool get_step(struct wire_reader *r, struct reading *d)
 {
     struct step s;
     if (step_decode(wire_get_blob(r, LEDGER_FRAME), &s) < 0)
         return false;
-    s.after = get_validators(r);
+    s.after = validators_decode(r);
     s.state = STEP_DONE;
     d->steps[d->count] = mem_alloc(sizeof s);
     *d->steps[d->count++] = s;

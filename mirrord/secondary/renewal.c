@@ -9,6 +9,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
+#include "protocol/field.h"
 #include "secondary/drift.h"
 
 enum {
@@ -80,21 +81,14 @@ int renewal_leave(const struct tools *tools, struct bytes input, int fd, struct 
 
 /* --- taking over --- */
 
-static bool get_bool(struct wire_reader *r)
-{
-    uint8_t v = wire_get_u8(r);
-    r->bad |= v > 1;
-    return v;
-}
-
 static void get_site(struct wire_reader *r, struct bytes *open, struct replica_before *b)
 {
     *open = wire_get_blob(r, FRAME_PAYLOAD_MAX);
-    b->open = get_bool(r);
-    b->counted = get_bool(r);
-    b->distrust = get_bool(r);
-    b->settling = get_bool(r);
-    b->drift_found = get_bool(r);
+    b->open = field_get_bool(r);
+    b->counted = field_get_bool(r);
+    b->distrust = field_get_bool(r);
+    b->settling = field_get_bool(r);
+    b->drift_found = field_get_bool(r);
     b->flags = wire_get_u32(r);
     b->session_before = wire_get_u64(r);
     b->drift_due = wire_get_u64(r);

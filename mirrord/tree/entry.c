@@ -35,6 +35,27 @@ bool validators_equal(const struct validators *a, const struct validators *b)
            a->size == b->size && a->mtime == b->mtime && a->mtime_nsec == b->mtime_nsec;
 }
 
+void validators_encode(struct wire_writer *w, const struct validators *v)
+{
+    wire_u64(w, v->inode);
+    wire_u64(w, (uint64_t)v->ctime);
+    wire_u32(w, v->ctime_nsec);
+    wire_u64(w, v->size);
+    wire_u64(w, (uint64_t)v->mtime);
+    wire_u32(w, v->mtime_nsec);
+}
+
+struct validators validators_decode(struct wire_reader *r)
+{
+    struct validators v = {.inode = wire_get_u64(r)};
+    v.ctime = (int64_t)wire_get_u64(r);
+    v.ctime_nsec = wire_get_u32(r);
+    v.size = wire_get_u64(r);
+    v.mtime = (int64_t)wire_get_u64(r);
+    v.mtime_nsec = wire_get_u32(r);
+    return v;
+}
+
 bool validators_racy(const struct validators *v, const struct timespec *now)
 {
     const int64_t granule = VALIDATORS_GRANULE_MS * 1000000L;

@@ -20,6 +20,8 @@ struct validators {
 
 struct validators validators_of(const struct stat *st);
 bool validators_equal(const struct validators *a, const struct validators *b);
+void validators_encode(struct wire_writer *w, const struct validators *v);
+struct validators validators_decode(struct wire_reader *r);
 
 /* True when ctime is not older than `now` (CLOCK_REALTIME) by the granule: a later change might
  * leave the same validators, so they must not be relied on (RULES 1). */

@@ -32,12 +32,7 @@ void manifest_encode(struct wire_writer *w, const struct record *r)
     wire_u8(w, RECORD_VERSION);
     wire_u32(w, r->flags);
     wire_u64(w, r->dir);
-    wire_u64(w, r->validators.inode);
-    wire_u64(w, (uint64_t)r->validators.ctime);
-    wire_u32(w, r->validators.ctime_nsec);
-    wire_u64(w, r->validators.size);
-    wire_u64(w, (uint64_t)r->validators.mtime);
-    wire_u32(w, r->validators.mtime_nsec);
+    validators_encode(w, &r->validators);
     entry_encode(w, &r->entry);
 }
 
@@ -48,12 +43,7 @@ bool manifest_record(struct bytes value, struct record *out)
     uint8_t version = wire_get_u8(&r);
     rec.flags = wire_get_u32(&r);
     rec.dir = wire_get_u64(&r);
-    rec.validators.inode = wire_get_u64(&r);
-    rec.validators.ctime = (int64_t)wire_get_u64(&r);
-    rec.validators.ctime_nsec = wire_get_u32(&r);
-    rec.validators.size = wire_get_u64(&r);
-    rec.validators.mtime = (int64_t)wire_get_u64(&r);
-    rec.validators.mtime_nsec = wire_get_u32(&r);
+    rec.validators = validators_decode(&r);
     entry_decode(&r, &rec.entry);
     if (!wire_done(&r) || version != RECORD_VERSION || (rec.entry.type == ENTRY_DIR) != !!rec.dir)
         return false;
