@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -426,12 +425,8 @@ static void end_all(struct hooks *h)
 
 void hooks_finish(struct hooks *h, unsigned max_ms)
 {
-    sigset_t watched, before;
-    sigemptyset(&watched);
-    sigaddset(&watched, SIGTERM);
-    sigaddset(&watched, SIGINT);
-    sigprocmask(SIG_BLOCK, &watched, &before);
-    int signals CLEANUP_FD = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
+    sigset_t before;
+    int signals CLEANUP_FD = io_take_ends(&before);
     work_until(h, signals, io_now_ms() + (max_ms ? max_ms : longest(h)));
     if (hooks_pending(h)) {
         log_warn("a command after a commit was not done in time; the next session runs it");

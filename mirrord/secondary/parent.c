@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "base/mem.h"
 #include "secondary/asks.h"
 #include "secondary/hook.h"
@@ -311,12 +312,8 @@ void parent_leave(int fd)
 int parent_serve(
     int socket, pid_t child, const struct outside *outside, int out, struct err *err)
 {
-    sigset_t watched, before;
-    sigemptyset(&watched);
-    sigaddset(&watched, SIGTERM);
-    sigaddset(&watched, SIGINT);
-    sigprocmask(SIG_BLOCK, &watched, &before);
-    int signals CLEANUP_FD = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
+    sigset_t before;
+    int signals CLEANUP_FD = io_take_ends(&before);
     struct last_word word = {0};
     serve_all(socket, outside, signals, child, &word);
     /* Who waits for the stream's end need not for the child's. */

@@ -535,14 +535,9 @@ static bool can_chown(void)
 /* SIGTERM is looked at between steps, so that it never ends a commit halfway. */
 static int take_signals(struct err *err)
 {
-    sigset_t set;
     signal(SIGPIPE, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    int fd = io_take_ends(NULL);
     return fd < 0 ? err_sys(err, errno, "signalfd") : fd;
 }
 
