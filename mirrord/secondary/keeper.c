@@ -109,13 +109,15 @@ static bool is_older(const struct aside_name *a, const struct aside_name *b)
 
 static void remember_old(struct keeper *k, const struct aside_name *name, const char *text)
 {
-    size_t at = k->oldest_count;
+    size_t at = k->oldest_count, len = strlen(text);
+    if (len >= ASIDE_NAME_MAX) /* none that was made here is so long */
+        return;
     if (at == KEEPER_OLDEST && !is_older(name, &k->oldest[--at].name))
         return;
     for (; at > 0 && is_older(name, &k->oldest[at - 1].name); at--)
         k->oldest[at] = k->oldest[at - 1];
     k->oldest[at].name = *name;
-    snprintf(k->oldest[at].text, ASIDE_NAME_MAX, "%s", text);
+    memcpy(k->oldest[at].text, text, len + 1);
     k->oldest_count += k->oldest_count < KEEPER_OLDEST;
 }
 

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fault.h"
@@ -20,11 +21,11 @@
 #include "secondary/session.h"
 #include "tree/state.h"
 
-/* What both processes have, from before they are two. */
 /* What an unprivileged process may ask for. In the usual 64 KiB sshd and the receiver wait for one
  * another all the time, and what does not fit sshd keeps, at a page fault for each 4 KiB of it. */
 enum { PIPE_SIZE = 1 << 20 };
 
+/* What both processes have, from before they are two. */
 struct common {
     const struct receive_options *options;
     struct receive_self self;
@@ -67,8 +68,8 @@ static void be_finisher(struct hooks *hooks)
 
 static void finish_hooks(const struct common *c, struct hooks *hooks)
 {
-    pid_t pid = hooks_pending(hooks) ? fork() : 0;
-    if (pid == 0 && hooks_pending(hooks)) {
+    pid_t pid = hooks_pending(hooks) ? fork() : -1;
+    if (pid == 0) {
         close(c->options->in);
         close(c->options->out);
         be_finisher(hooks);
@@ -131,6 +132,8 @@ static void pass_on(struct common *c)
     if (c->self.left >= 0)
         close(c->self.left);
     c->self.left = TAKE_FD(c->self.leave);
+    while (waitpid(-1, NULL, WNOHANG) > 0) /* who finished commands after an earlier renewal */
+        continue;
     err_clear(&c->self.config);
     if (f->reload && f->reload(f->ctx, &c->self.config) < 0)
         log_warn("the configuration stays as it was: %s", c->self.config.text);
