@@ -56,6 +56,21 @@ void peer_cleanup(struct peer *p)
     remove_tree(p->dir);
 }
 
+int peer_make(void **state)
+{
+    struct peer *p = mem_alloc(sizeof *p);
+    peer_setup(p);
+    *state = p;
+    return 0;
+}
+
+int peer_unmake(void **state)
+{
+    peer_cleanup(*state);
+    free(*state);
+    return 0;
+}
+
 /* The fence of a root, and what a configuration would say beside it. */
 struct gatekeeper {
     struct receive_fence root;

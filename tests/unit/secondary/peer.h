@@ -62,6 +62,10 @@ struct ack {
 void peer_setup(struct peer *p);
 void peer_cleanup(struct peer *p);
 
+/* The same for cmocka_unit_test_setup_teardown: *state is a struct peer. */
+int peer_make(void **state);
+int peer_unmake(void **state);
+
 void peer_drop_root(struct peer *p); /* before it is started; nothing when we are not root */
 
 /* The process. */

@@ -13,21 +13,6 @@
 #include "tree/delta.h"
 #include "tree/zip.h"
 
-static int setup(void **state)
-{
-    struct peer *p = mem_alloc(sizeof *p);
-    peer_setup(p);
-    *state = p;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    peer_cleanup(*state);
-    free(*state);
-    return 0;
-}
-
 /* Bytes that differ everywhere and do not compress to nothing. */
 static char *some_content(size_t n, unsigned seed)
 {
@@ -956,7 +941,7 @@ static void a_stage_inside_the_root(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, peer_make, peer_unmake)
     const struct CMUnitTest tests[] = {
         T(first_batch_with_nested_directories),
         T(order_within_a_batch_does_not_matter),

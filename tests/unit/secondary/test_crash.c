@@ -67,21 +67,6 @@ WRAPPED(int, fchmod, (int a, mode_t b), (a, b))
 WRAPPED(int, futimens, (int a, const struct timespec b[2]), (a, b))
 WRAPPED(int, manifest_commit, (struct manifest_txn * a, struct err *b), (a, b))
 
-static int setup(void **state)
-{
-    struct peer *p = mem_alloc(sizeof *p);
-    peer_setup(p);
-    *state = p;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    peer_cleanup(*state);
-    free(*state);
-    return 0;
-}
-
 static const char *file_name(const char *dir, int i)
 {
     static char name[64];
@@ -470,7 +455,7 @@ static void readers_see_old_or_new(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, peer_make, peer_unmake)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(killed_commits_are_finished),
         cmocka_unit_test(what_is_foreign_survives_any_kill),

@@ -15,21 +15,6 @@
 
 enum { SEEN_MAX = 2000 };
 
-static int setup(void **state)
-{
-    struct peer *p = mem_alloc(sizeof *p);
-    peer_setup(p);
-    *state = p;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    peer_cleanup(*state);
-    free(*state);
-    return 0;
-}
-
 /* Filled, level, closed. */
 static void fill(struct peer *p)
 {
@@ -268,7 +253,7 @@ static void found_by_reading(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, peer_make, peer_unmake)
     const struct CMUnitTest tests[] = {
         T(told_until_something_is_committed),
         T(level_ends_it),

@@ -268,21 +268,7 @@ static void what_is_level_is_ours(void **state)
     peer_end(p);
 }
 
-static int setup(void **state)
-{
-    static struct peer p;
-    peer_setup(&p);
-    *state = &p;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    peer_cleanup(*state);
-    return 0;
-}
-
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, peer_make, peer_unmake)
 
 int main(void)
 {

@@ -408,21 +408,7 @@ static void the_oldest_goes_when_the_disk_is_full(void **state)
     assert_int_equal(umount2(p->fence, MNT_DETACH), 0);
 }
 
-static int setup(void **state)
-{
-    static struct peer p;
-    peer_setup(&p);
-    *state = &p;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    peer_cleanup(*state);
-    return 0;
-}
-
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, peer_make, peer_unmake)
 
 int main(void)
 {

@@ -87,18 +87,8 @@ int renameat2(int a, const char *b, int c, const char *d, unsigned flags)
 
 static int setup(void **state)
 {
-    struct peer *p = mem_alloc(sizeof *p);
     memset(shared, 0, sizeof *shared);
-    peer_setup(p);
-    *state = p;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    peer_cleanup(*state);
-    free(*state);
-    return 0;
+    return peer_make(state);
 }
 
 static void put(struct peer *p, const char *path, const char *content)
@@ -529,7 +519,7 @@ static void a_durable_journal_is_rolled_forward_where_it_verifies(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, peer_unmake)
     const struct CMUnitTest tests[] = {
         T(what_came_after_the_mark_is_read_again),
         T(what_was_lost_twice_is_still_read),

@@ -36,19 +36,9 @@ uint64_t __wrap_io_now_ms(void)
 
 static int setup(void **state)
 {
-    struct peer *p = mem_alloc(sizeof *p);
     shared->began = __real_io_now_us();
     atomic_store(&shared->later, 0);
-    peer_setup(p);
-    *state = p;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    peer_cleanup(*state);
-    free(*state);
-    return 0;
+    return peer_make(state);
 }
 
 static void fill(struct peer *p, const char *dir)
@@ -128,7 +118,7 @@ static void a_few_do_not_hold_it_up(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, peer_unmake)
     const struct CMUnitTest tests[] = {
         T(what_is_created_comes_first),
         T(a_few_do_not_hold_it_up),

@@ -9,21 +9,6 @@
 
 #include "base/mem.h"
 
-static int setup(void **state)
-{
-    struct peer *p = mem_alloc(sizeof *p);
-    peer_setup(p);
-    *state = p;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    peer_cleanup(*state);
-    free(*state);
-    return 0;
-}
-
 /* The receiver's only child. */
 static pid_t child_of(pid_t parent)
 {
@@ -225,7 +210,7 @@ static void version_1_does_not_have_it(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, peer_make, peer_unmake)
     const struct CMUnitTest tests[] = {
         T(another_process_goes_on),
         T(what_is_not_committed_is_dropped),

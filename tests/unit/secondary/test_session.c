@@ -17,21 +17,6 @@
 #include "tree/state.h"
 #include "tree/zip.h"
 
-static int setup(void **state)
-{
-    struct peer *p = mem_alloc(sizeof *p);
-    peer_setup(p);
-    *state = p;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    peer_cleanup(*state);
-    free(*state);
-    return 0;
-}
-
 static void opens_a_new_root(void **state)
 {
     struct peer *p = *state;
@@ -658,7 +643,7 @@ static void a_promotion_meanwhile(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, peer_make, peer_unmake)
     const struct CMUnitTest tests[] = {
         T(opens_a_new_root),
         T(tells_foreign_from_ours),
