@@ -257,8 +257,9 @@ static void print_room(FILE *out, const struct json *target)
             out, " and %.0f of %.0f inodes", number(space, "free_inodes"), number(space, "inodes"));
     fprintf(out, " are free, %s are to stay so (min-free)\n",
         status_text_bytes(keep, number(space, "keep_bytes")));
-    fprintf(out, "      what is large waits (%.0f path%s), small changes and deletions go on\n",
-        waiting, waiting == 1 ? "" : "s");
+    const char *path = json_get_text(space, "waiting_path", "");
+    fprintf(out, "      what is large waits (%.0f path%s%s%s), small changes and deletions go on\n",
+        waiting, waiting == 1 ? "" : "s", path[0] ? ", as " : "", PLAIN(path));
     fprintf(
         out, "      type: df -h; df -i   (on %s; it goes on by itself when there is room)\n", host);
 }

@@ -308,6 +308,10 @@ static void judge(
     say(t, &at);
     if (at.state == PEER_SITE_PUSHING && !at.error[0])
         say_unit(t, site);
+    if (at.no_room && !at.error[0]) {
+        snprintf(t->why, sizeof t->why, "waits for room on its disk (min-free)");
+        memcpy(t->path, at.no_room_path, sizeof t->path);
+    }
     t->state = TARGET_WAITS;
     if (peer.state != PEER_UP) {
         bool more = peer.error[0] && !w->brief;

@@ -527,6 +527,7 @@ bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_sta
         out->room = m->ps->room;
         out->keep = m->ps->keep;
         out->low = m->ps->low;
+        memcpy(out->no_room_path, m->ps->waits_path, sizeof out->no_room_path);
         out->trash_foreign = m->ps->trash.foreign;
         out->trash_foreign_bytes = m->ps->trash.foreign_bytes;
         out->trash_kept = m->ps->trash.kept;

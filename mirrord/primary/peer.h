@@ -114,7 +114,8 @@ struct peer_site_status {
     struct space room;      /* of its filesystem there; zeros: not told yet */
     struct space_keep keep; /* of it, free */
     bool low;               /* bulk waits, since less is */
-    uint64_t no_room;       /* paths that wait for that */
+    uint64_t no_room;       /* paths that wait for that … */
+    char no_room_path[256]; /* … one of them, escaped */
     uint64_t trash_foreign, trash_foreign_bytes, trash_kept; /* there, as last told */
     struct drifted_status drift;
     struct push_hook hook;

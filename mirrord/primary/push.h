@@ -83,6 +83,7 @@ struct push_site {
     struct space room;       /* of its filesystem; zeros: never told */
     struct space_keep keep;  /* of it, free */
     bool low;                /* less is free, and has not been more since */
+    char waits_path[256];    /* one that waits for room; escaped; empty: none does */
     struct set *piecemeal;   /* units that are renamed file by file there; value: why */
     unsigned piecemeal_said; /* of these reasons */
     struct set *left;        /* files that are left alone for their size */

@@ -29,6 +29,9 @@ static void wake(struct push *p, struct push_site *ps, bool was_low)
     if (ps->low || !ps->waits || !(was_low || emptier))
         return;
     ps->waits = false;
+    pthread_mutex_lock(&ps->lock);
+    ps->waits_path[0] = '\0';
+    pthread_mutex_unlock(&ps->lock);
     queue_hurry(p->o->queue, ps->owed);
 }
 
@@ -65,6 +68,18 @@ void push_room_acked(struct push *p, struct push_site *ps, uint64_t free_bytes)
         take(p, ps, &room);
 }
 
+/* Without the numbers, which would make a new cause of each. */
+static void say_waits(struct push *p, struct push_site *ps, struct bytes path)
+{
+    struct err why;
+    err_set(&why, ERR_TEMPORARY,
+        "it waits, since the disk there has too little room (min-free; see `mirrord status`)");
+    push_site_warn(p, ps, path, &why);
+    pthread_mutex_lock(&ps->lock);
+    log_name(ps->waits_path, sizeof ps->waits_path, path.data, path.len);
+    pthread_mutex_unlock(&ps->lock);
+}
+
 bool push_room_for(
     struct push *p, struct push_site *ps, struct owed *o, uint64_t bytes, uint64_t files)
 {
@@ -74,6 +89,8 @@ bool push_room_for(
         return true;
     if (!ps->waits || ps->room.free_bytes < ps->waits_from.free_bytes)
         ps->waits_from = ps->room;
+    if (!ps->waits)
+        say_waits(p, ps, queue_path(o));
     ps->waits = o->no_room = true;
     queue_retry(p->o->queue, o, LATER_MAX, LATER_MAX, NULL);
     return false;

@@ -91,6 +91,7 @@ static struct json *space_json(const struct peer_site_status *at)
     set_count(j, "keep_inodes", at->keep.files);
     json_set_bool(j, "low", at->low);
     set_count(j, "waiting", at->no_room);
+    json_set_text(j, "waiting_path", at->no_room ? at->no_room_path : "");
     return j;
 }
 

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 
 import shim
-from harness import MIRRORD, ROOT, Skip, case, check, main, wait_for
+from harness import MIRRORD, ROOT, Skip, case, check, check_equal, main, wait_for
 from mounts import own_mounts
 from pair import site_text
 from trees import check_same, differences, put, snapshot
@@ -186,6 +186,10 @@ def test_bulk_leaves_room(env):
     wait_for(lambda: os.path.exists(f"{d.dest}/wp-content/small"), "a small one goes on")
     wait_for(lambda: d.site()["space"]["waiting"] == 1, lambda: f"it waits: {d.site()}")
     check(not d.site()["space"]["low"] and d.site()["failing"] == 0, d.site())
+    check("large: it waits" in d.daemon.text(), "the log names it", d.daemon.text()[-2000:])
+    check_equal(d.site()["space"]["waiting_path"], "large")
+    d.daemon.ask("status", code=4).prints("1 path, as large")
+    d.daemon.flush("--timeout", "1", code=4).prints("large", "waits for room")
 
     put(f"{d.at}/filler", b"x" * (50 * MIB))
     wait_for(lambda: d.site()["space"]["low"], lambda: f"it is seen: {d.site()}")
