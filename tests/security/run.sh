@@ -34,8 +34,10 @@ echo "== building"
 build fuzz clang --buildtype debugoptimized -Dfuzz=true -Dc_args=-fsanitize=fuzzer-no-link \
     -Db_sanitize=address,undefined -Db_lundef=false
 build sanitized clang -Dtests=false -Db_sanitize=address,undefined -Db_lundef=false
-build coverage clang --buildtype debug '-Dc_args=-fprofile-instr-generate -fcoverage-mapping' \
-    '-Dc_link_args=-fprofile-instr-generate'
+# Counters that a process keeps in its file count, too, when it is killed or leaves by _exit.
+export LLVM_PROFILE_FILE="$work/ignored-%p.profraw"
+build coverage clang --buildtype debug '-Dc_link_args=-fprofile-instr-generate' \
+    '-Dc_args=-fprofile-instr-generate -fcoverage-mapping -mllvm -runtime-counter-relocation'
 
 cat >"$work/one" <<'EOS'
 name=$1
@@ -62,7 +64,7 @@ for test in races hostile; do
 done
 
 echo "== coverage by unit tests and corpora"
-LLVM_PROFILE_FILE="$work/profile-%p.profraw" meson test -C "$work/coverage" --no-rebuild \
+LLVM_PROFILE_FILE="$work/profile-%p%c.profraw" meson test -C "$work/coverage" --no-rebuild \
     --suite unit --suite fuzz >"$work/coverage-tests.log" 2>&1 || tail -n 20 "$work/coverage-tests.log"
 llvm-profdata merge -o "$work/profile" "$work"/profile-*.profraw
 
