@@ -17,7 +17,6 @@
 enum {
     RUN_MAX = 256,   /* looks in one transaction */
     RUN_US = 4000,   /* and how long they may take */
-    PAIR_MS = 5,     /* how long a name that was left waits for its other half */
     SWEEP_MS = 2000, /* after a directory was lost: are there watches of what was in it? */
     UNREADABLE_MS = 60000,
     TOLD_TRIES = 4,
@@ -130,8 +129,8 @@ static int excuse_unit(struct look *l)
 enum examine_outcome examine_gone(struct look *l)
 {
     bool is_dir = l->known && l->record.entry.type == ENTRY_DIR;
-    if ((l->h->flags & HINT_LEFT) && l->now < l->h->last_ms + PAIR_MS)
-        return examine_later(l, l->h->last_ms + PAIR_MS - l->now);
+    if ((l->h->flags & HINT_LEFT) && l->now < l->h->last_ms + SCAN_PAIR_MS)
+        return examine_later(l, l->h->last_ms + SCAN_PAIR_MS - l->now);
     if (l->known) {
         if (!l->root_checked && !root_in_place(l->s->site->root))
             return EXAMINE_HELD;

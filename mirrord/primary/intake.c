@@ -13,7 +13,6 @@
 
 enum {
     OPEN_MS = 3,        /* a file that was created or written and not closed: look a moment later */
-    PAIR_MS = 5,        /* a name that was left: its other half is queued together with it */
     DIRECTORY_MS = 200, /* a directory's times wait for what changed in it */
 };
 
@@ -52,7 +51,7 @@ static void moved_from(
 {
     struct scan_site *s = in->s;
     struct rename_pair *p = &s->pairs[s->next_pair++ % SCAN_PAIRS];
-    hint(in, dir, name, HINT_LEFT, in->now + PAIR_MS);
+    hint(in, dir, name, HINT_LEFT, in->now + SCAN_PAIR_MS);
     hint_directory(in, dir, in->now + DIRECTORY_MS);
     p->cookie = e->cookie;
     p->is_dir = e->mask & IN_ISDIR;

@@ -62,16 +62,27 @@ static bool drain(struct reader_source *first)
 static bool drain_by_id(struct reader *r, uint64_t id)
 {
     struct reader_source *s;
-    bool any = false;
+    LIST_FOREACH (s, &r->sources, order)
+        if (s->id == id)
+            return drain(s);
+    return false;
+}
+
+static bool drain_ready(struct reader *r, uint64_t id)
+{
     pthread_mutex_lock(&r->lock);
-    LIST_FOREACH (s, &r->sources, order) {
-        if (s->id == id) {
-            any = drain(s);
-            break;
-        }
-    }
+    bool any = drain_by_id(r, id);
     pthread_mutex_unlock(&r->lock);
     return any;
+}
+
+static bool is_shared(const struct reader *r, const struct reader_source *s)
+{
+    const struct reader_source *other;
+    LIST_FOREACH (other, &r->sources, order)
+        if (other != s && other->id == s->id)
+            return true;
+    return false;
 }
 
 static void *read_all(void *arg)
@@ -88,7 +99,7 @@ static void *read_all(void *arg)
         for (int i = 0; i < n; i++) {
             if (events[i].data.u64 == 0)
                 return NULL;
-            any |= drain_by_id(r, events[i].data.u64);
+            any |= drain_ready(r, events[i].data.u64);
         }
         if (any)
             r->arrived(r->ctx);
@@ -182,11 +193,7 @@ void reader_remove(struct reader *r, struct reader_source *s)
         return;
     pthread_mutex_lock(&r->lock);
     LIST_REMOVE(s, order);
-    bool shared = false;
-    for (struct reader_source *other = LIST_FIRST(&r->sources); other;
-         other = LIST_NEXT(other, order))
-        shared |= other->id == s->id;
-    if (!shared)
+    if (!is_shared(r, s))
         epoll_ctl(r->epoll, EPOLL_CTL_DEL, s->fd, NULL);
     pthread_mutex_unlock(&r->lock);
     buf_free(&s->pending);
@@ -196,6 +203,7 @@ void reader_remove(struct reader *r, struct reader_source *s)
 bool reader_take(struct reader *r, struct reader_source *s, struct buf *out)
 {
     pthread_mutex_lock(&r->lock);
+    bool others = drain_by_id(r, s->id) && is_shared(r, s);
     struct buf empty = *out;
     if (empty.cap > KEPT_MAX)
         buf_free(&empty);
@@ -205,5 +213,7 @@ bool reader_take(struct reader *r, struct reader_source *s, struct buf *out)
     bool overflowed = s->overflowed;
     s->overflowed = false;
     pthread_mutex_unlock(&r->lock);
+    if (others) /* they have something too, of which the thread will not tell */
+        r->arrived(r->ctx);
     return overflowed;
 }

@@ -14,7 +14,7 @@ struct reader_source;
 
 enum { READER_MAX = 64 * 1024 * 1024 }; /* bytes of one source that nobody took */
 
-/* `arrived` is called from the reader's thread; it must not call back. */
+/* `arrived` is called from the reader's thread, or within reader_take; it must not call back. */
 int reader_new(void (*arrived)(void *ctx), void *ctx, struct reader **out, struct err *err);
 void reader_free(struct reader *r); /* ends the thread; its sources are freed; NULL is fine */
 
@@ -25,8 +25,9 @@ void reader_remove(struct reader *r, struct reader_source *s); /* NULL is fine *
 /* Another source that gets all that comes to this one's descriptor, from now on. */
 struct reader_source *reader_share(struct reader *r, const struct reader_source *with);
 
-/* Moves what has come into `out` (cleared first). True: more than READER_MAX came without being
- * taken and was thrown away, what is in `out` is what came before. */
+/* Moves what has come into `out` (cleared first), also what the kernel still has: of two events that
+ * belong together the thread may have read the first alone, and not run since. True: more than
+ * READER_MAX came without being taken and was thrown away, what is in `out` is what came before. */
 bool reader_take(struct reader *r, struct reader_source *s, struct buf *out);
 
 #endif

@@ -22,6 +22,9 @@
 enum {
     SCAN_HELD_RETRY_MS = 5000,
     SCAN_PAIRS = 16, /* renames of which one half or MOVE_SELF may still come */
+    /* A name that was left waits so long for its other half, which the kernel queues just behind it;
+     * without it a directory would be sent anew. */
+    SCAN_PAIR_MS = 50,
 };
 
 struct rename_pair {

@@ -560,12 +560,26 @@ static void check_model(struct model *m, struct set *disk)
             fail_msg("%s is still on the secondary", i->key);
 }
 
+static void note_doubt(struct model *m, struct bytes path, const struct record *r, void *ctx)
+{
+    (void)m;
+    (void)path;
+    *(bool *)ctx |= r->entry.has_digest && digest_is_doubt(&r->entry.digest);
+}
+
+static bool is_in_doubt(struct model *m)
+{
+    bool doubt = false;
+    each_in_manifest(m, note_doubt, &doubt);
+    return doubt;
+}
+
+/* What is read in the first round is proven by the second; a link's other names are found later. */
 void model_settle(struct model *m)
 {
     struct err err;
     uint64_t end = io_now_ms() + PATIENCE_MS;
-    for (int round = 0; round < 2;
-         round++) { /* what was read in the first is proven by the second */
+    for (int round = 0; round < 2 || is_in_doubt(m); round++) {
         struct scan_flush *f = scan_flush_new(m->scan, m->site, NULL, 0, 0);
         int done;
         while ((done = scan_flush_poll(f, &err)) == SCAN_FLUSH_WAITING || model_step(m)) {

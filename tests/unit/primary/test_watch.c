@@ -174,6 +174,8 @@ static void test_reader(void **state)
         snprintf(name, sizeof name, "f%d", i);
         close(openat(p.fd, name, O_WRONLY | O_CREAT, 0644));
     }
+    while (!atomic_load(&arrivals))
+        assert_true(io_now_ms() < end);
     while (created < 300) {
         assert_true(io_now_ms() < end);
         assert_false(reader_take(r, s, &events));
@@ -185,7 +187,37 @@ static void test_reader(void **state)
         }
     }
     assert_int_equal(created, 300);
-    assert_true(atomic_load(&arrivals) > 0);
+    reader_remove(r, s);
+    watch_free(w);
+    reader_free(r);
+    buf_free(&events);
+    place_free(&p);
+}
+
+/* What happened before it was asked for is in it, whether the thread has run since or not. */
+static void test_taken_at_once(void **state)
+{
+    (void)state;
+    struct place p = place_new();
+    struct watch *w;
+    struct reader *r;
+    struct reader_source *s;
+    struct err err;
+    struct buf events = {0};
+    atomic_uint arrivals = 0;
+    uint64_t before;
+    assert_int_equal(watch_new(&w, &err), 0);
+    assert_int_equal(watch_add(w, p.fd, 1, &before, &err), WATCH_ADDED);
+    assert_int_equal(reader_new(on_arrival, &arrivals, &r, &err), 0);
+    assert_int_equal(reader_add(r, watch_fd(w), &s, &err), 0);
+    for (int i = 0; i < 300; i++) {
+        assert_int_equal(mkdirat(p.fd, "d", 0755), 0);
+        assert_int_equal(renameat(p.fd, "d", p.fd, "e"), 0);
+        assert_false(reader_take(r, s, &events));
+        assert_int_equal(buf_len(&events), 3 * (sizeof(struct inotify_event) + 16));
+        assert_int_equal(unlinkat(p.fd, "e", AT_REMOVEDIR), 0);
+        reader_take(r, s, &events);
+    }
     reader_remove(r, s);
     watch_free(w);
     reader_free(r);
@@ -308,6 +340,7 @@ int main(void)
         cmocka_unit_test(test_sweep),
         cmocka_unit_test(test_no_instance),
         cmocka_unit_test(test_reader),
+        cmocka_unit_test(test_taken_at_once),
         cmocka_unit_test(test_shared_instance),
         cmocka_unit_test(test_reader_bound),
     };
