@@ -20,6 +20,7 @@ enum {
 };
 
 struct hooks;
+struct holds;
 
 struct hooks *hooks_new(const char *state_dir); /* -1 of descriptors is an error when needed */
 void hooks_free(struct hooks *h);               /* NULL is fine; what runs is killed */
@@ -33,6 +34,9 @@ void hooks_look_again(struct hooks *h, struct bytes site); /* at the note */
 
 /* Changes of a site that is known (others: nothing happens). False: no records. */
 bool hooks_add(struct hooks *h, struct bytes site, struct bytes records);
+
+/* Its commands around the switch of units (hold.h), which are stepped with these. */
+struct holds *hooks_holds(const struct hooks *h);
 
 struct hook_state {
     bool pending; /* it runs, or is about to */
@@ -57,5 +61,6 @@ bool hooks_pending(const struct hooks *h);
 int hook_check_command(const char *path, struct err *err);
 
 void receive_hook_clear(struct receive_hook *hook);
+struct receive_hook receive_hook_copy(const struct receive_hook *from);
 
 #endif

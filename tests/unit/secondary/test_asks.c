@@ -30,6 +30,8 @@ static const struct ask samples[] = {
     {.kind = ASK_EXCLUDE, .number = 3, .name = {"n", 1}, .root = {"/r", 2}},
     {.kind = ASK_HOOK, .name = {"x", 1}, .records = {"+a\0-b/", 7}},
     {.kind = ASK_HOOK_STATE, .flag = 1, .name = {"x", 1}},
+    {.kind = ASK_HOLD, .name = {"x", 1}},
+    {.kind = ASK_LET_GO, .flag = 1, .name = {"x", 1}, .records = {"-a/", 4}},
     {.kind = ASK_ANSWER,
         .flag = 1,
         .number = 1,
@@ -42,7 +44,8 @@ static const struct ask samples[] = {
         .result = -1,
         .code = 6,
         .sys = 28,
-        .policy = {true, RECEIVE_OWNER_FIXED, 33, 34, {20, 200}, 30, 60, true, {5, 1ull << 33}}},
+        .policy = {true, RECEIVE_OWNER_FIXED, 33, 34, {20, 200}, 30, 60, true, true,
+            {5, 1ull << 33}}},
     {.kind = ASK_REPORT, .result = -1, .code = 1, .sys = 5, .text = {"read: I/O", 9}},
     {.kind = ASK_REFUSED, .number = 101},
 };
