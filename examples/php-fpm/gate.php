@@ -17,7 +17,7 @@
 if (!class_exists('Mirrord_Gate', false)) {
     final class Mirrord_Gate
     {
-        const WAIT_S = 10; // at most; mirrord ends a gate that takes longer
+        const WAIT_S = 60; // at most; mirrord ends a gate that takes long, and with it the wait
         const LOOK_US = 1000;
 
         private static $house = null; // closed, and unlocked, with the request

@@ -87,7 +87,7 @@ class Mirrored:
         if not ROOT:
             raise Skip("needs root, for a pool of another user")
         os.chmod(env.dir, 0o755)
-        self.env, self.version = env, 1
+        self.env, self.version, self.said = env, 1, env.path("receiver.log")
         self.lib = env.path("lib")
         shutil.copytree(EXAMPLES, self.lib)
         gate = env.path("gate")
@@ -111,7 +111,7 @@ class Mirrored:
         hook = f'{PRESET} on-commit = "{self.lib}/mirrord-opcache {self.fpm.socket}" {more}'
         theirs = write_text(self.env.path("theirs.conf"), self.text.replace(PRESET, hook))
         self.env.far_end("web2", f"exec '{MIRRORD}' receive -v -c '{theirs}' --as web2 "
-                                 f"--state-dir '{self.env.path('state-web2')}'")
+                                 f"--state-dir '{self.env.path('state-web2')}' 2>>'{self.said}'")
         self.pair.restart()
         self.pair.flushed()
 
@@ -126,7 +126,7 @@ class Mirrored:
         self.pair.flushed()
 
     def explain(self):
-        return f"{self.pair.daemon.text()[-3000:]}\n{self.fpm.log()[-2000:]}"
+        return f"{self.pair.daemon.text()[-2000:]}\n{read_text(self.said)[-2000:]}\n{self.fpm.log()[-2000:]}"
 
 
 @case
@@ -186,7 +186,7 @@ def test_a_page_that_takes_too_long(env):
     check(time.monotonic() - since > 0.3, "the switch did not wait for it")
     check_equal(fastcgi(m.fpm.socket, m.page()), "2 2 2 ", "at once")
     check_equal(said, [], "the slow page is still being made")
-    wait_for(lambda: "was not waited for" in m.pair.daemon.text(), m.explain, 3)
+    wait_for(lambda: "was not waited for" in read_text(m.said), m.explain)
     write_text(go, "", 0o644)
     visit.join(30)
     check_equal(said, ["slow"])
