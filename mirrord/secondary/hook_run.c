@@ -276,6 +276,8 @@ static void log_output(const struct hook_run *r)
 static int say_failure(const struct hook_run *r, int status, struct err *err)
 {
     char *last CLEANUP_FREE = tail_last_line(r->tail.text);
+    if (is_sign(r, last, strlen(last)))
+        *last = '\0';
     const char *between = *last ? ": " : "", *said = last;
     if (r->sent && r->why)
         return err_set(err, ERR_FAILED, "it was ended: %s%s%.256s", r->why, between, said);
