@@ -33,6 +33,7 @@ static const uint16_t fields[ASK_LAST + 1] = {
     [ASK_EXCLUDE] = NUMBER | NAME | ROOT,
     [ASK_HOOK] = NAME | ROOT | RECORDS,
     [ASK_HOOK_STATE] = FLAG | NAME | ROOT,
+    [ASK_TOLD] = NAME | ROOT | COUNT,
     [ASK_HOLD] = NAME | ROOT,
     [ASK_LET_GO] = FLAG | NAME | ROOT | RECORDS,
     [ASK_ANSWER] = FLAG | NUMBER | OTHER | COUNT | ID | NAME | ROOT | TEXT | RESULT | POLICY,

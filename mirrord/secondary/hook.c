@@ -40,6 +40,7 @@ struct hook {
     uint64_t started;
     struct hook_run *run; /* NULL: it does not run */
     int slot;             /* held while it runs */
+    uint64_t came, started_with, done; /* tickets, see hooks_told */
     struct hook_failing failing;
 };
 
@@ -156,6 +157,7 @@ void hooks_look_again(struct hooks *h, struct bytes site)
         return;
     k->failing = noted;
     k->inherited = true;
+    k->came++;
     freshen(k);
 }
 
@@ -200,6 +202,7 @@ bool hooks_add(struct hooks *h, struct bytes site, struct bytes records)
     count_bytes(h, k, before);
     if (!hook_changes_any(k->changes))
         return good;
+    k->came++;
     if (!due)
         hook_note_due(k->note, &k->failing);
     freshen(k);
@@ -217,6 +220,13 @@ void hooks_state(const struct hooks *h, struct bytes site, struct hook_state *ou
     }
     if (held && out->failing.count == 0)
         out->failing = *held;
+}
+
+bool hooks_told(const struct hooks *h, struct bytes site, uint64_t ticket, uint64_t *now)
+{
+    const struct hook *k = find(h, site);
+    *now = k ? k->came : 0;
+    return !k || k->done >= ticket;
 }
 
 int hooks_fd(const struct hooks *h)
@@ -270,6 +280,7 @@ static void succeeded(struct hook *k)
     if (k->failing.count)
         log_warn("site %s: on-commit %s works again", k->site, k->order.argv[0]);
     k->failing = (struct hook_failing){0};
+    k->done = k->started_with;
     if (hook_changes_any(k->changes) || k->inherited)
         hook_note_due(k->note, &k->failing);
     else
@@ -322,6 +333,7 @@ static void launch(struct hooks *h, struct hook *k)
     k->changes = hook_changes_new();
     h->bytes -= hook_changes_bytes(told);
     k->fresh = k->inherited = false;
+    k->started_with = k->came;
     k->started = io_now_ms();
     k->not_before = k->started + APART_MS;
     if (input < 0)
@@ -356,6 +368,7 @@ static void start(struct hooks *h, struct hook *k)
     if (!hook_changes_any(k->changes)) {
         k->failing = noted;
         k->fresh = false;
+        k->done = k->came;
         hook_note_unlock(k->note);
         return;
     }

@@ -44,6 +44,10 @@ struct hook_state {
 };
 void hooks_state(const struct hooks *h, struct bytes site, struct hook_state *out);
 
+/* Is the command through, and well, with all that had this ticket or a lower one? *now: the ticket of
+ * what came last, by hooks_add or as a note. True for a site that is not known. */
+bool hooks_told(const struct hooks *h, struct bytes site, uint64_t ticket, uint64_t *now);
+
 /* A descriptor that is readable when hooks_step has work, and milliseconds until it has in any case;
  * -1: never. */
 int hooks_fd(const struct hooks *h);

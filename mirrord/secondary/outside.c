@@ -270,6 +270,17 @@ static int hook_state(void *ctx, const struct outside_site *s, bool opened, stru
     return 0;
 }
 
+static bool told(void *ctx, const struct outside_site *s, uint64_t ticket, uint64_t *now)
+{
+    struct outside_direct *d = ctx;
+    *now = 0;
+    if (!d->hooks || !d->options->fence->hook)
+        return true;
+    if (!hooks_knows(d->hooks, s->name))
+        know_hook(d, s);
+    return hooks_told(d->hooks, s->name, ticket, now);
+}
+
 static void know_hold(struct outside_direct *d, struct holds *holds, const struct outside_site *s)
 {
     const struct receive_fence *f = d->options->fence;
@@ -313,6 +324,7 @@ struct outside outside_direct(struct outside_direct *d)
         .loosen = loosen,
         .hook = hook,
         .hook_state = hook_state,
+        .told = told,
         .hold = hold,
         .let_go = let_go,
         .hooks = d->hooks,

@@ -220,6 +220,7 @@ static bool answer_one(
     case ASK_LINK:
     case ASK_LOOSEN: answer_change(o, p, answer); return true;
     case ASK_HOOK_STATE: answer_hook_state(o, &site, q, answer, &s->hook); return true;
+    case ASK_TOLD: answer->flag = o->told(o->ctx, &site, q->count, &answer->count); return true;
     case ASK_HOLD: answer->number = o->hold(o->ctx, &site); return true;
     default: return false;
     }
@@ -507,6 +508,15 @@ static int ask_hook_state(
     return 0;
 }
 
+static bool ask_told(void *ctx, const struct outside_site *s, uint64_t ticket, uint64_t *now)
+{
+    struct packet p;
+    struct ask q = {.kind = ASK_TOLD, .name = s->name, .root = s->asked, .count = ticket};
+    bool answered = ask(ctx, &q, -1, &p);
+    *now = answered ? p.ask.count : 0;
+    return answered && p.ask.flag;
+}
+
 static unsigned ask_hold(void *ctx, const struct outside_site *s)
 {
     struct packet p;
@@ -537,6 +547,7 @@ struct outside parent_outside(int *socket)
         .loosen = ask_loosen,
         .hook = ask_hook,
         .hook_state = ask_hook_state,
+        .told = ask_told,
         .hold = ask_hold,
         .let_go = ask_let_go,
         .ctx = socket};

@@ -177,6 +177,31 @@ def test_nobody_waits_and_its_failure_shows(env):
 
 
 @case
+def test_flush_waits_for_it_when_asked(env):
+    h = Hook(env, 'echo >>runs; cat >>told; while [ ! -e go ]; do sleep 0.02; done; '
+                  '[ ! -e bad ] || exit 5; echo >>ended')
+    flush = h.pair.daemon.flush
+    wait_for(lambda: h.runs() == 1, "a run")
+    put(f"{h.pair.src}/new.php", b"x")
+    flush()
+    flush("--hook", "--timeout", "1", code=4).prints(
+        "web2: example.com: it has it, but its on-commit has not run yet")
+    put(f"{h.out}/go", b"")
+    flush("--hook")
+    check_equal(h.told("new.php"), "+", "told by then")
+    check_equal(read_text(f"{h.out}/ended").count("\n"), h.runs(), "every run has ended")
+    flush("--hook")  # nothing is due
+    put(f"{h.out}/bad", b"")
+    put(f"{h.pair.src}/new.php", b"y")
+    flush("--hook", "--timeout", "1", code=4).prints(
+        "web2: example.com: it has it, but its on-commit (fails: .*exit code 5|has not run yet)")
+    os.remove(f"{h.out}/bad")
+    put(f"{h.pair.src}/new.php", b"z")  # or it is some time until it is tried again
+    flush("--hook")
+    check_equal(read_text(f"{h.out}/ended").count("\n"), h.runs() - 1, "one failed")
+
+
+@case
 def test_the_session_ends_before_it(env):
     h = Hook(env, 'echo >>runs; cat >>told; while [ ! -e go ]; do sleep 0.02; done; echo >>ended')
     wait_for(lambda: h.runs() == 1, "a run")
