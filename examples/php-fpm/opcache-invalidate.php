@@ -2,9 +2,11 @@
 /*
  * Run by a PHP-FPM pool at the request of mirrord-opcache or mirrord-gate, which stand beside it: drops
  * from opcache exactly the files that mirrord's records name; for mirrord-gate it keeps the pool's other
- * requests waiting meanwhile (gate.php), until the records have come, or the request is cut off. It belongs to root and lies outside of every document
- * root; a pool with open_basedir needs this file's directory in it. It answers nobody but FastCGI
- * clients of the pool's own socket: what comes by a web server has REMOTE_ADDR or an HTTP header.
+ * requests waiting meanwhile (gate.php), until the records have come, or the request is cut off.
+ *
+ * It belongs to root and lies outside of every document root; a pool with open_basedir needs this file's
+ * directory in it. It answers nobody but FastCGI clients of the pool's own socket: what comes by a web
+ * server has REMOTE_ADDR or an HTTP header.
  */
 
 header('Content-Type: text/plain');
@@ -24,7 +26,8 @@ foreach (array_keys($_SERVER) as $name) {
 }
 $root = rtrim($_SERVER['MIRRORD_ROOT'] ?? '', '/');
 $drain = $_SERVER['MIRRORD_DRAIN'] ?? null;
-if (PHP_SAPI !== 'fpm-fcgi' || $root === '' || ($_SERVER['REQUEST_METHOD'] ?? '') !== ($drain === null ? 'POST' : 'PUT')) {
+$method = $drain === null ? 'POST' : 'PUT';
+if (PHP_SAPI !== 'fpm-fcgi' || $root === '' || ($_SERVER['REQUEST_METHOD'] ?? '') !== $method) {
     refuse('not mirrord-opcache');
 }
 

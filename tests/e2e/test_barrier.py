@@ -253,6 +253,8 @@ def test_which_paths_are_waited_for(env):
         ["wp-content/themes/t"], [f"{plugins}/x"], ["wp-admin", "wp-includes"], ["wp-content/languages"], [up],
         [f"{up}/gone/deep/a.jpg", f"{up}/a.jpg", f"{plugins}/x", f"{plugins}/x/x.php",
          "wp-content/themes/t/style.css"]], "what was waited for")
+    check_equal([r["hook"] for r in server.requests if r["do"] == "flush"],
+                [False] * 2 + [True] * 5 + [False] + [True], "for code PHP has to be told, too")
 
 
 def dribble(c, reply):

@@ -22,7 +22,7 @@ include '{PLUGIN}/b.php';
 include '{PLUGIN}/c.php';
 """
 VISITORS = 4
-SWITCHES = 8
+SWITCHES = 6
 SWITCHES_MAX = 60  # until a page was mixed, without the gate
 
 
