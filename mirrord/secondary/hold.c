@@ -233,15 +233,19 @@ static void feed(struct hold *k)
     close_at(&k->pipe);
 }
 
+/* Or about to be. */
+static bool is_held(const struct hold *k)
+{
+    return k->phase == PHASE_RUNS || k->phase == PHASE_READY;
+}
+
 static void let_go(struct hold *k)
 {
     k->again = false;
     if (k->phase == PHASE_ASKED || k->phase == PHASE_FAILED)
         k->phase = PHASE_NONE;
-    if (k->phase != PHASE_RUNS && k->phase != PHASE_READY) {
-        hook_changes_clear(k->changes);
+    if (!is_held(k))
         return;
-    }
     k->phase = PHASE_LET_GO;
     hook_run_limit(k->run, k->order.timeout_ms, true);
     k->told = hook_changes_file(k->changes);
@@ -255,6 +259,8 @@ bool holds_end(struct holds *h, struct bytes site, struct bytes records, bool la
     if (!k)
         return true;
     bool good = hook_changes_add(k->changes, records);
+    if (!is_held(k))
+        hook_changes_clear(k->changes); /* for nobody */
     if (last)
         let_go(k);
     return good;

@@ -241,9 +241,14 @@ static struct batch *next_commit(const struct tools *tools, const struct replica
 void turn_next(struct replica *r)
 {
     struct batch *b;
-    while (r->state == REPLICA_OPEN && (b = next_commit(r->tools, r)) && !b->commit && !b->pending)
-        if ((b->whole && !(swap_ready(b) && hold_feed_ready(b))) || !take_turn(b))
+    while (r->state == REPLICA_OPEN && (b = next_commit(r->tools, r)) && !b->commit && !b->pending) {
+        if (b->whole && !swap_ready(b))
             break;
+        if (b->whole && !hold_feed_ready(b))
+            continue; /* others may pass it now */
+        if (!take_turn(b))
+            break;
+    }
     replica_reap(r);
 }
 

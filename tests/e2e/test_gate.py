@@ -4,6 +4,8 @@ files."""
 
 import os
 import shutil
+import signal
+import subprocess
 import threading
 import time
 
@@ -163,6 +165,29 @@ def test_some_are_without_it(env):
             break
     visitors.end()
     check(visitors.mixed and not visitors.wrong, visitors.pages, visitors.wrong[:5], m.explain())
+
+
+@case
+def test_whoever_dies_opens_the_door(env):
+    m = Mirrored(env)
+    page = write_text(env.path("page.php"), "<?php echo 'served';", 0o644)
+    for end in ("killed", "no more input"):
+        gate = env.spawn([f"{m.lib}/mirrord-gate", m.fpm.socket], stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE, environ={"MIRRORD_ROOT": env.path("dest2")})
+        check_equal(gate.stdout.readline(), b"ready\n", end)
+        said = []
+        visit = threading.Thread(target=lambda: said.append(fastcgi(m.fpm.socket, page)), daemon=True)
+        visit.start()
+        visit.join(0.3)
+        check_equal(said, [], "the door is closed")
+        if end == "killed":
+            gate.kill()
+        else:
+            gate.stdin.close()
+        visit.join(20)
+        check_equal(said, ["served"], end)
+        check_equal(gate.wait(20), -signal.SIGKILL if end == "killed" else 0, end)
+        gate.stdout.close()
 
 
 @case

@@ -523,6 +523,14 @@ static void extents_nobody_asked_for(void **state)
     assert_refused(f, REASON_MALFORMED, "signature of an atom");
 }
 
+static void told_what_nobody_asked_for(void **state)
+{
+    struct far *f = *state;
+    compare(f);
+    msg_put_told(&f->w, &(struct msg_tell){1, 1});
+    assert_refused(f, REASON_MALFORMED, "TOLD");
+}
+
 static void a_signature_that_is_none(void **state)
 {
     struct far *f = *state;
@@ -648,6 +656,7 @@ int main(void)
         T(listing_with_buckets_nobody_sent),
         T(a_signature_nobody_asked_for),
         T(extents_nobody_asked_for),
+        T(told_what_nobody_asked_for),
         T(a_signature_that_is_none),
         T(ack_of_an_unknown_batch),
         T(ack_of_a_batch_that_is_open),

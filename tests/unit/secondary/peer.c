@@ -100,11 +100,35 @@ static int reload(void *ctx, struct err *err)
     return g->p->reload_error ? err_set(err, ERR_USAGE, "%s", g->p->reload_error) : 0;
 }
 
+static bool hook(void *ctx, struct bytes name, enum receive_command which, struct receive_hook *out)
+{
+    const struct peer *p = ((struct gatekeeper *)ctx)->p;
+    const char *command = which == RECEIVE_ON_SWITCH ? p->on_switch : p->on_commit;
+    (void)name;
+    if (!command)
+        return false;
+    *out = (struct receive_hook){mem_array(2, sizeof *out->argv), NULL, 60000};
+    out->argv[0] = mem_format("%s/%s", p->dir, command);
+    out->user = geteuid() == 0 ? mem_copy_string("root") : NULL;
+    return true;
+}
+
+void peer_command(struct peer *p, bool on_switch, const char *body)
+{
+    const char *name = on_switch ? "on-switch" : "on-commit";
+    char *path CLEANUP_FREE = mem_format("%s/%s", p->dir, name);
+    char *text CLEANUP_FREE = mem_format("#!/bin/sh\ncd %s\n%s\n", p->dir, body);
+    int fd CLEANUP_FD = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0700);
+    assert_int_equal(io_write_full(fd, text, strlen(text)), 0);
+    *(on_switch ? &p->on_switch : &p->on_commit) = name;
+    *(on_switch ? &p->policy.on_switch : &p->policy.hook) = true;
+}
+
 static void serve(struct peer *p, int fd)
 {
     struct gatekeeper keeper = {.p = p};
     const struct receive_fence fence = {
-        .resolve = resolve, .each = each, .reload = reload, .ctx = &keeper};
+        .resolve = resolve, .each = each, .reload = reload, .hook = hook, .ctx = &keeper};
     struct err err;
     if (p->as_nobody && (setgid(PEER_NOBODY) < 0 || setuid(PEER_NOBODY) < 0))
         _exit(2);

@@ -46,6 +46,7 @@ struct peer {
     unsigned look_every_s, reread_every_s; /* of receive_options; 0: no content is read again */
     const char *exclude; /* a filter rule, or NULL */
     const struct filter *excludes; /* of the receiver's own configuration for this host, or NULL */
+    const char *on_commit, *on_switch; /* its commands: names in `dir`, or NULL */
     const char *reload_error;      /* what is wrong with its configuration when it is read again */
     uint16_t version;              /* the newest that HELLO names; 0: MSG_VERSION */
 };
@@ -65,6 +66,9 @@ void peer_cleanup(struct peer *p);
 /* The same for cmocka_unit_test_setup_teardown: *state is a struct peer. */
 int peer_make(void **state);
 int peer_unmake(void **state);
+
+/* The command on_commit or on_switch, a script in the directory `dir`; before it is started. */
+void peer_command(struct peer *p, bool on_switch, const char *body);
 
 void peer_drop_root(struct peer *p); /* before it is started; nothing when we are not root */
 
