@@ -99,6 +99,8 @@ static void add_one(struct hook_changes *c, uint8_t mark, struct bytes path)
 
 bool hook_changes_add(struct hook_changes *c, struct bytes records)
 {
+    if (records.len == 0)
+        return true;
     const uint8_t *at = records.data, *end = at + records.len;
     while (at < end) {
         const uint8_t *stop = memchr(at, '\0', (size_t)(end - at));
