@@ -10,11 +10,15 @@
 #include "base/mem.h"
 #include "secondary/hold.h"
 
-enum { ASK_EVERY_MS = 4 };
+enum {
+    ASK_EVERY_MS = 4,
+    MOST_MS = 120000, /* in any case: every time limit is shorter */
+};
 
 struct hold_wait {
     struct job job;
     struct batch *b;
+    uint64_t since; /* io_now_ms */
     uint64_t asked; /* so often */
 };
 
@@ -27,7 +31,7 @@ static bool ask(struct hold_wait *w)
     w->job.not_before = io_now_ms() + ASK_EVERY_MS;
     r->held = now == HOLD_READY;
     replica_progress(r, ++w->asked);
-    return now != HOLD_WAITS;
+    return now != HOLD_WAITS || io_now_ms() >= w->since + MOST_MS;
 }
 
 static bool is_there(struct replica *r, struct bytes path)
@@ -77,7 +81,7 @@ bool hold_feed_ready(struct batch *b)
     if (!r->policy.on_switch || batch_has_failed(b) || !replaces(b))
         return true;
     b->hold = mem_alloc(sizeof *b->hold);
-    *b->hold = (struct hold_wait){.b = b};
+    *b->hold = (struct hold_wait){.b = b, .since = io_now_ms()};
     b->pending++;
     job_start(&r->tools->jobs, &b->hold->job, step);
     if (ask(b->hold))

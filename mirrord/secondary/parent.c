@@ -517,11 +517,12 @@ static bool ask_told(void *ctx, const struct outside_site *s, uint64_t ticket, u
     return answered && p.ask.flag;
 }
 
+/* A parent that is gone held them: this process is to die with it, and switches nothing meanwhile. */
 static unsigned ask_hold(void *ctx, const struct outside_site *s)
 {
     struct packet p;
     struct ask q = {.kind = ASK_HOLD, .name = s->name, .root = s->asked};
-    return ask(ctx, &q, -1, &p) ? p.ask.number : HOLD_NONE;
+    return ask(ctx, &q, -1, &p) ? p.ask.number : HOLD_WAITS;
 }
 
 static bool ask_let_go(void *ctx, const struct outside_site *s, struct bytes records, bool last)
