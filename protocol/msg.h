@@ -17,7 +17,7 @@ enum {
     MSG_VERSION = 2,             /* newest version spoken */
     MSG_VERSION_OLDEST = 1,      /* oldest version spoken */
     MSG_VERSION_RENEW = 2,       /* from which on there are RENEW and RENEWED */
-    MSG_VERSION_NEWS = 2,        /* from which on HOOK and SPACE may be sent */
+    MSG_VERSION_NEWS = 2,        /* from which on HOOK, SPACE and TELL may be sent */
     MSG_TEXT_MAX = 1024,         /* error texts and software names */
     MSG_SITE_NAME_MAX = 255,     /* bytes */
     MSG_HOST_MAX = 255,          /* what a host of the configuration is called */
@@ -76,6 +76,7 @@ enum msg_type {
     MSG_RANGE = 31,
     MSG_PACK = 32,
     MSG_RENEW = 33,
+    MSG_TELL = 34,
 
     MSG_OPENED = 48, /* secondary to primary */
     MSG_LISTING = 49,
@@ -90,6 +91,7 @@ enum msg_type {
     MSG_RENEWED = 58,
     MSG_HOOK = 59,
     MSG_SPACE = 60,
+    MSG_TOLD = 61,
 };
 
 /* Reasons in ERROR, SITE_ERROR and ACK. Numbers never change their meaning. */
@@ -278,6 +280,11 @@ struct msg_hook { /* how the command after a commit goes there, whenever that ch
     struct bytes text; /* of the last one */
 };
 
+struct msg_tell { /* asks for TOLD when the command after a commit is through with all so far */
+    uint32_t site;
+    uint64_t token; /* echoed */
+};
+
 struct msg_list {
     uint32_t request; /* echoed */
     uint32_t site;
@@ -459,6 +466,8 @@ void msg_put_claimed(struct wire_writer *w, const struct msg_claimed *m);
 void msg_put_progress(struct wire_writer *w, const struct msg_progress *m);
 void msg_put_trash(struct wire_writer *w, const struct msg_trash *m);
 void msg_put_hook(struct wire_writer *w, const struct msg_hook *m);
+void msg_put_tell(struct wire_writer *w, const struct msg_tell *m);
+void msg_put_told(struct wire_writer *w, const struct msg_tell *m);
 void msg_put_space(struct wire_writer *w, const struct msg_space *m);
 void msg_put_drift(struct wire_writer *w, const struct msg_drift *m);
 void msg_put_list(struct wire_writer *w, const struct msg_list *m);
@@ -505,6 +514,7 @@ bool msg_get_claimed(struct bytes payload, struct msg_claimed *out);
 bool msg_get_progress(struct bytes payload, struct msg_progress *out);
 bool msg_get_trash(struct bytes payload, struct msg_trash *out);
 bool msg_get_hook(struct bytes payload, struct msg_hook *out);
+bool msg_get_tell(struct bytes payload, struct msg_tell *out); /* TOLD too */
 bool msg_get_space(struct bytes payload, struct msg_space *out);
 bool msg_get_drift(struct bytes payload, struct msg_drift *out);
 bool msg_get_list(struct bytes payload, struct msg_list *out);

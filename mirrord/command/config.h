@@ -43,11 +43,13 @@ struct config_host {
 };
 
 enum config_owner { OWNER_AS_SITE, OWNER_NO, OWNER_YES, OWNER_FIXED };
-/* The command after a commit on a secondary; NULL and 0: not said. */
+/* The commands after a commit and around a switch on a secondary; NULL and 0: not said. */
 struct config_hook {
     char *command; /* split at blanks, quotes honoured; or "none" */
-    char *user;    /* NULL: the root directory's owner */
+    char *user;    /* of both; NULL: the root directory's owner */
     unsigned timeout_ms;
+    char *on_switch; /* as the other */
+    unsigned on_switch_timeout_ms;
 };
 
 /* What differs on one host. */
@@ -130,10 +132,11 @@ const char *config_root_at(const struct config_site *s, const char *host);
 const struct config_at *config_at(const struct config_site *s, const char *host); /* or NULL */
 /* What is excluded on this host besides; NULL: nothing. */
 const struct filter *config_exclude_at(const struct config_site *s, const char *host);
-/* What counts on this host; its texts are borrowed, command is NULL where nothing is to be run. */
+/* What counts on this host; its texts are borrowed, a command is NULL where nothing is to be run. */
 struct config_hook config_hook_at(const struct config_site *s, const char *host);
 /* The same for the receiver; false: nothing is to be run, *out is untouched. */
-bool config_receive_hook(const struct config_site *s, const char *host, struct receive_hook *out);
+bool config_receive_hook(const struct config_site *s, const char *host, enum receive_command which,
+    struct receive_hook *out);
 bool config_site_has_host(const struct config_site *s, const char *host);
 
 /* A site, or the `sites` block that gives this name to what its pattern would match although

@@ -223,20 +223,25 @@ static void print_drift(FILE *out, const struct json *site, const struct json *t
 }
 
 /* The files are there; what is served may be the old ones still. */
+#define ON_SWITCH "on-switch" /* an error of that command begins so */
+
 static void print_hook(FILE *out, const struct json *site, const struct json *target)
 {
     const struct json *hook = json_get(target, "hook");
     const char *name = json_get_text(site, "name", "?"), *host = json_get_text(target, "name", "?");
+    const char *error = json_get_text(hook, "error", "");
+    bool on_switch = strncmp(error, ON_SWITCH ": ", strlen(ON_SWITCH ": ")) == 0;
     double count = number(hook, "failures");
     char since[32];
     if (count <= 0)
         return;
     fprintf(out,
-        "      its on-commit has failed %.0f time%s since %s: %s\n"
+        "      its %s has failed %.0f time%s since %s: %s\n"
         "      type: mirrord check --effective %s   (on %s: the command, which its log says more "
         "of; it is run again by itself)\n",
-        count, count == 1 ? "" : "s", clock_text(since, number(hook, "since")),
-        PLAIN(json_get_text(hook, "error", "")), name, host);
+        on_switch ? ON_SWITCH : "on-commit", count, count == 1 ? "" : "s",
+        clock_text(since, number(hook, "since")),
+        PLAIN(on_switch ? error + strlen(ON_SWITCH ": ") : error), name, host);
 }
 
 /* What waits until the disk there has room, and what may be done about it. */

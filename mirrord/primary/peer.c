@@ -24,6 +24,7 @@ struct membership { /* a site of this peer */
     bool leaving;
     bool compare; /* asked for */
     bool force;   /* likewise */
+    uint64_t tell; /* the last number of peer_tell */
 };
 
 struct peer {
@@ -231,6 +232,7 @@ static void on_sites(void *ctx, struct push_site_list *list)
         m->ps->leaving = m->leaving;
         m->ps->again |= m->compare;
         m->compare = false;
+        m->ps->tell = m->tell;
         if (m->force) {
             m->ps->force = m->ps->forgive = true;
             m->ps->again = true;
@@ -449,6 +451,25 @@ void peer_force(struct peer *p, struct site *s)
         m->force = m->compare = true;
     pthread_mutex_unlock(&p->lock);
     peer_wake(p);
+}
+
+uint64_t peer_tell(struct peer *p, struct site *s)
+{
+    pthread_mutex_lock(&p->lock);
+    struct membership *m = find(p, s);
+    uint64_t number = m ? ++m->tell : 0;
+    pthread_mutex_unlock(&p->lock);
+    peer_wake(p);
+    return number;
+}
+
+bool peer_told(struct peer *p, const struct site *s, uint64_t number)
+{
+    pthread_mutex_lock(&p->lock);
+    const struct membership *m = find(p, s);
+    bool told = m && m->ps->tell_done >= number;
+    pthread_mutex_unlock(&p->lock);
+    return told;
 }
 
 void peer_pause(struct peer *p, bool on)

@@ -81,6 +81,7 @@ static void put_open(struct push *p, struct push_site *ps)
     ps->hook = (struct push_hook){0}; /* told again where it fails */
     pthread_mutex_unlock(&ps->lock);
     ps->told_drift = 0;
+    ps->tell_sent = ps->tell_done;
     fill_open(p, ps, m);
     msg_put_open(&p->out, m);
     free(m);
@@ -277,6 +278,19 @@ static void tell_level(struct push *p, struct push_site *ps)
     ps->forgive = false;
 }
 
+/* Somebody wants to know when the command after a commit is through. One that is too old says nothing
+ * of it. */
+static void put_tell(struct push *p, struct push_site *ps)
+{
+    if (ps->state != PUSH_OPEN || ps->tell <= ps->tell_sent || p->renew)
+        return;
+    ps->tell_sent = ps->tell;
+    if (p->version < MSG_VERSION_NEWS)
+        ps->tell_done = ps->tell;
+    else
+        msg_put_tell(&p->out, &(struct msg_tell){ps->number, ps->tell});
+}
+
 /* Refused by one is refused by all. */
 static void fence(struct push *p, struct push_site *ps)
 {
@@ -328,6 +342,7 @@ static void tend_sites(struct push *p)
         }
         if (ps->state == PUSH_CLOSED && !p->renew)
             put_open(p, ps);
+        put_tell(p, ps);
     }
 }
 

@@ -68,6 +68,8 @@ struct push_site {
     uint64_t session;               /* of the last opening; 0: a dry run's */
     bool incomplete;                /* something could not be mirrored: never level */
     bool told_level;                /* LEVEL was sent for this opening */
+    uint64_t tell, tell_sent;       /* TELL's tokens: asked for, sent in this session */
+    atomic_uint_fast64_t tell_done; /* answered */
     unsigned failures;
     bool renewed;        /* another receiver was asked for, for this opening */
     uint64_t free_bytes; /* of its disk, as last reported */

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "secondary/grounds.h"
+#include "secondary/hold.h"
 #include "secondary/hook.h"
 #include "tree/digest.h"
 #include "tree/state.h"
@@ -238,7 +239,7 @@ static void know_hook(struct outside_direct *d, const struct outside_site *s)
     struct err ignored;
     bool primary;
     char *root CLEANUP_FREE = resolve_links(d, s, &primary, &ignored);
-    if (!root || !f->hook(f->ctx, s->name, &hook))
+    if (!root || !f->hook(f->ctx, s->name, RECEIVE_ON_COMMIT, &hook))
         return;
     int dir CLEANUP_FD = state_open_resolved(d->options->state_dir, root, false, &ignored);
     if (dir >= 0)
@@ -269,6 +270,47 @@ static int hook_state(void *ctx, const struct outside_site *s, bool opened, stru
     return 0;
 }
 
+static bool told(void *ctx, const struct outside_site *s, uint64_t ticket, uint64_t *now)
+{
+    struct outside_direct *d = ctx;
+    *now = 0;
+    if (!d->hooks || !d->options->fence->hook)
+        return true;
+    if (!hooks_knows(d->hooks, s->name))
+        know_hook(d, s);
+    return hooks_told(d->hooks, s->name, ticket, now);
+}
+
+static void know_hold(struct outside_direct *d, struct holds *holds, const struct outside_site *s)
+{
+    const struct receive_fence *f = d->options->fence;
+    struct receive_hook order;
+    struct err ignored;
+    bool primary;
+    char *root CLEANUP_FREE = resolve_links(d, s, &primary, &ignored);
+    if (!root || !f->hook(f->ctx, s->name, RECEIVE_ON_SWITCH, &order))
+        return;
+    holds_know(holds, s->name, root, &order);
+    receive_hook_clear(&order);
+}
+
+static unsigned hold(void *ctx, const struct outside_site *s)
+{
+    struct outside_direct *d = ctx;
+    struct holds *holds = d->hooks ? hooks_holds(d->hooks) : NULL;
+    if (!holds || !d->options->fence->hook)
+        return HOLD_NONE;
+    if (!holds_knows(holds, s->name))
+        know_hold(d, holds, s);
+    return holds_begin(holds, s->name);
+}
+
+static bool let_go(void *ctx, const struct outside_site *s, struct bytes records, bool last)
+{
+    struct outside_direct *d = ctx;
+    return !d->hooks || holds_end(hooks_holds(d->hooks), s->name, records, last);
+}
+
 struct outside outside_direct(struct outside_direct *d)
 {
     return (struct outside){.names = {number_of, name_of, d},
@@ -282,6 +324,9 @@ struct outside outside_direct(struct outside_direct *d)
         .loosen = loosen,
         .hook = hook,
         .hook_state = hook_state,
+        .told = told,
+        .hold = hold,
+        .let_go = let_go,
         .hooks = d->hooks,
         .ctx = d};
 }

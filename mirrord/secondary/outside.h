@@ -71,6 +71,17 @@ struct outside {
     int (*hook_state)(
         void *ctx, const struct outside_site *s, bool opened, struct hook_state *out);
 
+    /* Is the command through with what had this ticket? *now: the ticket of what came last (hook.h). */
+    bool (*told)(void *ctx, const struct outside_site *s, uint64_t ticket, uint64_t *now);
+
+    /* Units are about to be switched: holds the site's readers, asked until it is done or is not
+     * (enum hold_state). */
+    unsigned (*hold)(void *ctx, const struct outside_site *s);
+
+    /* They are switched, or will not be: records of what changed; after the last of them the readers
+     * go on. False: they are no records. */
+    bool (*let_go)(void *ctx, const struct outside_site *s, struct bytes records, bool last);
+
     struct hooks *hooks; /* that are to be stepped; NULL: none, or they are another process's */
     void *ctx;
 };

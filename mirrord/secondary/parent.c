@@ -19,6 +19,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "secondary/asks.h"
+#include "secondary/hold.h"
 #include "secondary/hook.h"
 #include "secondary/sandbox.h"
 #include "secondary/session.h"
@@ -219,6 +220,8 @@ static bool answer_one(
     case ASK_LINK:
     case ASK_LOOSEN: answer_change(o, p, answer); return true;
     case ASK_HOOK_STATE: answer_hook_state(o, &site, q, answer, &s->hook); return true;
+    case ASK_TOLD: answer->flag = o->told(o->ctx, &site, q->count, &answer->count); return true;
+    case ASK_HOLD: answer->number = o->hold(o->ctx, &site); return true;
     default: return false;
     }
 }
@@ -243,6 +246,14 @@ static void keep_word(const struct ask *a, struct last_word *word)
     word->err.sys = a->sys;
 }
 
+/* Of what changed: it is not answered. False: it is no records. */
+static bool take_records(const struct outside *o, const struct ask *q)
+{
+    struct outside_site site = {q->name, q->root};
+    return q->kind == ASK_HOOK ? o->hook(o->ctx, &site, q->records)
+                               : o->let_go(o->ctx, &site, q->records, q->flag);
+}
+
 /* False when the child is gone or makes no sense. */
 static bool serve_one(int socket, const struct outside *o, struct last_word *word)
 {
@@ -252,8 +263,8 @@ static bool serve_one(int socket, const struct outside *o, struct last_word *wor
     bool good = receive_ask(socket, &p);
     if (good && (p.ask.kind == ASK_REPORT || p.ask.kind == ASK_REFUSED))
         keep_word(&p.ask, word);
-    else if (good && p.ask.kind == ASK_HOOK)
-        good = o->hook(o->ctx, &(struct outside_site){p.ask.name, p.ask.root}, p.ask.records);
+    else if (good && (p.ask.kind == ASK_HOOK || p.ask.kind == ASK_LET_GO))
+        good = take_records(o, &p.ask);
     else if (good)
         good = answer_one(o, &p, &answer, &s) && send_ask(socket, &answer, -1);
     if (p.fd >= 0)
@@ -497,6 +508,32 @@ static int ask_hook_state(
     return 0;
 }
 
+static bool ask_told(void *ctx, const struct outside_site *s, uint64_t ticket, uint64_t *now)
+{
+    struct packet p;
+    struct ask q = {.kind = ASK_TOLD, .name = s->name, .root = s->asked, .count = ticket};
+    bool answered = ask(ctx, &q, -1, &p);
+    *now = answered ? p.ask.count : 0;
+    return answered && p.ask.flag;
+}
+
+static unsigned ask_hold(void *ctx, const struct outside_site *s)
+{
+    struct packet p;
+    struct ask q = {.kind = ASK_HOLD, .name = s->name, .root = s->asked};
+    return ask(ctx, &q, -1, &p) ? p.ask.number : HOLD_NONE;
+}
+
+static bool ask_let_go(void *ctx, const struct outside_site *s, struct bytes records, bool last)
+{
+    struct ask q = {.kind = ASK_LET_GO,
+        .flag = last,
+        .name = s->name,
+        .root = s->asked,
+        .records = records};
+    return send_ask(*(int *)ctx, &q, -1);
+}
+
 struct outside parent_outside(int *socket)
 {
     return (struct outside){.names = {ask_number, ask_name, socket},
@@ -510,6 +547,9 @@ struct outside parent_outside(int *socket)
         .loosen = ask_loosen,
         .hook = ask_hook,
         .hook_state = ask_hook_state,
+        .told = ask_told,
+        .hold = ask_hold,
+        .let_go = ask_let_go,
         .ctx = socket};
 }
 

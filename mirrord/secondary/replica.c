@@ -22,6 +22,7 @@
 #include "secondary/reap.h"
 #include "secondary/retire.h"
 #include "secondary/settle.h"
+#include "secondary/told.h"
 #include "tree/digest.h"
 
 enum {
@@ -226,6 +227,7 @@ static void release(struct replica *r)
     inherit_free(TAKE_PTR(r->inherit));
     mounts_free(TAKE_PTR(r->mounts));
     settle_free(TAKE_PTR(r->settle));
+    told_free(r);
     manifest_close(TAKE_PTR(r->former));
     manifest_close(TAKE_PTR(r->manifest));
     stage_close(TAKE_PTR(r->stage));

@@ -85,8 +85,10 @@ struct replica {
     struct deletions_limit limit; /* the primary's */
     struct receive_policy policy;
     unsigned keep_days, unit_grace; /* as they count here */
+    bool held;                      /* readers are, for the commit whose turn it is */
     bool hook_looks;                /* its command runs or fails: how it goes is looked at */
     uint32_t hook_told;             /* failures of it that the primary knows */
+    struct told *told;              /* who wants to know when it is through; or NULL */
     bool keep_fails;                /* something could not be kept, and that was said */
     struct keeper *keeper;
     struct space room; /* as it was told last */

@@ -25,6 +25,8 @@ AGAIN(claimed, claimed, struct msg_claimed, claimed)
 AGAIN(progress, progress, struct msg_progress, progress)
 AGAIN(trash, trash, struct msg_trash, trash)
 AGAIN(hook, hook, struct msg_hook, hook)
+AGAIN(tell, tell, struct msg_tell, tell)
+AGAIN(told, tell, struct msg_tell, told)
 AGAIN(space, space, struct msg_space, space)
 AGAIN(drift, drift, struct msg_drift, drift)
 AGAIN(list, list, struct msg_list, list)
@@ -96,6 +98,8 @@ static const struct {
     {MSG_CLAIMED, again_claimed},
     {MSG_TRASH, again_trash},
     {MSG_SPACE, again_space},
+    {MSG_TELL, again_tell},
+    {MSG_TOLD, again_told},
     {MSG_DRIFT, again_drift},
     {MSG_HOOK, again_hook},
     {MSG_EXTENTS, again_extents},

@@ -209,6 +209,16 @@ static void sample_hook_well(struct wire_writer *w)
     msg_put_hook(w, &(struct msg_hook){.site = 6});
 }
 
+static void sample_tell(struct wire_writer *w)
+{
+    msg_put_tell(w, &(struct msg_tell){6, 1ull << 36});
+}
+
+static void sample_told(struct wire_writer *w)
+{
+    msg_put_told(w, &(struct msg_tell){6, 1ull << 36});
+}
+
 static void sample_progress(struct wire_writer *w)
 {
     msg_put_progress(w, &(struct msg_progress){6, 1ull << 35});
@@ -457,6 +467,8 @@ const struct sample samples[] = {
     {"hook", MSG_HOOK, sample_hook},
     {"hook-well", MSG_HOOK, sample_hook_well},
     {"space", MSG_SPACE, sample_space},
+    {"tell", MSG_TELL, sample_tell},
+    {"told", MSG_TOLD, sample_told},
     {"drift", MSG_DRIFT, sample_drift},
     {"drift-added", MSG_DRIFT, sample_drift_added},
     {"drift-times", MSG_DRIFT, sample_drift_times},

@@ -367,10 +367,11 @@ static void a_refused_call_is_named(void **state)
 
 /* --- commands after a commit --- */
 
-static bool give_hook(void *ctx, struct bytes name, struct receive_hook *out)
+static bool give_hook(
+    void *ctx, struct bytes name, enum receive_command which, struct receive_hook *out)
 {
     (void)ctx;
-    if (name.len)
+    if (name.len || which != RECEIVE_ON_COMMIT)
         return false;
     *out = (struct receive_hook){mem_array(2, sizeof *out->argv), NULL, 1000};
     out->argv[0] = mem_copy_string("/bin/false");
