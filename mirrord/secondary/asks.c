@@ -33,6 +33,7 @@ static const uint16_t fields[ASK_LAST + 1] = {
     [ASK_EXCLUDE] = NUMBER | NAME | ROOT,
     [ASK_HOOK] = NAME | ROOT | RECORDS,
     [ASK_HOOK_STATE] = FLAG | NAME | ROOT,
+    [ASK_IN_PLACE] = ROOT,
     [ASK_ANSWER] = FLAG | NUMBER | OTHER | COUNT | ID | NAME | ROOT | TEXT | RESULT | POLICY,
     [ASK_REPORT] = TEXT | RESULT,
     [ASK_REFUSED] = NUMBER,

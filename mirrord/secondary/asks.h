@@ -23,6 +23,7 @@ enum ask_kind {
     ASK_EXCLUDE,       /* which `number`-th path of the site is excluded on this host besides */
     ASK_HOOK,          /* the site `name`: these paths changed; it is not answered */
     ASK_HOOK_STATE,    /* how its command goes; flag: it was opened just now */
+    ASK_IN_PLACE,      /* does the path `root` lead to what the sandbox has? */
     ASK_ANSWER,
     ASK_REPORT,  /* the child's last word */
     ASK_REFUSED, /* it made the system call `number`, which it may not */

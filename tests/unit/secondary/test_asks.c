@@ -30,6 +30,7 @@ static const struct ask samples[] = {
     {.kind = ASK_EXCLUDE, .number = 3, .name = {"n", 1}, .root = {"/r", 2}},
     {.kind = ASK_HOOK, .name = {"x", 1}, .records = {"+a\0-b/", 7}},
     {.kind = ASK_HOOK_STATE, .flag = 1, .name = {"x", 1}},
+    {.kind = ASK_IN_PLACE, .root = {"/srv/www", 8}},
     {.kind = ASK_ANSWER,
         .flag = 1,
         .number = 1,
