@@ -76,7 +76,7 @@ enum msg_type {
     MSG_RANGE = 31,
     MSG_PACK = 32,
     MSG_RENEW = 33,
-    MSG_TELL = 34,
+    MSG_TELL = 35,
 
     MSG_OPENED = 48, /* secondary to primary */
     MSG_LISTING = 49,
@@ -91,7 +91,7 @@ enum msg_type {
     MSG_RENEWED = 58,
     MSG_HOOK = 59,
     MSG_SPACE = 60,
-    MSG_TOLD = 61,
+    MSG_TOLD = 62,
 };
 
 /* Reasons in ERROR, SITE_ERROR and ACK. Numbers never change their meaning. */

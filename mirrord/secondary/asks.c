@@ -36,6 +36,7 @@ static const uint16_t fields[ASK_LAST + 1] = {
     [ASK_TOLD] = NAME | ROOT | COUNT,
     [ASK_HOLD] = NAME | ROOT,
     [ASK_LET_GO] = FLAG | NAME | ROOT | RECORDS,
+    [ASK_IN_PLACE] = ROOT,
     [ASK_ANSWER] = FLAG | NUMBER | OTHER | COUNT | ID | NAME | ROOT | TEXT | RESULT | POLICY,
     [ASK_REPORT] = TEXT | RESULT,
     [ASK_REFUSED] = NUMBER,

@@ -71,6 +71,12 @@ static int exclude(
     return 1;
 }
 
+static int in_place(void *ctx, const char *root)
+{
+    const struct outside_direct *d = ctx;
+    return !d->grounds || grounds_in_place(d->grounds, root) ? 0 : -1;
+}
+
 static int make(void *ctx, const struct outside_site *s, bool away, struct err *err)
 {
     struct outside_direct *d = ctx;
@@ -317,6 +323,7 @@ struct outside outside_direct(struct outside_direct *d)
         .marks = {write_mark, d},
         .place = place,
         .exclude = exclude,
+        .in_place = in_place,
         .make = make,
         .epoch = epoch,
         .yield = yield,

@@ -43,6 +43,9 @@ struct outside {
     int (*exclude)(
         void *ctx, const struct outside_site *s, unsigned number, char **pattern, struct err *err);
 
+    /* Is the directory at this path still the one that the sandbox has? 0, -1. */
+    int (*in_place)(void *ctx, const char *root);
+
     /* Makes the site's root, whose parent is there; `away`: removes it when it is still empty and
      * was made so. */
     int (*make)(void *ctx, const struct outside_site *s, bool away, struct err *err);

@@ -160,6 +160,13 @@ static void answer_exclude(const struct outside *o, const struct ask *q,
     answer->root = bytes_of(s->pattern);
 }
 
+static void answer_in_place(
+    const struct outside *o, const struct ask *q, struct ask *answer)
+{
+    char *root CLEANUP_FREE = mem_copy_bytes(q->root.data, q->root.len);
+    answer->result = o->in_place(o->ctx, root);
+}
+
 static void answer_epoch(const struct outside *o, const struct packet *p,
     const struct outside_site *site, struct ask *answer, struct scratch *s)
 {
@@ -212,6 +219,7 @@ static bool answer_one(
     case ASK_MARK: answer_mark(o, q, answer, s); return true;
     case ASK_PLACE: answer_place(o, &site, answer, s); return true;
     case ASK_EXCLUDE: answer_exclude(o, q, &site, answer, s); return true;
+    case ASK_IN_PLACE: answer_in_place(o, q, answer); return true;
     case ASK_MAKE:
         answer_err(answer, o->make(o->ctx, &site, q->flag, &s->err), &s->err);
         return true;
@@ -420,6 +428,13 @@ static int ask_exclude(
     return p.ask.flag;
 }
 
+static int ask_in_place(void *ctx, const char *root)
+{
+    struct packet p;
+    struct ask q = {.kind = ASK_IN_PLACE, .root = bytes_of(root)};
+    return ask(ctx, &q, -1, &p) && p.ask.result == 0 ? 0 : -1;
+}
+
 static int ask_make(void *ctx, const struct outside_site *s, bool away, struct err *err)
 {
     struct packet p;
@@ -540,6 +555,7 @@ struct outside parent_outside(int *socket)
         .marks = {ask_mark, socket},
         .place = ask_place,
         .exclude = ask_exclude,
+        .in_place = ask_in_place,
         .make = ask_make,
         .epoch = ask_epoch,
         .yield = ask_yield,

@@ -33,6 +33,7 @@ static const struct ask samples[] = {
     {.kind = ASK_TOLD, .name = {"x", 1}, .count = 9},
     {.kind = ASK_HOLD, .name = {"x", 1}},
     {.kind = ASK_LET_GO, .flag = 1, .name = {"x", 1}, .records = {"-a/", 4}},
+    {.kind = ASK_IN_PLACE, .root = {"/srv/www", 8}},
     {.kind = ASK_ANSWER,
         .flag = 1,
         .number = 1,
