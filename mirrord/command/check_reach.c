@@ -107,6 +107,6 @@ void check_report_reach(struct check_report *r, unsigned timeout_ms)
             continue;
         char *what CLEANUP_FREE = mem_format("host %s: %s", h->name, err.text);
         check_report_problem(
-            r, h->file, h->line, what, "as it says, or see \"Two servers\" in the README");
+            r, h->file, h->line, what, "as it says; `mirrord pair` puts keys and host keys in their places");
     }
 }

@@ -136,9 +136,9 @@ static int ended(struct pair_end *e, struct err *err)
             "mirrord is not installed there: install the package, then say this again");
     if (e->ssh.status == 255)
         return err_set(err, ERR_TEMPORARY,
-            "the login with %s fails (see above): try  ssh %s true  by yourself; --ssh-command and "
-            "--login say how you get there",
-            "ssh", e->host->address);
+            "the login there fails, see above: `ssh %s true` shows whether it works without mirrord; "
+            "--login USER and --ssh-command CMD say how you get there",
+            e->host->address);
     return err_set(err, ERR_FAILED,
         "`mirrord pair --agent` ended there with %d: is the same version of mirrord installed, and "
         "is this a login that may run any command?",

@@ -79,7 +79,7 @@ static int ask_person(const struct pair_member *m, const char *old, struct err *
         *c |= 0x20;
     if (old)
         printf("%s: the host key has changed: it was %s,\n", m->host->name, old);
-    printf("%s: %s shows the host key %s\n"
+    printf("%s: the host key of %s is %s\n"
            "    compare, at its console:  ssh-keygen -lf /etc/ssh/ssh_host_%s_key.pub\n",
         m->host->name, k->name, k->fingerprint, file);
     char *instead CLEANUP_FREE = mem_format(

@@ -44,7 +44,8 @@ struct outside {
         void *ctx, const struct outside_site *s, unsigned number, char **pattern, struct err *err);
 
     /* Makes the site's root, whose parent is there; `away`: removes it when it is still empty and
-     * was made so. */
+     * was made so. -1 with EAGAIN in err->sys: the directories above it, which the fence lets be
+     * made, were missing and are there now, and it is to be asked for again, place() first. */
     int (*make)(void *ctx, const struct outside_site *s, bool away, struct err *err);
 
     /* As epoch_present; `take`: this host raises the epoch above the one presented, under the

@@ -2,18 +2,16 @@
 /etc, /root, /run, /srv, /var/lib and /usr/local/bin, where mirrord is. They have an sshd at port 22 and
 reach each other by name. Nothing of it is seen from outside, and all of it ends with the environment."""
 
-import ctypes
 import os
 import pty
 import re
 import select
 import shutil
-import signal
 import subprocess
 import time
 
-from harness import (MIRRORD, ROOT, SLOW, Result, Skip, check, children, keygen, read_text, send,
-                     wait_for, write_text)
+from harness import (MIRRORD, ROOT, SLOW, Result, Skip, check, children, keygen, read_text, wait_for,
+                     write_text)
 
 PREPARE = r"""
 set -e
@@ -44,7 +42,7 @@ def _run(argv):
 
 
 class Network:
-    """The hosts and the bridge between them."""
+    """The hosts and the bridge between them; they end with the `with`."""
 
     def __init__(self, env, names):
         if not ROOT:
@@ -61,6 +59,14 @@ class Network:
         addresses = {name: f"10.77.0.{i + 1}" for i, name in enumerate(names)}
         for name in names:
             self.hosts[name] = Host(self, name, addresses)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for p in [self.switch] + [h.holder for h in self.hosts.values()]:
+            p.kill()
+            p.wait()
 
     def within(self, argv, wait=False):
         """In the switch's network; `wait`: until it has one of its own."""
@@ -80,15 +86,16 @@ class Host:
         self.files = self.env.path(name)
         self.background = []
         self._lay_out(network, addresses)
-        holder = self.env.spawn(
+        self.holder = self.env.spawn(
             ["unshare", "-m", "-u", "-n", "-p", "-f", "--kill-child", "--mount-proc",
              "--propagation", "private", "sh", "-c", PREPARE, "sh", name, self.files],
             stderr=subprocess.PIPE)
-        wait_for(lambda: os.path.exists(f"{self.files}/ready") or holder.poll() is not None,
+        wait_for(lambda: os.path.exists(f"{self.files}/ready") or self.holder.poll() is not None,
                  f"{name} is there")
-        if holder.poll() is not None:
-            raise Skip("no right to make namespaces: " + holder.stderr.read().decode().strip())
-        self.pid = children(holder.pid)[0]
+        if self.holder.poll() is not None:
+            raise Skip("no right to make namespaces: " +
+                       self.holder.stderr.read().decode().strip())
+        self.pid = children(self.holder.pid)[0]
         port = f"port-{name}"
         network.within(["ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns",
                         str(self.pid)])

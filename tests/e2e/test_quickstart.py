@@ -33,19 +33,17 @@ def arrives(host, path, data, *others):
                  f"--- {h.name}\n{h.log('mirrord.log')[-3000:]}" for h in (host, *others)), 30)
 
 
-@case(sshd=False)
-def the_ten_lines(env):
-    web1, web2, web3 = Network(env, ["web1", "web2", "web3"]).hosts.values()
+def follow(web1, web2, web3):
     fill(web1, web2)
     before = numbers(web2)
 
     web1.run("mirrord --version").prints("mirrord")  # 1: the package is installed
     web1.run("mirrord init --hosts web1,web2,web3 --sites '/srv/www/*/htdocs' --preset wordpress")
     web1.type("mirrord pair web2 web3", (r"Is it this one\? \[yes/no\]", "yes"),
-              (r"Is it this one\? \[yes/no\]", "yes"), (r"Do this\? \[yes/no\]", "yes"))
+              (r"Is it this one\? \[yes/no\]", "yes"), (r"Do this\? \[yes/no\]", "yes")).prints("web3: reached from web1, web2")
     web1.run("mirrord check").prints("all well")
-    r = web1.run("mirrord resync -n", code=None)
-    print(r)
+    web1.run("mirrord resync -n").prints("example.com web2: would be: 0 created, 0 updated, 0 deleted",
+                                         "example.com web3: would be: 41 created")
     for host in (web1, web2, web3):  # 6 and 7: there is no systemd here
         host.start("mirrord run", "mirrord.log")
     wait_for(lambda: web1.run("mirrord status", code=None).code == 0,
@@ -66,6 +64,12 @@ def the_ten_lines(env):
     arrives(web1, f"{SITE}/wp-content/uploads/new.jpg", b"uploaded on web2", web2)
     check_equal(web1.run("mirrord is-primary example.com", code=None).code, 1, "web1 is fenced")
     check(web3.get(f"{SITE}/wp-content/uploads/late.jpg") is None, "web1 sends nothing any more")
+
+
+@case(sshd=False)
+def the_ten_lines(env):
+    with Network(env, ["web1", "web2", "web3"]) as network:
+        follow(*network.hosts.values())
 
 
 if __name__ == "__main__":
