@@ -136,7 +136,8 @@ static int ended(struct pair_end *e, struct err *err)
             "mirrord is not installed there: install the package, then say this again");
     if (e->ssh.status == 255)
         return err_set(err, ERR_TEMPORARY,
-            "the login there fails, see above: `ssh %s true` shows whether it works without mirrord; "
+            "the login there fails, see above: `ssh %s true` shows whether it works without "
+            "mirrord; "
             "--login USER and --ssh-command CMD say how you get there",
             e->host->address);
     return err_set(err, ERR_FAILED,

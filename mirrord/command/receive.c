@@ -42,8 +42,8 @@ static int load(const struct request *r, struct config **out, struct err *err)
     return 0;
 }
 
-/* Of a pattern up to the directory that the sites are in; 0: it is none. What lies between that and a
- * root is made where a new site comes to this host. */
+/* Of a pattern up to the directory that the sites are in; 0: it is none. What lies between that and
+ * a root is made where a new site comes to this host. */
 static size_t fixed_part(const char *pattern)
 {
     size_t n = strcspn(pattern, "*");

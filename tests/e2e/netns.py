@@ -164,7 +164,7 @@ class Host:
             except OSError:  # nobody has the other side any more
                 break
             text += data.decode(errors="replace")
-            found = todo and re.search(todo[0][0], text[looked:])
+            found = todo and re.search(todo[0][0], text[looked:], re.S)
             if found:
                 looked += found.end()
                 os.write(ours, todo.pop(0)[1].encode() + b"\n")
