@@ -140,7 +140,7 @@ class Host:
                 "env", "HOME=/root", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                 "sh", "-c", f"cd /root; {command}"]
 
-    def run(self, command, code=0, timeout=60):
+    def run(self, command, code=0, timeout=120):
         r = self.env.run(*self.enter(command), code=None, timeout=timeout)
         r.argv = [f"{self.name}#", command]
         if code is not None and r.code != code:
@@ -149,7 +149,7 @@ class Host:
                 for n in sorted(os.listdir(self.env.dir)) if n.startswith("web")))
         return r
 
-    def type(self, command, *answers, code=0, seconds=60):
+    def type(self, command, *answers, code=0, seconds=120):
         """Runs it at a terminal where somebody types: (a pattern that is waited for, what is typed)."""
         ours, theirs = pty.openpty()
         p = self.env.spawn(self.enter(command), stdin=theirs, stdout=theirs, stderr=theirs)
@@ -168,8 +168,11 @@ class Host:
             if found:
                 looked += found.end()
                 os.write(ours, todo.pop(0)[1].encode() + b"\n")
+        else:
+            p.kill()
+            text += f"\n[killed after {seconds * SLOW} s]"
+        got = p.wait()
         os.close(ours)
-        got = p.wait(10 * SLOW)
         r = Result([f"{self.name}#", command], got, text.replace("\r", "").encode(), b"")
         check(got == code and not todo, f"exit {got} instead of {code}, not asked: {todo}\n{r}")
         return r

@@ -28,9 +28,10 @@ def numbers(host):
 
 
 def arrives(host, path, data, *others):
+    """A host that was away is tried again after at most a minute."""
     wait_for(lambda: host.get(path) == data,
              lambda: f"{host.name} has {path}\n" + "\n".join(
-                 f"--- {h.name}\n{h.log('mirrord.log')[-3000:]}" for h in (host, *others)), 30)
+                 f"--- {h.name}\n{h.log('mirrord.log')[-3000:]}" for h in (host, *others)), 120)
 
 
 def follow(web1, web2, web3):
@@ -39,15 +40,19 @@ def follow(web1, web2, web3):
 
     web1.run("mirrord --version").prints("mirrord")  # 1: the package is installed
     web1.run("mirrord init --hosts web1,web2,web3 --sites '/srv/www/*/htdocs' --preset wordpress")
-    web1.type("mirrord pair web2 web3", (r"Is it this one\? \[yes/no\]", "yes"),
-              (r"Is it this one\? \[yes/no\]", "yes"), (r"Do this\? \[yes/no\]", "yes")).prints("web3: reached from web1, web2")
+    this, do = (r"Is it this one\? \[yes/no\]", "yes"), (r"Do this\? \[yes/no\]", "yes")
+    r = web1.type("mirrord pair web2 web3", this, this, do)
+    for host in (web2, web3):
+        check(host.fingerprint() in r.out, f"the fingerprint of {host.name} is shown\n{r}")
+    r.prints("web1: reached from web2, web3", "web2: reached from web1, web3",
+             "web3: reached from web1, web2")
     web1.run("mirrord check").prints("all well")
     web1.run("mirrord resync -n").prints("example.com web2: would be: 0 created, 0 updated, 0 deleted",
                                          "example.com web3: would be: 41 created")
     for host in (web1, web2, web3):  # 6 and 7: there is no systemd here
         host.start("mirrord run", "mirrord.log")
     wait_for(lambda: web1.run("mirrord status", code=None).code == 0,
-             lambda: str(web1.run("mirrord status --all", code=None)) + web1.log("mirrord.log"), 30)
+             lambda: str(web1.run("mirrord status --all", code=None)) + web1.log("mirrord.log"), 60)
     check_equal(numbers(web2), before, "files that were equal are adopted, not sent")
     arrives(web3, f"{SITE}/index.php", b"<?php // the front\n", web1)
     web1.run("touch /srv/www/example.com/htdocs/x && mirrord flush example.com")
@@ -62,6 +67,8 @@ def follow(web1, web2, web3):
     web1.sshd()
     web1.start("mirrord run", "mirrord.log")
     arrives(web1, f"{SITE}/wp-content/uploads/new.jpg", b"uploaded on web2", web2)
+    arrives(web1, f"{SITE}/wp-content/uploads/late.jpg", None, web2)
+    web1.run("mirrord trash list").prints("late.jpg")
     check_equal(web1.run("mirrord is-primary example.com", code=None).code, 1, "web1 is fenced")
     check(web3.get(f"{SITE}/wp-content/uploads/late.jpg") is None, "web1 sends nothing any more")
 
