@@ -155,26 +155,27 @@ static int log_in(struct pairing *p, struct err *err)
 /* ---- what is done ---- */
 
 /* Their own configuration is replaced only by a word for that. */
-static int may_replace(const struct pairing *p, const struct pair_plan *config, struct err *err)
+static int may_replace(struct pairing *p, const struct pair_plan *config, struct err *err)
 {
-    bool differs = false;
     for (size_t i = 0; i < config->count; i++) {
         const struct pair_planned *f = &config->files[i];
-        differs |= f->there && strcmp(f->was, f->text) != 0;
+        p->replaced |= f->there && strcmp(f->was, f->text) != 0;
     }
-    if (!differs || p->replace_config)
+    if (!p->replaced || p->replace_config)
         return 0;
     int yes = pair_ask("Replace what differs by the configuration of this host?",
         "make the configurations equal, or say --replace-config", err);
-    return yes != 0 ? (yes < 0 ? -1 : 0)
-                    : err_set(err, ERR_REFUSED,
-                          "no: nothing was changed. All hosts need the same configuration");
+    if (yes == 0)
+        err_set(err, ERR_REFUSED, "no: nothing was changed. All hosts need the same configuration");
+    return yes > 0 ? 0 : -1;
 }
 
 static int may_apply(const struct pairing *p, struct err *err)
 {
     int yes = p->yes ? 1 : pair_ask("Do this?", "look at the above, then say --yes", err);
-    return yes != 0 ? (yes < 0 ? -1 : 0) : err_set(err, ERR_REFUSED, "no: nothing was changed");
+    if (yes == 0)
+        err_set(err, ERR_REFUSED, "no: nothing was changed");
+    return yes > 0 ? 0 : -1;
 }
 
 static int apply(
@@ -208,6 +209,8 @@ static int pair_all(struct pairing *p, struct err *err)
         return err_set(err, ERR_FAILED, "%u of the ways between the hosts do%s not work", failures,
             failures == 1 ? "es" : "");
     name_others(p);
+    if (p->replaced)
+        puts("note: where mirrord runs already, `mirrord reload` makes it read what was replaced");
     if (p->worst.code) {
         *err = p->worst;
         return err_prefix(err, "not all hosts were paired");

@@ -109,8 +109,8 @@ static int start(
     char *trusted CLEANUP_FREE = mem_format("UserKnownHostsFile=\"%s\"", known_hosts);
     const char *const options[] = {trusted, "GlobalKnownHostsFile=/dev/null",
         "StrictHostKeyChecking=yes", "UpdateHostKeys=no", "CheckHostIP=no",
-        "ClearAllForwardings=yes", "ControlMaster=no", "ControlPath=none", "RequestTTY=no",
-        "PermitLocalCommand=no", "RemoteCommand=none", "ConnectTimeout=20",
+        "ClearAllForwardings=yes", "ForwardAgent=no", "ControlMaster=no", "ControlPath=none",
+        "RequestTTY=no", "PermitLocalCommand=no", "RemoteCommand=none", "ConnectTimeout=20",
         "ServerAliveInterval=15", "LogLevel=ERROR", NULL};
     char **argv = pair_end_ssh(e->host, login, options, err);
     if (!argv)

@@ -18,6 +18,7 @@ struct pairing {
     const char *authorized_keys; /* NULL: the user's */
     char **accepted;             /* fingerprints; NULL-terminated */
     bool yes, replace_config, rotate;
+    bool replaced; /* a configuration that a host had */
     char *scratch;
     struct pair_member *members; /* the first is this host */
     size_t count;

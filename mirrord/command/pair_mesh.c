@@ -45,7 +45,12 @@ static char *key_between(struct pair_member *from, const char *path, bool *made,
     char *key = mem_copy_string(json_get_text(answer, "public", ""));
     *made = json_get_bool(answer, "made", false);
     json_free(answer);
-    return key;
+    if (pair_text_is_key(key))
+        return key;
+    err_set(err, ERR_FAILED, "%s: %s: '%s' is no public key", from->host->name, path,
+        QUOTED(key, strlen(key)));
+    free(key);
+    return NULL;
 }
 
 /* What the key may start at `to`, and nothing else. */

@@ -95,6 +95,14 @@ bool pair_plan_is_empty(const struct pair_plan *p)
     return true;
 }
 
+/* Some of it is another host's file: nothing that a terminal would obey. */
+static void print_lines(const uint8_t *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        putchar((text[i] < ' ' && text[i] != '\n' && text[i] != '\t') || text[i] == 0x7f ? '?'
+                                                                                         : text[i]);
+}
+
 void pair_plan_print(const struct pair_plan *p)
 {
     for (size_t i = 0; i < p->count; i++) {
@@ -102,7 +110,7 @@ void pair_plan_print(const struct pair_plan *p)
         if (!changes(f))
             continue;
         printf("%s: %s%s\n", pair_end_name(f->end), f->path, f->there ? "" : ", which is new");
-        fwrite(buf_bytes(&f->says), 1, buf_len(&f->says), stdout);
+        print_lines(buf_bytes(&f->says), buf_len(&f->says));
     }
 }
 

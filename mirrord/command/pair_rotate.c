@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "command/pair_impl.h"
+#include "command/pair_text.h"
 #include "command/words.h"
 
 #define NEW ".new"
@@ -59,7 +60,7 @@ static int collect(struct pair_end *end, const char *path, void *arg, struct err
     if (pair_end_ask(end, request, &answer, err))
         return -1;
     const char *key = json_get_text(answer, "public", "");
-    if (*key && !has_word(c->keys, key))
+    if (pair_text_is_key(key) && !has_word(c->keys, key))
         c->keys = words_append(c->keys, (const char *const[]){key, NULL});
     json_free(answer);
     return 0;

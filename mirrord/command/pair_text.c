@@ -76,6 +76,19 @@ static bool parse(const char *p, struct line *out)
     return out->key.len > 0;
 }
 
+bool pair_text_is_key(const char *text)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    size_t type = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-@.");
+    if (!is_type(text, type) || text[type] != ' ')
+        return false;
+    const char *key = text + type + 1;
+    size_t n = 0;
+    while (key[n] && (strchr(letters, key[n]) || key[n] == '+' || key[n] == '/'))
+        n++;
+    return n > 0 && key[n + strspn(key + n, "=")] == '\0';
+}
+
 /* ---- the line ---- */
 
 int pair_text_line(

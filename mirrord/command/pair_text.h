@@ -12,6 +12,9 @@
 int pair_text_line(
     char *const *command, const char *key, const char *comment, char **out, struct err *err);
 
+/* Is it "TYPE BASE64" and nothing else? What another host calls its key goes into files. */
+bool pair_text_is_key(const char *text);
+
 struct pair_text_edit {
     char *text; /* as it should be */
     char *gone; /* the lines that it has no more, each with its newline; "" */

@@ -116,6 +116,22 @@ static void test_removed(void **state)
     pair_text_free(&e);
 }
 
+static void test_what_is_a_key(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"ssh-ed25519 AAAAC3Nza+/C1==", "ecdsa-sha2-nistp256 AAAA",
+        "sk-ssh-ed25519@openssh.com AAAA="};
+    static const char *const bad[] = {"", "ssh-ed25519", "ssh-ed25519 ", "AAAA",
+        "ssh-ed25519  AAAA", "ssh-ed25519 AAAA me", "ssh-ed25519 AAAA\nssh-ed25519 BBBB",
+        "ssh-ed25519 A=A", "command=\"x\" ssh-ed25519 AAAA", "ssh-ed25519 AAAA\n", "ssh- AAAA"};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        if (!pair_text_is_key(good[i]))
+            fail_msg("'%s' is none", good[i]);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (pair_text_is_key(bad[i]))
+            fail_msg("'%s' is one", bad[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -125,6 +141,7 @@ int main(void)
         cmocka_unit_test(test_a_changed_one_is_replaced),
         cmocka_unit_test(test_an_older_key_of_the_host),
         cmocka_unit_test(test_removed),
+        cmocka_unit_test(test_what_is_a_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
