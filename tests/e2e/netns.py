@@ -1,6 +1,6 @@
 """Whole hosts on this machine: each a set of namespaces with its own network, processes, host name, and
-/etc, /root, /run, /srv, /var/lib and /usr/local/bin, where mirrord is. They have an sshd at port 22 and
-reach each other by name. Nothing of it is seen from outside, and all of it ends with the environment."""
+/etc, /root, /run, /srv, /var/lib and /usr/local/bin, where mirrord is. They have an sshd, at port 22
+unless another is asked for, and reach each other by name. Nothing of it is seen from outside, and all of it ends with the environment."""
 
 import os
 import pty
@@ -24,7 +24,7 @@ ip link set lo up
 touch "$files/ready"
 exec sleep infinity
 """
-SSHD_CONFIG = """Port 22
+SSHD_CONFIG = """Port {port}
 HostKey /etc/ssh/ssh_host_ed25519_key
 PermitRootLogin prohibit-password
 PasswordAuthentication no
@@ -44,7 +44,7 @@ def _run(argv):
 class Network:
     """The hosts and the bridge between them; they end with the `with`."""
 
-    def __init__(self, env, names):
+    def __init__(self, env, names, ports=None):
         if not ROOT:
             raise Skip("namespaces need root")
         for tool in ("unshare", "nsenter", "ip"):
@@ -58,7 +58,7 @@ class Network:
         self.hosts = {}
         addresses = {name: f"10.77.0.{i + 1}" for i, name in enumerate(names)}
         for name in names:
-            self.hosts[name] = Host(self, name, addresses)
+            self.hosts[name] = Host(self, name, addresses, (ports or {}).get(name, 22))
 
     def __enter__(self):
         return self
@@ -81,8 +81,8 @@ class Network:
 
 
 class Host:
-    def __init__(self, network, name, addresses):
-        self.env, self.name, self.address = network.env, name, addresses[name]
+    def __init__(self, network, name, addresses, port):
+        self.env, self.name, self.address, self.port = network.env, name, addresses[name], port
         self.files = self.env.path(name)
         self.background = []
         self._lay_out(network, addresses)
@@ -96,10 +96,10 @@ class Host:
             raise Skip("no right to make namespaces: " +
                        self.holder.stderr.read().decode().strip())
         self.pid = children(self.holder.pid)[0]
-        port = f"port-{name}"
-        network.within(["ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns",
+        plug = f"plug-{name}"
+        network.within(["ip", "link", "add", plug, "type", "veth", "peer", "name", "eth0", "netns",
                         str(self.pid)])
-        network.within(["ip", "link", "set", port, "master", "bridge0", "up"])
+        network.within(["ip", "link", "set", plug, "master", "bridge0", "up"])
         self.run(f"ip addr add {self.address}/24 dev eth0 && ip link set eth0 up")
         self.sshd()
 
@@ -119,7 +119,7 @@ class Host:
         shutil.rmtree(f"{etc}/ssh", ignore_errors=True)
         os.makedirs(f"{etc}/ssh")
         self.new_host_key()
-        write_text(f"{etc}/ssh/sshd_config", SSHD_CONFIG, 0o644)
+        write_text(f"{etc}/ssh/sshd_config", SSHD_CONFIG.format(port=self.port), 0o644)
         shutil.copy(network.admin, f"{self.files}/root/.ssh/id_ed25519")
         shutil.copy(network.admin + ".pub", f"{self.files}/root/.ssh/authorized_keys")
 

@@ -28,7 +28,7 @@ def public(host):
 def reaches(host, other, code=0):
     """With the key of pairing, and nothing but a receiver at the other end."""
     r = host.run(f"ssh -o BatchMode=yes -o IdentitiesOnly=yes -i {KEY} "
-                 f"-o UserKnownHostsFile=/etc/mirrord/known_hosts {other.name} id </dev/null", code)
+                 f"-o UserKnownHostsFile=/etc/mirrord/known_hosts -p {other.port} {other.name} id </dev/null", code)
     check("uid=" not in r.out, "the key starts what it wants to\n", r)
     return r
 
@@ -118,9 +118,9 @@ def not_installed(web1, web2):
 
 @case(sshd=False)
 def pairing(env):
-    with Network(env, ["web1", "web2"]) as network:
+    with Network(env, ["web1", "web2"], {"web2": 2222}) as network:
         web1, web2 = network.hosts.values()
-        web1.run("mirrord init --hosts web1,web2 --sites '/srv/www/*'")
+        web1.run("mirrord init --hosts web1,web2=web2:2222 --sites '/srv/www/*'")
         for step in (asked_and_accepted, repeated, changed_files, rotated, rehosted, not_installed):
             step(web1, web2)
 
