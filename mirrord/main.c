@@ -17,6 +17,8 @@ static const struct command {
     int (*run)(int argc, char **argv);
     const char *summary;
 } commands[] = {
+    {"init", command_init, "write the configuration that all hosts get"},
+    {"pair", command_pair, "let this host and others reach each other: keys, configuration"},
     {"run", command_run, "the daemon: watch this host's sites, keep their secondaries level"},
     {"resync", command_resync, "make a directory on another host equal to one here, once"},
     {"verify", command_verify, "compare content at both ends; change nothing"},

@@ -5,6 +5,8 @@
 #ifndef COMMAND_COMMAND_H
 #define COMMAND_COMMAND_H
 
+int command_init(int argc, char **argv);
+int command_pair(int argc, char **argv);
 int command_run(int argc, char **argv);
 int command_resync(int argc, char **argv);
 int command_verify(int argc, char **argv);

@@ -123,6 +123,9 @@ struct config {
 int config_load(const char *path, const char *as, struct config **out, struct err *err);
 void config_free(struct config *c);
 
+/* The files it was read from, the main one first; NULL behind the last. */
+const char *config_file_path(const struct config *c, size_t i);
+
 /* Is one of its files not any more what was read? Told once: after that, only of another change. */
 bool config_has_changed(struct config *c);
 

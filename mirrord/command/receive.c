@@ -42,6 +42,16 @@ static int load(const struct request *r, struct config **out, struct err *err)
     return 0;
 }
 
+/* Of a pattern up to the directory that the sites are in; 0: it is none. What lies between that and
+ * a root is made where a new site comes to this host. */
+static size_t fixed_part(const char *pattern)
+{
+    size_t n = strcspn(pattern, "*");
+    while (pattern[n] && n > 0 && pattern[n - 1] != '/')
+        n--;
+    return pattern[n] ? n : 0;
+}
+
 /* By the configuration: the site must be here and this host one of its hosts. The root that
  * was asked for does not count. */
 static int find(
@@ -65,6 +75,7 @@ static int find(
     *out = (struct receive_grant){
         .root = TAKE_PTR(found),
         .primary = strcmp(s->primary, c->self) == 0,
+        .fixed = fixed_part(config_root_at(s, c->self)),
         .policy = policy,
         .excludes = config_exclude_at(s, c->self),
     };

@@ -77,6 +77,29 @@ static int in_place(void *ctx, const char *root)
     return !d->grounds || grounds_in_place(d->grounds, root) ? 0 : -1;
 }
 
+/* What the fence lets be made above the root. 1 when something was missing and is there now. */
+static int make_above(const struct receive_grant *grant, const char *root, struct err *err)
+{
+    char *fixed CLEANUP_FREE = mem_copy_bytes(root, grant->fixed);
+    char *rest CLEANUP_FREE = mem_copy_string(root + grant->fixed), *p = rest;
+    int dir CLEANUP_FD = open(fixed, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int made = 0;
+    mode_t before = umask(0);
+    *(strrchr(rest, '/') ? strrchr(rest, '/') : rest) = '\0'; /* the last one is the root */
+    for (char *part = strsep(&p, "/"); dir >= 0 && part; part = strsep(&p, "/")) {
+        if (!*part)
+            continue;
+        made |= mkdirat(dir, part, 0755) == 0;
+        int next = openat(dir, part, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        int failed = errno;
+        close(dir);
+        dir = next;
+        errno = failed;
+    }
+    umask(before);
+    return dir < 0 ? err_sys(err, errno, "create %s", root) : made;
+}
+
 static int make(void *ctx, const struct outside_site *s, bool away, struct err *err)
 {
     struct outside_direct *d = ctx;
@@ -84,6 +107,11 @@ static int make(void *ctx, const struct outside_site *s, bool away, struct err *
     if (resolve(d, s, &grant, err) < 0)
         return -1;
     char *root CLEANUP_FREE = grant.root;
+    int above = grant.fixed && !away ? make_above(&grant, root, err) : 0;
+    if (above < 0)
+        return -1;
+    if (above > 0 && d->grounds)
+        return err_sys(err, EAGAIN, "create %s", root);
     if (d->grounds)
         return grounds_make_root(d->grounds, root, away, err);
     return (away ? rmdir(root) : mkdir(root, 0755)) < 0 ? err_sys(err, errno, "create %s", root)

@@ -47,7 +47,8 @@ struct outside {
     int (*in_place)(void *ctx, const char *root);
 
     /* Makes the site's root, whose parent is there; `away`: removes it when it is still empty and
-     * was made so. */
+     * was made so. -1 with EAGAIN in err->sys: the directories above it, which the fence lets be
+     * made, were missing and are there now, and it is to be asked for again, place() first. */
     int (*make)(void *ctx, const struct outside_site *s, bool away, struct err *err);
 
     /* As epoch_present; `take`: this host raises the epoch above the one presented, under the

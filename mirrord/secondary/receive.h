@@ -37,6 +37,7 @@ struct receive_policy {
 struct receive_grant {
     char *root;   /* the local one; the caller frees it */
     bool primary; /* the configuration has this host as the site's primary */
+    size_t fixed; /* > 0: what is missing of the root's path behind so many bytes may be made */
     const struct filter
         *excludes; /* of this host besides the site's; until the next call, or NULL */
     struct receive_policy policy;

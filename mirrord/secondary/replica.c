@@ -199,7 +199,9 @@ int replica_open(struct tools *tools, const struct msg_open *m, struct bytes pay
         bad = opening_root(r, &reason, &why);
     if (!bad && r->root)
         bad = fencing_present(r, m, &reason, &why);
-    if (bad)
+    if (bad && r->barred)
+        refuse_barred(r);
+    else if (bad)
         replica_fail(r, reason, &why);
     else
         open_or_resume(r, before);

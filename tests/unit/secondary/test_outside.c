@@ -424,6 +424,66 @@ static void the_parent_sees_what_took_a_roots_place(void **state)
     assert_int_equal(run(looks_at_the_root), 0);
 }
 
+/* A pattern of sites, dir/sites/X/htdocs, for the name that is asked for. */
+static int resolve_pattern(
+    void *ctx, struct bytes name, struct bytes asked, struct receive_grant *out, struct err *err)
+{
+    (void)ctx;
+    (void)asked;
+    (void)err;
+    *out = (struct receive_grant){
+        .root = mem_format("%s/sites/%.*s/htdocs", dir, (int)name.len, (const char *)name.data),
+        .fixed = strlen(dir) + strlen("/sites/")};
+    return 0;
+}
+
+static void name_none(void *ctx, void (*name)(void *to, const char *path, bool beneath), void *to)
+{
+    (void)ctx;
+    (void)name;
+    (void)to;
+}
+
+static void directories_above_a_new_site(void **state)
+{
+    (void)state;
+    struct receive_fence pattern = {.resolve = resolve_pattern, .each = name_none};
+    struct receive_options here = options;
+    struct sandbox *box = sandbox_new();
+    struct err err = {0};
+    here.fence = &pattern;
+    struct outside_direct direct = {
+        .options = &here, .grounds = grounds_prepare(&here, box), .names = names_new(NULL)};
+    struct outside o = outside_direct(&direct);
+    struct outside_site new = {.name = bytes_of("new")}, led = {.name = bytes_of("led")};
+    char *sites CLEANUP_FREE = mem_format("%s/sites", dir);
+    char *above CLEANUP_FREE = mem_format("%s/sites/new", dir);
+    char *link CLEANUP_FREE = mem_format("%s/sites/led", dir);
+    char *elsewhere CLEANUP_FREE = mem_format("%s/elsewhere", dir);
+    char *within CLEANUP_FREE = mem_format("%s/elsewhere/htdocs", dir);
+    /* What is in front of the pattern is never made: it may be a volume that is not mounted. */
+    assert_int_equal(o.make(o.ctx, &new, false, &err), -1);
+    assert_int_equal(err.sys, ENOENT);
+    assert_int_not_equal(access(sites, F_OK), 0);
+    /* What is behind it is, and the next process has it. */
+    assert_int_equal(mkdir(sites, 0755), 0);
+    assert_int_equal(o.make(o.ctx, &new, false, &err), -1);
+    assert_int_equal(err.sys, EAGAIN);
+    assert_int_equal(access(above, F_OK), 0);
+    struct outside_place place;
+    assert_int_equal(o.place(o.ctx, &new, &place, &err), 0);
+    assert_true(place.barred);
+    free(place.root);
+    /* Not through a link. */
+    assert_int_equal(mkdir(elsewhere, 0755), 0);
+    assert_int_equal(symlink(elsewhere, link), 0);
+    assert_int_equal(o.make(o.ctx, &led, false, &err), -1);
+    assert_int_not_equal(access(within, F_OK), 0);
+    grounds_free(direct.grounds);
+    names_free(direct.names);
+    sandbox_free(box);
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -431,6 +491,7 @@ int main(void)
         T(links_and_closed_directories),
         T(nothing_but_links_and_directories),
         T(the_root_is_made_where_the_sandbox_has_it),
+        T(directories_above_a_new_site),
         T(what_a_killed_receiver_made_ready_goes),
         T(links_do_not_lead_out),
         T(epochs_only_rise),
