@@ -38,6 +38,8 @@ struct roster_site {
     struct site_options options; /* own copies */
     struct filter *filter;
     uint64_t identity;
+    enum daemon_presence presence; /* not there: it is never opened, and `error` says why */
+    int64_t gone_since;
     struct roster_target *targets;
     size_t target_count;
     struct site *site;        /* NULL: not open */
@@ -63,6 +65,7 @@ struct role_site {
 };
 
 struct flush_wait;
+struct glob_watch;
 struct pauses;
 struct site_sockets;
 
@@ -90,6 +93,7 @@ struct daemon {
     uint64_t hour_ms, hour_due_ms;
     struct control *control;
     struct site_sockets *site_sockets; /* or NULL */
+    struct glob_watch *globs;
     struct scan *scan;
     pthread_mutex_t lock; /* over the lists' shape, sites' pointers and targets */
     TAILQ_HEAD(, roster_peer) peers;

@@ -34,9 +34,10 @@ struct outside {
     struct names_source names;
     struct mark_writer marks;
 
-    /* The fence's word on a site. 0, -1 refused. */
-    int (*place)(
-        void *ctx, const struct outside_site *s, struct outside_place *out, struct err *err);
+    /* The fence's word on a site; `make`: directories above its root that it says may be made are,
+     * unless the root was filled before. 0, -1 refused. */
+    int (*place)(void *ctx, const struct outside_site *s, bool make, struct outside_place *out,
+        struct err *err);
 
     /* What is excluded on this host besides what the site excludes, one pattern after the other: 1
      * with *pattern (the caller frees it), 0 there are no more, -1. */

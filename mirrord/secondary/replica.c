@@ -63,7 +63,7 @@ static int find_place(struct replica *r, const struct msg_open *m, struct err *e
     const struct outside *o = r->tools->outside;
     struct outside_place place;
     r->asked = (struct outside_site){copy_bytes(m->name), copy_bytes(m->root)};
-    if (o->place(o->ctx, &r->asked, &place, err) < 0)
+    if (o->place(o->ctx, &r->asked, !(r->flags & OPEN_DRY_RUN), &place, err) < 0)
         return -1;
     r->path = place.root;
     r->policy = place.policy;

@@ -85,6 +85,12 @@ static void setup_free(struct setup *s)
         free(s->roots[i]);
 }
 
+static void on_expand(void *ctx, struct daemon *d)
+{
+    (void)ctx;
+    (void)d;
+}
+
 static int on_reload(void *ctx, struct daemon *d, struct err *err)
 {
     struct setup s = {0};
@@ -101,7 +107,7 @@ static int on_reload(void *ctx, struct daemon *d, struct err *err)
 static int run(struct place *p)
 {
     struct setup s = {0};
-    struct daemon_hooks hooks = {on_reload, p};
+    struct daemon_hooks hooks = {.reload = on_reload, .expand = on_expand, .ctx = p};
     struct daemon *d = NULL;
     struct err err = {0};
     setup_plan(&s, p, false);

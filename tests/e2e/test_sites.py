@@ -1,0 +1,116 @@
+"""Sites of a glob come and go while the daemon runs, and nobody reloads anything."""
+
+import os
+import shutil
+
+from harness import MIRRORD, Env, case, check, check_equal, main, read_text, wait_for, write_text
+from trees import check_same, put
+
+HOSTS = ("web1", "web2")
+
+
+class Sites:
+    """web1's sites are www/NAME/htdocs, web2's far/NAME/htdocs; both by a glob."""
+
+    def __init__(self, env, names=("a", "b"), options="", extra_host=""):
+        self.env = env
+        for place in ("www", "far"):
+            os.mkdir(env.path(place))
+        for name in names:
+            self.make(name)
+        state = env.path("state-web2")
+        self.config = env.path("mirrord.conf")
+        env.far_end("web2", f"exec '{MIRRORD}' receive -c '{self.config}' --as web2 --state-dir '{state}'")
+        far_end = read_text(env.path("remote-web2"))
+        env.config(self.text(options), HOSTS, extra_host)
+        write_text(env.path("remote-web2"), far_end, 0o700)
+        self.daemon = env.daemon(self.config)
+        self.level(*names)
+
+    def text(self, options=""):
+        return (f'sites "shops" {{ glob = "{self.env.path("www")}/*/htdocs" hosts = {{web1, web2}} primary = web1\n'
+                f'  {options} at web2 {{ root = "{self.env.path("far")}/*/htdocs" }} }}\n')
+
+    def src(self, name, *more):
+        return self.env.path("www", name, "htdocs", *more)
+
+    def far(self, name, *more):
+        return self.env.path("far", name, "htdocs", *more)
+
+    def make(self, name):
+        os.makedirs(self.src(name))
+        put(self.src(name, "first"), name.encode())
+
+    def site(self, name):
+        """What status says of it; None: nothing."""
+        return next((s for s in self.daemon.status()["sites"] if s["name"] == name), None)
+
+    def state(self, name):
+        return (self.site(name) or {"state": None})["state"]
+
+    def becomes(self, name, state):
+        wait_for(lambda: self.state(name) == state, lambda: f"{name} is {state}: {self.site(name)}\n{self.log()}")
+
+    def level(self, *names):
+        for name in names:
+            self.becomes(name, "ok")
+            self.daemon.flush(name)
+            check_same(self.src(name), self.far(name))
+
+    def log(self):
+        return self.daemon.text()[-3000:]
+
+
+@case
+def test_come_and_go(env):
+    """A new one is on the secondary by itself, one that vanished stays there until it is forgotten."""
+    s = Sites(env)
+    s.make("new")
+    s.level("new")
+    os.rename(env.path("www", "a"), env.path("a"))
+    s.becomes("a", "gone")
+    check_equal(read_text(s.far("a", "first")), "a", "the copy")
+    s.daemon.ask("status").prints("a here: gone", "is not there any more", "type: mirrord forget a")
+    s.daemon.flush()
+    s.daemon.flush("a", code=4).prints("is not there any more")
+    s.daemon.ask("resync", "--as", "web1", "--force", "a", code=2).says("which is not there")
+    since = s.site("a")["gone_since"]
+    s.daemon.stop()
+    s.daemon = env.daemon(s.config)
+    check_equal((s.state("a"), s.site("a")["gone_since"]), ("gone", since), "after a restart")
+    os.rename(env.path("a"), env.path("www", "a"))
+    s.level("a")
+    put(s.src("a", "second"), b"x")
+    s.level("a", "b", "new")
+    s.daemon.ask("status", code=0)
+    s.daemon.stop()
+
+
+@case
+def test_all_gone_together(env):
+    """A volume that is not mounted: that all were removed is not believed."""
+    s = Sites(env)
+    os.rename(env.path("www"), env.path("away"))
+    for name in "ab":
+        s.becomes(name, "held")
+    s.daemon.ask("status", code=4).prints("nothing matches .* is the volume not mounted", "findmnt",
+                                          "mirrord forget a")
+    s.daemon.stop()
+    s.daemon = env.daemon(s.config)
+    s.becomes("a", "held")
+    os.mkdir(env.path("www"))
+    shutil.copytree(env.path("far", "b"), env.path("www", "other"))
+    s.becomes("a", "gone")  # others are there: the volume is
+    s.level("other")
+    os.rename(env.path("www"), env.path("former"))
+    s.becomes("other", "held")
+    check_equal(s.state("a"), "gone", "what was gone before")
+    os.rename(env.path("away"), env.path("www"))
+    s.level("a", "b")
+    s.becomes("other", "gone")
+    check_equal(sorted(os.listdir(env.path("far"))), ["a", "b", "other"], "the copies")
+    s.daemon.stop()
+
+
+if __name__ == "__main__":
+    main()
