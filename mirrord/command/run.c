@@ -344,9 +344,19 @@ static void expand(void *ctx, struct daemon *d)
     handovers_look(r->handovers);
 }
 
+static int forget(void *ctx, struct daemon *d, const char *name, struct err *err)
+{
+    struct run *r = ctx;
+    const struct config_site *s = config_site(r->now, name);
+    if (s && s->block && known_sites_forget(r->known, s, r->now->self, err) < 0)
+        return -1;
+    expand(r, d);
+    return 0;
+}
+
 static int start(struct run *r, struct daemon **d, struct err *err)
 {
-    const struct daemon_hooks hooks = {.reload = reload, .expand = expand, .ctx = r};
+    const struct daemon_hooks hooks = {.reload = reload, .expand = expand, .forget = forget, .ctx = r};
     struct config *c;
     struct plan p;
     if (config_load(r->config, r->as, &c, err))

@@ -85,6 +85,8 @@ static void on_request(void *ctx, struct control_client *client, const struct js
         pause_request(d, client, request);
     } else if (strcmp(what, "resume") == 0) {
         resume_request(d, client, request);
+    } else if (strcmp(what, "forget") == 0) {
+        forget_request(d, client, request);
     } else if (strcmp(what, "reload") == 0) {
         reload(d, client);
     } else if (strcmp(what, "ping") == 0) {
@@ -99,6 +101,7 @@ static void on_request(void *ctx, struct control_client *client, const struct js
 static void on_gone(void *ctx, struct control_client *client)
 {
     flush_gone(ctx, client);
+    forget_gone(ctx, client);
 }
 
 /* --- beginning --- */
@@ -188,6 +191,7 @@ int daemon_new(const struct daemon_plan *plan, const struct daemon_hooks *hooks,
     TAILQ_INIT(&d->sites);
     TAILQ_INIT(&d->leaving);
     TAILQ_INIT(&d->waits);
+    TAILQ_INIT(&d->forgets);
     raise_limits();
     if (open_parts(d, plan, err) < 0) {
         daemon_free(d);
@@ -271,7 +275,7 @@ static unsigned work(struct daemon *d)
     if (glob_watch_due(d->globs, &expand))
         d->hooks.expand(d->hooks.ctx, d);
     unsigned wait = roster_tick(d);
-    const unsigned others[] = {look, expand, flush_tick(d), pausing_tick(d), site_sockets_tick(d),
+    const unsigned others[] = {look, expand, flush_tick(d), forget_tick(d), pausing_tick(d), site_sockets_tick(d),
         metrics_tick(d), hourly_tick(d)};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (others[i] < wait)
@@ -325,6 +329,7 @@ void daemon_free(struct daemon *d)
         return;
     metrics_end(d);
     flush_free(d);
+    forget_free(d);
     control_close(d->control);
     site_sockets_free(d);
     roster_free(d);

@@ -71,6 +71,8 @@ struct daemon_hooks {
     /* Something may match the plan's globs that did not, or the reverse: looks, and where it is so
      * calls daemon_apply, with the configuration as it was read. */
     void (*expand)(void *ctx, struct daemon *d);
+    /* This site, which is gone, is not to be known any more: calls daemon_apply without it. */
+    int (*forget)(void *ctx, struct daemon *d, const char *site, struct err *err);
     void *ctx;
 };
 

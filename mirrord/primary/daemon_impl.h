@@ -65,6 +65,7 @@ struct role_site {
 };
 
 struct flush_wait;
+struct forget_wait;
 struct glob_watch;
 struct pauses;
 struct site_sockets;
@@ -100,6 +101,7 @@ struct daemon {
     TAILQ_HEAD(, roster_site) sites;
     TAILQ_HEAD(, roster_leaving) leaving;
     TAILQ_HEAD(, flush_wait) waits;
+    TAILQ_HEAD(, forget_wait) forgets;
 };
 
 /* roster.c */
@@ -113,6 +115,9 @@ extern const struct scan_sink roster_sink;                             /* ctx: t
 
 /* The operator overrules all holds of the site at these hosts (names; none: all). */
 void roster_force(struct daemon *d, struct roster_site *s, const struct json *hosts);
+
+/* Is what was opened at this site's root still in use? */
+bool roster_is_leaving(struct daemon *d, const struct roster_site *s);
 
 /* Has everything been brought level, as far as it can be reached? */
 bool roster_is_ready(struct daemon *d);
@@ -154,5 +159,11 @@ void resync_request(struct daemon *d, struct control_client *client, const struc
 void flush_gone(struct daemon *d, struct control_client *client);
 unsigned flush_tick(struct daemon *d); /* milliseconds until it has to be called again */
 void flush_free(struct daemon *d);
+
+/* forget.c: likewise. */
+void forget_request(struct daemon *d, struct control_client *client, const struct json *request);
+void forget_gone(struct daemon *d, struct control_client *client);
+unsigned forget_tick(struct daemon *d); /* milliseconds until it has to be called again */
+void forget_free(struct daemon *d);
 
 #endif

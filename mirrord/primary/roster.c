@@ -401,7 +401,7 @@ int roster_apply(struct daemon *d, const struct daemon_plan *plan, struct err *e
 
 /* --- opening and letting go --- */
 
-static bool is_leaving(struct daemon *d, const struct roster_site *s)
+bool roster_is_leaving(struct daemon *d, const struct roster_site *s)
 {
     struct roster_leaving *l;
     TAILQ_FOREACH (l, &d->leaving, order)
@@ -528,7 +528,7 @@ unsigned roster_tick(struct daemon *d)
         }
         if (s->site || s->presence)
             continue;
-        if (is_leaving(d, s)) {
+        if (roster_is_leaving(d, s)) {
             wait = wait < LEAVING_MS ? wait : LEAVING_MS;
             continue;
         }

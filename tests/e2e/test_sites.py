@@ -70,8 +70,8 @@ def test_come_and_go(env):
     os.rename(env.path("www", "a"), env.path("a"))
     s.becomes("a", "gone")
     check_equal(read_text(s.far("a", "first")), "a", "the copy")
-    s.daemon.ask("status").prints("a here: gone", "is not there any more", "type: mirrord forget a")
     s.daemon.flush()
+    s.daemon.ask("status").prints("a here: gone", "is not there any more", "type: mirrord forget a")
     s.daemon.flush("a", code=4).prints("is not there any more")
     s.daemon.ask("resync", "--as", "web1", "--force", "a", code=2).says("which is not there")
     since = s.site("a")["gone_since"]
@@ -82,7 +82,48 @@ def test_come_and_go(env):
     s.level("a")
     put(s.src("a", "second"), b"x")
     s.level("a", "b", "new")
+    s.daemon.flush()
     s.daemon.ask("status", code=0)
+    s.daemon.stop()
+
+
+@case
+def test_forgotten(env):
+    """For good, if not its copies; a site of that name is a new one."""
+    s = Sites(env, names="abc")
+    s.daemon.ask("pause", "b")
+    s.daemon.ask("forget", "a", code=2).says("a is not gone")
+    s.daemon.ask("forget", "nobody", code=2).says("nobody is not a site that is mirrored from here")
+    states = os.listdir(os.path.join(env.state, "roots"))
+    for name in "ab":
+        shutil.rmtree(env.path("www", name))
+        s.becomes(name, "gone")
+        s.daemon.ask("forget", name).prints(f"{name}: forgotten")
+        check_equal(s.site(name), None, "what status says of it")
+        check_equal(read_text(s.far(name, "first")), name, "its copy")
+    check_equal(len(os.listdir(os.path.join(env.state, "roots"))), len(states) - 2, "states")
+    s.daemon.stop()
+    s.daemon = env.daemon(s.config)
+    check_equal((s.site("a"), s.state("c")), (None, "ok"), "after a restart")
+    s.make("b")
+    put(s.src("b", "second"), b"x")
+    s.level("b", "c")
+    check_equal(s.site("b")["paused"], False, "paused")
+    s.daemon.stop()
+
+
+@case
+def test_made_anew(env):
+    """A site that was removed, and an empty one of that name: held, as any root that was replaced."""
+    s = Sites(env)
+    shutil.rmtree(env.path("www", "a"))
+    s.becomes("a", "gone")
+    os.makedirs(s.src("a"))
+    s.becomes("a", "held")
+    s.daemon.ask("status", code=4).prints("is another directory", "mirrord resync --force a")
+    check_equal(os.listdir(s.far("a")), ["first"], "the copy")
+    s.daemon.ask("resync", "--as", "web1", "--force", "a")
+    check_same(s.src("a"), s.far("a"))
     s.daemon.stop()
 
 
@@ -98,8 +139,7 @@ def test_all_gone_together(env):
     s.daemon.stop()
     s.daemon = env.daemon(s.config)
     s.becomes("a", "held")
-    os.mkdir(env.path("www"))
-    shutil.copytree(env.path("far", "b"), env.path("www", "other"))
+    s.make("other")
     s.becomes("a", "gone")  # others are there: the volume is
     s.level("other")
     os.rename(env.path("www"), env.path("former"))
