@@ -3,7 +3,8 @@
 import os
 import shutil
 
-from harness import MIRRORD, Env, case, check, check_equal, main, read_text, wait_for, write_text
+from harness import MIRRORD, case, check, check_equal, free_port, main, read_text, wait_for, write_text
+from pair import site_text
 from trees import check_same, put
 
 HOSTS = ("web1", "web2")
@@ -150,6 +151,78 @@ def test_all_gone_together(env):
     s.becomes("other", "gone")
     check_equal(sorted(os.listdir(env.path("far"))), ["a", "b", "other"], "the copies")
     s.daemon.stop()
+
+
+class Hosts:
+    """One site on web1; which secondaries it has is for the case to say, each as dest2, dest3."""
+
+    def __init__(self, env, secondaries, **settings):
+        self.env, self.src = env, env.path("src")
+        os.mkdir(self.src)
+        self.write(secondaries, **settings)
+
+    def dest(self, number, *more):
+        return self.env.path(f"dest{number}", *more)
+
+    def write(self, secondaries, **settings):
+        hosts = ["web1"] + [f"web{n}" for n in range(2, 2 + secondaries)]
+        dests = [self.dest(n) for n in range(2, 2 + secondaries)]
+        self.config = self.env.config(site_text("example.com", self.src, dests), hosts, **settings)
+
+    def start(self):
+        self.daemon = self.env.daemon(self.config)
+        return self.daemon
+
+
+@case
+def test_a_host_is_added(env):
+    """It is filled as bulk: an upload does not wait for that."""
+    h = Hosts(env, 1, extra_host="bwlimit = 300K")
+    count, size = 32, 128 << 10  # 14 s at this rate
+    for i in range(count):
+        put(f"{h.src}/{i}", os.urandom(size))
+    shutil.copytree(h.src, h.dest(2))
+    d = h.start()
+    h.write(2, extra_host="bwlimit = 300K")
+    d.ask("reload")
+    sent = lambda: {s["name"]: s["bytes_sent"] for s in d.status()["secondaries"]}
+    wait_for(lambda: sent()["web3"] > 2 * size, lambda: f"it is being filled: {sent()}\n{d.text()[-3000:]}")
+    put(f"{h.src}/upload", b"now")
+    for n in (2, 3):
+        wait_for(lambda: read_text(h.dest(n, "upload")) == "now", lambda: f"the upload on web{n}\n{d.text()[-3000:]}")
+    check(sent()["web3"] < (count - 4) * size, "the upload came last")
+    h.write(2)
+    d.ask("reload")
+    d.flush("--all")
+    for n in (2, 3):
+        check_same(h.src, h.dest(n))
+    d.stop()
+
+
+@case
+def test_a_host_is_removed(env):
+    """What it was owed is dropped; should it come back, all is compared."""
+    away = {"web3": free_port()}
+    h = Hosts(env, 2, ports=away)
+    put(f"{h.src}/first", b"x")
+    d = h.start()
+    put(f"{h.src}/owed", b"y" * 1000)
+    owed = lambda: {t["name"]: t["owed_paths"] for t in d.status()["sites"][0]["secondaries"]}
+    wait_for(lambda: owed()["web2"] == 0 and owed()["web3"] > 0, lambda: f"only web3 is owed something: {owed()}")
+    h.write(1)
+    d.ask("reload")
+    d.flush("--all")
+    status = d.status()
+    check("web3" not in str(status), "what is said of web3:", status)
+    for at, _, names in os.walk(env.state):
+        for name in names:
+            check("web3" not in read_text(os.path.join(at, name)), f"{at}/{name} names web3")
+    check_same(h.src, h.dest(2))
+    h.write(2)
+    d.ask("reload")
+    d.flush("--all")
+    check_same(h.src, h.dest(3))
+    d.stop()
 
 
 if __name__ == "__main__":
