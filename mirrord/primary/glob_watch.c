@@ -17,7 +17,8 @@
 enum {
     SOON_MS = 100,      /* who makes a site makes several directories */
     APART_MS = 300,     /* between two expansions */
-    BLIND_MS = 60000,   /* without an event */
+    CALM_MS = 60000,    /* without an event, which a network filesystem may not tell of */
+    BLIND_MS = 3000,    /* where not all can be watched */
     NEVER_MS = 3600000, /* there is no glob */
     /* No IN_DONT_FOLLOW: what the pattern goes through may be a link. One directory may be both. */
     WAY_MASK = IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR | IN_MASK_ADD,
@@ -32,19 +33,24 @@ struct glob_watch {
     size_t watched_count;
     int *next; /* those of the watching that is under way */
     size_t next_count;
-    bool full; /* it was said that there are not enough watches */
+    bool blind, said; /* not all is watched; that was said */
     uint64_t due_ms, last_ms;
 };
+
+static void be_blind(struct glob_watch *w, const char *sysctl)
+{
+    if (!w->said)
+        log_warn("not all directories in which sites may come up can be watched, they are looked at "
+                 "every %d seconds: raise the sysctl fs.inotify.%s",
+            BLIND_MS / 1000, sysctl);
+    w->blind = w->said = true;
+}
 
 struct glob_watch *glob_watch_new(void)
 {
     struct glob_watch *w = mem_alloc(sizeof *w);
     w->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     w->mounts = open("/proc/self/mounts", O_RDONLY | O_CLOEXEC);
-    if (w->inotify < 0)
-        log_warn("new sites are noticed after up to a minute: inotify: %s: raise the sysctl "
-                 "fs.inotify.max_user_instances",
-            strerror(errno));
     return w;
 }
 
@@ -71,20 +77,12 @@ void glob_watch_free(struct glob_watch *w)
 
 /* --- what to watch --- */
 
-static void out_of_watches(struct glob_watch *w)
-{
-    if (!w->full)
-        log_warn("not all directories that new sites may come up in can be watched, they are looked "
-                 "at every minute: raise the sysctl fs.inotify.max_user_watches");
-    w->full = true;
-}
-
 /* False: there is no such directory (or it cannot be watched). */
 static bool add(struct glob_watch *w, const char *dir, unsigned mask)
 {
     int wd = inotify_add_watch(w->inotify, *dir ? dir : "/", mask);
     if (wd < 0 && errno == ENOSPC)
-        out_of_watches(w);
+        be_blind(w, "max_user_watches");
     if (wd < 0)
         return false;
     w->next = mem_resize(w->next, w->next_count + 1, sizeof *w->next);
@@ -155,8 +153,13 @@ static int compare(const void *a, const void *b)
 
 static void watch(struct glob_watch *w)
 {
+    w->blind = false;
     if (w->inotify < 0)
+        w->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    if (w->inotify < 0) {
+        be_blind(w, "max_user_instances");
         return;
+    }
     for (size_t i = 0; i < w->count; i++)
         add_glob(w, w->globs[i]);
     if (w->next_count)
@@ -169,6 +172,7 @@ static void watch(struct glob_watch *w)
     w->watched = TAKE_PTR(w->next);
     w->watched_count = w->next_count;
     w->next_count = 0;
+    w->said = w->blind;
 }
 
 /* --- when to look --- */
@@ -244,9 +248,9 @@ bool glob_watch_due(struct glob_watch *w, unsigned *wait)
         *wait = (unsigned)(w->due_ms - now);
         return false;
     }
-    w->last_ms = now;
-    w->due_ms = now + BLIND_MS;
-    *wait = BLIND_MS;
     watch(w);
+    *wait = w->blind ? BLIND_MS : CALM_MS;
+    w->last_ms = now;
+    w->due_ms = now + *wait;
     return true;
 }

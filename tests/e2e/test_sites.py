@@ -114,6 +114,46 @@ def test_forgotten(env):
 
 
 @case
+def test_forgotten_with_its_copies(env):
+    """What mirrord put there goes, through every limit; what others did, and what is excluded, does not."""
+    s = Sites(env, options='exclude = {local} unit = {"plugins/*"} settle = 100ms keep-deleted = 3')
+    for i in range(300):
+        put(s.src("a", "plugins", f"p{i % 3}", f"{i}.php"), b"%d" % i)
+    s.level("a")
+    put(s.far("a", "local"), b"stays")
+    put(s.far("a", "others"), b"is set aside")
+    forget = lambda *more, code: s.daemon.ask("forget", "--as", "web1", "--delete-copies", *more, code=code)
+    forget("--yes", "a", code=5).says("a is not a site of this host that is gone")
+    shutil.rmtree(env.path("www", "a"))
+    s.becomes("a", "gone")
+    forget("a", code=2).says("--yes")
+    check(os.path.exists(s.far("a", "plugins", "p0", "0.php")), "without a yes")
+    forget("--yes", "a", code=0).prints("a on web2: 3.. paths deleted", "a: forgotten")
+    check_equal(os.listdir(s.far("a")), ["local"], "what is left")
+    trash = env.mirrord("trash", "-c", s.config, "--as", "web2", "--state-dir", env.path("state-web2"), "list").out
+    check("others" in trash and "first" in trash, trash)
+    check_equal(s.site("a"), None, "what status says of it")
+    s.make("a")
+    wait_for(lambda: os.path.exists(s.far("a", "first")), lambda: f"a new site of that name\n{s.log()}")
+    s.daemon.stop()
+
+
+@case
+def test_copies_in_another_root(env):
+    """A secondary whose volume is not mounted: nothing is deleted there, and nothing forgotten."""
+    s = Sites(env)
+    shutil.rmtree(env.path("www", "a"))
+    s.becomes("a", "gone")
+    os.rename(s.far("a"), s.far("a") + ".away")
+    os.mkdir(s.far("a"))
+    put(s.far("a", "other"), b"x")
+    r = s.daemon.ask("forget", "--as", "web1", "--delete-copies", "--yes", "a", code=5)
+    r.says("web2: .*is another directory now")
+    check_equal((os.listdir(s.far("a")), s.state("a")), (["other"], "gone"), "what is there")
+    s.daemon.stop()
+
+
+@case
 def test_made_anew(env):
     """A site that was removed, and an empty one of that name: held, as any root that was replaced."""
     s = Sites(env)

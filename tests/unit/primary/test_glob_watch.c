@@ -50,8 +50,12 @@ static void watch(struct place *p, const char *pattern)
 {
     char *glob CLEANUP_FREE = mem_format("%s/%s", p->dir, pattern);
     const char *const globs[] = {glob};
+    struct pollfd fds[GLOB_WATCH_FDS];
     unsigned wait;
     p->w = glob_watch_new();
+    glob_watch_fds(p->w, fds);
+    if (fds[0].fd < 0)
+        skip(); /* others have all instances */
     assert_false(glob_watch_due(p->w, &wait)); /* there is nothing to look at */
     glob_watch_set(p->w, globs, 1);
     assert_true(glob_watch_due(p->w, &wait));
