@@ -49,7 +49,7 @@ static void be_blind(struct glob_watch *w, const char *sysctl)
 struct glob_watch *glob_watch_new(void)
 {
     struct glob_watch *w = mem_alloc(sizeof *w);
-    w->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    w->inotify = -1;
     w->mounts = open("/proc/self/mounts", O_RDONLY | O_CLOEXEC);
     return w;
 }
@@ -151,15 +151,26 @@ static int compare(const void *a, const void *b)
     return (*x > *y) - (*x < *y);
 }
 
+/* Instances are scarce: there is one while there are globs. */
+static bool have_instance(struct glob_watch *w)
+{
+    if (w->count == 0 && w->inotify >= 0) {
+        close(w->inotify);
+        w->inotify = -1;
+        w->watched_count = 0;
+    }
+    if (w->count && w->inotify < 0)
+        w->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    w->blind = w->count && w->inotify < 0;
+    if (w->blind)
+        be_blind(w, "max_user_instances");
+    return w->inotify >= 0;
+}
+
 static void watch(struct glob_watch *w)
 {
-    w->blind = false;
-    if (w->inotify < 0)
-        w->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-    if (w->inotify < 0) {
-        be_blind(w, "max_user_instances");
+    if (!have_instance(w))
         return;
-    }
     for (size_t i = 0; i < w->count; i++)
         add_glob(w, w->globs[i]);
     if (w->next_count)
@@ -240,7 +251,7 @@ void glob_watch_read(struct glob_watch *w, const struct pollfd fds[GLOB_WATCH_FD
 bool glob_watch_due(struct glob_watch *w, unsigned *wait)
 {
     uint64_t now = io_now_ms();
-    if (w->count == 0 && w->watched_count == 0) {
+    if (w->count == 0 && w->inotify < 0) {
         *wait = NEVER_MS;
         return false;
     }

@@ -13,8 +13,8 @@
 
 struct glob_watch;
 
-/* Never NULL: without an instance it goes by time alone, which is said in the log, and tries for one
- * again. */
+/* Never NULL. Where there is no instance to be had it goes by time alone, which is said in the log,
+ * and tries for one again. */
 struct glob_watch *glob_watch_new(void);
 void glob_watch_free(struct glob_watch *w); /* NULL is fine */
 
