@@ -26,6 +26,7 @@ static const struct command {
     {"flush", command_flush, "wait until all that happened before is on the secondaries"},
     {"pause", command_pause, "send nothing of a site, or to a host, for a while"},
     {"resume", command_resume, "send again what was paused"},
+    {"forget", command_forget, "a site that is gone stays so; its copies may go, too"},
     {"promote", command_promote, "on a secondary: become the primary of sites"},
     {"handover", command_handover, "on the primary: make another host the primary, as planned"},
     {"is-primary", command_is_primary, "exit with 0 on the primary of a site; for cron lines"},

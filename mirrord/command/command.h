@@ -12,6 +12,7 @@ int command_resync(int argc, char **argv);
 int command_verify(int argc, char **argv);
 int command_status(int argc, char **argv);
 int command_flush(int argc, char **argv);
+int command_forget(int argc, char **argv);
 int command_promote(int argc, char **argv);
 int command_handover(int argc, char **argv);
 int command_is_primary(int argc, char **argv);

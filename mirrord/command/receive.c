@@ -42,14 +42,16 @@ static int load(const struct request *r, struct config **out, struct err *err)
     return 0;
 }
 
-/* Of a pattern up to the directory that the sites are in; 0: it is none. What lies between that and
- * a root is made where a new site comes to this host. */
-static size_t fixed_part(const char *pattern)
+/* Of a glob's roots here: the directory that the component with the '*' is in. 0: no glob. */
+static size_t fixed_part(const struct config_site *s, const char *host)
 {
+    const char *pattern = config_root_at(s->block ? s->block : s, host);
     size_t n = strcspn(pattern, "*");
-    while (pattern[n] && n > 0 && pattern[n - 1] != '/')
+    if (!pattern[n])
+        return 0;
+    while (n > 0 && pattern[n] != '/')
         n--;
-    return pattern[n] ? n : 0;
+    return n;
 }
 
 /* By the configuration: the site must be here and this host one of its hosts. The root that
@@ -73,9 +75,9 @@ static int find(
     if (policy_of(s, c->self, &policy, err) < 0)
         return -1;
     *out = (struct receive_grant){
+        .fixed = fixed_part(s, c->self),
         .root = TAKE_PTR(found),
         .primary = strcmp(s->primary, c->self) == 0,
-        .fixed = fixed_part(config_root_at(s, c->self)),
         .policy = policy,
         .excludes = config_exclude_at(s, c->self),
     };

@@ -17,15 +17,18 @@ static double number(const struct json *object, const char *key)
     return json_get_number(object, key, 0);
 }
 
+/* One that was removed is as level as it can be until somebody says what becomes of its copies. */
 static bool site_is_well(const struct json *site)
 {
-    if (has_state(site, "secondary"))
+    if (has_state(site, "secondary") || has_state(site, "gone"))
         return true;
     return has_state(site, "ok") && number(site, "unreadable") == 0;
 }
 
 static bool target_is_level(const struct json *target)
 {
+    if (has_state(target, "gone"))
+        return true;
     return has_state(target, "level") && number(target, "failing") == 0 &&
            number(target, "drift") == 0 && number(json_get(target, "hook"), "failures") == 0;
 }
@@ -386,7 +389,18 @@ static void print_site(const struct page *p, const struct json *site)
             json_get_text(site, "primary", "?"), name);
     if (has_state(site, "failed"))
         fputs("      type: mirrord check\n", out);
-    if (has_state(site, "held"))
+    if (has_state(site, "gone"))
+        fprintf(out,
+            "      type: mirrord forget %s                   (it was removed for good)\n"
+            "            mirrord forget --delete-copies %s   (and so are its copies to be)\n"
+            "      when the directory is back, it is mirrored again by itself\n",
+            name, name);
+    else if (has_state(site, "held") && number(site, "gone_since") > 0)
+        fprintf(out,
+            "      type: findmnt; ls -la %s   (it goes on by itself when they are back)\n"
+            "            mirrord forget %s    (if it was removed for good)\n",
+            PLAIN(json_get_text(site, "root", "?")), name);
+    else if (has_state(site, "held"))
         fprintf(
             out, "      type: mirrord resync --force %s   (if the root is meant to be so)\n", name);
     if (number(site, "unreadable") > 0)
@@ -412,7 +426,7 @@ static void print_site_and_targets(const struct page *p, const struct json *site
     FILE *out = p->out;
     const struct json *targets = json_get(site, "secondaries");
     bool well = site_is_well(site);
-    if (all || !well)
+    if (all || !well || has_state(site, "gone"))
         print_site(p, site);
     print_pause(out, site, "");
     print_unwatched(out, site);

@@ -165,7 +165,7 @@ static int take_sites(
         count++;
     w->sites = mem_array(count, sizeof *w->sites);
     TAILQ_FOREACH (s, &d->sites, order)
-        if (!name || strcmp(name, s->options.name) == 0)
+        if (name ? strcmp(name, s->options.name) == 0 : s->presence != DAEMON_SITE_GONE)
             begin_site(d, w, s, &w->sites[w->site_count++]);
     return 0;
 }
@@ -200,6 +200,13 @@ void flush_request(struct daemon *d, struct control_client *client, const struct
         w->client = client;
     else
         control_fail(client, &err);
+}
+
+/* What is gone is not sent, whoever wants it so. */
+static int check_there(struct daemon *d, const char *name, struct err *err)
+{
+    const struct roster_site *s = roster_find(d, name);
+    return s && s->presence ? err_set(err, ERR_REFUSED, "%s: %s", name, s->error) : 0;
 }
 
 static int check_hosts(struct daemon *d, const struct json *hosts, struct err *err)
@@ -239,7 +246,8 @@ void resync_request(struct daemon *d, struct control_client *client, const struc
 {
     struct err err;
     struct flush_wait *w = NULL;
-    if (check_hosts(d, json_get(request, "hosts"), &err) == 0)
+    if (check_there(d, json_get_text(request, "site", ""), &err) == 0 &&
+        check_hosts(d, json_get(request, "hosts"), &err) == 0)
         w = wait_new(d, request, true, &err);
     if (!w) {
         control_fail(client, &err);

@@ -14,7 +14,8 @@ enum ask_kind {
     ASK_NUMBER_OF = 1, /* of a user, or (flag) a group: name → number */
     ASK_NAME_OF,       /* number, flag → name */
     ASK_MARK,          /* write the mark `text` into the state directory `name` */
-    ASK_PLACE,         /* which root: site `name`, `root` as it was asked for */
+    ASK_PLACE,         /* which root: site `name`, `root` as it was asked for; flag: what is above
+                          it may be made */
     ASK_MAKE,          /* make that root; flag: take away again what was just made */
     ASK_EPOCH,         /* present an epoch for it; flag: raise it here; its lock may come, too */
     ASK_YIELD,         /* whoever holds the root's lock for this primary (id) is to end */

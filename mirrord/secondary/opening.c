@@ -52,7 +52,6 @@ static int make_root(struct replica *r, struct err *err)
     const struct outside *o = r->tools->outside;
     if (o->make(o->ctx, &r->asked, false, err) == 0)
         return 0;
-    r->barred = err->sys == EAGAIN;
     if (err->sys != ENOENT)
         return -1;
     char *missing CLEANUP_FREE = first_missing(r->path);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -16,6 +17,7 @@
 #include "secondary/grounds.h"
 #include "secondary/hold.h"
 #include "secondary/hook.h"
+#include "secondary/marker.h"
 #include "tree/digest.h"
 #include "tree/state.h"
 
@@ -41,8 +43,51 @@ static char *resolve_links(
     return real ? real : TAKE_PTR(root);
 }
 
-static int place(
-    void *ctx, const struct outside_site *s, struct outside_place *out, struct err *err)
+/* Where mirrord put something there before, what is missing is rather the volume. */
+static bool was_filled(const struct outside_direct *d, const char *root, size_t fixed)
+{
+    char *top CLEANUP_FREE = mem_copy_bytes(root, fixed);
+    char *real_top CLEANUP_FREE = realpath(top, NULL);
+    char *real CLEANUP_FREE = mem_format("%s%s", real_top ? real_top : top, root + fixed);
+    char *state CLEANUP_FREE = state_root_dir(d->options->state_dir, real);
+    char *marker CLEANUP_FREE = mem_format("%s/" MARKER_FILE, state);
+    return access(marker, F_OK) == 0;
+}
+
+static int make_one(int above, const char *name)
+{
+    mode_t before = umask(0);
+    int made = mkdirat(above, name, 0755);
+    umask(before);
+    if (made < 0 && errno != EEXIST)
+        return -1;
+    return openat(above, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+/* The directories between the fixed part of a glob and a root of it that is new here. One that
+ * cannot be made is missed by whoever makes the root. */
+static void make_way(const struct outside_direct *d, const char *root, size_t fixed)
+{
+    if (!fixed || root[fixed] != '/' || access(root, F_OK) == 0 || was_filled(d, root, fixed))
+        return;
+    char *path CLEANUP_FREE = mem_copy_string(root);
+    path[fixed] = '\0';
+    int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    char *name = path + fixed + 1, *slash;
+    for (; fd >= 0 && (slash = strchr(name, '/')); name = slash + 1) {
+        *slash = '\0';
+        int next = make_one(fd, name);
+        if (next < 0)
+            log_warn("%s: cannot make the directory %s above it: %s", root, name, strerror(errno));
+        close(fd);
+        fd = next;
+    }
+    if (fd >= 0)
+        close(fd);
+}
+
+static int place(void *ctx, const struct outside_site *s, bool make, struct outside_place *out,
+    struct err *err)
 {
     struct outside_direct *d = ctx;
     struct receive_grant grant;
@@ -51,6 +96,8 @@ static int place(
         return -1;
     out->root = grant.root;
     out->policy = grant.policy;
+    if (make)
+        make_way(d, grant.root, grant.fixed);
     if (d->grounds)
         out->barred = !grounds_cover(d->grounds, out->root, out->stage);
     return 0;
@@ -77,29 +124,6 @@ static int in_place(void *ctx, const char *root)
     return !d->grounds || grounds_in_place(d->grounds, root) ? 0 : -1;
 }
 
-/* What the fence lets be made above the root. 1 when something was missing and is there now. */
-static int make_above(const struct receive_grant *grant, const char *root, struct err *err)
-{
-    char *fixed CLEANUP_FREE = mem_copy_bytes(root, grant->fixed);
-    char *rest CLEANUP_FREE = mem_copy_string(root + grant->fixed), *p = rest;
-    int dir CLEANUP_FD = open(fixed, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    int made = 0;
-    mode_t before = umask(0);
-    *(strrchr(rest, '/') ? strrchr(rest, '/') : rest) = '\0'; /* the last one is the root */
-    for (char *part = strsep(&p, "/"); dir >= 0 && part; part = strsep(&p, "/")) {
-        if (!*part)
-            continue;
-        made |= mkdirat(dir, part, 0755) == 0;
-        int next = openat(dir, part, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        int failed = errno;
-        close(dir);
-        dir = next;
-        errno = failed;
-    }
-    umask(before);
-    return dir < 0 ? err_sys(err, errno, "create %s", root) : made;
-}
-
 static int make(void *ctx, const struct outside_site *s, bool away, struct err *err)
 {
     struct outside_direct *d = ctx;
@@ -107,11 +131,6 @@ static int make(void *ctx, const struct outside_site *s, bool away, struct err *
     if (resolve(d, s, &grant, err) < 0)
         return -1;
     char *root CLEANUP_FREE = grant.root;
-    int above = grant.fixed && !away ? make_above(&grant, root, err) : 0;
-    if (above < 0)
-        return -1;
-    if (above > 0 && d->grounds)
-        return err_sys(err, EAGAIN, "create %s", root);
     if (d->grounds)
         return grounds_make_root(d->grounds, root, away, err);
     return (away ? rmdir(root) : mkdir(root, 0755)) < 0 ? err_sys(err, errno, "create %s", root)

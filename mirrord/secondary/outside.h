@@ -34,9 +34,10 @@ struct outside {
     struct names_source names;
     struct mark_writer marks;
 
-    /* The fence's word on a site. 0, -1 refused. */
-    int (*place)(
-        void *ctx, const struct outside_site *s, struct outside_place *out, struct err *err);
+    /* The fence's word on a site; `make`: directories above its root that it says may be made are,
+     * unless the root was filled before. 0, -1 refused. */
+    int (*place)(void *ctx, const struct outside_site *s, bool make, struct outside_place *out,
+        struct err *err);
 
     /* What is excluded on this host besides what the site excludes, one pattern after the other: 1
      * with *pattern (the caller frees it), 0 there are no more, -1. */
@@ -47,8 +48,7 @@ struct outside {
     int (*in_place)(void *ctx, const char *root);
 
     /* Makes the site's root, whose parent is there; `away`: removes it when it is still empty and
-     * was made so. -1 with EAGAIN in err->sys: the directories above it, which the fence lets be
-     * made, were missing and are there now, and it is to be asked for again, place() first. */
+     * was made so. */
     int (*make)(void *ctx, const struct outside_site *s, bool away, struct err *err);
 
     /* As epoch_present; `take`: this host raises the epoch above the one presented, under the

@@ -138,10 +138,10 @@ static void answer_mark(
         answer_err(answer, o->marks.write(o->marks.ctx, name, &m, &s->err), &s->err);
 }
 
-static void answer_place(
-    const struct outside *o, const struct outside_site *site, struct ask *answer, struct scratch *s)
+static void answer_place(const struct outside *o, const struct ask *q,
+    const struct outside_site *site, struct ask *answer, struct scratch *s)
 {
-    answer_err(answer, o->place(o->ctx, site, &s->place, &s->err), &s->err);
+    answer_err(answer, o->place(o->ctx, site, q->flag, &s->place, &s->err), &s->err);
     if (answer->result)
         return;
     answer->flag = s->place.barred;
@@ -217,7 +217,7 @@ static bool answer_one(
     case ASK_NUMBER_OF: answer_number(o, q, answer); return true;
     case ASK_NAME_OF: answer_name(o, q, answer, s); return true;
     case ASK_MARK: answer_mark(o, q, answer, s); return true;
-    case ASK_PLACE: answer_place(o, &site, answer, s); return true;
+    case ASK_PLACE: answer_place(o, q, &site, answer, s); return true;
     case ASK_EXCLUDE: answer_exclude(o, q, &site, answer, s); return true;
     case ASK_IN_PLACE: answer_in_place(o, q, answer); return true;
     case ASK_MAKE:
@@ -400,11 +400,11 @@ static int ask_mark(void *ctx, const char *name, const struct mark *m, struct er
     return ask_for(ctx, &q, -1, &p, err);
 }
 
-static int ask_place(
-    void *ctx, const struct outside_site *s, struct outside_place *out, struct err *err)
+static int ask_place(void *ctx, const struct outside_site *s, bool make, struct outside_place *out,
+    struct err *err)
 {
     struct packet p;
-    struct ask q = {.kind = ASK_PLACE, .name = s->name, .root = s->asked};
+    struct ask q = {.kind = ASK_PLACE, .flag = make, .name = s->name, .root = s->asked};
     *out = (struct outside_place){0};
     if (ask_for(ctx, &q, -1, &p, err))
         return -1;

@@ -36,8 +36,9 @@ struct receive_policy {
 
 struct receive_grant {
     char *root;   /* the local one; the caller frees it */
+    size_t fixed; /* so many bytes of it are a directory that has to be there, and what is between
+                     that and the root is made where it is missing; 0: nothing is made */
     bool primary; /* the configuration has this host as the site's primary */
-    size_t fixed; /* > 0: what is missing of the root's path behind so many bytes may be made */
     const struct filter
         *excludes; /* of this host besides the site's; until the next call, or NULL */
     struct receive_policy policy;

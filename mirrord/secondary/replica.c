@@ -64,7 +64,7 @@ static int find_place(struct replica *r, const struct msg_open *m, struct err *e
     const struct outside *o = r->tools->outside;
     struct outside_place place;
     r->asked = (struct outside_site){copy_bytes(m->name), copy_bytes(m->root)};
-    if (o->place(o->ctx, &r->asked, &place, err) < 0)
+    if (o->place(o->ctx, &r->asked, !(r->flags & OPEN_DRY_RUN), &place, err) < 0)
         return -1;
     r->path = place.root;
     r->policy = place.policy;
@@ -199,9 +199,7 @@ int replica_open(struct tools *tools, const struct msg_open *m, struct bytes pay
         bad = opening_root(r, &reason, &why);
     if (!bad && r->root)
         bad = fencing_present(r, m, &reason, &why);
-    if (bad && r->barred)
-        refuse_barred(r);
-    else if (bad)
+    if (bad)
         replica_fail(r, reason, &why);
     else
         open_or_resume(r, before);

@@ -16,7 +16,7 @@ static const struct ask samples[] = {
     {.kind = ASK_NUMBER_OF, .flag = 1, .name = {"www-data", 8}},
     {.kind = ASK_NAME_OF, .number = 33},
     {.kind = ASK_MARK, .name = {"site-0123", 9}, .text = {"1 2 3", 5}},
-    {.kind = ASK_PLACE, .name = {"example.com", 11}, .root = {"/srv/www", 8}},
+    {.kind = ASK_PLACE, .flag = true, .name = {"example.com", 11}, .root = {"/srv/www", 8}},
     {.kind = ASK_MAKE, .flag = 1, .root = {"/srv/www", 8}},
     {.kind = ASK_EPOCH, .name = {"x", 1}, .count = 7, .id = {{1, 2}}, .text = {"web1", 4}},
     {.kind = ASK_YIELD, .name = {"x", 1}, .id = {{3}}},
