@@ -43,6 +43,7 @@ static const struct msg_name_row msg_types[] = {
     {MSG_EXTENTS, "EXTENTS"},
     {MSG_RENEWED, "RENEWED"},
     {MSG_SPACE, "SPACE"},
+    {MSG_PROVING, "PROVING"},
 };
 
 static const struct msg_name_row msg_reasons[] = {

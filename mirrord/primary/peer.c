@@ -518,6 +518,7 @@ bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_sta
             .failing = c.failing,
             .first_copy = m->ps->first_copy,
             .copied_bytes = m->ps->copied_bytes,
+            .unproven = m->ps->unproven,
             .no_room = c.no_room};
         describe_state(p, m, &c, out);
         if (out->state == PEER_SITE_LEVEL && comparing)

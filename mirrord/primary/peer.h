@@ -104,6 +104,7 @@ struct peer_site_status {
     } state;
     bool first_copy;                 /* it has never been level there */
     uint64_t copied_bytes;           /* of files, by this process */
+    uint64_t unproven;               /* files there whose content was never read */
     bool answered;                   /* it was opened there, or refused */
     uint64_t owed_paths, owed_bytes; /* bytes as far as known */
     uint64_t behind_ms;              /* age of the oldest thing owed */

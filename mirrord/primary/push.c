@@ -328,6 +328,7 @@ static void tend_sites(struct push *p)
         }
         if (ps->state == PUSH_CLOSED && !p->renew)
             put_open(p, ps);
+        push_proof_tend(p, ps);
     }
 }
 

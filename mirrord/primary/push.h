@@ -61,6 +61,10 @@ struct push_site {
     atomic_bool first_copy;            /* it has never been level there */
     atomic_uint_fast64_t copied_bytes; /* of files that were committed there by this process */
     atomic_bool again;     /* compare once more after this comparison */
+    atomic_uint_fast64_t unproven; /* files there whose content was never read, as last told */
+    bool unproven_here;   /* the site had some when it was opened, and has some still */
+    uint64_t unproven_ms; /* when to look whether it has */
+    enum { PROOF_NONE, PROOF_DUE, PROOF_COMPARES } proof; /* an end has read its last of them */
     uint64_t retry_ms;     /* HELD, FAILED: when to open again */
     uint64_t look_ms;      /* HELD: when to look whether the tree is another */
     uint64_t held_entries; /* HELD: how many there were here */

@@ -256,7 +256,7 @@ static int describe(
     return 0;
 }
 
-static int report(struct replica *r, struct err *err)
+static int report(struct replica *r, uint64_t *unproven, struct err *err)
 {
     struct manifest_txn *t = NULL;
     struct msg_opened m = {
@@ -273,6 +273,7 @@ static int report(struct replica *r, struct err *err)
         outbox_put(&r->tools->out);
     }
     manifest_abort(t);
+    *unproven = m.sums.unproven;
     return bad;
 }
 
@@ -282,7 +283,7 @@ static struct replica *of_job(struct job *job)
 }
 
 /* Open: what is done to it from now on besides the primary's wishes. */
-static void begin_work(struct replica *r)
+static void begin_work(struct replica *r, uint64_t unproven)
 {
     r->state = REPLICA_OPEN;
     room_tell(r);
@@ -296,22 +297,23 @@ static void begin_work(struct replica *r)
     }
     hook_feed_opened(r);
     if (r->drift && !(r->flags & OPEN_DRY_RUN))
-        drift_watch(r->drift);
+        drift_watch(r->drift, unproven);
 }
 
 static void finish(struct replica *r)
 {
     struct err why;
+    uint64_t unproven = 0;
     job_stop(&r->job);
     if (r->stage && !(r->flags & OPEN_DRY_RUN))
         parts_find(r->stage);
     if (r->stage && r->stage->part_count)
         r->caps |= CAP_PARTS;
-    if (checkpoint_walked(r, &why) < 0 || report(r, &why) < 0) {
+    if (checkpoint_walked(r, &why) < 0 || report(r, &unproven, &why) < 0) {
         replica_fail(r, REASON_INTERNAL, &why);
         return;
     }
-    begin_work(r);
+    begin_work(r, unproven);
 }
 
 static void tell_on(struct job *job, unsigned budget_ms)
@@ -437,7 +439,7 @@ void opening_start(struct replica *r)
 /* The manifest says what is there: nothing but this end's own commits came after it was walked. */
 int opening_resume(struct replica *r, const struct replica_before *before, struct err *err)
 {
-    struct msg_opened ignored = {0};
+    struct msg_opened now = {0};
     struct manifest_txn *t = NULL;
     struct digest filter;
     const char *dir = r->tools->options->state_dir;
@@ -446,14 +448,14 @@ int opening_resume(struct replica *r, const struct replica_before *before, struc
     filter_digest(r->filter, &filter);
     if (locked != 0 || opening_manifest(r, &filter, err) < 0)
         return -1;
-    int bad = describe(r, &ignored, &t, err);
+    int bad = describe(r, &now, &t, err);
     manifest_abort(t);
     if (bad)
         return -1;
     if (r->stage)
         parts_find(r->stage);
     r->drift = drift_new(r);
-    begin_work(r);
+    begin_work(r, now.sums.unproven);
     drift_resume(r->drift, before->drift_found, before->drift_due);
     checkpoint_due(r);
     if (before->settling)

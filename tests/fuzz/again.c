@@ -26,6 +26,7 @@ AGAIN(progress, progress, struct msg_progress, progress)
 AGAIN(trash, trash, struct msg_trash, trash)
 AGAIN(hook, hook, struct msg_hook, hook)
 AGAIN(space, space, struct msg_space, space)
+AGAIN(proving, proving, struct msg_proving, proving)
 AGAIN(drift, drift, struct msg_drift, drift)
 AGAIN(list, list, struct msg_list, list)
 AGAIN(listing, listing, struct msg_listing, listing)
@@ -96,6 +97,7 @@ static const struct {
     {MSG_CLAIMED, again_claimed},
     {MSG_TRASH, again_trash},
     {MSG_SPACE, again_space},
+    {MSG_PROVING, again_proving},
     {MSG_DRIFT, again_drift},
     {MSG_HOOK, again_hook},
     {MSG_EXTENTS, again_extents},

@@ -250,6 +250,11 @@ static void test_close_progress_and_trash(void **state)
     assert_true(space.free_bytes == 1ull << 61 && space.all_bytes == 1ull << 62);
     assert_true(space.free_files == 3 && space.all_files == 4);
     assert_true(space.keep_bytes == 5 && space.keep_files == 6);
+    wire_reset(&w);
+    struct msg_proving proving;
+    msg_put_proving(&w, &(struct msg_proving){7, 1ull << 61});
+    assert_true(msg_get_proving(check_payload(&w, MSG_PROVING), &proving));
+    assert_true(proving.site == 7 && proving.unproven == 1ull << 61);
     wire_free(&w);
 }
 
