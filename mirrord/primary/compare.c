@@ -38,8 +38,8 @@ struct compare {
     const struct owed *unit; /* the differences of this unit alone, for whoever asked */
     bool lacking;            /* the directory it is in is not there */
     bool illegal;            /* what was listed is */
-    bool whole;   /* the site, not a subtree: to be judged */
-    bool foreign; /* first contact with a root that holds something */
+    bool whole;              /* the site, not a subtree: to be judged */
+    bool foreign;            /* first contact with a root that holds something */
     uint64_t remote_entries, local_entries;
     uint64_t doomed, newer, older;
     uint64_t other; /* files of which digests alone tell that they differ */
@@ -451,9 +451,14 @@ static void match_moves(struct compare *c)
     set_free(sizes);
 }
 
+static bool adopts(const struct push_site *ps)
+{
+    return ps->site->options.adopt || ps->adopt;
+}
+
 static int judge_first_contact(const struct compare *c, struct err *err)
 {
-    if (!c->foreign || c->ps->site->options.adopt)
+    if (!c->foreign || adopts(c->ps) || c->ps->force)
         return 0;
     if (c->namesake)
         return err_set(err, ERR_REFUSED,
@@ -483,7 +488,8 @@ static int judge_deletions(const struct compare *c, struct err *err)
 {
     const struct site_options *o = &c->ps->site->options;
     struct deletions_limit limit = site_limit(c->ps->site);
-    if (o->force || c->ps->force || (c->foreign && o->adopt) || limit.percent >= 100 || !c->doomed)
+    if (o->force || c->ps->force || (c->foreign && adopts(c->ps)) || limit.percent >= 100 ||
+        !c->doomed)
         return 0;
     if (c->local_entries == 0)
         return err_set(err, ERR_REFUSED,
@@ -532,7 +538,8 @@ static void finish(struct push *p, struct compare *c)
     match_moves(c);
     bool held = c->whole && (judge_first_contact(c, &err) < 0 || judge_deletions(c, &err) < 0);
     if (held && ps->site->options.dry_run) { /* shown all the same: nothing is changed */
-        log_warn("%s: without --dry-run this is refused: %s", p->o->name, err.text);
+        log_warn(
+            "%s: %s: without --dry-run this is refused: %s", p->o->name, ps->site->label, err.text);
         held = false;
     }
     for (size_t i = 0; i < c->count && !held; i++)

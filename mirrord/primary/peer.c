@@ -24,6 +24,7 @@ struct membership { /* a site of this peer */
     bool leaving;
     bool compare; /* asked for */
     bool force;   /* likewise */
+    bool adopt;   /* likewise */
 };
 
 struct peer {
@@ -49,15 +50,15 @@ struct peer {
     void (*changed)(void *ctx);
     void *changed_ctx;
 
-    struct push_site_list sites; /* the thread's */
-    uint64_t free_bytes;         /* the thread's */
-    bool unconfined;             /* the same */
-    uint64_t batches;            /* the thread's */
-    struct push_far far;         /* the thread's */
-    struct tally tally;          /* written by the thread */
-    struct often *often;         /* the thread's */
+    struct push_site_list sites;           /* the thread's */
+    uint64_t free_bytes;                   /* the thread's */
+    bool unconfined;                       /* the same */
+    uint64_t batches;                      /* the thread's */
+    struct push_far far;                   /* the thread's */
+    struct tally tally;                    /* written by the thread */
+    struct often *often;                   /* the thread's */
     uint64_t sent_before, received_before; /* by connections that are gone; locked */
-    struct conn *conn;           /* the thread's */
+    struct conn *conn;                     /* the thread's */
 };
 
 enum {
@@ -231,12 +232,14 @@ static void on_sites(void *ctx, struct push_site_list *list)
         m->ps->leaving = m->leaving;
         m->ps->again |= m->compare;
         m->compare = false;
-        if (m->force) {
+        if (m->force)
             m->ps->force = m->ps->forgive = true;
+        m->ps->adopt |= m->adopt;
+        if (m->force || m->adopt) {
             m->ps->again = true;
             m->ps->retry_ms = 1; /* at once */
         }
-        m->force = false;
+        m->force = m->adopt = false;
     }
     count_bytes(p);
     pthread_mutex_unlock(&p->lock);
@@ -447,6 +450,16 @@ void peer_force(struct peer *p, struct site *s)
     struct membership *m = find(p, s);
     if (m)
         m->force = m->compare = true;
+    pthread_mutex_unlock(&p->lock);
+    peer_wake(p);
+}
+
+void peer_adopt(struct peer *p, struct site *s)
+{
+    pthread_mutex_lock(&p->lock);
+    struct membership *m = find(p, s);
+    if (m)
+        m->adopt = m->compare = true;
     pthread_mutex_unlock(&p->lock);
     peer_wake(p);
 }

@@ -151,9 +151,20 @@ static bool was_primary(const struct replica *r)
            rootid_read(state_fd(r->locked), &before, &ignored) == 1 && rootid_equal(&now, &before);
 }
 
+/* A scratch state has none: it is beside that state, in the root's own. */
+static int find_marker(struct replica *r, struct err *err)
+{
+    if (!r->scratch)
+        return marker_read(root_fd(r->root), state_fd(r->locked), &r->marker, err);
+    char *own CLEANUP_FREE = state_root_dir(r->tools->options->state_dir, root_path(r->root));
+    int fd CLEANUP_FD = open(own, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? err_sys(err, errno, "open %s", own)
+                  : marker_read(root_fd(r->root), fd, &r->marker, err);
+}
+
 static int read_marker(struct replica *r, struct err *err)
 {
-    int found = marker_read(root_fd(r->root), state_fd(r->locked), &r->marker, err);
+    int found = find_marker(r, err);
     if (found < 0 || (found == MARKER_OTHER && refuse_other_root(r, err) < 0))
         return -1;
     r->marked = found == 1;
@@ -385,6 +396,25 @@ static bool is_verification(const struct replica *r)
     return (r->flags & OPEN_DRY_RUN) && (r->flags & OPEN_CHECKSUM);
 }
 
+/* A state for this session alone: nothing is known but what is read now. */
+static int open_scratch(struct replica *r, struct err *err)
+{
+    char *own CLEANUP_FREE = state_root_dir(r->tools->options->state_dir, root_path(r->root));
+    r->scratch = state_scratch(own, err);
+    return r->scratch
+               ? state_open(r->scratch, root_path(r->root), &r->tools->peer, 0, &r->locked, err)
+               : -1;
+}
+
+/* Nobody is disturbed by a dry run: where the root is locked it looks for itself. */
+static int open_state(struct replica *r, struct err *err)
+{
+    int locked = is_verification(r) ? STATE_LOCKED
+                                    : state_open(r->tools->options->state_dir, root_path(r->root),
+                                          &r->tools->peer, 0, &r->locked, err);
+    return locked == STATE_LOCKED && (r->flags & OPEN_DRY_RUN) ? open_scratch(r, err) : locked;
+}
+
 static void lock_and_read(struct job *job, unsigned budget_ms)
 {
     (void)budget_ms;
@@ -392,16 +422,7 @@ static void lock_and_read(struct job *job, unsigned budget_ms)
     struct digest filter;
     struct err why;
     const struct outside *o = r->tools->outside;
-    const char *dir = r->tools->options->state_dir;
-    if (is_verification(r)) {
-        char *own CLEANUP_FREE = state_root_dir(dir, root_path(r->root));
-        dir = r->scratch = state_scratch(own, &why);
-        if (!dir) {
-            replica_fail(r, REASON_IO, &why);
-            return;
-        }
-    }
-    int locked = state_open(dir, root_path(r->root), &r->tools->peer, 0, &r->locked, &why);
+    int locked = open_state(r, &why);
     if (locked == STATE_LOCKED && !r->asked_to_yield) {
         r->asked_to_yield = true;
         o->yield(o->ctx, &r->asked, &r->tools->peer);

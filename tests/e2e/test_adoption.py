@@ -106,5 +106,56 @@ def test_content_is_proven_in_the_background(env):
     daemon.stop()
 
 
+@case
+def test_a_dry_run_over_all_sites(env):
+    """Without a daemon and beside one: what differs is named, nothing is changed or disturbed."""
+    s = Servers(env, sites=3, files=20)
+    put(f"{s.src['s2']}/{PLUGIN}/a.php", b"<?php // changed")
+    put(f"{s.dest['s3']}/theirs", b"precious")
+    before = {n: snapshot(s.dest[n]) for n in s.names}
+    r = s.mirrord("resync", "-n", code=4)
+    r.prints("1 of 3 sites equal by size and time; 2 differ: s2, s3\n", "s2 web2: would be: .*1 updated")
+    r.says("s3: without --dry-run this is refused: .*theirs.*--adopt")
+    check("s1 web2" not in r.out, r)
+    check_equal({n: snapshot(s.dest[n]) for n in s.names}, before, "after the dry run")
+    daemon = s.daemon()
+    wait_for(lambda: site(daemon, "s3")["secondaries"][0]["state"] == "held",
+             lambda: site(daemon, "s3"))
+    for name in ("s1", "s2"):
+        daemon.flush(name)
+    connections = daemon.status()["secondaries"][0]["connections"]
+    r = s.mirrord("resync", "-n", code=4)
+    r.prints("2 of 3 sites equal by size and time; 1 differs: s3\n")
+    check_equal(daemon.status()["secondaries"][0]["connections"], connections,
+                "connections: the daemon's was to be left alone")
+    check_equal(snapshot(s.dest["s3"]), before["s3"], "held and left alone")
+    daemon.stop()
+    os.unlink(f"{s.dest['s3']}/theirs")
+    st = os.stat(s.src["s3"])
+    os.utime(s.dest["s3"], ns=(st.st_atime_ns, st.st_mtime_ns))
+    s.mirrord("resync", "-n").prints("3 of 3 sites equal by size and time\n")
+
+
+@case
+def test_what_would_be_lost_is_held(env):
+    """By the running daemon: with counts, an example and the flag, which then lets it."""
+    s = Servers(env, files=20)
+    put(f"{s.dest['s1']}/theirs", b"precious")
+    daemon = s.daemon()
+
+    def there():
+        return site(daemon)["secondaries"][0]
+
+    wait_for(lambda: there()["state"] == "held", there)
+    check("1 of its " in there()["error"] and "theirs" in there()["error"] and
+          "--adopt" in there()["error"], there())
+    daemon.ask("status", code=4).prints("held", "--adopt", "theirs")
+    check(os.path.exists(f"{s.dest['s1']}/theirs"), "held, and yet gone")
+    s.mirrord("resync", "--adopt", "s1", "web2")
+    check_same(s.src["s1"], s.dest["s1"])
+    wait_for(lambda: there()["trash"]["foreign"] == 1, there)
+    daemon.stop()
+
+
 if __name__ == "__main__":
     main()
