@@ -17,7 +17,7 @@ enum {
     MSG_VERSION = 2,             /* newest version spoken */
     MSG_VERSION_OLDEST = 1,      /* oldest version spoken */
     MSG_VERSION_RENEW = 2,       /* from which on there are RENEW and RENEWED */
-    MSG_VERSION_NEWS = 2,        /* from which on HOOK, SPACE and TELL may be sent */
+    MSG_VERSION_NEWS = 2,        /* from which on HOOK, SPACE, TELL, PROVING may be sent */
     MSG_TEXT_MAX = 1024,         /* error texts and software names */
     MSG_SITE_NAME_MAX = 255,     /* bytes */
     MSG_HOST_MAX = 255,          /* what a host of the configuration is called */
@@ -92,6 +92,7 @@ enum msg_type {
     MSG_HOOK = 59,
     MSG_SPACE = 60,
     MSG_TOLD = 62,
+    MSG_PROVING = 61,
 };
 
 /* Reasons in ERROR, SITE_ERROR and ACK. Numbers never change their meaning. */
@@ -257,6 +258,11 @@ struct msg_space { /* what its filesystem has left, at OPENED and whenever that 
     uint64_t free_bytes, all_bytes;
     uint64_t free_files, all_files;  /* inodes; 0 and 0 where the filesystem has no fixed number */
     uint64_t keep_bytes, keep_files; /* that its own configuration wants left free; 0: nothing */
+};
+
+struct msg_proving { /* how far reading is of what was taken for equal by size and time */
+    uint32_t site;
+    uint64_t unproven; /* files whose content was never read; 0: all were */
 };
 
 enum drift_kind {
@@ -469,6 +475,7 @@ void msg_put_hook(struct wire_writer *w, const struct msg_hook *m);
 void msg_put_tell(struct wire_writer *w, const struct msg_tell *m);
 void msg_put_told(struct wire_writer *w, const struct msg_tell *m);
 void msg_put_space(struct wire_writer *w, const struct msg_space *m);
+void msg_put_proving(struct wire_writer *w, const struct msg_proving *m);
 void msg_put_drift(struct wire_writer *w, const struct msg_drift *m);
 void msg_put_list(struct wire_writer *w, const struct msg_list *m);
 void msg_put_listing(struct wire_writer *w, const struct msg_listing *m);
@@ -516,6 +523,7 @@ bool msg_get_trash(struct bytes payload, struct msg_trash *out);
 bool msg_get_hook(struct bytes payload, struct msg_hook *out);
 bool msg_get_tell(struct bytes payload, struct msg_tell *out); /* TOLD too */
 bool msg_get_space(struct bytes payload, struct msg_space *out);
+bool msg_get_proving(struct bytes payload, struct msg_proving *out);
 bool msg_get_drift(struct bytes payload, struct msg_drift *out);
 bool msg_get_list(struct bytes payload, struct msg_list *out);
 bool msg_get_listing(struct bytes payload, struct msg_listing *out);

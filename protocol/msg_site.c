@@ -292,6 +292,22 @@ bool msg_get_tell(struct bytes payload, struct msg_tell *out)
     return wire_done(&r);
 }
 
+void msg_put_proving(struct wire_writer *w, const struct msg_proving *m)
+{
+    size_t start = frame_begin(w, MSG_PROVING);
+    wire_u32(w, m->site);
+    wire_u64(w, m->unproven);
+    frame_end(w, start);
+}
+
+bool msg_get_proving(struct bytes payload, struct msg_proving *out)
+{
+    struct wire_reader r = wire_reader_of(payload.data, payload.len);
+    out->site = wire_get_u32(&r);
+    out->unproven = wire_get_u64(&r);
+    return wire_done(&r);
+}
+
 void msg_put_space(struct wire_writer *w, const struct msg_space *m)
 {
     size_t start = frame_begin(w, MSG_SPACE);

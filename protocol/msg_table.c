@@ -45,6 +45,7 @@ static const struct msg_name_row msg_types[] = {
     {MSG_RENEWED, "RENEWED"},
     {MSG_SPACE, "SPACE"},
     {MSG_TOLD, "TOLD"},
+    {MSG_PROVING, "PROVING"},
 };
 
 static const struct msg_name_row msg_reasons[] = {

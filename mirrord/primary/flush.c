@@ -242,6 +242,15 @@ static void force_sites(struct daemon *d, const struct flush_wait *w)
     }
 }
 
+static void adopt_sites(struct daemon *d, const struct flush_wait *w)
+{
+    for (size_t i = 0; i < w->site_count; i++) {
+        struct roster_site *s = roster_find(d, w->sites[i].name);
+        if (s)
+            roster_adopt(s, w->hosts);
+    }
+}
+
 void resync_request(struct daemon *d, struct control_client *client, const struct json *request)
 {
     struct err err;
@@ -256,6 +265,8 @@ void resync_request(struct daemon *d, struct control_client *client, const struc
     w->hosts = copy_texts(json_get(request, "hosts"));
     if (json_get_bool(request, "force", false))
         force_sites(d, w);
+    else if (json_get_bool(request, "adopt", false))
+        adopt_sites(d, w);
     struct json *reply = json_object();
     json_set_bool(reply, "started", true);
     control_reply(client, reply);

@@ -25,6 +25,7 @@ struct membership { /* a site of this peer */
     bool compare; /* asked for */
     bool force;   /* likewise */
     uint64_t tell; /* the last number of peer_tell */
+    bool adopt;   /* likewise */
 };
 
 struct peer {
@@ -50,15 +51,15 @@ struct peer {
     void (*changed)(void *ctx);
     void *changed_ctx;
 
-    struct push_site_list sites; /* the thread's */
-    uint64_t free_bytes;         /* the thread's */
-    bool unconfined;             /* the same */
-    uint64_t batches;            /* the thread's */
-    struct push_far far;         /* the thread's */
-    struct tally tally;          /* written by the thread */
-    struct often *often;         /* the thread's */
+    struct push_site_list sites;           /* the thread's */
+    uint64_t free_bytes;                   /* the thread's */
+    bool unconfined;                       /* the same */
+    uint64_t batches;                      /* the thread's */
+    struct push_far far;                   /* the thread's */
+    struct tally tally;                    /* written by the thread */
+    struct often *often;                   /* the thread's */
     uint64_t sent_before, received_before; /* by connections that are gone; locked */
-    struct conn *conn;           /* the thread's */
+    struct conn *conn;                     /* the thread's */
 };
 
 enum {
@@ -233,12 +234,14 @@ static void on_sites(void *ctx, struct push_site_list *list)
         m->ps->again |= m->compare;
         m->compare = false;
         m->ps->tell = m->tell;
-        if (m->force) {
+        if (m->force)
             m->ps->force = m->ps->forgive = true;
+        m->ps->adopt |= m->adopt;
+        if (m->force || m->adopt) {
             m->ps->again = true;
             m->ps->retry_ms = 1; /* at once */
         }
-        m->force = false;
+        m->force = m->adopt = false;
     }
     count_bytes(p);
     pthread_mutex_unlock(&p->lock);
@@ -472,6 +475,16 @@ bool peer_told(struct peer *p, const struct site *s, uint64_t number)
     return told;
 }
 
+void peer_adopt(struct peer *p, struct site *s)
+{
+    pthread_mutex_lock(&p->lock);
+    struct membership *m = find(p, s);
+    if (m)
+        m->adopt = m->compare = true;
+    pthread_mutex_unlock(&p->lock);
+    peer_wake(p);
+}
+
 void peer_pause(struct peer *p, bool on)
 {
     p->paused = on;
@@ -545,6 +558,7 @@ bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_sta
             .failing = c.failing,
             .first_copy = m->ps->first_copy,
             .copied_bytes = m->ps->copied_bytes,
+            .unproven = m->ps->unproven,
             .no_room = c.no_room};
         describe_state(p, m, &c, out);
         if (out->state == PEER_SITE_LEVEL && comparing)

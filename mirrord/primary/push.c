@@ -55,7 +55,7 @@ static void fill_open(const struct push *p, struct push_site *ps, struct msg_ope
     m->name = bytes_of(ps->site->name);
     m->root = bytes_of(ps->remote_root);
     m->flags = (so->owner ? OPEN_OWNER : 0) | (so->checksum ? OPEN_CHECKSUM : 0) |
-               (so->adopt ? OPEN_ADOPT : 0) | (so->dry_run ? OPEN_DRY_RUN : 0) |
+               (so->adopt || ps->adopt ? OPEN_ADOPT : 0) | (so->dry_run ? OPEN_DRY_RUN : 0) |
                (so->force || ps->force ? OPEN_FORCE : 0) |
                (so->special_bits ? OPEN_SPECIAL_BITS : 0) | (so->fsync_batch ? OPEN_FSYNC : 0);
     m->epoch = ps->site->epoch.counter;
@@ -272,7 +272,7 @@ static void tell_level(struct push *p, struct push_site *ps)
     msg_put_level(&p->out, &(struct msg_level){.site = ps->number});
     ps->told_level = true;
     ps->first_copy = false;
-    ps->force = false;
+    ps->force = ps->adopt = false;
     if (ps->forgive)
         loss_forgive(&ps->site->loss);
     ps->forgive = false;
@@ -343,6 +343,7 @@ static void tend_sites(struct push *p)
         if (ps->state == PUSH_CLOSED && !p->renew)
             put_open(p, ps);
         put_tell(p, ps);
+        push_proof_tend(p, ps);
     }
 }
 

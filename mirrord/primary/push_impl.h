@@ -1,6 +1,6 @@
 /* What the parts of a push share: push.c (the loop), inbox.c (what comes in), push_site.c (a site),
- * push_room.c (the room for it), lanes.c (batches going out), send.c (one path), acks.c (what
- * became of it), stream.c (one file's content), mosaic.c (one made of an old one's extents),
+ * push_room.c (the room for it), push_proof.c (what was taken over is read), lanes.c (batches going
+ * out), send.c (one path), acks.c (what became of it), stream.c (one file's content), mosaic.c (one made of an old one's extents),
  * unit_push.c (a unit), compare.c (two manifests), expand.c (a subtree path by path), renew.c
  * (another receiver for the same session). Private to them.
  */
@@ -181,6 +181,13 @@ bool push_site_lacks(const struct push_site *ps, struct bytes path, bool is_dir)
 void push_site_forget_opened(struct push_site *ps);
 /* Its session state is dropped; what was under way for it is owed again. */
 void push_site_reset(struct push *p, struct push_site *ps);
+
+/* push_proof.c */
+/* A comparison begins with so many files at the two ends whose content was never read. */
+void push_proof_begin(struct push_site *ps, uint64_t here, uint64_t there);
+void push_proof_told(struct push_site *ps, const struct msg_proving *m);
+/* Compares when an end has read its last file. Now and then. */
+void push_proof_tend(struct push *p, struct push_site *ps);
 
 /* push_room.c */
 void push_room_told(struct push *p, struct push_site *ps, const struct msg_space *m);

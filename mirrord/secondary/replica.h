@@ -57,7 +57,7 @@ struct replica {
     int epoch_dir, epoch_lock; /* -1: none; see fencing.h */
     uint64_t epoch_stamp;
     struct epoch epoch; /* that was presented, or (fenced) that counts */
-    char *scratch;      /* a verification's own state; else NULL */
+    char *scratch;      /* this session's own state, for what only looks; else NULL */
     bool doubtful;      /* what an interrupted commit could not do is not somebody else's doing */
     bool cut;           /* something may be left of directories that the manifest lost */
     bool root_touched;  /* the root's own times changed by what mirrord did */

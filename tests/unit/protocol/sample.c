@@ -193,6 +193,11 @@ static void sample_space(struct wire_writer *w)
     msg_put_space(w, &(struct msg_space){6, 1ull << 33, 1ull << 40, 5000, 70000, 1ull << 30, 100});
 }
 
+static void sample_proving(struct wire_writer *w)
+{
+    msg_put_proving(w, &(struct msg_proving){6, 1ull << 33});
+}
+
 static void sample_trash(struct wire_writer *w)
 {
     msg_put_trash(w, &(struct msg_trash){6, 3, 1ull << 34, 4000});
@@ -469,6 +474,7 @@ const struct sample samples[] = {
     {"space", MSG_SPACE, sample_space},
     {"tell", MSG_TELL, sample_tell},
     {"told", MSG_TOLD, sample_told},
+    {"proving", MSG_PROVING, sample_proving},
     {"drift", MSG_DRIFT, sample_drift},
     {"drift-added", MSG_DRIFT, sample_drift_added},
     {"drift-times", MSG_DRIFT, sample_drift_times},

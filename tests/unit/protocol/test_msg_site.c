@@ -259,6 +259,11 @@ static void test_close_progress_and_trash(void **state)
     msg_put_told(&w, &tell);
     assert_true(msg_get_tell(check_payload(&w, MSG_TOLD), &told));
     assert_true(told.site == 7 && told.token == 1ull << 60);
+    wire_reset(&w);
+    struct msg_proving proving;
+    msg_put_proving(&w, &(struct msg_proving){7, 1ull << 61});
+    assert_true(msg_get_proving(check_payload(&w, MSG_PROVING), &proving));
+    assert_true(proving.site == 7 && proving.unproven == 1ull << 61);
     wire_free(&w);
 }
 
