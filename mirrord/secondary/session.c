@@ -226,8 +226,10 @@ static int on_level(struct session *s, struct bytes payload, struct err *err)
     if (r->flags & OPEN_DRY_RUN)
         return err_set(err, ERR_FAILED, "LEVEL in a dry run");
     r->flags &= ~(uint32_t)OPEN_FORCE;
-    if (r->state == REPLICA_OPEN)
+    if (r->state == REPLICA_OPEN) {
         settle_start(r);
+        health_feed_level(r);
+    }
     return 0;
 }
 
@@ -469,6 +471,7 @@ static int loop(struct session *s, struct err *err)
         fencing_look(&s->tools);
         hook_feed_look(&s->tools);
         room_look(&s->tools);
+        health_feed_look(&s->tools, s->heard);
         if (outbox_flush(&s->tools.out, err) < 0) {
             s->phase = ENDED; /* the other end cannot be told */
             return -1;
