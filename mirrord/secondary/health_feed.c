@@ -81,6 +81,25 @@ void health_feed_level(struct replica *r)
     f->news = true;
 }
 
+/* What an earlier session was owed most likely is among it, however young this primary takes it to
+ * be, until nothing is owed once. */
+void health_feed_owed(struct replica *r, const struct msg_owed *m)
+{
+    struct health_feed *f = &r->health;
+    const int64_t most = (int64_t)1 << 50;
+    if (!f->on)
+        return;
+    int64_t since = now_ms() - (m->age_ms < (uint64_t)most ? (int64_t)m->age_ms : most);
+    f->carried = f->carried && m->paths > 0;
+    f->note.told = true;
+    f->note.level = m->flags & OWED_LEVEL;
+    f->note.paused = m->flags & OWED_PAUSED;
+    f->note.owed_paths = m->paths;
+    f->note.failing = m->failing;
+    f->note.owed_ms = f->carried && f->since_ms < since ? f->since_ms : since;
+    f->news = true;
+}
+
 /* That another process or another primary serves it is no trouble. */
 void health_feed_failed(struct replica *r, uint16_t reason, const struct err *why)
 {

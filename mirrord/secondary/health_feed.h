@@ -24,6 +24,7 @@ struct health_feed {
 void health_feed_opening(struct replica *r, bool again);
 void health_feed_opened(struct replica *r);
 void health_feed_level(struct replica *r); /* all that the primary has is there */
+void health_feed_owed(struct replica *r, const struct msg_owed *m);
 
 /* The site fails with this SITE_ERROR. */
 void health_feed_failed(struct replica *r, uint16_t reason, const struct err *why);

@@ -233,6 +233,21 @@ static int on_level(struct session *s, struct bytes payload, struct err *err)
     return 0;
 }
 
+static int on_owed(struct session *s, struct bytes payload, struct err *err)
+{
+    struct msg_owed m;
+    if (!msg_get_owed(payload, &m))
+        return UNREADABLE;
+    if (s->tools.version < MSG_VERSION_NEWS)
+        return err_set(err, ERR_FAILED, "OWED in a session of version %u", s->tools.version);
+    struct replica *r = open_replica(s, m.site, err);
+    if (!r)
+        return -1;
+    if (r->state == REPLICA_OPEN)
+        health_feed_owed(r, &m);
+    return 0;
+}
+
 static int on_claim(struct session *s, struct bytes payload, struct err *err)
 {
     struct msg_claim m;
@@ -298,6 +313,7 @@ static const struct handler {
     {MSG_CLOSE, AFTER_HELLO, on_close},
     {MSG_LIST, AFTER_HELLO, on_list},
     {MSG_LEVEL, AFTER_HELLO, on_level},
+    {MSG_OWED, AFTER_HELLO, on_owed},
     {MSG_CLAIM, AFTER_HELLO, on_claim},
     {MSG_BEGIN, AFTER_HELLO, on_begin},
     {MSG_ENTRY, AFTER_HELLO, on_entry},
