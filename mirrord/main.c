@@ -30,6 +30,7 @@ static const struct command {
     {"promote", command_promote, "on a secondary: become the primary of sites"},
     {"handover", command_handover, "on the primary: make another host the primary, as planned"},
     {"is-primary", command_is_primary, "exit with 0 on the primary of a site; for cron lines"},
+    {"health", command_health, "on a secondary: may its sites be served? for load balancers"},
     {"trash", command_trash, "what was set aside on this host: list it, put it back"},
     {"identity", command_identity, "whose the state is, after a machine was cloned"},
     {"check", command_check,

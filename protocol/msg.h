@@ -17,7 +17,7 @@ enum {
     MSG_VERSION = 2,             /* newest version spoken */
     MSG_VERSION_OLDEST = 1,      /* oldest version spoken */
     MSG_VERSION_RENEW = 2,       /* from which on there are RENEW and RENEWED */
-    MSG_VERSION_NEWS = 2,        /* from which on HOOK, SPACE, TELL, PROVING may be sent */
+    MSG_VERSION_NEWS = 2,        /* from which on HOOK, SPACE, OWED, TELL, PROVING may be sent */
     MSG_TEXT_MAX = 1024,         /* error texts and software names */
     MSG_SITE_NAME_MAX = 255,     /* bytes */
     MSG_HOST_MAX = 255,          /* what a host of the configuration is called */
@@ -76,6 +76,7 @@ enum msg_type {
     MSG_RANGE = 31,
     MSG_PACK = 32,
     MSG_RENEW = 33,
+    MSG_OWED = 34,
     MSG_TELL = 35,
 
     MSG_OPENED = 48, /* secondary to primary */
@@ -222,6 +223,18 @@ struct msg_site_error { /* the site is closed; the session goes on */
 
 struct msg_level { /* all that the secondary has is what the primary has */
     uint32_t site;
+};
+
+enum owed_flags {
+    OWED_LEVEL = 1 << 0,  /* all is well there, as the primary sees it */
+    OWED_PAUSED = 1 << 1, /* its operator has it wait */
+};
+
+struct msg_owed { /* how far behind it is, for whoever asks there; when that changed */
+    uint32_t site;
+    uint8_t flags;           /* enum owed_flags, or'ed */
+    uint64_t paths, failing; /* paths that are owed, and those of them that cannot be stored */
+    uint64_t age_ms;         /* of the oldest; 0 without any */
 };
 
 struct msg_claim { /* an epoch was raised, or (take) this host is to raise it */
@@ -467,6 +480,7 @@ void msg_put_opened(struct wire_writer *w, const struct msg_opened *m);
 void msg_put_close(struct wire_writer *w, const struct msg_close *m);
 void msg_put_site_error(struct wire_writer *w, const struct msg_site_error *m);
 void msg_put_level(struct wire_writer *w, const struct msg_level *m);
+void msg_put_owed(struct wire_writer *w, const struct msg_owed *m);
 void msg_put_claim(struct wire_writer *w, const struct msg_claim *m);
 void msg_put_claimed(struct wire_writer *w, const struct msg_claimed *m);
 void msg_put_progress(struct wire_writer *w, const struct msg_progress *m);
@@ -516,6 +530,7 @@ bool msg_get_opened(struct bytes payload, struct msg_opened *out);
 bool msg_get_close(struct bytes payload, struct msg_close *out);
 bool msg_get_site_error(struct bytes payload, struct msg_site_error *out);
 bool msg_get_level(struct bytes payload, struct msg_level *out);
+bool msg_get_owed(struct bytes payload, struct msg_owed *out);
 bool msg_get_claim(struct bytes payload, struct msg_claim *out);
 bool msg_get_claimed(struct bytes payload, struct msg_claimed *out);
 bool msg_get_progress(struct bytes payload, struct msg_progress *out);

@@ -16,6 +16,7 @@ int command_forget(int argc, char **argv);
 int command_promote(int argc, char **argv);
 int command_handover(int argc, char **argv);
 int command_is_primary(int argc, char **argv);
+int command_health(int argc, char **argv);
 int command_trash(int argc, char **argv);
 int command_identity(int argc, char **argv);
 int command_check(int argc, char **argv);

@@ -20,8 +20,11 @@ enum {
     CONFIG_KEEPALIVE = 15, /* seconds: the default, and the most that every receiver bears */
     CONFIG_UNIT_GRACE = 60,
     CONFIG_METRICS_MS = 15000,           /* the default */
+    CONFIG_LAG_MS = 5 * 60 * 1000,       /* the default of health-max-lag */
     CONFIG_SCAN_RATE = 10 * 1024 * 1024, /* the default, bytes a second */
 };
+
+#define CONFIG_HEALTH_NEVER UINT32_MAX
 
 enum config_compress { COMPRESS_AUTO, COMPRESS_NONE, COMPRESS_ZSTD };
 
@@ -99,6 +102,8 @@ struct config_site {
     unsigned unit_grace;         /* seconds; default CONFIG_UNIT_GRACE */
     struct config_hook hook;
     struct space_rule min_free;  /* what bulk leaves free on a secondary; default SPACE_PERCENT */
+    unsigned health_lag_ms;      /* what is owed for longer makes it unhealthy */
+    unsigned health_orphaned_ms; /* so does a primary away for longer; CONFIG_HEALTH_NEVER */
     char *socket_user;           /* whose the site's own socket is; NULL: the root's owner's */
     char *file;                  /* where it is defined, for messages */
     unsigned line;
@@ -195,5 +200,9 @@ int config_parse_duration(const char *text, unsigned *out_ms, struct err *err);
 
 /* The same for an option_spec's call: into an unsigned, in seconds, one at least. 0 or -1. */
 int config_option_seconds(void *to, const char *argument, struct err *err);
+
+/* What a site without its primary counts as: "up", "down", or the time after which it is down: as
+ * health_orphaned_ms. 0 or -1. */
+int config_parse_orphaned(const char *text, unsigned *out_ms, struct err *err);
 
 #endif

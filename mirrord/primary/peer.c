@@ -260,6 +260,21 @@ static void on_left(void *ctx, struct push_site *ps)
     pthread_mutex_unlock(&p->lock);
 }
 
+/* How it is there, as status and metrics have it. */
+static bool on_owed(void *ctx, struct push_site *ps, struct msg_owed *out)
+{
+    struct peer_site_status at;
+    if (!peer_site_status(ctx, ps->site, &at) || at.state < PEER_SITE_PUSHING ||
+        (at.state == PEER_SITE_PUSHING && !at.owed_paths)) /* it is to be compared */
+        return false;
+    *out = (struct msg_owed){.flags = (peer_site_is_level(&at) ? OWED_LEVEL : 0) |
+                                      (at.state == PEER_SITE_PAUSED ? OWED_PAUSED : 0),
+        .paths = at.owed_paths,
+        .failing = at.failing,
+        .age_ms = at.behind_ms};
+    return true;
+}
+
 /* Without a session: sites that leave are gone at once. */
 static void tend_members(struct peer *p)
 {
@@ -299,7 +314,7 @@ static int session(struct peer *p, struct err *err)
         .far = &p->far,
         .tally = &p->tally,
         .often = p->often,
-        .hooks = {.changed = on_changed, .sites = on_sites, .left = on_left, .ctx = p},
+        .hooks = {.changed = on_changed, .sites = on_sites, .left = on_left, .owed = on_owed, .ctx = p},
     };
     int r = push_run(&o, err);
     pthread_mutex_lock(&p->lock);

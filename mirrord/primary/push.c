@@ -82,6 +82,7 @@ static void put_open(struct push *p, struct push_site *ps)
     pthread_mutex_unlock(&ps->lock);
     ps->told_drift = 0;
     ps->tell_sent = ps->tell_done;
+    ps->told_owed = false;
     fill_open(p, ps, m);
     msg_put_open(&p->out, m);
     free(m);
@@ -455,6 +456,8 @@ static int poll_timeout(struct push *p)
         most = 10;
     if (p->renew)
         most = most < RENEW_LOOK_MS ? most : RENEW_LOOK_MS;
+    if (p->owed_waits)
+        most = most < PUSH_OWED_MS ? most : PUSH_OWED_MS;
     if (unit_push_waits(p))
         most = CHECK_MS;
     return due >= 0 && due < most ? due : most;
@@ -486,6 +489,7 @@ static int turn(struct push *p, struct err *err)
         if (produce(p, err) < 0)
             return -1;
         tell_levels(p);
+        push_owed_look(p);
         renew_step(p);
     }
     if (transmit(p, err) < 0 || watchdog(p, err) < 0)

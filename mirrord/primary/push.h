@@ -75,6 +75,9 @@ struct push_site {
     bool told_level;                /* LEVEL was sent for this opening */
     uint64_t tell, tell_sent;       /* TELL's tokens: asked for, sent in this session */
     atomic_uint_fast64_t tell_done; /* answered */
+    bool told_owed;                 /* OWED was, at the time … */
+    uint64_t told_owed_ms;
+    bool told_owed_level; /* … and said that all is well */
     unsigned failures;
     bool renewed;        /* another receiver was asked for, for this opening */
     uint64_t free_bytes; /* of its disk, as last reported */
@@ -142,6 +145,8 @@ struct push_hooks {
     void (*failed)(void *ctx, struct push_site *ps, struct bytes path, const char *why);
     /* Now and then, for a progress line. */
     void (*progress)(void *ctx);
+    /* What OWED is to say of the site (but for its number); false: nothing now. May be NULL. */
+    bool (*owed)(void *ctx, struct push_site *ps, struct msg_owed *out);
     /* Between messages: the place to add sites to the list, and to mark those `leaving` that are to
      * go. They are taken off the list and given to `left` when nothing refers to them any more. */
     void (*sites)(void *ctx, struct push_site_list *list);

@@ -20,6 +20,7 @@ AGAIN(opened, opened, struct msg_opened, opened)
 AGAIN(close, close, struct msg_close, close)
 AGAIN(site_error, site_error, struct msg_site_error, site_error)
 AGAIN(level, level, struct msg_level, level)
+AGAIN(owed, owed, struct msg_owed, owed)
 AGAIN(claim, claim, struct msg_claim, claim)
 AGAIN(claimed, claimed, struct msg_claimed, claimed)
 AGAIN(progress, progress, struct msg_progress, progress)
@@ -88,6 +89,7 @@ static const struct {
     {MSG_COMMIT, again_commit},
     {MSG_CLOSE, again_close},
     {MSG_LEVEL, again_level},
+    {MSG_OWED, again_owed},
     {MSG_CLAIM, again_claim},
     {MSG_PACK, again_pack},
     {MSG_OPENED, again_opened},

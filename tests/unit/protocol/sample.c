@@ -166,6 +166,16 @@ static void sample_level(struct wire_writer *w)
     msg_put_level(w, &(struct msg_level){6});
 }
 
+static void sample_owed(struct wire_writer *w)
+{
+    msg_put_owed(w, &(struct msg_owed){6, OWED_PAUSED, 3, 1, 300000});
+}
+
+static void sample_owed_nothing(struct wire_writer *w)
+{
+    msg_put_owed(w, &(struct msg_owed){.site = 6, .flags = OWED_LEVEL});
+}
+
 static void sample_claim(struct wire_writer *w)
 {
     struct msg_claim m = {.request = 4,
@@ -465,6 +475,8 @@ const struct sample samples[] = {
     {"site-error", MSG_SITE_ERROR, sample_site_error},
     {"fenced", MSG_SITE_ERROR, sample_fenced},
     {"level", MSG_LEVEL, sample_level},
+    {"owed", MSG_OWED, sample_owed},
+    {"owed-nothing", MSG_OWED, sample_owed_nothing},
     {"claim", MSG_CLAIM, sample_claim},
     {"claimed", MSG_CLAIMED, sample_claimed},
     {"progress", MSG_PROGRESS, sample_progress},

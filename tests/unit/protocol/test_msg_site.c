@@ -267,6 +267,33 @@ static void test_close_progress_and_trash(void **state)
     wire_free(&w);
 }
 
+static bool owed_passes(uint8_t flags, uint64_t paths, uint64_t failing, uint64_t age_ms)
+{
+    struct wire_writer w = {0};
+    struct msg_owed out, m = {7, flags, paths, failing, age_ms};
+    msg_put_owed(&w, &m);
+    bool valid = msg_get_owed(check_payload(&w, MSG_OWED), &out);
+    if (valid) {
+        assert_int_equal(out.site, 7);
+        assert_true(out.flags == flags && out.paths == paths);
+        assert_true(out.failing == failing && out.age_ms == age_ms);
+    }
+    wire_free(&w);
+    return valid;
+}
+
+static void test_owed(void **state)
+{
+    (void)state;
+    assert_true(owed_passes(OWED_LEVEL, 0, 0, 0));
+    assert_true(owed_passes(0, 0, 0, 0));
+    assert_true(owed_passes(OWED_PAUSED, 1ull << 60, 1ull << 59, UINT64_MAX));
+    assert_false(owed_passes(4, 0, 0, 0));
+    assert_false(owed_passes(0, 0, 0, 1));          /* the age of nothing */
+    assert_false(owed_passes(0, 1, 2, 1));          /* more fail than are owed */
+    assert_false(owed_passes(OWED_LEVEL, 1, 0, 5)); /* level, and yet … */
+}
+
 static bool hook_passes(uint32_t failures, uint64_t since, const char *text)
 {
     struct wire_writer w = {0};
@@ -555,6 +582,7 @@ static void test_listing_counts_items(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_owed),
         cmocka_unit_test(test_open_comes_back),
         cmocka_unit_test(test_open_refuses_names_and_flags),
         cmocka_unit_test(test_open_refuses_roots),
