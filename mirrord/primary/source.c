@@ -18,6 +18,7 @@ struct source {
     struct stat st;
     struct timespec opened; /* CLOCK_REALTIME before the first byte */
     struct digest_stream *digest;
+    struct outline *outline; /* NULL: not kept */
 };
 
 int source_has_writer(int fd)
@@ -108,6 +109,7 @@ void source_free(struct source *s)
         return;
     close(s->fd);
     digest_stream_free(s->digest);
+    outline_unref(s->outline);
     free(s);
 }
 
@@ -128,6 +130,8 @@ ssize_t source_read(struct source *s, void *p, size_t n, struct err *err)
     if (got < 0)
         return err_sys(err, errno, "read");
     digest_stream_add(s->digest, p, (size_t)got);
+    if (s->outline)
+        outline_add(s->outline, p, (size_t)got);
     return got;
 }
 
@@ -140,6 +144,8 @@ ssize_t source_read_leaf(
     if (got < 0)
         return err_sys(err, errno, "read");
     digest_plain(p, (size_t)got, leaf);
+    if (s->outline && at == digest_stream_length(s->digest))
+        outline_add_leaf(s->outline, p, (size_t)got, leaf);
     if (at == digest_stream_length(s->digest) && got == DIGEST_LEAF)
         digest_stream_add_leaf(s->digest, leaf);
     else if (at == digest_stream_length(s->digest))
@@ -159,6 +165,16 @@ ssize_t source_read_again(struct source *s, uint64_t at, void *p, size_t n, stru
     return got < 0 ? err_sys(err, errno, "read") : got;
 }
 
+void source_outline(struct source *s)
+{
+    s->outline = outline_new((uint64_t)s->st.st_size);
+}
+
+struct outline *source_take_outline(struct source *s)
+{
+    return TAKE_PTR(s->outline);
+}
+
 int source_settle(struct source *s, struct record *r)
 {
     struct stat now;
@@ -173,5 +189,7 @@ int source_settle(struct source *s, struct record *r)
     r->flags = s->open_too || validators_racy(&after, &s->opened) ? RECORD_RACY : 0;
     r->entry.has_digest = true;
     digest_stream_end(s->digest, &r->entry.digest);
+    if (s->outline && !outline_settle(s->outline, &r->entry.digest))
+        outline_unref(TAKE_PTR(s->outline));
     return SOURCE_OK;
 }
