@@ -73,7 +73,7 @@ void stream_put_data(struct push *p, struct stream *t, uint8_t kind, const uint8
 {
     struct msg_data m = {.atom = t->atom->number, .kind = kind};
     decide_zip(p, t, bytes, n);
-    if (!t->zip && !(p->o->compress && io_is_zeros(bytes, n))) /* a hole in what does not shrink */
+    if (!t->zip && !io_is_zeros(bytes, n)) /* a hole is next to nothing, whoever wants no zstd */
         put_raw(&p->out, &m, bytes, n);
     else if (!bundle_data(p, &m, bytes, n))
         stream_put_packed(&p->out, p->zip, p->packed, &m, (struct bytes){bytes, n});
