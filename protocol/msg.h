@@ -18,6 +18,7 @@ enum {
     MSG_VERSION_OLDEST = 1,      /* oldest version spoken */
     MSG_VERSION_RENEW = 2,       /* from which on there are RENEW and RENEWED */
     MSG_VERSION_NEWS = 2,        /* from which on HOOK, SPACE, OWED, TELL, PROVING may be sent */
+    MSG_VERSION_BASED = 2,       /* from which on there is HOW_BASED */
     MSG_TEXT_MAX = 1024,         /* error texts and software names */
     MSG_SITE_NAME_MAX = 255,     /* bytes */
     MSG_HOST_MAX = 255,          /* what a host of the configuration is called */
@@ -341,8 +342,10 @@ enum msg_how {      /* what follows an ENTRY */
     HOW_DATA = 2,   /* DATA frames with the content, then FINISH */
     HOW_DELTA =
         3, /* the secondary answers SIGNATURE or EXTENTS; then delta or content, then FINISH */
-    HOW_COPY = 4, /* the content of `source`, whose digest must be entry.digest */
-    HOW_LAST = HOW_COPY,
+    HOW_COPY = 4,  /* the content of `source`, whose digest must be entry.digest */
+    HOW_BASED = 5, /* as HOW_DELTA answered with extents, but at once: `content` is the digest of
+                    * the old file */
+    HOW_LAST = HOW_BASED,
 };
 
 enum msg_encoding {
@@ -358,7 +361,7 @@ struct msg_entry {
     uint8_t encoding;     /* of content */
     struct entry entry;   /* HOW_INLINE, HOW_META, HOW_COPY: digest set for files */
     struct bytes source;  /* HOW_COPY only */
-    struct bytes content; /* HOW_INLINE only */
+    struct bytes content; /* HOW_INLINE; HOW_BASED: a digest */
 };
 
 enum msg_data_kind { DATA_CONTENT = 0, DATA_DELTA = 1 };

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/often.h"
+#include "primary/bases.h"
 #include "primary/push.h"
 
 struct membership { /* a site of this peer */
@@ -51,20 +52,22 @@ struct peer {
     void (*changed)(void *ctx);
     void *changed_ctx;
 
-    struct push_site_list sites;           /* the thread's */
-    uint64_t free_bytes;                   /* the thread's */
-    bool unconfined;                       /* the same */
-    uint64_t batches;                      /* the thread's */
-    struct push_far far;                   /* the thread's */
-    struct tally tally;                    /* written by the thread */
-    struct often *often;                   /* the thread's */
+    struct push_site_list sites; /* the thread's */
+    uint64_t free_bytes;         /* the thread's */
+    bool unconfined;             /* the same */
+    uint64_t batches;            /* the thread's */
+    struct push_far far;         /* the thread's */
+    struct tally tally;          /* written by the thread */
+    struct often *often;         /* the thread's */
+    struct bases *bases;         /* the thread's */
     uint64_t sent_before, received_before; /* by connections that are gone; locked */
-    struct conn *conn;                     /* the thread's */
+    struct conn *conn;           /* the thread's */
 };
 
 enum {
     PAUSE_MIN_MS = 1000,
     PAUSE_MAX_MS = 60000,
+    BASES_MAX = 4 << 20,   /* bytes: of 2 GiB of files */
     OWED_AWAY_MAX = 65536, /* paths noted for a secondary that is away: comparing finds the rest */
 };
 
@@ -116,6 +119,7 @@ struct peer *peer_new(const struct peer_options *o)
     TAILQ_INIT(&p->members);
     TAILQ_INIT(&p->sites);
     p->often = often_new();
+    p->bases = bases_new(BASES_MAX);
     return p;
 }
 
@@ -134,6 +138,7 @@ void peer_free(struct peer *p)
         member_free(p, TAILQ_FIRST(&p->members));
     queue_free(p->queue);
     often_free(p->often);
+    bases_free(p->bases);
     for (size_t i = 0; p->argv[i]; i++)
         free(p->argv[i]);
     free(p->argv);
@@ -314,6 +319,7 @@ static int session(struct peer *p, struct err *err)
         .far = &p->far,
         .tally = &p->tally,
         .often = p->often,
+        .bases = p->bases,
         .hooks = {.changed = on_changed, .sites = on_sites, .left = on_left, .owed = on_owed, .ctx = p},
     };
     int r = push_run(&o, err);

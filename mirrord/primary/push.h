@@ -29,6 +29,7 @@ enum push_site_state {
     PUSH_FENCED, /* another host is the primary */
 };
 
+struct bases;
 struct often;
 struct set;
 
@@ -179,6 +180,7 @@ struct push_options {
     uint64_t *batches;    /* counts those acknowledged; may be NULL */
     struct push_far *far; /* what the far end says it is; may be NULL */
     struct tally *tally;  /* may be NULL */
+    struct bases *bases;  /* NULL: no delta is sent without asking */
     struct often *often;  /* NULL: everything is said each time */
     struct push_hooks hooks;
 };

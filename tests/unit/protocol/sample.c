@@ -361,6 +361,14 @@ static void sample_entry_copy(struct wire_writer *w)
     msg_put_entry(w, &m);
 }
 
+static void sample_entry_based(struct wire_writer *w)
+{
+    struct msg_entry m = sample_atom(sample_file(), HOW_BASED);
+    struct digest base = sample_digest(7);
+    m.content = (struct bytes){base.b, sizeof base.b};
+    msg_put_entry(w, &m);
+}
+
 static void sample_pack(struct wire_writer *w)
 {
     msg_put_pack(w, &(struct msg_pack){bytes_of("\x28\xb5\x2f\xfd...")});
@@ -505,6 +513,7 @@ const struct sample samples[] = {
     {"entry-data", MSG_ENTRY, sample_entry_data},
     {"entry-delta", MSG_ENTRY, sample_entry_delta},
     {"entry-copy", MSG_ENTRY, sample_entry_copy},
+    {"entry-based", MSG_ENTRY, sample_entry_based},
     {"pack", MSG_PACK, sample_pack},
     {"data", MSG_DATA, sample_data},
     {"data-delta", MSG_DATA, sample_data_delta},
