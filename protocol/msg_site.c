@@ -209,6 +209,31 @@ bool msg_get_level(struct bytes payload, struct msg_level *out)
     return wire_done(&r);
 }
 
+void msg_put_owed(struct wire_writer *w, const struct msg_owed *m)
+{
+    size_t start = frame_begin(w, MSG_OWED);
+    wire_u32(w, m->site);
+    wire_u8(w, m->flags);
+    wire_u64(w, m->paths);
+    wire_u64(w, m->failing);
+    wire_u64(w, m->age_ms);
+    frame_end(w, start);
+}
+
+bool msg_get_owed(struct bytes payload, struct msg_owed *out)
+{
+    struct wire_reader r = wire_reader_of(payload.data, payload.len);
+    out->site = wire_get_u32(&r);
+    out->flags = wire_get_u8(&r);
+    out->paths = wire_get_u64(&r);
+    out->failing = wire_get_u64(&r);
+    out->age_ms = wire_get_u64(&r);
+    field_require(&r, !(out->flags & ~(OWED_LEVEL | OWED_PAUSED)));
+    field_require(&r, out->failing <= out->paths && (out->paths || !out->age_ms));
+    field_require(&r, !(out->flags & OWED_LEVEL) || out->paths == 0);
+    return wire_done(&r);
+}
+
 void msg_put_progress(struct wire_writer *w, const struct msg_progress *m)
 {
     size_t start = frame_begin(w, MSG_PROGRESS);
@@ -289,6 +314,22 @@ bool msg_get_tell(struct bytes payload, struct msg_tell *out)
     struct wire_reader r = wire_reader_of(payload.data, payload.len);
     out->site = wire_get_u32(&r);
     out->token = wire_get_u64(&r);
+    return wire_done(&r);
+}
+
+void msg_put_proving(struct wire_writer *w, const struct msg_proving *m)
+{
+    size_t start = frame_begin(w, MSG_PROVING);
+    wire_u32(w, m->site);
+    wire_u64(w, m->unproven);
+    frame_end(w, start);
+}
+
+bool msg_get_proving(struct bytes payload, struct msg_proving *out)
+{
+    struct wire_reader r = wire_reader_of(payload.data, payload.len);
+    out->site = wire_get_u32(&r);
+    out->unproven = wire_get_u64(&r);
     return wire_done(&r);
 }
 

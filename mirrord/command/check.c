@@ -106,6 +106,17 @@ static void print_socket(const struct config *c, const struct config_site *s)
             s->socket_user ? PLAIN(s->socket_user) : "the root's owner");
 }
 
+static void print_health(const struct config_site *s)
+{
+    printf("  on a secondary unhealthy when something has been owed for over %u s; ",
+        s->health_lag_ms / 1000);
+    if (s->health_orphaned_ms == CONFIG_HEALTH_NEVER)
+        puts("not for want of a primary");
+    else
+        printf("and when no primary is there%s%.0d%s\n", s->health_orphaned_ms ? " for over " : "",
+            (int)(s->health_orphaned_ms / 1000), s->health_orphaned_ms ? " s" : "");
+}
+
 static int print_effective(const struct config *c, const char *name, struct err *err)
 {
     const struct config_site *s = config_site(c, name);
@@ -132,6 +143,7 @@ static int print_effective(const struct config *c, const char *name, struct err 
             (unsigned long long)s->min_free.bytes);
     if (s->max_size)
         printf("  files over %llu bytes are left alone\n", (unsigned long long)s->max_size);
+    print_health(s);
     print_socket(c, s);
     print_units(s);
     print_hooks(s);

@@ -207,7 +207,7 @@ static int on_hidden(cfg_t *cfg, cfg_opt_t *opt, int argc, const char **argv)
         KEY("owner"), KEY("special-bits"), KEY("fsync"), KEY("max-delete"),                        \
         KEY("max-delete-count"), KEY("max-size"), KEY("drift"), KEY("keep-deleted"),               \
         KEY_LIST("unit"), KEY_LIST("bracket"), KEY("settle"), KEY("settle-max"), KEY("unit-grace"), \
-        KEY("min-free"), KEY("socket-user"), HOOK
+        KEY("min-free"), KEY("socket-user"), KEY("health-max-lag"), KEY("health-orphaned"), HOOK
 
 /* A parser of one file; it copies the tables. */
 static cfg_t *new_parser(struct parse *p)

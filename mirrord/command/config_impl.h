@@ -85,5 +85,6 @@ int config_validate_all(const struct config *c, struct err *err);
 
 /* Takes the site over: appends it to the list. */
 void config_add_site(struct config_site **list, size_t *count, const struct config_site *s);
+void config_free_site(struct config_site *s); /* what it holds */
 
 #endif

@@ -42,6 +42,18 @@ static int load(const struct request *r, struct config **out, struct err *err)
     return 0;
 }
 
+/* Of a glob's roots here: the directory that the component with the '*' is in. 0: no glob. */
+static size_t fixed_part(const struct config_site *s, const char *host)
+{
+    const char *pattern = config_root_at(s->block ? s->block : s, host);
+    size_t n = strcspn(pattern, "*");
+    if (!pattern[n])
+        return 0;
+    while (n > 0 && pattern[n] != '/')
+        n--;
+    return n;
+}
+
 /* By the configuration: the site must be here and this host one of its hosts. The root that
  * was asked for does not count. */
 static int find(
@@ -63,6 +75,7 @@ static int find(
     if (policy_of(s, c->self, &policy, err) < 0)
         return -1;
     *out = (struct receive_grant){
+        .fixed = fixed_part(s, c->self),
         .root = TAKE_PTR(found),
         .primary = strcmp(s->primary, c->self) == 0,
         .policy = policy,

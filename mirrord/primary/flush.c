@@ -165,7 +165,7 @@ static int take_sites(
         count++;
     w->sites = mem_array(count, sizeof *w->sites);
     TAILQ_FOREACH (s, &d->sites, order)
-        if (!name || strcmp(name, s->options.name) == 0)
+        if (name ? strcmp(name, s->options.name) == 0 : s->presence != DAEMON_SITE_GONE)
             begin_site(d, w, s, &w->sites[w->site_count++]);
     return 0;
 }
@@ -202,6 +202,13 @@ void flush_request(struct daemon *d, struct control_client *client, const struct
         control_fail(client, &err);
 }
 
+/* What is gone is not sent, whoever wants it so. */
+static int check_there(struct daemon *d, const char *name, struct err *err)
+{
+    const struct roster_site *s = roster_find(d, name);
+    return s && s->presence ? err_set(err, ERR_REFUSED, "%s: %s", name, s->error) : 0;
+}
+
 static int check_hosts(struct daemon *d, const struct json *hosts, struct err *err)
 {
     for (size_t i = 0; i < json_count(hosts); i++) {
@@ -235,11 +242,21 @@ static void force_sites(struct daemon *d, const struct flush_wait *w)
     }
 }
 
+static void adopt_sites(struct daemon *d, const struct flush_wait *w)
+{
+    for (size_t i = 0; i < w->site_count; i++) {
+        struct roster_site *s = roster_find(d, w->sites[i].name);
+        if (s)
+            roster_adopt(s, w->hosts);
+    }
+}
+
 void resync_request(struct daemon *d, struct control_client *client, const struct json *request)
 {
     struct err err;
     struct flush_wait *w = NULL;
-    if (check_hosts(d, json_get(request, "hosts"), &err) == 0)
+    if (check_there(d, json_get_text(request, "site", ""), &err) == 0 &&
+        check_hosts(d, json_get(request, "hosts"), &err) == 0)
         w = wait_new(d, request, true, &err);
     if (!w) {
         control_fail(client, &err);
@@ -248,6 +265,8 @@ void resync_request(struct daemon *d, struct control_client *client, const struc
     w->hosts = copy_texts(json_get(request, "hosts"));
     if (json_get_bool(request, "force", false))
         force_sites(d, w);
+    else if (json_get_bool(request, "adopt", false))
+        adopt_sites(d, w);
     struct json *reply = json_object();
     json_set_bool(reply, "started", true);
     control_reply(client, reply);

@@ -400,6 +400,20 @@ static int on_space(struct push *p, struct bytes payload, struct err *err)
     return 0;
 }
 
+static int on_proving(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_proving m;
+    if (!msg_get_proving(payload, &m))
+        return 1;
+    struct push_site *ps;
+    int found = find_site(p, m.site, &ps, err);
+    if (found <= 0)
+        return found;
+    push_proof_told(ps, &m);
+    changed(p);
+    return 0;
+}
+
 static int on_drift(struct push *p, struct bytes payload, struct err *err)
 {
     struct msg_drift m;
@@ -448,6 +462,7 @@ static const struct handler {
     {MSG_PROGRESS, false, on_progress},
     {MSG_TRASH, false, on_trash},
     {MSG_SPACE, false, on_space},
+    {MSG_PROVING, false, on_proving},
     {MSG_DRIFT, false, on_drift},
     {MSG_RENEWED, false, on_renewed},
     {MSG_HOOK, false, on_hook},

@@ -262,8 +262,9 @@ void site_sockets_apply(struct daemon *d, const struct daemon_plan *plan)
     TAILQ_FOREACH (s, &d->site_sockets->all, order)
         s->planned = false;
     for (size_t i = 0; i < plan->site_count; i++)
-        plan_one(d, plan->sites[i].options.name, plan->sites[i].options.root,
-            plan->sites[i].socket_user);
+        if (plan->sites[i].presence == DAEMON_SITE_THERE)
+            plan_one(d, plan->sites[i].options.name, plan->sites[i].options.root,
+                plan->sites[i].socket_user);
     for (size_t i = 0; i < plan->idle_count; i++)
         plan_one(d, plan->idle[i].name, plan->idle[i].root, plan->idle[i].socket_user);
     for (s = TAILQ_FIRST(&d->site_sockets->all); s; s = next) {

@@ -179,6 +179,8 @@ int commit_step(struct commit *c, uint64_t deadline, struct err *err)
                 hook_feed_switched(c);
             if (c->phase == PHASE_TOUCH)
                 hook_feed_commit(c);
+            if (c->phase == PHASE_JOURNAL || c->phase == PHASE_RECORD)
+                health_feed_commit(c->r, c->phase == PHASE_RECORD);
             c->phase++;
             c->at = 0;
         }

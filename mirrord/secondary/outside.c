@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -16,6 +17,7 @@
 #include "secondary/grounds.h"
 #include "secondary/hold.h"
 #include "secondary/hook.h"
+#include "secondary/marker.h"
 #include "tree/digest.h"
 #include "tree/state.h"
 
@@ -41,8 +43,51 @@ static char *resolve_links(
     return real ? real : TAKE_PTR(root);
 }
 
-static int place(
-    void *ctx, const struct outside_site *s, struct outside_place *out, struct err *err)
+/* Where mirrord put something there before, what is missing is rather the volume. */
+static bool was_filled(const struct outside_direct *d, const char *root, size_t fixed)
+{
+    char *top CLEANUP_FREE = mem_copy_bytes(root, fixed);
+    char *real_top CLEANUP_FREE = realpath(top, NULL);
+    char *real CLEANUP_FREE = mem_format("%s%s", real_top ? real_top : top, root + fixed);
+    char *state CLEANUP_FREE = state_root_dir(d->options->state_dir, real);
+    char *marker CLEANUP_FREE = mem_format("%s/" MARKER_FILE, state);
+    return access(marker, F_OK) == 0;
+}
+
+static int make_one(int above, const char *name)
+{
+    mode_t before = umask(0);
+    int made = mkdirat(above, name, 0755);
+    umask(before);
+    if (made < 0 && errno != EEXIST)
+        return -1;
+    return openat(above, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+/* The directories between the fixed part of a glob and a root of it that is new here. One that
+ * cannot be made is missed by whoever makes the root. */
+static void make_way(const struct outside_direct *d, const char *root, size_t fixed)
+{
+    if (!fixed || root[fixed] != '/' || access(root, F_OK) == 0 || was_filled(d, root, fixed))
+        return;
+    char *path CLEANUP_FREE = mem_copy_string(root);
+    path[fixed] = '\0';
+    int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    char *name = path + fixed + 1, *slash;
+    for (; fd >= 0 && (slash = strchr(name, '/')); name = slash + 1) {
+        *slash = '\0';
+        int next = make_one(fd, name);
+        if (next < 0)
+            log_warn("%s: cannot make the directory %s above it: %s", root, name, strerror(errno));
+        close(fd);
+        fd = next;
+    }
+    if (fd >= 0)
+        close(fd);
+}
+
+static int place(void *ctx, const struct outside_site *s, bool make, struct outside_place *out,
+    struct err *err)
 {
     struct outside_direct *d = ctx;
     struct receive_grant grant;
@@ -51,6 +96,8 @@ static int place(
         return -1;
     out->root = grant.root;
     out->policy = grant.policy;
+    if (make)
+        make_way(d, grant.root, grant.fixed);
     if (d->grounds)
         out->barred = !grounds_cover(d->grounds, out->root, out->stage);
     return 0;
@@ -69,6 +116,12 @@ static int exclude(
     filter_rule(grant.excludes, number, &rule);
     *pattern = mem_copy_bytes(rule.pattern.data, rule.pattern.len);
     return 1;
+}
+
+static int in_place(void *ctx, const char *root)
+{
+    const struct outside_direct *d = ctx;
+    return !d->grounds || grounds_in_place(d->grounds, root) ? 0 : -1;
 }
 
 static int make(void *ctx, const struct outside_site *s, bool away, struct err *err)
@@ -317,6 +370,7 @@ struct outside outside_direct(struct outside_direct *d)
         .marks = {write_mark, d},
         .place = place,
         .exclude = exclude,
+        .in_place = in_place,
         .make = make,
         .epoch = epoch,
         .yield = yield,

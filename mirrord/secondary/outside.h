@@ -34,14 +34,18 @@ struct outside {
     struct names_source names;
     struct mark_writer marks;
 
-    /* The fence's word on a site. 0, -1 refused. */
-    int (*place)(
-        void *ctx, const struct outside_site *s, struct outside_place *out, struct err *err);
+    /* The fence's word on a site; `make`: directories above its root that it says may be made are,
+     * unless the root was filled before. 0, -1 refused. */
+    int (*place)(void *ctx, const struct outside_site *s, bool make, struct outside_place *out,
+        struct err *err);
 
     /* What is excluded on this host besides what the site excludes, one pattern after the other: 1
      * with *pattern (the caller frees it), 0 there are no more, -1. */
     int (*exclude)(
         void *ctx, const struct outside_site *s, unsigned number, char **pattern, struct err *err);
+
+    /* Is the directory at this path still the one that the sandbox has? 0, -1. */
+    int (*in_place)(void *ctx, const char *root);
 
     /* Makes the site's root, whose parent is there; `away`: removes it when it is still empty and
      * was made so. */

@@ -138,10 +138,10 @@ static void answer_mark(
         answer_err(answer, o->marks.write(o->marks.ctx, name, &m, &s->err), &s->err);
 }
 
-static void answer_place(
-    const struct outside *o, const struct outside_site *site, struct ask *answer, struct scratch *s)
+static void answer_place(const struct outside *o, const struct ask *q,
+    const struct outside_site *site, struct ask *answer, struct scratch *s)
 {
-    answer_err(answer, o->place(o->ctx, site, &s->place, &s->err), &s->err);
+    answer_err(answer, o->place(o->ctx, site, q->flag, &s->place, &s->err), &s->err);
     if (answer->result)
         return;
     answer->flag = s->place.barred;
@@ -158,6 +158,13 @@ static void answer_exclude(const struct outside *o, const struct ask *q,
     answer_err(answer, more < 0 ? -1 : 0, &s->err);
     answer->flag = more == 1;
     answer->root = bytes_of(s->pattern);
+}
+
+static void answer_in_place(
+    const struct outside *o, const struct ask *q, struct ask *answer)
+{
+    char *root CLEANUP_FREE = mem_copy_bytes(q->root.data, q->root.len);
+    answer->result = o->in_place(o->ctx, root);
 }
 
 static void answer_epoch(const struct outside *o, const struct packet *p,
@@ -210,8 +217,9 @@ static bool answer_one(
     case ASK_NUMBER_OF: answer_number(o, q, answer); return true;
     case ASK_NAME_OF: answer_name(o, q, answer, s); return true;
     case ASK_MARK: answer_mark(o, q, answer, s); return true;
-    case ASK_PLACE: answer_place(o, &site, answer, s); return true;
+    case ASK_PLACE: answer_place(o, q, &site, answer, s); return true;
     case ASK_EXCLUDE: answer_exclude(o, q, &site, answer, s); return true;
+    case ASK_IN_PLACE: answer_in_place(o, q, answer); return true;
     case ASK_MAKE:
         answer_err(answer, o->make(o->ctx, &site, q->flag, &s->err), &s->err);
         return true;
@@ -392,11 +400,11 @@ static int ask_mark(void *ctx, const char *name, const struct mark *m, struct er
     return ask_for(ctx, &q, -1, &p, err);
 }
 
-static int ask_place(
-    void *ctx, const struct outside_site *s, struct outside_place *out, struct err *err)
+static int ask_place(void *ctx, const struct outside_site *s, bool make, struct outside_place *out,
+    struct err *err)
 {
     struct packet p;
-    struct ask q = {.kind = ASK_PLACE, .name = s->name, .root = s->asked};
+    struct ask q = {.kind = ASK_PLACE, .flag = make, .name = s->name, .root = s->asked};
     *out = (struct outside_place){0};
     if (ask_for(ctx, &q, -1, &p, err))
         return -1;
@@ -418,6 +426,13 @@ static int ask_exclude(
     if (p.ask.flag)
         *pattern = mem_copy_bytes(p.ask.root.data, p.ask.root.len);
     return p.ask.flag;
+}
+
+static int ask_in_place(void *ctx, const char *root)
+{
+    struct packet p;
+    struct ask q = {.kind = ASK_IN_PLACE, .root = bytes_of(root)};
+    return ask(ctx, &q, -1, &p) && p.ask.result == 0 ? 0 : -1;
 }
 
 static int ask_make(void *ctx, const struct outside_site *s, bool away, struct err *err)
@@ -541,6 +556,7 @@ struct outside parent_outside(int *socket)
         .marks = {ask_mark, socket},
         .place = ask_place,
         .exclude = ask_exclude,
+        .in_place = ask_in_place,
         .make = ask_make,
         .epoch = ask_epoch,
         .yield = ask_yield,

@@ -36,6 +36,8 @@ struct receive_policy {
 
 struct receive_grant {
     char *root;   /* the local one; the caller frees it */
+    size_t fixed; /* so many bytes of it are a directory that has to be there, and what is between
+                     that and the root is made where it is missing; 0: nothing is made */
     bool primary; /* the configuration has this host as the site's primary */
     const struct filter
         *excludes; /* of this host besides the site's; until the next call, or NULL */
