@@ -74,7 +74,7 @@ def test_come_and_go(env):
     s.daemon.flush()
     s.daemon.ask("status").prints("a here: gone", "is not there any more", "type: mirrord forget a")
     s.daemon.flush("a", code=4).prints("is not there any more")
-    s.daemon.ask("resync", "--as", "web1", "--force", "a", code=2).says("which is not there")
+    s.daemon.ask("resync", "--as", "web1", "--force", "a", code=5).says("is not there any more")
     since = s.site("a")["gone_since"]
     s.daemon.stop()
     s.daemon = env.daemon(s.config)
