@@ -34,8 +34,7 @@ static void on_signal(int number)
     signal(number, SIG_DFL); /* a second one ends it at once */
 }
 
-static int ask(
-    const struct request *r, const char *what, struct json **reply, struct err *err)
+static int ask(const struct request *r, const char *what, struct json **reply, struct err *err)
 {
     char *path CLEANUP_FREE = NULL;
     if (config_control_path(r->control, r->config, &path, err))
@@ -70,8 +69,8 @@ static int check_gone(const struct request *r, const char *root, struct err *err
                      r->site);
 }
 
-static void name_copies(FILE *out, const struct config *c, const struct config_site *s,
-    const char *name)
+static void name_copies(
+    FILE *out, const struct config *c, const struct config_site *s, const char *name)
 {
     for (char **h = s->hosts; *h; h++) {
         const struct config_site *ignored;
@@ -81,8 +80,8 @@ static void name_copies(FILE *out, const struct config *c, const struct config_s
     }
 }
 
-static int confirm(const struct request *r, const struct config *c, const struct config_site *s,
-    struct err *err)
+static int confirm(
+    const struct request *r, const struct config *c, const struct config_site *s, struct err *err)
 {
     char line[16] = "";
     if (r->yes)
@@ -90,8 +89,9 @@ static int confirm(const struct request *r, const struct config *c, const struct
     if (!isatty(STDIN_FILENO))
         return err_set(err, ERR_USAGE,
             "--delete-copies is asked about on a terminal only; elsewhere say --yes, too");
-    fprintf(stderr, "All that was mirrored of %s is deleted there (with keep-deleted: moved to the "
-                    "trash):\n",
+    fprintf(stderr,
+        "All that was mirrored of %s is deleted there (with keep-deleted: moved to the "
+        "trash):\n",
         r->site);
     name_copies(stderr, c, s, r->site);
     fprintf(stderr, "Type yes to go on: ");
