@@ -13,18 +13,18 @@ HOSTS = ("web1", "web2")
 class Sites:
     """web1's sites are www/NAME/htdocs, web2's far/NAME/htdocs; both by a glob."""
 
-    def __init__(self, env, names=("a", "b"), options="", extra_host=""):
+    def __init__(self, env, names=("a", "b"), options=""):
         self.env = env
         for place in ("www", "far"):
             os.mkdir(env.path(place))
         for name in names:
             self.make(name)
-        state = env.path("state-web2")
-        self.config = env.path("mirrord.conf")
-        env.far_end("web2", f"exec '{MIRRORD}' receive -c '{self.config}' --as web2 --state-dir '{state}'")
+        state, far_config = env.path("state-web2"), env.path("web2.conf")
+        env.far_end("web2", f"exec '{MIRRORD}' receive -c '{far_config}' --as web2 --state-dir '{state}'")
         far_end = read_text(env.path("remote-web2"))
-        env.config(self.text(options), HOSTS, extra_host)
+        self.config = env.config(self.text(options), HOSTS)
         write_text(env.path("remote-web2"), far_end, 0o700)
+        shutil.copy(self.config, far_config)
         self.daemon = env.daemon(self.config)
         self.level(*names)
 
@@ -66,8 +66,13 @@ class Sites:
 def test_come_and_go(env):
     """A new one is on the secondary by itself, one that vanished stays there until it is forgotten."""
     s = Sites(env)
+    before = read_text(s.config)
+    os.mkdir(env.path("edited"))
+    write_text(s.config, before + site_text("edited", env.path("edited"), [env.path("far-edited")]))
     s.make("new")
     s.level("new")
+    check_equal(s.site("edited"), None, "what was edited and not reloaded")
+    write_text(s.config, before)
     os.rename(env.path("www", "a"), env.path("a"))
     s.becomes("a", "gone")
     check_equal(read_text(s.far("a", "first")), "a", "the copy")
@@ -177,6 +182,7 @@ def test_all_gone_together(env):
         s.becomes(name, "held")
     s.daemon.ask("status", code=4).prints("nothing matches .* is the volume not mounted", "findmnt",
                                           "mirrord forget a")
+    s.daemon.ask("forget", "--as", "web1", "--delete-copies", "--yes", "a", code=5).says("is their volume not mounted")
     s.daemon.stop()
     s.daemon = env.daemon(s.config)
     s.becomes("a", "held")
