@@ -130,6 +130,18 @@ int config_parse_duration(const char *text, unsigned *out_ms, struct err *err)
     return err_set(err, ERR_USAGE, "'%s' is not a time such as 100ms, 1.5s or 10m", text);
 }
 
+int config_parse_orphaned(const char *text, unsigned *out_ms, struct err *err)
+{
+    struct err ignored;
+    if (strcmp(text, "up") == 0)
+        *out_ms = CONFIG_HEALTH_NEVER;
+    else if (strcmp(text, "down") == 0)
+        *out_ms = 0;
+    else if (config_parse_duration(text, out_ms, &ignored))
+        return err_set(err, ERR_USAGE, "'%s' is none of up, down, and a time such as 10m", text);
+    return 0;
+}
+
 static void free_host(struct config_host *h)
 {
     free(h->name);

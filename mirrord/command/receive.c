@@ -147,14 +147,15 @@ static void each(void *ctx, void (*root)(void *to, const char *path, bool beneat
             name_block(c, &c->globs[i], root, to);
 }
 
-static bool find_hook(void *ctx, struct bytes name, struct receive_hook *out)
+static bool find_hook(
+    void *ctx, struct bytes name, enum receive_command which, struct receive_hook *out)
 {
     const struct config *c = ((struct fence *)ctx)->config;
     const struct config_site *s;
     char *root CLEANUP_FREE = NULL;
     char *text CLEANUP_FREE = mem_copy_bytes(name.data, name.len);
     return strlen(text) == name.len && config_find_root(c, text, c->self, &s, &root) == 0 &&
-           config_receive_hook(s, c->self, out);
+           config_receive_hook(s, c->self, which, out);
 }
 
 static int serve(const struct request *r, const struct receive_fence *fence, const char *state_dir,

@@ -226,20 +226,25 @@ static void print_drift(FILE *out, const struct json *site, const struct json *t
 }
 
 /* The files are there; what is served may be the old ones still. */
+#define ON_SWITCH "on-switch" /* an error of that command begins so */
+
 static void print_hook(FILE *out, const struct json *site, const struct json *target)
 {
     const struct json *hook = json_get(target, "hook");
     const char *name = json_get_text(site, "name", "?"), *host = json_get_text(target, "name", "?");
+    const char *error = json_get_text(hook, "error", "");
+    bool on_switch = strncmp(error, ON_SWITCH ": ", strlen(ON_SWITCH ": ")) == 0;
     double count = number(hook, "failures");
     char since[32];
     if (count <= 0)
         return;
     fprintf(out,
-        "      its on-commit has failed %.0f time%s since %s: %s\n"
+        "      its %s has failed %.0f time%s since %s: %s\n"
         "      type: mirrord check --effective %s   (on %s: the command, which its log says more "
         "of; it is run again by itself)\n",
-        count, count == 1 ? "" : "s", clock_text(since, number(hook, "since")),
-        PLAIN(json_get_text(hook, "error", "")), name, host);
+        on_switch ? ON_SWITCH : "on-commit", count, count == 1 ? "" : "s",
+        clock_text(since, number(hook, "since")),
+        PLAIN(on_switch ? error + strlen(ON_SWITCH ": ") : error), name, host);
 }
 
 /* What waits until the disk there has room, and what may be done about it. */
@@ -440,6 +445,47 @@ static void print_site_and_targets(const struct page *p, const struct json *site
     }
 }
 
+/* Files whose content was not read yet, of this secondary or (NULL) here. What is on its way to be
+ * sent is read by that. */
+static double count_unproven(const struct json *site, const char *secondary)
+{
+    const struct json *targets = json_get(site, "secondaries");
+    double n = secondary ? 0 : number(site, "unproven");
+    for (size_t i = 0; i < json_count(targets); i++) {
+        const struct json *target = json_at(targets, i);
+        if (!secondary && !has_state(target, "level"))
+            return 0;
+        if (secondary && strcmp(json_get_text(target, "name", ""), secondary) == 0)
+            n += number(target, "unproven");
+    }
+    return n;
+}
+
+/* How far reading is of what was taken over as equal by size and time. */
+static void print_proving(FILE *out, const struct json *status, const struct json *peers)
+{
+    const struct json *sites = json_get(status, "sites");
+    bool began = false;
+    for (size_t p = 0; p <= json_count(peers); p++) { /* the last is this host */
+        const char *name =
+            p < json_count(peers) ? json_get_text(json_at(peers, p), "name", "?") : NULL;
+        double unproven = 0, files = 0;
+        for (size_t i = 0; i < json_count(sites); i++) {
+            double n = count_unproven(json_at(sites, i), name);
+            unproven += n;
+            files += n > 0 ? number(json_at(sites, i), "files") : 0;
+        }
+        if (unproven <= 0)
+            continue;
+        fprintf(out, "%s %.0f of %.0f files %s%s",
+            began ? "," : "equal by size and time, content still to be read in the background:",
+            unproven, files, name ? "on " : "here", name ? name : "");
+        began = true;
+    }
+    if (began)
+        fputc('\n', out);
+}
+
 /* Is something on its way that needs nobody? */
 static bool goes_by_itself(const struct json *sites)
 {
@@ -469,6 +515,7 @@ void status_text_print(FILE *out, const struct json *status, bool all, bool colo
     print_secondaries(&p, json_get(status, "secondaries"));
     for (size_t i = 0; i < json_count(sites); i++)
         print_site_and_targets(&p, json_at(sites, i), all);
+    print_proving(out, status, json_get(status, "secondaries"));
     if (!level && goes_by_itself(sites))
         fputs("work is under way and goes on by itself; type: mirrord status --wait 600\n", out);
 }

@@ -115,6 +115,8 @@ extern const struct scan_sink roster_sink;                             /* ctx: t
 
 /* The operator overrules all holds of the site at these hosts (names; none: all). */
 void roster_force(struct daemon *d, struct roster_site *s, const struct json *hosts);
+/* The operator lets it take over what is there, on these hosts (none: all). */
+void roster_adopt(struct roster_site *s, const struct json *hosts);
 
 /* Is what was opened at this site's root still in use? */
 bool roster_is_leaving(struct daemon *d, const struct roster_site *s);

@@ -109,6 +109,8 @@ static const struct family pair_families[] = {
     {"mirrord_mirror_foreign_files", "gauge",
         "Things in the secondary's trash that mirrord did not put there."},
     {"mirrord_mirror_kept_files", "gauge", "Things in its trash that keep-deleted keeps."},
+    {"mirrord_mirror_hook_failures", "gauge",
+        "Runs in a row that the secondary's on-commit, or else its on-switch, has failed."},
 };
 
 #define COLUMNS(families) (sizeof(families) / sizeof *(families))
@@ -161,6 +163,7 @@ static void add_pair(
         (double)at->drift.count,
         (double)at->trash_foreign,
         (double)at->trash_kept,
+        (double)at->hook.failures,
     };
     _Static_assert(COLUMNS(n) == COLUMNS(pair_families), "one number a name");
     fill(row_new(r, mem_format("site=\"%s\",secondary=\"%s\"", LABEL(site), LABEL(secondary))),

@@ -501,6 +501,14 @@ void roster_force(struct daemon *d, struct roster_site *s, const struct json *ho
     reopen_site(d, s, true);
 }
 
+void roster_adopt(struct roster_site *s, const struct json *hosts)
+{
+    log_warn("%s: the operator lets it take over what is there", s->options.name);
+    for (size_t i = 0; i < s->target_count; i++)
+        if (s->targets[i].peer && s->site && is_named(hosts, s->targets[i].name))
+            peer_adopt(s->targets[i].peer->peer, s->site);
+}
+
 static void let_go(struct daemon *d)
 {
     struct roster_leaving *l, *next;

@@ -98,6 +98,7 @@ static void request_flush(
     json_set_json(own, "paths", paths);
     json_set_text(own, "site", s->site);
     json_set_bool(own, "brief", true);
+    json_set_bool(own, "hook", json_get_bool(request, "hook", false));
     json_set_number(own, "timeout_ms", timeout < TIMEOUT_MAX_MS ? timeout : TIMEOUT_MAX_MS);
     if (check_role(s, &err) < 0 || copy_paths(s, json_get(request, "paths"), paths, &err) < 0)
         control_fail(client, &err);

@@ -142,6 +142,7 @@ static struct json *target_json(const struct roster_site *s, const struct roster
     set_count(j, "failing", at.failing);
     json_set_bool(j, "first_copy", at.first_copy);
     set_count(j, "copied_bytes", at.copied_bytes);
+    set_count(j, "unproven", at.unproven);
     json_set_text(j, "error", at.error);
     json_set_text(j, "error_path", at.error_path);
     json_set_number(j, "error_time", (double)at.error_time);
@@ -188,6 +189,8 @@ static struct json *site_json(struct daemon *d, const struct roster_site *s)
     json_set_number(j, "error_time", failed ? (double)s->error_time : 0);
     set_count(j, "entries", scan->entries);
     set_count(j, "bytes", scan->bytes);
+    set_count(j, "files", scan->files);
+    set_count(j, "unproven", scan->unproven);
     set_count(j, "watches", scan->watches);
     set_count(j, "unwatched", scan->unwatched);
     set_count(j, "rescans", scan->rescans);

@@ -24,6 +24,10 @@ enum ask_kind {
     ASK_EXCLUDE,       /* which `number`-th path of the site is excluded on this host besides */
     ASK_HOOK,          /* the site `name`: these paths changed; it is not answered */
     ASK_HOOK_STATE,    /* how its command goes; flag: it was opened just now */
+    ASK_TOLD,          /* is it through with what had the ticket `count`? */
+    ASK_HOLD,          /* its readers, while units are switched; asked until they are */
+    ASK_LET_GO,        /* of them: these paths changed; flag: all are told. It is not answered */
+    ASK_IN_PLACE,      /* does the path `root` lead to what the sandbox has? */
     ASK_ANSWER,
     ASK_REPORT,  /* the child's last word */
     ASK_REFUSED, /* it made the system call `number`, which it may not */

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "secondary/grounds.h"
+#include "secondary/hold.h"
 #include "secondary/hook.h"
 #include "secondary/marker.h"
 #include "tree/digest.h"
@@ -115,6 +116,12 @@ static int exclude(
     filter_rule(grant.excludes, number, &rule);
     *pattern = mem_copy_bytes(rule.pattern.data, rule.pattern.len);
     return 1;
+}
+
+static int in_place(void *ctx, const char *root)
+{
+    const struct outside_direct *d = ctx;
+    return !d->grounds || grounds_in_place(d->grounds, root) ? 0 : -1;
 }
 
 static int make(void *ctx, const struct outside_site *s, bool away, struct err *err)
@@ -285,7 +292,7 @@ static void know_hook(struct outside_direct *d, const struct outside_site *s)
     struct err ignored;
     bool primary;
     char *root CLEANUP_FREE = resolve_links(d, s, &primary, &ignored);
-    if (!root || !f->hook(f->ctx, s->name, &hook))
+    if (!root || !f->hook(f->ctx, s->name, RECEIVE_ON_COMMIT, &hook))
         return;
     int dir CLEANUP_FD = state_open_resolved(d->options->state_dir, root, false, &ignored);
     if (dir >= 0)
@@ -316,12 +323,54 @@ static int hook_state(void *ctx, const struct outside_site *s, bool opened, stru
     return 0;
 }
 
+static bool told(void *ctx, const struct outside_site *s, uint64_t ticket, uint64_t *now)
+{
+    struct outside_direct *d = ctx;
+    *now = 0;
+    if (!d->hooks || !d->options->fence->hook)
+        return true;
+    if (!hooks_knows(d->hooks, s->name))
+        know_hook(d, s);
+    return hooks_told(d->hooks, s->name, ticket, now);
+}
+
+static void know_hold(struct outside_direct *d, struct holds *holds, const struct outside_site *s)
+{
+    const struct receive_fence *f = d->options->fence;
+    struct receive_hook order;
+    struct err ignored;
+    bool primary;
+    char *root CLEANUP_FREE = resolve_links(d, s, &primary, &ignored);
+    if (!root || !f->hook(f->ctx, s->name, RECEIVE_ON_SWITCH, &order))
+        return;
+    holds_know(holds, s->name, root, &order);
+    receive_hook_clear(&order);
+}
+
+static unsigned hold(void *ctx, const struct outside_site *s)
+{
+    struct outside_direct *d = ctx;
+    struct holds *holds = d->hooks ? hooks_holds(d->hooks) : NULL;
+    if (!holds || !d->options->fence->hook)
+        return HOLD_NONE;
+    if (!holds_knows(holds, s->name))
+        know_hold(d, holds, s);
+    return holds_begin(holds, s->name);
+}
+
+static bool let_go(void *ctx, const struct outside_site *s, struct bytes records, bool last)
+{
+    struct outside_direct *d = ctx;
+    return !d->hooks || holds_end(hooks_holds(d->hooks), s->name, records, last);
+}
+
 struct outside outside_direct(struct outside_direct *d)
 {
     return (struct outside){.names = {number_of, name_of, d},
         .marks = {write_mark, d},
         .place = place,
         .exclude = exclude,
+        .in_place = in_place,
         .make = make,
         .epoch = epoch,
         .yield = yield,
@@ -329,6 +378,9 @@ struct outside outside_direct(struct outside_direct *d)
         .loosen = loosen,
         .hook = hook,
         .hook_state = hook_state,
+        .told = told,
+        .hold = hold,
+        .let_go = let_go,
         .hooks = d->hooks,
         .ctx = d};
 }

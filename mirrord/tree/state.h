@@ -42,6 +42,10 @@ void state_close(struct state *s);
  * is asked to yield (SIGTERM, which it defers to the end of a commit). */
 void state_ask_to_yield(const char *state_dir, const char *root_path, const struct digest *owner);
 
+/* Does a process hold the lock of the root whose state directory this is (any descriptor of it)? It
+ * is neither waited for nor taken. 1, 0, -1 with errno. */
+int state_is_held(int state_fd);
+
 /* A state directory for one look, beside the true one: what it learns is nobody's, and nothing that
  * runs is in its way. The caller frees the path and removes it with state_discard. NULL with err. */
 char *state_scratch(const char *state_dir, struct err *err);

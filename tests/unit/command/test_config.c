@@ -106,11 +106,12 @@ static void test_everything(void **state)
         "defaults { preset = wordpress exclude = {\"*.bak\"} owner = no max-delete = 30% }\n"
         "site example.com {\n"
         "  root = \"/srv/www/./example.com/\" hosts = {web1, web2} primary = web1\n"
-        "  at web2 { root = /data/example on-commit = \"/bin/there 'a b'\" on-commit-user = www }\n"
+        "  at web2 { root = /data/example on-commit = \"/bin/there 'a b'\" on-commit-user = www\n"
+        "  on-switch = /bin/gate }\n"
         "  exclude = {\"tmp/\", a} exclude += {b} include = {keep} special-bits = yes fsync = "
-        "batch on-commit-timeout = 5s\n"
+        "batch on-commit-timeout = 5s on-switch-timeout = 900ms\n"
         "  max-delete-count = 5 max-size = 10K min-free = 10% keep-deleted = 14 unit-grace = 0 "
-        "drift = report socket-user = www-data\n"
+        "drift = report socket-user = www-data health-max-lag = 90s health-orphaned = down\n"
         "}\n",
         "web2");
     assert_string_equal(c->state_dir, "/var/lib/m");
@@ -145,13 +146,20 @@ static void test_everything(void **state)
     assert_false(config_site_has_host(s, "web3"));
     assert_null(config_hook_at(s, "web1").command);
     struct receive_hook hook;
-    assert_false(config_receive_hook(s, "web1", &hook));
-    assert_true(config_receive_hook(s, "web2", &hook));
+    assert_false(config_receive_hook(s, "web1", RECEIVE_ON_COMMIT, &hook));
+    assert_false(config_receive_hook(s, "web1", RECEIVE_ON_SWITCH, &hook));
+    assert_true(config_receive_hook(s, "web2", RECEIVE_ON_COMMIT, &hook));
     assert_string_equal(hook.argv[0], "/bin/there");
     assert_string_equal(hook.argv[1], "a b");
     assert_null(hook.argv[2]);
     assert_string_equal(hook.user, "www");
     assert_int_equal(hook.timeout_ms, 5000);
+    receive_hook_clear(&hook);
+    assert_true(config_receive_hook(s, "web2", RECEIVE_ON_SWITCH, &hook));
+    assert_string_equal(hook.argv[0], "/bin/gate");
+    assert_null(hook.argv[1]);
+    assert_string_equal(hook.user, "www");
+    assert_int_equal(hook.timeout_ms, 900);
     receive_hook_clear(&hook);
     assert_int_equal(s->line, 12);
     assert_false(s->owner);
@@ -165,6 +173,8 @@ static void test_everything(void **state)
     assert_true(s->drift_report);
     assert_int_equal(s->keep_days, 14);
     assert_int_equal(s->unit_grace, 0);
+    assert_int_equal(s->health_lag_ms, 90000);
+    assert_int_equal(s->health_orphaned_ms, 0);
     assert_string_equal(preset_name(s->preset), "wordpress");
     config_free(c);
 }
@@ -213,6 +223,8 @@ static void test_defaults_of_everything(void **state)
     assert_int_equal(s->max_delete_count, 200);
     assert_int_equal(s->keep_days, 0);
     assert_int_equal(s->unit_grace, 60);
+    assert_int_equal(s->health_lag_ms, CONFIG_LAG_MS);
+    assert_true(s->health_orphaned_ms == CONFIG_HEALTH_NEVER);
     assert_int_equal(s->max_size, 0);
     assert_int_equal(s->min_free.percent, 5);
     assert_int_equal(s->min_free.bytes, 0);
@@ -317,6 +329,13 @@ static void test_bad_values(void **state)
         {"on-commit = reload", "on-commit: 'reload' is not the absolute path of a command with "
                                "its arguments (or none), or a quote is not closed"},
         {"on-commit-timeout = 0s", "on-commit-timeout: it is not from 1s to 1h"},
+        {"on-switch = gate", "on-switch: 'gate' is not the absolute path of a command with its "
+                             "arguments (or none), or a quote is not closed"},
+        {"on-switch-timeout = 31s", "on-switch-timeout: it is not from 100ms to 30s"},
+        {"health-max-lag = 5", "health-max-lag: '5' is not a time such as 100ms, 1.5s or 10m"},
+        {"health-max-lag = 20ms", "health-max-lag: is less than a second"},
+        {"health-orphaned = 1d",
+            "health-orphaned: '1d' is none of up, down, and a time such as 10m"},
         {"min-free = much", "min-free: 'much' is not a size such as 500K, 20M or 1.5G"},
         {"min-free = x%", "min-free: 'x%' is not a percentage such as \"20%\""},
         {"min-free = 95%", "min-free: more than 90% is never free"},

@@ -423,10 +423,11 @@ static void a_refused_call_is_named(void **state)
 
 /* --- commands after a commit --- */
 
-static bool give_hook(void *ctx, struct bytes name, struct receive_hook *out)
+static bool give_hook(
+    void *ctx, struct bytes name, enum receive_command which, struct receive_hook *out)
 {
     (void)ctx;
-    if (name.len)
+    if (name.len || which != RECEIVE_ON_COMMIT)
         return false;
     *out = (struct receive_hook){mem_array(2, sizeof *out->argv), NULL, 1000};
     out->argv[0] = mem_copy_string("/bin/false");
@@ -459,6 +460,26 @@ static void forged_changes(void **state)
     names_free(direct.names);
 }
 
+static int looks_at_the_root(const struct outside *o, int socket)
+{
+    char *aside CLEANUP_FREE = mem_format("%s.aside", root);
+    (void)socket;
+    CHECK(o->in_place(o->ctx, root) == 0);
+    CHECK(rename(root, aside) == 0 && o->in_place(o->ctx, root) == -1);
+    CHECK(mkdir(root, 0755) == 0 && o->in_place(o->ctx, root) == -1);
+    CHECK(rmdir(root) == 0 && symlink(aside, root) == 0 && o->in_place(o->ctx, root) == -1);
+    CHECK(unlink(root) == 0 && rename(aside, root) == 0 && o->in_place(o->ctx, root) == 0);
+    CHECK(o->in_place(o->ctx, "/etc") == -1);
+    return 0;
+}
+
+static void the_parent_sees_what_took_a_roots_place(void **state)
+{
+    (void)state;
+    assert_int_equal(mkdir(root, 0755), 0);
+    assert_int_equal(run(looks_at_the_root), 0);
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -476,6 +497,7 @@ int main(void)
         T(nonsense_ends_it),
         T(a_refused_call_is_named),
         T(forged_changes),
+        T(the_parent_sees_what_took_a_roots_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
