@@ -70,15 +70,15 @@ struct config_at {
 /* Is a site that a `sites` glob matches, or once did, there? (known_sites.h) */
 enum config_presence {
     SITE_THERE,
-    SITE_GONE,      /* others of the glob are */
-    SITE_ALL_GONE,  /* none of the glob is any more: its volume may not be mounted */
+    SITE_GONE,     /* others of the glob are */
+    SITE_ALL_GONE, /* none of the glob is any more: its volume may not be mounted */
 };
 
 struct config_site {
     char *name;
-    const struct config_site *block; /* the `sites` block that it is of; NULL: it stands for itself */
+    const struct config_site *block; /* the `sites` that it is of; NULL: it stands for itself */
     enum config_presence presence;
-    int64_t gone_since;              /* CLOCK_REALTIME seconds; 0 while it is there */
+    int64_t gone_since; /* CLOCK_REALTIME seconds; 0 while it is there */
     char *root;
     char **hosts; /* names, NULL-terminated */
     char *primary;

@@ -34,8 +34,7 @@ static void on_signal(int number)
     signal(number, SIG_DFL); /* a second one ends it at once */
 }
 
-static int ask(
-    const struct request *r, const char *what, struct json **reply, struct err *err)
+static int ask(const struct request *r, const char *what, struct json **reply, struct err *err)
 {
     char *path CLEANUP_FREE = NULL;
     if (config_control_path(r->control, r->config, &path, err))
@@ -48,8 +47,8 @@ static int ask(
     return rc;
 }
 
-/* The daemon's word, which knows what was there; and the disk's, now. */
-static int check_gone(const struct request *r, const char *root, struct err *err)
+/* The daemon's word, which knows what was there; and the disk's, now. *held: so is all of the glob. */
+static int check_gone(const struct request *r, const char *root, bool *held, struct err *err)
 {
     struct json *status = NULL;
     struct stat st;
@@ -59,8 +58,10 @@ static int check_gone(const struct request *r, const char *root, struct err *err
     const struct json *sites = json_get(status, "sites");
     for (size_t i = 0; i < json_count(sites); i++) {
         const struct json *s = json_at(sites, i);
-        if (strcmp(json_get_text(s, "name", ""), r->site) == 0)
-            gone = json_get_number(s, "gone_since", 0) > 0;
+        if (strcmp(json_get_text(s, "name", ""), r->site) != 0)
+            continue;
+        gone = json_get_number(s, "gone_since", 0) > 0;
+        *held = strcmp(json_get_text(s, "state", ""), "held") == 0;
     }
     json_free(status);
     return gone && lstat(root, &st) < 0
@@ -70,8 +71,8 @@ static int check_gone(const struct request *r, const char *root, struct err *err
                      r->site);
 }
 
-static void name_copies(FILE *out, const struct config *c, const struct config_site *s,
-    const char *name)
+static void name_copies(
+    FILE *out, const struct config *c, const struct config_site *s, const char *name)
 {
     for (char **h = s->hosts; *h; h++) {
         const struct config_site *ignored;
@@ -81,19 +82,29 @@ static void name_copies(FILE *out, const struct config *c, const struct config_s
     }
 }
 
-static int confirm(const struct request *r, const struct config *c, const struct config_site *s,
-    struct err *err)
+/* That a volume is not mounted is no reason to delete what may be the last copy: where all of a glob
+ * is gone, a script's --yes is not enough. */
+static int confirm(const struct request *r, bool held, const struct config *c,
+    const struct config_site *s, struct err *err)
 {
     char line[16] = "";
-    if (r->yes)
+    if (r->yes && !held)
         return 0;
+    if (!isatty(STDIN_FILENO) && held)
+        return err_set(err, ERR_REFUSED,
+            "all sites like %s are gone together: is their volume not mounted? The copies are not "
+            "deleted; if it is meant to be so, say it on a terminal",
+            r->site);
     if (!isatty(STDIN_FILENO))
         return err_set(err, ERR_USAGE,
             "--delete-copies is asked about on a terminal only; elsewhere say --yes, too");
-    fprintf(stderr, "All that was mirrored of %s is deleted there (with keep-deleted: moved to the "
-                    "trash):\n",
+    fprintf(stderr,
+        "All that was mirrored of %s is deleted there (with keep-deleted: moved to the "
+        "trash):\n",
         r->site);
     name_copies(stderr, c, s, r->site);
+    if (held)
+        fputs("All sites like it are gone together: is their volume not mounted?\n", stderr);
     fprintf(stderr, "Type yes to go on: ");
     if (fgets(line, sizeof line, stdin) && strcmp(line, "yes\n") == 0)
         return 0;
@@ -107,15 +118,16 @@ static int delete_copies(const struct request *r, struct err *err)
     char *root CLEANUP_FREE = NULL;
     if (config_load(r->config ? r->config : CONFIG_DEFAULT_PATH, r->as, &c, err) < 0)
         return -1;
+    bool held = false;
     int rc = 0;
     if (!c->self)
         rc = err_set(err, ERR_USAGE, "%s does not have this host: say --as HOST", c->path);
     else if (config_find_root(c, r->site, c->self, &s, &root) != 0)
         rc = config_unknown_site(c, r->site, err);
     if (rc == 0)
-        rc = check_gone(r, root, err);
+        rc = check_gone(r, root, &held, err);
     if (rc == 0)
-        rc = confirm(r, c, s, err);
+        rc = confirm(r, held, c, s, err);
     if (rc == 0)
         rc = copies_delete(c, s, r->site, root, r->state_dir ? r->state_dir : c->state_dir,
             r->verbosity < 0, &stop, err);

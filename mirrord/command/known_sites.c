@@ -151,9 +151,8 @@ static bool has_matches(const struct config *c, const struct config_site *block)
     return false;
 }
 
-static void add_missing(
-    struct known_sites *k, struct config *c, struct known *known, const char *name,
-    const struct config_site *block, int64_t now)
+static void add_missing(struct known_sites *k, struct config *c, struct known *known,
+    const char *name, const struct config_site *block, int64_t now)
 {
     bool all = !known->gone_since && !has_matches(c, block);
     if (all) {

@@ -25,7 +25,7 @@ void known_sites_free(struct known_sites *k); /* NULL is fine */
 int known_sites_apply(struct known_sites *k, struct config *c, int64_t now, struct err *err);
 
 /* It is not known from now on. 0, also where it was not; -1 with err: it still is. */
-int known_sites_forget(struct known_sites *k, const struct config_site *s, const char *host,
-    struct err *err);
+int known_sites_forget(
+    struct known_sites *k, const struct config_site *s, const char *host, struct err *err);
 
 #endif

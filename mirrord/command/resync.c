@@ -382,26 +382,6 @@ static void push_to_host(struct request *r, const struct config *c, const struct
     words_free(argv);
 }
 
-static int check_names(const struct request *r, const struct config *c, struct err *err)
-{
-    if (r->operand_count == 0)
-        return 0;
-    const struct config_site *s = config_site(c, r->operands[0]);
-    if (!s)
-        return config_unknown_site(c, r->operands[0], err);
-    struct role role;
-    if (role_of(c, s, r->state_dir ? r->state_dir : c->state_dir, &role, err) < 0)
-        return -1;
-    if (!role.here)
-        return err_set(err, role.fenced ? ERR_REFUSED : ERR_USAGE,
-            "%s is not the primary of site %s: that is %s", c->self, s->name, role.primary);
-    for (int i = 1; i < r->operand_count; i++)
-        if (!config_site_has_host(s, r->operands[i]) || strcmp(r->operands[i], c->self) == 0)
-            return err_set(
-                err, ERR_USAGE, "%s is not a secondary of site %s", r->operands[i], s->name);
-    return 0;
-}
-
 static void resync_sites(struct request *r, const struct config *c, struct err *err)
 {
     for (size_t i = 0; i < c->site_count && !stop; i++) {
@@ -512,6 +492,36 @@ static void work_through(struct request *r, const struct config *c, struct err *
     if (!r->worst.code && resync_summary_verdict(r->summary, &differ) < 0)
         r->worst = differ;
     resync_summary_free(r->summary);
+}
+
+/* A site of a glob whose root is not there: the daemon may know that it was, and says so. */
+static int check_missing(struct request *r, const struct config *c, struct err *err)
+{
+    const struct config_site *block;
+    char *root CLEANUP_FREE = NULL;
+    bool possible = config_find_root(c, r->operands[0], c->self, &block, &root) == 0;
+    int asked = possible && !r->verify ? ask_daemon(r, c, err) : 1;
+    return asked == 1 ? config_unknown_site(c, r->operands[0], err) : asked;
+}
+
+static int check_names(struct request *r, const struct config *c, struct err *err)
+{
+    if (r->operand_count == 0)
+        return 0;
+    const struct config_site *s = config_site(c, r->operands[0]);
+    if (!s)
+        return check_missing(r, c, err);
+    struct role role;
+    if (role_of(c, s, r->state_dir ? r->state_dir : c->state_dir, &role, err) < 0)
+        return -1;
+    if (!role.here)
+        return err_set(err, role.fenced ? ERR_REFUSED : ERR_USAGE,
+            "%s is not the primary of site %s: that is %s", c->self, s->name, role.primary);
+    for (int i = 1; i < r->operand_count; i++)
+        if (!config_site_has_host(s, r->operands[i]) || strcmp(r->operands[i], c->self) == 0)
+            return err_set(
+                err, ERR_USAGE, "%s is not a secondary of site %s", r->operands[i], s->name);
+    return 0;
 }
 
 static int with_configuration(struct request *r, struct err *err)

@@ -143,12 +143,12 @@ static uint64_t site_identity(const struct daemon_site *s, const struct epoch *e
 {
     struct digest filter, d;
     const struct site_options *o = &s->options;
-    char *text CLEANUP_FREE =
-        mem_format("%s\n%s\n%s\n%d %d %d %u %u %u %u %u %llu %llu %llu\n", o->name, o->root,
-            o->state_dir, s->presence, o->owner, o->special_bits | o->fsync_batch << 1 | o->drift_report << 2,
-            o->max_delete_percent, o->max_delete_count, o->keep_days, o->unit_grace,
-            o->min_free.percent, (unsigned long long)o->min_free.bytes,
-            (unsigned long long)o->max_size, (unsigned long long)e->counter);
+    char *text CLEANUP_FREE = mem_format("%s\n%s\n%s\n%d %d %d %u %u %u %u %u %llu %llu %llu\n",
+        o->name, o->root, o->state_dir, s->presence, o->owner,
+        o->special_bits | o->fsync_batch << 1 | o->drift_report << 2, o->max_delete_percent,
+        o->max_delete_count, o->keep_days, o->unit_grace, o->min_free.percent,
+        (unsigned long long)o->min_free.bytes, (unsigned long long)o->max_size,
+        (unsigned long long)e->counter);
     for (size_t i = 0; i < s->target_count; i++)
         text = with_target(text, &s->targets[i]);
     text = with_units(text, o->units);
@@ -356,7 +356,8 @@ static int forget(void *ctx, struct daemon *d, const char *name, struct err *err
 
 static int start(struct run *r, struct daemon **d, struct err *err)
 {
-    const struct daemon_hooks hooks = {.reload = reload, .expand = expand, .forget = forget, .ctx = r};
+    const struct daemon_hooks hooks = {
+        .reload = reload, .expand = expand, .forget = forget, .ctx = r};
     struct config *c;
     struct plan p;
     if (config_load(r->config, r->as, &c, err))

@@ -276,8 +276,8 @@ static unsigned work(struct daemon *d)
     if (glob_watch_due(d->globs, &expand))
         d->hooks.expand(d->hooks.ctx, d);
     unsigned wait = roster_tick(d);
-    const unsigned others[] = {look, expand, flush_tick(d), forget_tick(d), pausing_tick(d), site_sockets_tick(d),
-        metrics_tick(d), hourly_tick(d)};
+    const unsigned others[] = {look, expand, flush_tick(d), forget_tick(d), pausing_tick(d),
+        site_sockets_tick(d), metrics_tick(d), hourly_tick(d)};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (others[i] < wait)
             wait = others[i];

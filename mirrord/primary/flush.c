@@ -450,7 +450,9 @@ static void step_site(struct daemon *d, const struct flush_wait *w, struct flush
     if (f->stage == STAGE_OPEN && s)
         begin_scan(d, w, s, f);
     if (f->stage != STAGE_OVER && !s) {
-        snprintf(f->why, sizeof f->why, "it is no longer mirrored from here");
+        const struct roster_site *now = roster_find(d, f->name);
+        snprintf(f->why, sizeof f->why, "%s",
+            now && now->presence ? now->error : "it is no longer mirrored from here");
         f->stage = STAGE_OVER;
     }
     if ((f->stage == STAGE_SCAN || f->stage == STAGE_PROVE) && scan_is_done(f)) {

@@ -40,8 +40,9 @@ struct glob_watch {
 static void be_blind(struct glob_watch *w, const char *sysctl)
 {
     if (!w->said)
-        log_warn("not all directories in which sites may come up can be watched, they are looked at "
-                 "every %d seconds: raise the sysctl fs.inotify.%s",
+        log_warn(
+            "not all directories in which sites may come up can be watched, they are looked at "
+            "every %d seconds: raise the sysctl fs.inotify.%s",
             BLIND_MS / 1000, sysctl);
     w->blind = w->said = true;
 }

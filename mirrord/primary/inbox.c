@@ -132,6 +132,7 @@ static void note_session(struct push *p, struct push_site *ps, uint64_t theirs)
     const char *site = ps->site->label;
     if (!ps->session)
         return;
+    bool known = sessions_known(ps->site->sessions, &p->far_id) > 0;
     switch (sessions_opened(ps->site->sessions, &p->far_id, ps->session, theirs)) {
     case SESSIONS_RISE: break;
     case SESSIONS_BACK_THERE:
@@ -140,9 +141,14 @@ static void note_session(struct push *p, struct push_site *ps, uint64_t theirs)
             p->o->name, site);
         break;
     case SESSIONS_BACK_HERE:
-        log_warn("%s: %s: this host was put back from a snapshot: there were later sessions than "
-                 "it knows; everything is compared, and what is here is what counts",
-            p->o->name, site);
+        if (!known)
+            log_info("%s: %s: it was mirrored there before, which is not known here any more: "
+                     "everything is compared, and what is here is what counts",
+                p->o->name, site);
+        else
+            log_warn("%s: %s: this host was put back from a snapshot: there were later sessions "
+                     "than it knows; everything is compared, and what is here is what counts",
+                p->o->name, site);
         break;
     }
 }

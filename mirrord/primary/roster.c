@@ -299,8 +299,7 @@ static void close_site(struct daemon *d, struct roster_site *s)
 }
 
 /* `planned`: it comes again at once, as the plan has it now; or NULL. */
-static void remove_site(
-    struct daemon *d, struct roster_site *s, const struct daemon_site *planned)
+static void remove_site(struct daemon *d, struct roster_site *s, const struct daemon_site *planned)
 {
     const char *why = !planned ? "no longer mirrored from here"
                                : "its configuration has changed: it is opened anew";

@@ -182,8 +182,8 @@ static struct json *site_json(struct daemon *d, const struct roster_site *s)
         scan_status(d->scan, s->site, scan);
     json_set_text(j, "name", s->options.name);
     json_set_name(j, "root", s->options.root, strlen(s->options.root));
-    json_set_text(j, "state",
-        s->presence == DAEMON_SITE_GONE ? "gone" : scan_state_name(scan->state));
+    json_set_text(
+        j, "state", s->presence == DAEMON_SITE_GONE ? "gone" : scan_state_name(scan->state));
     json_set_number(j, "gone_since", (double)s->gone_since);
     json_set_text(j, "error", failed ? s->error : scan->error);
     json_set_number(j, "error_time", failed ? (double)s->error_time : 0);

@@ -12,7 +12,6 @@
 #include "base/mem.h"
 #include "tree/rootid.h"
 
-
 enum { MARKER_VERSION = 1, MARKER_TEXT_MAX = 512 };
 
 /* "VERSION ID INODE BIRTH STAGE"; BIRTH in nanoseconds, 0 where the filesystem keeps none. */

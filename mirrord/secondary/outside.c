@@ -86,8 +86,8 @@ static void make_way(const struct outside_direct *d, const char *root, size_t fi
         close(fd);
 }
 
-static int place(void *ctx, const struct outside_site *s, bool make, struct outside_place *out,
-    struct err *err)
+static int place(
+    void *ctx, const struct outside_site *s, bool make, struct outside_place *out, struct err *err)
 {
     struct outside_direct *d = ctx;
     struct receive_grant grant;

@@ -400,8 +400,8 @@ static int ask_mark(void *ctx, const char *name, const struct mark *m, struct er
     return ask_for(ctx, &q, -1, &p, err);
 }
 
-static int ask_place(void *ctx, const struct outside_site *s, bool make, struct outside_place *out,
-    struct err *err)
+static int ask_place(
+    void *ctx, const struct outside_site *s, bool make, struct outside_place *out, struct err *err)
 {
     struct packet p;
     struct ask q = {.kind = ASK_PLACE, .flag = make, .name = s->name, .root = s->asked};

@@ -28,7 +28,8 @@ static bool is_kept(const char *name, const struct epoch *e)
 {
     if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
         return true;
-    return e->role != ROLE_CONFIGURED && (strncmp(name, "epoch", 5) == 0 || strcmp(name, "path") == 0);
+    return e->role != ROLE_CONFIGURED &&
+           (strncmp(name, "epoch", 5) == 0 || strcmp(name, "path") == 0);
 }
 
 /* Directories in it have files only. */

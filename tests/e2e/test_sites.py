@@ -13,18 +13,18 @@ HOSTS = ("web1", "web2")
 class Sites:
     """web1's sites are www/NAME/htdocs, web2's far/NAME/htdocs; both by a glob."""
 
-    def __init__(self, env, names=("a", "b"), options="", extra_host=""):
+    def __init__(self, env, names=("a", "b"), options=""):
         self.env = env
         for place in ("www", "far"):
             os.mkdir(env.path(place))
         for name in names:
             self.make(name)
-        state = env.path("state-web2")
-        self.config = env.path("mirrord.conf")
-        env.far_end("web2", f"exec '{MIRRORD}' receive -c '{self.config}' --as web2 --state-dir '{state}'")
+        state, far_config = env.path("state-web2"), env.path("web2.conf")
+        env.far_end("web2", f"exec '{MIRRORD}' receive -c '{far_config}' --as web2 --state-dir '{state}'")
         far_end = read_text(env.path("remote-web2"))
-        env.config(self.text(options), HOSTS, extra_host)
+        self.config = env.config(self.text(options), HOSTS)
         write_text(env.path("remote-web2"), far_end, 0o700)
+        shutil.copy(self.config, far_config)
         self.daemon = env.daemon(self.config)
         self.level(*names)
 
@@ -41,6 +41,11 @@ class Sites:
     def make(self, name):
         os.makedirs(self.src(name))
         put(self.src(name, "first"), name.encode())
+
+    def take_away(self, name):
+        """At once: of what is removed file by file, some is mirrored before the root is gone."""
+        os.rename(self.env.path("www", name), self.env.path(f"former-{name}"))
+        self.becomes(name, "gone")
 
     def site(self, name):
         """What status says of it; None: nothing."""
@@ -66,20 +71,24 @@ class Sites:
 def test_come_and_go(env):
     """A new one is on the secondary by itself, one that vanished stays there until it is forgotten."""
     s = Sites(env)
+    before = read_text(s.config)
+    os.mkdir(env.path("edited"))
+    write_text(s.config, before + site_text("edited", env.path("edited"), [env.path("far-edited")]))
     s.make("new")
     s.level("new")
-    os.rename(env.path("www", "a"), env.path("a"))
-    s.becomes("a", "gone")
+    check_equal(s.site("edited"), None, "what was edited and not reloaded")
+    write_text(s.config, before)
+    s.take_away("a")
     check_equal(read_text(s.far("a", "first")), "a", "the copy")
     s.daemon.flush()
     s.daemon.ask("status").prints("a here: gone", "is not there any more", "type: mirrord forget a")
     s.daemon.flush("a", code=4).prints("is not there any more")
-    s.daemon.ask("resync", "--as", "web1", "--force", "a", code=2).says("which is not there")
+    s.daemon.ask("resync", "--as", "web1", "--force", "a", code=5).says("is not there any more")
     since = s.site("a")["gone_since"]
     s.daemon.stop()
     s.daemon = env.daemon(s.config)
     check_equal((s.state("a"), s.site("a")["gone_since"]), ("gone", since), "after a restart")
-    os.rename(env.path("a"), env.path("www", "a"))
+    os.rename(env.path("former-a"), env.path("www", "a"))
     s.level("a")
     put(s.src("a", "second"), b"x")
     s.level("a", "b", "new")
@@ -97,8 +106,7 @@ def test_forgotten(env):
     s.daemon.ask("forget", "nobody", code=2).says("nobody is not a site that is mirrored from here")
     states = os.listdir(os.path.join(env.state, "roots"))
     for name in "ab":
-        shutil.rmtree(env.path("www", name))
-        s.becomes(name, "gone")
+        s.take_away(name)
         s.daemon.ask("forget", name).prints(f"{name}: forgotten")
         check_equal(s.site(name), None, "what status says of it")
         check_equal(read_text(s.far(name, "first")), name, "its copy")
@@ -124,11 +132,11 @@ def test_forgotten_with_its_copies(env):
     put(s.far("a", "others"), b"is set aside")
     forget = lambda *more, code: s.daemon.ask("forget", "--as", "web1", "--delete-copies", *more, code=code)
     forget("--yes", "a", code=5).says("a is not a site of this host that is gone")
-    shutil.rmtree(env.path("www", "a"))
-    s.becomes("a", "gone")
+    s.take_away("a")
     forget("a", code=2).says("--yes")
     check(os.path.exists(s.far("a", "plugins", "p0", "0.php")), "without a yes")
-    forget("--yes", "a", code=0).prints("a on web2: 3.. paths deleted", "a: forgotten")
+    r = forget("--yes", "a", code=0).prints("a on web2: 30. paths deleted", "a: forgotten")
+    check("snapshot" not in r.err, r)
     check_equal(os.listdir(s.far("a")), ["local"], "what is left")
     trash = env.mirrord("trash", "-c", s.config, "--as", "web2", "--state-dir", env.path("state-web2"), "list").out
     check("others" in trash and "first" in trash, trash)
@@ -142,8 +150,7 @@ def test_forgotten_with_its_copies(env):
 def test_copies_in_another_root(env):
     """A secondary whose volume is not mounted: nothing is deleted there, and nothing forgotten."""
     s = Sites(env)
-    shutil.rmtree(env.path("www", "a"))
-    s.becomes("a", "gone")
+    s.take_away("a")
     os.rename(s.far("a"), s.far("a") + ".away")
     os.mkdir(s.far("a"))
     put(s.far("a", "other"), b"x")
@@ -157,8 +164,7 @@ def test_copies_in_another_root(env):
 def test_made_anew(env):
     """A site that was removed, and an empty one of that name: held, as any root that was replaced."""
     s = Sites(env)
-    shutil.rmtree(env.path("www", "a"))
-    s.becomes("a", "gone")
+    s.take_away("a")
     os.makedirs(s.src("a"))
     s.becomes("a", "held")
     s.daemon.ask("status", code=4).prints("is another directory", "mirrord resync --force a")
@@ -177,6 +183,7 @@ def test_all_gone_together(env):
         s.becomes(name, "held")
     s.daemon.ask("status", code=4).prints("nothing matches .* is the volume not mounted", "findmnt",
                                           "mirrord forget a")
+    s.daemon.ask("forget", "--as", "web1", "--delete-copies", "--yes", "a", code=5).says("is their volume not mounted")
     s.daemon.stop()
     s.daemon = env.daemon(s.config)
     s.becomes("a", "held")

@@ -666,10 +666,10 @@ static void look(const struct dir *d, struct config *c, int64_t now, const char 
 
 static struct config *load_glob(const struct dir *d, const char *pattern)
 {
-    char *text = mem_format(HOSTS
-        "site alone { root = /alone hosts = {web1, web2} primary = web1 }\n"
-        "sites shops { glob = \"%s/%s\" hosts = {web1, web2} primary = web1 }\n",
-        d->path, pattern);
+    char *text =
+        mem_format(HOSTS "site alone { root = /alone hosts = {web1, web2} primary = web1 }\n"
+                         "sites shops { glob = \"%s/%s\" hosts = {web1, web2} primary = web1 }\n",
+            d->path, pattern);
     struct config *c = load(d, text, "web1");
     free(text);
     return c;

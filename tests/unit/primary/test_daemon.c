@@ -114,7 +114,8 @@ static int on_reload(void *ctx, struct daemon *d, struct err *err)
 static int run(struct place *p)
 {
     struct setup s = {0};
-    struct daemon_hooks hooks = {.reload = on_reload, .expand = on_expand, .forget = on_forget, .ctx = p};
+    struct daemon_hooks hooks = {
+        .reload = on_reload, .expand = on_expand, .forget = on_forget, .ctx = p};
     struct daemon *d = NULL;
     struct err err = {0};
     setup_plan(&s, p, false);

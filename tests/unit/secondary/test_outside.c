@@ -160,7 +160,8 @@ static int use_root(const struct outside *o, int socket)
     (void)socket;
     CHECK(o->place(o->ctx, &far, false, &p, &err) == -1 && err.code == ERR_REFUSED);
     CHECK(o->make(o->ctx, &far, false, &err) == -1 && o->make(o->ctx, &far, true, &err) == -1);
-    CHECK(o->place(o->ctx, &the_root, false, &p, &err) == 0 && !p.barred && strcmp(p.root, root) == 0);
+    CHECK(o->place(o->ctx, &the_root, false, &p, &err) == 0 && !p.barred &&
+          strcmp(p.root, root) == 0);
     char *stage CLEANUP_FREE = mem_format("%s/%s", dir, p.stage);
     CHECK(p.stage[0] && stat(stage, &st) == 0 && (st.st_mode & 07777) == 0700);
     CHECK(o->make(o->ctx, &the_root, false, &err) == 0);
@@ -172,7 +173,8 @@ static int use_root(const struct outside *o, int socket)
     CHECK(mkdir(inside, 0755) == 0);
     CHECK(o->make(o->ctx, &the_root, true, &err) == -1 && stat(inside, &st) == 0);
     CHECK(rmdir(inside) == 0 && rmdir(root) == 0);
-    CHECK(o->place(o->ctx, &the_root, false, &p, &err) == 0 && p.barred); /* that inode is no more */
+    CHECK(
+        o->place(o->ctx, &the_root, false, &p, &err) == 0 && p.barred); /* that inode is no more */
     CHECK(mkdir(root, 0755) == 0);
     CHECK(o->place(o->ctx, &the_root, false, &p, &err) == 0 && p.barred); /* another one */
     return 0;
@@ -211,7 +213,7 @@ static void the_way_to_a_root_is_made(void **state)
     struct stat st;
     (void)state;
     char *fixed CLEANUP_FREE = mem_format("%s/fixed", dir), *in CLEANUP_FREE = NULL,
-         *link CLEANUP_FREE = mem_format("%s/link", fixed);
+                *link CLEANUP_FREE = mem_format("%s/link", fixed);
     assert_false(place_makes(&o, "a", true, "fixed")); /* a volume that is not mounted */
     assert_int_equal(mkdir(fixed, 0755), 0);
     assert_false(place_makes(&o, "a", false, "fixed/a"));
