@@ -388,7 +388,7 @@ static int check_names(const struct request *r, const struct config *c, struct e
         return 0;
     const struct config_site *s = config_site(c, r->operands[0]);
     if (!s)
-        return err_set(err, ERR_USAGE, "there is no site %s in %s", r->operands[0], c->path);
+        return config_unknown_site(c, r->operands[0], err);
     struct role role;
     if (role_of(c, s, r->state_dir ? r->state_dir : c->state_dir, &role, err) < 0)
         return -1;

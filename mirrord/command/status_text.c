@@ -17,15 +17,18 @@ static double number(const struct json *object, const char *key)
     return json_get_number(object, key, 0);
 }
 
+/* One that was removed is as level as it can be until somebody says what becomes of its copies. */
 static bool site_is_well(const struct json *site)
 {
-    if (has_state(site, "secondary"))
+    if (has_state(site, "secondary") || has_state(site, "gone"))
         return true;
     return has_state(site, "ok") && number(site, "unreadable") == 0;
 }
 
 static bool target_is_level(const struct json *target)
 {
+    if (has_state(target, "gone"))
+        return true;
     return has_state(target, "level") && number(target, "failing") == 0 &&
            number(target, "drift") == 0 && number(json_get(target, "hook"), "failures") == 0;
 }
@@ -223,20 +226,25 @@ static void print_drift(FILE *out, const struct json *site, const struct json *t
 }
 
 /* The files are there; what is served may be the old ones still. */
+#define ON_SWITCH "on-switch" /* an error of that command begins so */
+
 static void print_hook(FILE *out, const struct json *site, const struct json *target)
 {
     const struct json *hook = json_get(target, "hook");
     const char *name = json_get_text(site, "name", "?"), *host = json_get_text(target, "name", "?");
+    const char *error = json_get_text(hook, "error", "");
+    bool on_switch = strncmp(error, ON_SWITCH ": ", strlen(ON_SWITCH ": ")) == 0;
     double count = number(hook, "failures");
     char since[32];
     if (count <= 0)
         return;
     fprintf(out,
-        "      its on-commit has failed %.0f time%s since %s: %s\n"
+        "      its %s has failed %.0f time%s since %s: %s\n"
         "      type: mirrord check --effective %s   (on %s: the command, which its log says more "
         "of; it is run again by itself)\n",
-        count, count == 1 ? "" : "s", clock_text(since, number(hook, "since")),
-        PLAIN(json_get_text(hook, "error", "")), name, host);
+        on_switch ? ON_SWITCH : "on-commit", count, count == 1 ? "" : "s",
+        clock_text(since, number(hook, "since")),
+        PLAIN(on_switch ? error + strlen(ON_SWITCH ": ") : error), name, host);
 }
 
 /* What waits until the disk there has room, and what may be done about it. */
@@ -381,7 +389,18 @@ static void print_site(const struct page *p, const struct json *site)
             json_get_text(site, "primary", "?"), name);
     if (has_state(site, "failed"))
         fputs("      type: mirrord check\n", out);
-    if (has_state(site, "held"))
+    if (has_state(site, "gone"))
+        fprintf(out,
+            "      type: mirrord forget %s                   (it was removed for good)\n"
+            "            mirrord forget --delete-copies %s   (and so are its copies to be)\n"
+            "      when the directory is back, it is mirrored again by itself\n",
+            name, name);
+    else if (has_state(site, "held") && number(site, "gone_since") > 0)
+        fprintf(out,
+            "      type: findmnt; ls -la %s   (it goes on by itself when they are back)\n"
+            "            mirrord forget %s    (if it was removed for good)\n",
+            PLAIN(json_get_text(site, "root", "?")), name);
+    else if (has_state(site, "held"))
         fprintf(
             out, "      type: mirrord resync --force %s   (if the root is meant to be so)\n", name);
     if (number(site, "unreadable") > 0)
@@ -407,7 +426,7 @@ static void print_site_and_targets(const struct page *p, const struct json *site
     FILE *out = p->out;
     const struct json *targets = json_get(site, "secondaries");
     bool well = site_is_well(site);
-    if (all || !well)
+    if (all || !well || has_state(site, "gone"))
         print_site(p, site);
     print_pause(out, site, "");
     print_unwatched(out, site);

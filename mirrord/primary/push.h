@@ -29,6 +29,7 @@ enum push_site_state {
     PUSH_FENCED, /* another host is the primary */
 };
 
+struct bases;
 struct often;
 struct set;
 
@@ -74,6 +75,11 @@ struct push_site {
     uint64_t session;               /* of the last opening; 0: a dry run's */
     bool incomplete;                /* something could not be mirrored: never level */
     bool told_level;                /* LEVEL was sent for this opening */
+    uint64_t tell, tell_sent;       /* TELL's tokens: asked for, sent in this session */
+    atomic_uint_fast64_t tell_done; /* answered */
+    bool told_owed;                 /* OWED was, at the time … */
+    uint64_t told_owed_ms;
+    bool told_owed_level; /* … and said that all is well */
     unsigned failures;
     bool renewed;        /* another receiver was asked for, for this opening */
     uint64_t free_bytes; /* of its disk, as last reported */
@@ -141,6 +147,8 @@ struct push_hooks {
     void (*failed)(void *ctx, struct push_site *ps, struct bytes path, const char *why);
     /* Now and then, for a progress line. */
     void (*progress)(void *ctx);
+    /* What OWED is to say of the site (but for its number); false: nothing now. May be NULL. */
+    bool (*owed)(void *ctx, struct push_site *ps, struct msg_owed *out);
     /* Between messages: the place to add sites to the list, and to mark those `leaving` that are to
      * go. They are taken off the list and given to `left` when nothing refers to them any more. */
     void (*sites)(void *ctx, struct push_site_list *list);
@@ -173,6 +181,7 @@ struct push_options {
     uint64_t *batches;    /* counts those acknowledged; may be NULL */
     struct push_far *far; /* what the far end says it is; may be NULL */
     struct tally *tally;  /* may be NULL */
+    struct bases *bases;  /* NULL: no delta is sent without asking */
     struct often *often;  /* NULL: everything is said each time */
     struct push_hooks hooks;
 };

@@ -307,6 +307,7 @@ static void begin_work(struct replica *r, uint64_t unproven)
         keeper_look(r);
     }
     hook_feed_opened(r);
+    health_feed_opened(r);
     if (r->drift && !(r->flags & OPEN_DRY_RUN))
         drift_watch(r->drift, unproven);
 }
@@ -435,6 +436,7 @@ static void lock_and_read(struct job *job, unsigned budget_ms)
         replica_fail(r, locked == STATE_LOCKED ? REASON_LOCKED : REASON_IO, &why);
         return;
     }
+    health_feed_opening(r, false);
     filter_digest(r->filter, &filter);
     if (opening_manifest(r, &filter, &why) < 0) {
         replica_fail(r, r->refused ? REASON_HELD : REASON_IO, &why);
@@ -466,6 +468,8 @@ int opening_resume(struct replica *r, const struct replica_before *before, struc
     const char *dir = r->tools->options->state_dir;
     int locked =
         state_open(dir, root_path(r->root), &r->tools->peer, LOCK_WAIT_MS, &r->locked, err);
+    if (locked == 0)
+        health_feed_opening(r, true);
     filter_digest(r->filter, &filter);
     if (locked != 0 || opening_manifest(r, &filter, err) < 0)
         return -1;

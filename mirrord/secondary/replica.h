@@ -7,6 +7,7 @@
 #define SECONDARY_REPLICA_H
 
 #include "protocol/msg.h"
+#include "secondary/health_feed.h"
 #include "secondary/inherit.h"
 #include "secondary/marker.h"
 #include "secondary/meta.h"
@@ -85,10 +86,13 @@ struct replica {
     struct deletions_limit limit; /* the primary's */
     struct receive_policy policy;
     unsigned keep_days, unit_grace; /* as they count here */
+    bool held;                      /* readers are, for the commit whose turn it is */
     bool hook_looks;                /* its command runs or fails: how it goes is looked at */
     uint32_t hook_told;             /* failures of it that the primary knows */
+    struct told *told;              /* who wants to know when it is through; or NULL */
     bool keep_fails;                /* something could not be kept, and that was said */
     struct keeper *keeper;
+    struct health_feed health;
     struct space room; /* as it was told last */
     uint64_t room_told_ms;
     uint64_t entries_left; /* as many were to be there after what was summed last */

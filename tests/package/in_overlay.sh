@@ -52,6 +52,10 @@ inside mirrord --version
 inside /usr/bin/man -w mirrord mirrord.conf || test ! -x $root/usr/bin/man
 grep -q '^ExecStart=/usr/bin/mirrord run' $root/lib/systemd/system/mirrord.service
 grep -q '^ExecStart=/usr/bin/mirrord recover' $root/lib/systemd/system/mirrord-recover.service
+for unit in health agent; do
+    test -e $root/lib/systemd/system/mirrord-$unit.socket
+    grep -q "^ExecStart=/usr/bin/mirrord health --" $root/lib/systemd/system/mirrord-$unit@.service
+done
 # Nothing runs, nothing will at the next boot, nothing was made outside the package.
 not grep -E 'start|enable|preset' $root/orders
 test -z "$(find $root/etc/systemd/system -name 'mirrord*')"
