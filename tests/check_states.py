@@ -53,7 +53,8 @@ def states(top):
     status = read(top, "mirrord/primary/status.c")
     for name in ("peer_state_name", "at_state_name", "scan_state_name"):
         yield from ((name, f"`{s}`") for s in returned(status, name))
-    yield from (("idle_json", f"`{s}`") for s in re.findall(rf'fenced \? {STRING} : {STRING}', status)[0])
+    yield from (("state", f"`{s}`") for call in re.findall(r'json_set_text\(\s*j, "state",([^;]*);', status)
+                for s in re.findall(STRING, call))
     table = read(top, "protocol/msg_table.c")
     yield from (("reasons", f"`{s}`") for s in re.findall(rf"{{REASON_[A-Z_]+, {STRING}}}", table)
                 if s not in ("none", "malformed"))
