@@ -85,7 +85,8 @@ static char *names(const struct resync_summary *s, enum found kind)
     return cut;
 }
 
-static char *part(const struct resync_summary *s, enum found kind, const char *one, const char *many)
+static char *part(
+    const struct resync_summary *s, enum found kind, const char *one, const char *many)
 {
     size_t n = count(s, kind);
     char *which CLEANUP_FREE = n ? names(s, kind) : NULL;
@@ -94,8 +95,11 @@ static char *part(const struct resync_summary *s, enum found kind, const char *o
 
 char *resync_summary_line(const struct resync_summary *s, bool by_content)
 {
+    if (s->sites == 0)
+        return mem_copy_string("this host is the primary of no site: there is nothing to compare");
     char *differ CLEANUP_FREE = part(s, FOUND_DIFFERENT, "differs", "differ");
-    char *rest CLEANUP_FREE = part(s, FOUND_NOTHING, "could not be compared", "could not be compared");
+    char *rest CLEANUP_FREE =
+        part(s, FOUND_NOTHING, "could not be compared", "could not be compared");
     return mem_format("%zu of %zu site%s equal by %s%s%s", count(s, FOUND_EQUAL), s->sites,
         s->sites == 1 ? "" : "s", by_content ? "content" : "size and time", differ, rest);
 }

@@ -66,6 +66,7 @@ struct push_site {
     atomic_uint_fast64_t unproven;     /* files there whose content was never read, as last told */
     bool unproven_here;   /* the site had some when it was opened, and has some still */
     uint64_t unproven_ms; /* when to look whether it has */
+    uint64_t proof_ms;    /* not compared for that before this */
     enum { PROOF_NONE, PROOF_DUE, PROOF_COMPARES } proof; /* an end has read its last of them */
     uint64_t retry_ms;                                    /* HELD, FAILED: when to open again */
     uint64_t look_ms;               /* HELD: when to look whether the tree is another */

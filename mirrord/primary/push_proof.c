@@ -7,7 +7,10 @@
 #include "base/log.h"
 #include "primary/push_impl.h"
 
-enum { LOOK_MS = 1000 };
+enum {
+    LOOK_MS = 1000,
+    COMPARE_MS = 5000, /* between comparisons, whatever the far end tells */
+};
 
 void push_proof_begin(struct push_site *ps, uint64_t here, uint64_t there)
 {
@@ -51,8 +54,10 @@ void push_proof_tend(struct push *p, struct push_site *ps)
         if (!ps->unproven_here && ps->unproven == 0)
             log_info("%s: %s: proven by content at both ends", p->o->name, ps->site->label);
     }
-    if (ps->proof != PROOF_DUE || ps->compare)
+    uint64_t now = io_now_ms();
+    if (ps->proof != PROOF_DUE || ps->compare || now < ps->proof_ms)
         return;
+    ps->proof_ms = now + COMPARE_MS;
     compare_start(p, ps, (struct bytes){0}, NULL);
     ps->proof = PROOF_COMPARES;
 }

@@ -1,5 +1,5 @@
-/* Digests from the reading's thread to the manifest, which the session's thread writes; see proof.h.
- * What cannot be stored or kept is read again by a later pass. */
+/* Digests from the reading's thread to the manifest, which the session's thread writes; see
+ * proof.h. What cannot be stored or kept is read again by a later pass. */
 #include "secondary/proof.h"
 
 #include <pthread.h>

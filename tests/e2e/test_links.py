@@ -2,11 +2,12 @@
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 
-from harness import (SANITIZED, Env, Skip, Sshd, case, check, check_equal, keygen, main, read_text, write_text,
-                     wait_for)
+from harness import (SANITIZED, USER, Env, Skip, Sshd, case, check, check_equal, keygen, main, read_text,
+                     wait_for, write_text)
 from pair import Pair
 from trees import WordPress, check_same, put
 
@@ -179,6 +180,47 @@ def test_ipv6():
         env.settle()
     finally:
         env.close()
+
+
+def jump_config(env, jump):
+    """An ssh(1) whose configuration knows the sshd as `inside`, behind this one."""
+    config = write_text(env.path("ssh_config"), f"""
+Host inside
+    HostName {env.sshd.address}
+    ProxyJump jump
+Host jump
+    HostName {jump.address}
+    Port {jump.port}
+    User {USER}
+    IdentityFile {env.key}
+    UserKnownHostsFile {env.known_hosts}
+""")
+    os.mkdir(env.path("bin"))
+    write_text(env.path("bin", "ssh"), f'#!/bin/sh\nexec {shutil.which("ssh")} -F {config} "$@"\n', 0o755)
+    return {"PATH": f"{env.path('bin')}:{os.environ['PATH']}"}
+
+
+@case
+def test_through_a_jump_host(env):
+    """Found in the SSH configuration: nothing is said to mirrord but the host's name."""
+    jump = Sshd(env)
+    environ = jump_config(env, jump)
+    src, dest = simple(env)
+    env.mirrord("resync", *env.link_options(), src, f"{USER}@inside:{dest}", environ=environ)
+    check_same(src, dest)
+    p = Pair(env, secondaries=1, start=False)
+    text = read_text(p.config).replace(f'address = "{env.sshd.address}"', 'address = "inside"')
+    write_text(p.config, text)
+    p.daemon = env.daemon(p.config, environ=environ)
+    p.flushed()
+    check("openssh" in p.daemon.status()["secondaries"][0]["link"], p.daemon.status())
+    check(jump.sessions(), "nothing goes through the jump host")
+    before = p.daemon.status()["secondaries"][0]["connections"]
+    jump.cut()
+    put(f"{p.src}/after the cut", b"x")
+    p.arrives(60)
+    check(p.daemon.status()["secondaries"][0]["connections"] > before, "another connection")
+    p.daemon.stop()
 
 
 @case

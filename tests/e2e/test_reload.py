@@ -3,9 +3,10 @@ over on the same connection, unwalked; roots that are replaced; configurations t
 
 import os
 import re
+import subprocess
 
 from harness import MIRRORD, Env, case, check, check_equal, main, processes, read_text, wait_for, write_text
-from pair import site_text
+from pair import Pair, site_text
 from trees import check_same, put
 
 HOSTS = ("web1", "web2")
@@ -115,6 +116,34 @@ def test_a_secondary_with_a_broken_configuration(env):
     check_same(s.src(1), s.far(1))
     s.same_session()
     s.daemon.stop()
+
+
+@case
+def test_a_host_is_added_and_removed(env):
+    """The one that was there keeps its connection; what the new one has equal is not sent."""
+    p = Pair(env, secondaries=1)
+    p.flushed()
+    three = site_text("example.com", p.src, [env.path("dest2"), env.path("dest3")])
+    before = env.config(three, ("web1", "web2", "web3"), name="three.conf")
+    subprocess.run(["cp", "-a", p.src, env.path("dest3")], check=True)
+    inode = os.stat(env.path("dest3", "first")).st_ino
+    put(f"{p.src}/second", b"x")
+    one = read_text(p.config)
+    write_text(p.config, read_text(before), 0o644)
+    p.daemon.ask("reload")
+    p.daemon.ask("status", "--wait", "60")
+    check_same(p.src, env.path("dest3"))
+    check_equal(os.stat(env.path("dest3", "first")).st_ino, inode, "an equal file's inode")
+    connections = {s["name"]: s["connections"] for s in p.daemon.status()["secondaries"]}
+    check_equal(connections, {"web2": 1, "web3": 1}, "connections")
+    write_text(p.config, one, 0o644)
+    p.daemon.ask("reload")
+    put(f"{p.src}/third", b"x")
+    p.flushed()
+    check_equal([s["name"] for s in p.daemon.status()["secondaries"]], ["web2"], "secondaries")
+    check(not os.path.exists(env.path("dest3", "third")), "still mirrored to web3")
+    check(os.path.exists(env.path("dest3", "second")), "its copy is to stay")
+    p.daemon.stop()
 
 
 if __name__ == "__main__":

@@ -30,12 +30,18 @@ mkdir "$work/src"
 deb=$(ls "$work"/mirrord_*.deb)
 ok "the package builds"
 
-lintian --fail-on error --allow-root "$work"/mirrord_*.changes >"$work/log" 2>&1 ||
-    fail "lintian finds no errors" "$work/log"
-ok "lintian finds no errors"
+lintian --fail-on error,warning --allow-root "$work"/mirrord_*.changes >"$work/log" 2>&1 ||
+    fail "lintian finds no errors and no warnings" "$work/log"
+ok "lintian finds no errors and no warnings"
+
+# The same under a lower version, to be upgraded from.
+dpkg-deb -R "$deb" "$work/older"
+sed -i 's/^Version: .*/&~older/' "$work/older/DEBIAN/control"
+dpkg-deb --root-owner-group -b "$work/older" "$work/older.deb" >"$work/log" 2>&1 ||
+    fail "a lower version" "$work/log"
 
 if [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null; then
-    unshare -m sh "$top/tests/package/in_overlay.sh" "$deb" >"$work/log" 2>&1 ||
+    unshare -m sh "$top/tests/package/in_overlay.sh" "$work/older.deb" "$deb" >"$work/log" 2>&1 ||
         fail "install, upgrade, remove, purge" "$work/log"
     ok "install, upgrade, remove, purge"
     echo "$passed passed, 0 failed"
