@@ -17,6 +17,7 @@
 #include "secondary/enclosure.h"
 #include "secondary/marker.h"
 #include "secondary/stage.h"
+#include "tree/epochs.h"
 #include "tree/root.h"
 #include "tree/state.h"
 
@@ -235,6 +236,9 @@ static void prepare(struct grounds *all, struct ground *g)
         show(sandbox_enclosure(all->box), g);
     int state CLEANUP_FD = state_make_dir(all->options->state_dir, g->real, &ignored);
     allow(all, state);
+    int epoch CLEANUP_FD = epochs_open_resolved(all->options->state_dir, g->real, true, &ignored);
+    if (epoch >= 0)
+        sandbox_allow(all->box, epoch, SANDBOX_READ);
     if (g->above >= 0 && (g->there || missing))
         make_ready(all, g, root, state);
     if (g->root.fd < 0 && g->stage.fd < 0)
@@ -260,7 +264,11 @@ static void allow_all_states(struct grounds *all)
 {
     char *path CLEANUP_FREE = mem_format("%s/roots", all->options->state_dir);
     int fd CLEANUP_FD = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    struct err ignored;
+    int epochs CLEANUP_FD = epochs_open_all(all->options->state_dir, &ignored);
     allow(all, fd);
+    if (epochs >= 0)
+        sandbox_allow(all->box, epochs, SANDBOX_READ);
 }
 
 struct grounds *grounds_prepare(const struct receive_options *o, struct sandbox *box)
