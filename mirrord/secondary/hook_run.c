@@ -150,7 +150,7 @@ static void be_guard(const struct hook_run *r, const char *root, const struct re
     close(2);
     while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
         continue;
-    _exit(io_write_full(GUARD_STATUS, &status, sizeof status) < 0);
+    _exit(io_write_full(GUARD_STATUS, &status, sizeof status) < 0 ? 1 : 0);
 }
 
 static int make_input(const struct hook_changes *changes)
