@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -41,6 +42,7 @@ struct ground {
     bool there; /* as this inode */
     dev_t device;
     ino_t inode;
+    bool read_only; /* as it is mounted: a mount namespace keeps what it began with */
     int above; /* the directory that it is in, while something is ready there; else -1 */
     struct spare root, stage;
 };
@@ -219,6 +221,12 @@ static void show_state(const struct grounds *all)
         enclosure_link(e, all->options->state_dir, real);
 }
 
+static bool is_read_only(const char *path)
+{
+    struct statvfs s;
+    return statvfs(path, &s) == 0 && (s.f_flag & ST_RDONLY);
+}
+
 static void prepare(struct grounds *all, struct ground *g)
 {
     struct stat st;
@@ -229,6 +237,7 @@ static void prepare(struct grounds *all, struct ground *g)
         g->there = true;
         g->device = st.st_dev;
         g->inode = st.st_ino;
+        g->read_only = is_read_only(g->path);
         allow(all, root);
         pin(all, st.st_dev, root);
     }
@@ -353,7 +362,8 @@ static bool is_covered(const struct ground *g)
     struct stat st;
     if (lstat(g->path, &st) == 0)
         return !S_ISDIR(st.st_mode) ||
-               (g->there && st.st_dev == g->device && st.st_ino == g->inode);
+               (g->there && st.st_dev == g->device && st.st_ino == g->inode &&
+                   g->read_only == is_read_only(g->path));
     return errno != ENOENT || !g->there;
 }
 
@@ -382,7 +392,7 @@ bool grounds_in_place(const struct grounds *all, const char *root)
     const struct ground *g = find(all, root);
     struct stat st;
     return g && g->there && lstat(g->path, &st) == 0 && st.st_dev == g->device &&
-           st.st_ino == g->inode;
+           st.st_ino == g->inode && g->read_only == is_read_only(g->path);
 }
 
 static bool is_empty(int fd)
