@@ -67,6 +67,7 @@ static void be_finisher(struct hooks *hooks)
         dup2(nothing, fd);
     setsid();
     hooks_finish(hooks, 0);
+    hooks_free(hooks);
     _exit(0);
 }
 

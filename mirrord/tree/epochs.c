@@ -172,3 +172,16 @@ int epochs_open(const char *state_dir, const char *root_path, bool make_it, stru
     char *resolved CLEANUP_FREE = realpath(root_path, NULL);
     return epochs_open_resolved(state_dir, resolved ? resolved : root_path, make_it, err);
 }
+
+int epochs_forget(const char *state_dir, const char *root_path, struct err *err)
+{
+    char *state CLEANUP_FREE = state_root_dir(state_dir, root_path);
+    char *path CLEANUP_FREE = mem_format("%s/" EPOCHS "%s", state_dir, strrchr(state, '/'));
+    static const char *const left[] = {EPOCH_LOCK, "handover", "handover.lock"};
+    for (size_t i = 0; i < sizeof left / sizeof *left; i++) {
+        char *file CLEANUP_FREE = mem_format("%s/%s", path, left[i]);
+        if (unlink(file) < 0 && errno != ENOENT)
+            return err_sys(err, errno, "remove %s", file);
+    }
+    return rmdir(path) < 0 && errno != ENOENT ? err_sys(err, errno, "remove %s", path) : 0;
+}

@@ -20,6 +20,9 @@ int epochs_open(const char *state_dir, const char *root_path, bool make, struct 
 /* The same for a path that is resolved already, and not looked at again. */
 int epochs_open_resolved(const char *state_dir, const char *root_path, bool make, struct err *err);
 
+/* Removes it, with the lock that is in it: there must be no epoch. 0 also where there is none. */
+int epochs_forget(const char *state_dir, const char *root_path, struct err *err);
+
 /* The directory of them all, made where it is missing; as above. */
 int epochs_open_all(const char *state_dir, struct err *err);
 

@@ -142,54 +142,5 @@ def test_replaced_where_it_cannot_see(env):
     attack.daemon.stop()
 
 
-UNIT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../examples/mirrord.service")
-
-
-def in_its_unit(env):
-    """What goes before the daemon so that it has the capabilities of its unit only, and all but its
-    state and sockets is read-only to it, as with ProtectSystem=strict."""
-    line = next(x for x in read_text(UNIT).splitlines() if x.startswith("CapabilityBoundingSet="))
-    caps = ",".join("+" + c.removeprefix("CAP_").lower() for c in line.split("=")[1].split())
-    writable = [env.state, env.path("run")]
-    binds = "".join(f"mount --bind '{d}' '{d}'\n" for d in writable)
-    script = write_text(env.path("unit"), f"""#!/bin/sh
-        set -e
-        {binds}
-        top=$(df --output=target '{env.dir}' | tail -n 1)
-        mount -o remount,bind,ro "$top"
-        if touch '{env.path("w")}' 2>/dev/null; then exit 99; fi
-        exec setpriv --no-new-privs --bounding-set=-all,{caps} --inh-caps=-all "$@"
-        """, 0o700)
-    return ["unshare", "-m", "--propagation", "slave", script]
-
-
-@case(sshd=True)
-def test_the_daemon_in_its_unit(env):
-    """It works within what examples/mirrord.service leaves it: other users' closed files, site sockets,
-    first copy, live changes, reload."""
-    if not ROOT:
-        raise Skip("needs root")
-    src, dest = env.path("src"), env.path("far", "dest")
-    os.makedirs(env.path("far"))
-    os.makedirs(env.path("run"))
-    os.makedirs(env.state, exist_ok=True)
-    put(f"{src}/closed/file", b"another user's", 0o600)
-    for path in (src, f"{src}/closed", f"{src}/closed/file"):
-        os.chown(path, 65534, 65534)
-    os.chmod(f"{src}/closed", 0o700)
-    config = env.config(site_text("example.com", src, [dest], "socket-user = nobody"), ("web1", "web2"))
-    write_text(config, read_text(config).replace(env.path("control"), env.path("run", "control")))
-    daemon = env.daemon(config, wrap=in_its_unit(env))
-    daemon.flush()
-    check_equal(os.stat(env.path("run", "sites", "example.com")).st_uid, 65534, "its socket")
-    check_equal(read_text(f"{dest}/closed/file"), "another user's")
-    check_equal(os.stat(f"{dest}/closed/file").st_uid, 65534)
-    put(f"{src}/live", b"comes at once")
-    daemon.ask("reload")
-    daemon.flush()
-    check_equal(read_text(f"{dest}/live"), "comes at once")
-    daemon.stop()
-
-
 if __name__ == "__main__":
     main()
