@@ -42,6 +42,7 @@ enum {
     MSG_EXTENT_BYTES = 24,       /* one in an EXTENTS frame, which holds at most … */
     MSG_EXTENTS_FRAME = 2048,    /* … so many */
     MSG_RANGE_MAX = 16777216,    /* bytes of the old file that a signature or delta is about */
+    MSG_STRANGERS_MAX = 1048576, /* names in one comparison that only the far end has */
     MSG_RANGES_MAX = 64,         /* signatures of ranges that are asked for and not yet answered */
 
     /* What fits one frame beside the other fields. */

@@ -22,6 +22,7 @@
 #include "command/handover.h"
 #include "command/options.h"
 #include "command/role.h"
+#include "tree/epochs.h"
 #include "tree/state.h"
 
 #define INTENT_FILE "handover"
@@ -34,7 +35,7 @@ struct handover {
     const char *state_dir, *control;
     const char *to;
     unsigned timeout;    /* seconds */
-    int dir;             /* the root's state */
+    int dir;             /* of the root's epoch */
     int intent;          /* its file, locked: this process is the one that goes on with it */
     struct claim *claim; /* a session that waits for the question; or NULL */
     bool resumed;
@@ -257,7 +258,7 @@ bool handover_resume(
 {
     struct err err;
     const char *root = config_root_at(s, c->self);
-    int look CLEANUP_FD = state_open_dir(state_dir, root, false, &err);
+    int look CLEANUP_FD = epochs_open(state_dir, root, false, &err);
     char *to CLEANUP_FREE = look < 0 ? NULL : intended(look);
     if (!to)
         return false;
@@ -266,7 +267,7 @@ bool handover_resume(
         .state_dir = state_dir,
         .control = control,
         .to = to,
-        .dir = state_open_dir(state_dir, root, true, &err),
+        .dir = epochs_open(state_dir, root, true, &err),
         .intent = -1,
         .resumed = true};
     if (h.dir >= 0)
@@ -289,7 +290,7 @@ static int find(struct handover *h, char **operands, struct err *err)
     if (!config_site_has_host(h->s, h->to) || strcmp(h->to, h->c->self) == 0)
         return err_set(
             err, ERR_USAGE, "%s is not another host of site %s", operands[1], operands[0]);
-    h->dir = state_open_dir(h->state_dir, config_root_at(h->s, h->c->self), true, err);
+    h->dir = epochs_open(h->state_dir, config_root_at(h->s, h->c->self), true, err);
     return h->dir < 0 ? -1 : 0;
 }
 

@@ -18,6 +18,7 @@
 #include "command/options.h"
 #include "command/policy.h"
 #include "command/role.h"
+#include "tree/epochs.h"
 #include "tree/state.h"
 
 enum { SETTLE_MS = 15000, SETTLE_SLICE_MS = 50 };
@@ -35,7 +36,7 @@ static int write_epoch(
     const char *root = config_root_at(p->s, p->c->self);
     struct epoch *e = &p->now;
     struct err damaged;
-    int dir CLEANUP_FD = state_open_dir(p->state_dir, root, true, err);
+    int dir CLEANUP_FD = epochs_open(p->state_dir, root, true, err);
     int lock CLEANUP_FD = dir < 0 ? -1 : epoch_lock(dir, err);
     if (lock < 0)
         return -1;

@@ -23,7 +23,7 @@ static void run_hook(const struct config *c, const struct config_site *s, const 
     char *root CLEANUP_FREE = realpath(config_root_at(s, c->self), NULL);
     if (!root || !config_receive_hook(s, c->self, RECEIVE_ON_COMMIT, &hook))
         return;
-    int dir CLEANUP_FD = state_open_resolved(state_dir, root, false, &ignored);
+    int dir CLEANUP_FD = state_open_resolved(state_dir, root, &ignored);
     struct hooks *hooks = hooks_new(state_dir);
     if (dir >= 0)
         hooks_know(hooks, bytes_of(s->name), root, &hook, dir);

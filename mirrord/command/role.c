@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "tree/epochs.h"
 #include "tree/state.h"
 
 int role_of(const struct config *c, const struct config_site *s, const char *state_dir,
@@ -13,7 +14,7 @@ int role_of(const struct config *c, const struct config_site *s, const char *sta
 {
     struct err ignored;
     *out = (struct role){0};
-    int dir CLEANUP_FD = state_open_dir(state_dir, config_root_at(s, c->self), false, &ignored);
+    int dir CLEANUP_FD = epochs_open(state_dir, config_root_at(s, c->self), false, &ignored);
     out->stamp = dir < 0 ? 0 : epoch_stamp(dir);
     if (epoch_of(state_dir, config_root_at(s, c->self), &out->epoch, err) < 0)
         return err_prefix(err, "site %s", s->name);

@@ -3,10 +3,12 @@
 #ifndef LINK_HEAP_H
 #define LINK_HEAP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct heap {
     struct heap_block *blocks;
+    bool wipes; /* what is given back is overwritten: a secret may have been in it */
 };
 
 /* As malloc, realloc and free; NULL where there is no memory. */

@@ -409,12 +409,14 @@ static int login_result(struct ssh2 *s, int rc, struct err *err)
 int ssh2_login_key(struct ssh2 *s, const char *user, const struct keyfile *key, struct err *err)
 {
     s->patience->doing = "logging in";
+    s->heap.wipes = true; /* the library copies the key */
     int rc;
     /* A passphrase of NULL would let OpenSSL ask for one on the terminal. */
     UNTIL_DONE(s, rc,
         libssh2_userauth_publickey_frommemory(
             s->session, user, strlen(user), NULL, 0, key->text, key->len, ""),
         err);
+    s->heap.wipes = false;
     return login_result(s, rc, err);
 }
 

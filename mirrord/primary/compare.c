@@ -38,6 +38,7 @@ struct compare {
     const struct owed *unit; /* the differences of this unit alone, for whoever asked */
     bool lacking;            /* the directory it is in is not there */
     bool illegal;            /* what was listed is */
+    size_t strangers;        /* names that are there alone */
     bool whole;              /* the site, not a subtree: to be judged */
     bool foreign;            /* first contact with a root that holds something */
     uint64_t remote_entries, local_entries;
@@ -189,6 +190,7 @@ static void only_there(struct compare *c, const char *dir, const struct msg_item
     if (c->ps->site->options.no_delete || !is_meant(c, dir, i->name) ||
         is_left(c, dir, i->name, NULL))
         return;
+    c->strangers++;
     struct difference *d = add(c, dir, i->name, OWED_DELETE);
     describe(d, &i->entry, &i->sums);
     c->doomed += d->entries;
@@ -318,6 +320,19 @@ static int pass_over(struct compare *c, struct request *r, struct local *l,
             return -1;
     }
     return 0;
+}
+
+/* A far end that lists names without end would be believed, and take all memory. */
+static int check_strangers(
+    const struct push *p, const struct compare *c, const struct request *r, struct err *err)
+{
+    size_t limit = p->o->strangers ? p->o->strangers : MSG_STRANGERS_MAX;
+    if (c->strangers <= limit)
+        return 0;
+    return err_set(err, ERR_REFUSED,
+        "it lists more than %zu names that are not here, the last ones in /%s: exclude what they are "
+        "in, or remove them there",
+        limit, QUOTED(r->path, strlen(r->path)));
 }
 
 static int merge_items(struct compare *c, struct request *r, struct local *l,
@@ -776,6 +791,10 @@ int compare_listing(struct push *p, const struct msg_listing *m, struct err *err
     if (merge(c, r, m, err) < 0) {
         p->complaint = c->illegal ? REASON_MALFORMED : REASON_INTERNAL;
         return -1;
+    }
+    if (check_strangers(p, c, r, err) < 0) {
+        push_site_give_up(p, c->ps, err); /* and with it this comparison */
+        return 0;
     }
     if (!m->last)
         return 0;

@@ -19,6 +19,7 @@ enum {
     SILENCES = 4, /* keepalives: an answer owed and no frame for so long, and the link is lost … */
     PONGS_ALONE = 2, /* … and as many times that with PONG alone */
     POLL_MAX_MS = 5000,
+    GIVEN_UP_MS = 60000, /* before a site is opened again that this end closed */
     POLL_ONCE_MS = 200, /* for the progress line */
     HELD_MS = 60000,    /* a site held for safety is looked at again after this */
     HELD_LOOK_MS = 2000,
@@ -216,6 +217,18 @@ static void close_site(struct push *p, struct push_site *ps)
     if (ps->number)
         msg_put_close(&p->out, &(struct msg_close){.site = ps->number});
     push_site_reset(p, ps);
+}
+
+void push_site_give_up(struct push *p, struct push_site *ps, const struct err *why)
+{
+    if (ps->failures == 0 && !p->o->once)
+        push_site_warn(p, ps, (struct bytes){0}, why);
+    push_site_error(ps, why, (struct bytes){0});
+    close_site(p, ps);
+    ps->state = PUSH_FAILED;
+    ps->failures++;
+    ps->retry_ms = io_now_ms() + GIVEN_UP_MS;
+    p->o->hooks.changed(p->o->hooks.ctx);
 }
 
 static void part_from(struct push *p, struct push_site *ps)

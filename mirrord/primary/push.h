@@ -175,6 +175,7 @@ struct push_options {
     const atomic_bool *paused; /* while it is set nothing is sent; NULL: never */
     int wake_fd;       /* an eventfd that other threads write when there is something new; or -1 */
     size_t unit_atoms; /* a unit of more is sent path by path; 0: as many as a batch may have */
+    size_t strangers;  /* that a comparison may find; 0: MSG_STRANGERS_MAX */
     bool once; /* end when all sites are level, held or failed; failing paths are given up */
     uint64_t *free_bytes; /* of the last site that reported; may be NULL */
     bool *unconfined;     /* the far end's sandbox lacks something; may be NULL */

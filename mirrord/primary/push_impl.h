@@ -169,6 +169,8 @@ static inline bool renew_holds_back(const struct push *p) /* is nothing new to b
 /* Warns of a path's trouble: once an hour for each site and cause. */
 void push_site_warn(struct push *p, struct push_site *ps, struct bytes path, const struct err *why);
 /* Records a site's trouble for status. */
+/* The far end is told that it is closed; it is opened again after a pause. */
+void push_site_give_up(struct push *p, struct push_site *ps, const struct err *why);
 void push_site_error(struct push_site *ps, const struct err *why, struct bytes path);
 /* Beside ACK's flags, why a unit is renamed file by file: */
 enum { PIECEMEAL_LARGE = 1 << 8, PIECEMEAL_REPLACED = 1 << 9 };

@@ -8,13 +8,14 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "primary/daemon_impl.h"
+#include "tree/epochs.h"
 
 enum { ROLES_LOOK_MS = 300 };
 
 static uint64_t stamp_of(struct daemon *d, const char *root)
 {
     struct err ignored;
-    int fd CLEANUP_FD = state_open_dir(d->state_dir, root, false, &ignored);
+    int fd CLEANUP_FD = epochs_open(d->state_dir, root, false, &ignored);
     return fd < 0 ? 0 : epoch_stamp(fd);
 }
 

@@ -53,7 +53,9 @@ static void load(struct sessions *s)
     int r = io_slurp(s->dir, SESSIONS_FILE, FILE_MAX, &text, NULL, &why);
     if (r < 0)
         log_warn("%s", why.text);
-    for (char *line = r == 0 ? strtok(text, "\n") : NULL; line; line = strtok(NULL, "\n")) {
+    char *rest = NULL;
+    for (char *line = r == 0 ? strtok_r(text, "\n", &rest) : NULL; line;
+         line = strtok_r(NULL, "\n", &rest)) {
         struct digest id;
         uint64_t number;
         char hex[2 * ID + 1];

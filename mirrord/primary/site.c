@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "tree/digest.h"
+#include "tree/epochs.h"
 #include "tree/rootid.h"
 
 enum { LOCK_WAIT_MS = 3000 };
@@ -105,7 +106,7 @@ static int open_parts(struct site *s, const struct site_options *o, struct err *
         return -1;
     if (open_mark(s, err) < 0)
         return -1;
-    if (epoch_read(state_fd(s->state), &s->epoch, err) < 0 || check_role(s, err) < 0)
+    if (epoch_of(o->state_dir, root_path(s->root), &s->epoch, err) < 0 || check_role(s, err) < 0)
         return -1;
     s->mounts = mounts_load(state_fd(s->state));
     if (o->accept_root)
@@ -153,7 +154,7 @@ static void keep_epoch(struct site *s, const struct msg_site_error *m)
     struct epoch now, e = {.counter = m->epoch, .id = m->epoch_id, .role = ROLE_FENCED};
     snprintf(
         e.primary, sizeof e.primary, "%.*s", (int)m->primary.len, (const char *)m->primary.data);
-    int dir CLEANUP_FD = state_open_dir(s->options.state_dir, root_path(s->root), true, &why);
+    int dir CLEANUP_FD = epochs_open(s->options.state_dir, root_path(s->root), true, &why);
     int lock CLEANUP_FD = dir < 0 ? -1 : epoch_lock(dir, &why);
     if (lock < 0 || epoch_read(dir, &now, &why) < 0 ||
         (now.counter < e.counter && epoch_write(dir, &e, &why) < 0))

@@ -177,6 +177,78 @@ static int choose(struct enclosure *e, struct err *err)
     return 0;
 }
 
+/* --- what propagates --- */
+
+/* The kernel writes blanks and backslashes as \\ and three octal digits. */
+static void unescape(char *path)
+{
+    char *to = path;
+    for (const char *p = path; *p; to++) {
+        unsigned byte;
+        if (*p == '\\' && sscanf(p + 1, "%3o", &byte) == 1) {
+            *to = (char)byte;
+            p += 4;
+        } else {
+            *to = *p++;
+        }
+    }
+    *to = '\0';
+}
+
+/* Does this mount hold the directory, or is it in it? */
+static bool concerns(const char *point, const char *shown)
+{
+    return strcmp(point, "/") == 0 || lies_beneath(shown, point) || lies_beneath(point, shown);
+}
+
+/* A line of mountinfo, "36 35 98:0 /root /point options shared:7 … - type …": what it says of a mount
+ * that concerns what is shown. Of those that hold a directory the last and deepest one counts. */
+static void look_at_mount(const struct enclosure *e, char *line, size_t *deepest, bool *private)
+{
+    char point[4096];
+    if (sscanf(line, "%*s %*s %*s %*s %4095s", point) != 1)
+        return;
+    unescape(point);
+    char *end = strstr(line, " - ");
+    if (end)
+        *end = '\0';
+    bool is_private = !strstr(line, " shared:");
+    for (size_t i = 0; i < e->shown_count; i++) {
+        size_t len = strcmp(point, "/") == 0 ? 0 : strlen(point);
+        if (!concerns(point, e->shown[i]))
+            continue;
+        if (len > strlen(e->shown[i])) {
+            private[i] |= is_private;
+        } else if (len >= deepest[i]) {
+            deepest[i] = len;
+            private[i] = is_private;
+        }
+    }
+}
+
+/* What is mounted in a private mount later would not be seen in the enclosure, and a rename there could
+ * take the host's mount away. */
+static int check_propagation(const struct enclosure *e, struct err *err)
+{
+    FILE *f = fopen("/proc/self/mountinfo", "re");
+    size_t *deepest CLEANUP_FREE = mem_array(e->shown_count + 1, sizeof *deepest);
+    bool *private CLEANUP_FREE = mem_array(e->shown_count + 1, sizeof *private);
+    char *line CLEANUP_FREE = NULL;
+    size_t room = 0;
+    if (!f)
+        return err_sys(err, errno, "/proc/self/mountinfo");
+    while (getline(&line, &room, f) > 0)
+        look_at_mount(e, line, deepest, private);
+    fclose(f);
+    for (size_t i = 0; i < e->shown_count; i++)
+        if (private[i])
+            return err_set(err, ERR_FAILED,
+                "what is mounted in %s later would not be seen there: its mounts are private, see "
+                "mount --make-shared",
+                e->shown[i]);
+    return 0;
+}
+
 /* --- mounting --- */
 
 /* A mount of its own of what is there, without a link on the way: a user may have put one there. */
@@ -294,7 +366,7 @@ static int none(const char *what, struct err *err)
 
 static int enter(struct enclosure *e, struct err *err)
 {
-    if (choose(e, err) < 0)
+    if (choose(e, err) < 0 || check_propagation(e, err) < 0)
         return ENCLOSURE_NONE;
     if (unshare(CLONE_NEWNS) < 0)
         return none("unshare", err);

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "secondary/recover.h"
 #include "tree/digest.h"
+#include "tree/epochs.h"
 
 static struct epoch presented_of(uint64_t counter, const struct digest *id, struct bytes host)
 {
@@ -29,7 +30,7 @@ int fencing_present(struct replica *r, const struct msg_open *m, uint16_t *reaso
     if (verdict)
         return -1;
     *reason = REASON_IO;
-    r->epoch_dir = state_open_dir(r->tools->options->state_dir, root_path(r->root), false, err);
+    r->epoch_dir = epochs_open(r->tools->options->state_dir, root_path(r->root), false, err);
     if (r->epoch_dir == -1)
         return -1;
     if (r->epoch_dir >= 0)
@@ -53,13 +54,13 @@ static bool is_raised(struct replica *r)
     return false;
 }
 
-/* The directory is there by now, since the root's state has been opened. */
+/* Where a session is, its parent has made it when the site was presented. */
 static void find_directory(struct replica *r)
 {
     struct err ignored;
     if (r->epoch_dir < 0)
         r->epoch_dir =
-            state_open_dir(r->tools->options->state_dir, root_path(r->root), false, &ignored);
+            epochs_open(r->tools->options->state_dir, root_path(r->root), !r->tools->self, &ignored);
 }
 
 static int fenced(struct replica *r, struct err *err)
@@ -119,10 +120,10 @@ static void settle(struct tools *tools, const struct outside_place *p)
         log_warn("%s: %s", p->root, why.text);
 }
 
-/* The primary hands over. -1 with err, or the lock (STATE_NONE: there is nothing to be settled). */
+/* The primary hands over. -1 with err, or the lock (EPOCHS_NONE: there is nothing to be settled). */
 static int settle_locked(struct tools *tools, const struct outside_place *p, struct err *err)
 {
-    int dir CLEANUP_FD = state_open_dir(tools->options->state_dir, p->root, false, err);
+    int dir CLEANUP_FD = epochs_open(tools->options->state_dir, p->root, false, err);
     if (dir < 0)
         return dir;
     int lock = epoch_lock(dir, err);
@@ -139,7 +140,7 @@ static int claim(struct tools *tools, const struct msg_claim *m, struct epoch *n
     struct outside_place place;
     if (o->place(o->ctx, &site, false, &place, err) < 0)
         return -1;
-    int lock CLEANUP_FD = m->take ? settle_locked(tools, &place, err) : STATE_NONE;
+    int lock CLEANUP_FD = m->take ? settle_locked(tools, &place, err) : EPOCHS_NONE;
     free(place.root);
     if (lock == -1)
         return -1;

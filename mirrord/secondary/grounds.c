@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -17,6 +18,7 @@
 #include "secondary/enclosure.h"
 #include "secondary/marker.h"
 #include "secondary/stage.h"
+#include "tree/epochs.h"
 #include "tree/root.h"
 #include "tree/state.h"
 
@@ -40,6 +42,7 @@ struct ground {
     bool there; /* as this inode */
     dev_t device;
     ino_t inode;
+    bool read_only; /* as it is mounted: a mount namespace keeps what it began with */
     int above; /* the directory that it is in, while something is ready there; else -1 */
     struct spare root, stage;
 };
@@ -218,6 +221,12 @@ static void show_state(const struct grounds *all)
         enclosure_link(e, all->options->state_dir, real);
 }
 
+static bool is_read_only(const char *path)
+{
+    struct statvfs s;
+    return statvfs(path, &s) == 0 && (s.f_flag & ST_RDONLY);
+}
+
 static void prepare(struct grounds *all, struct ground *g)
 {
     struct stat st;
@@ -228,6 +237,7 @@ static void prepare(struct grounds *all, struct ground *g)
         g->there = true;
         g->device = st.st_dev;
         g->inode = st.st_ino;
+        g->read_only = is_read_only(g->path);
         allow(all, root);
         pin(all, st.st_dev, root);
     }
@@ -235,6 +245,9 @@ static void prepare(struct grounds *all, struct ground *g)
         show(sandbox_enclosure(all->box), g);
     int state CLEANUP_FD = state_make_dir(all->options->state_dir, g->real, &ignored);
     allow(all, state);
+    int epoch CLEANUP_FD = epochs_open_resolved(all->options->state_dir, g->real, true, &ignored);
+    if (epoch >= 0)
+        sandbox_allow(all->box, epoch, SANDBOX_READ);
     if (g->above >= 0 && (g->there || missing))
         make_ready(all, g, root, state);
     if (g->root.fd < 0 && g->stage.fd < 0)
@@ -260,7 +273,11 @@ static void allow_all_states(struct grounds *all)
 {
     char *path CLEANUP_FREE = mem_format("%s/roots", all->options->state_dir);
     int fd CLEANUP_FD = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    struct err ignored;
+    int epochs CLEANUP_FD = epochs_open_all(all->options->state_dir, &ignored);
     allow(all, fd);
+    if (epochs >= 0)
+        sandbox_allow(all->box, epochs, SANDBOX_READ);
 }
 
 struct grounds *grounds_prepare(const struct receive_options *o, struct sandbox *box)
@@ -345,7 +362,8 @@ static bool is_covered(const struct ground *g)
     struct stat st;
     if (lstat(g->path, &st) == 0)
         return !S_ISDIR(st.st_mode) ||
-               (g->there && st.st_dev == g->device && st.st_ino == g->inode);
+               (g->there && st.st_dev == g->device && st.st_ino == g->inode &&
+                   g->read_only == is_read_only(g->path));
     return errno != ENOENT || !g->there;
 }
 

@@ -231,7 +231,7 @@ int health_look(const char *state_dir, const char *root, enum health_role role,
     const struct health_limits *limits, struct health *out, struct err *err)
 {
     struct evidence e = {.limits = limits, .root = root, .role = role};
-    int state CLEANUP_FD = state_open_dir(state_dir, root, false, err);
+    int state CLEANUP_FD = state_open_dir(state_dir, root, err);
     if (state == -1 || look_at_root(&e, state, err) < 0 || look_at_state(&e, state, err) < 0)
         return -1;
     e.now_ms = (int64_t)io_boot_ms();

@@ -154,7 +154,7 @@ static void be_guard(const struct hook_run *r, const struct hook_run_what *what,
     close(2);
     while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
         continue;
-    _exit(io_write_full(GUARD_STATUS, &status, sizeof status) < 0);
+    _exit(io_write_full(GUARD_STATUS, &status, sizeof status) < 0 ? 1 : 0);
 }
 
 /* The end to write to; *ours to read from without waiting. -1 with errno. */

@@ -19,6 +19,7 @@
 #include "secondary/hook.h"
 #include "secondary/marker.h"
 #include "tree/digest.h"
+#include "tree/epochs.h"
 #include "tree/state.h"
 
 static int resolve(struct outside_direct *d, const struct outside_site *s,
@@ -182,16 +183,9 @@ static int epoch(void *ctx, const struct outside_site *s, bool raise, int lock,
     char *root CLEANUP_FREE = resolve_links(d, s, &primary_here, err);
     if (!root)
         return -1;
-    int dir CLEANUP_FD =
-        state_open_resolved(d->options->state_dir, root, raise || presented->counter > 0, err);
-    if (dir == -1)
-        return -1;
-    if (dir == STATE_NONE && primary_here) {
-        err_set(err, ERR_REFUSED, "fenced: this host is the primary itself");
-        return 1;
-    }
+    int dir CLEANUP_FD = epochs_open_resolved(d->options->state_dir, root, true, err);
     if (dir < 0)
-        return 0;
+        return -1;
     if (raise)
         return take(d->options, dir, lock, presented, now, err);
     return epoch_present(
@@ -294,7 +288,7 @@ static void know_hook(struct outside_direct *d, const struct outside_site *s)
     char *root CLEANUP_FREE = resolve_links(d, s, &primary, &ignored);
     if (!root || !f->hook(f->ctx, s->name, RECEIVE_ON_COMMIT, &hook))
         return;
-    int dir CLEANUP_FD = state_open_resolved(d->options->state_dir, root, false, &ignored);
+    int dir CLEANUP_FD = state_open_resolved(d->options->state_dir, root, &ignored);
     if (dir >= 0)
         hooks_know(d->hooks, s->name, root, &hook, dir);
     receive_hook_clear(&hook);

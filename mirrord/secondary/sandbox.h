@@ -28,7 +28,7 @@ void sandbox_free(struct sandbox *s);
 
 enum sandbox_access {
     SANDBOX_TREE, /* everything that a receiver does with files, in this directory and beneath */
-    SANDBOX_READ, /* reading this file */
+    SANDBOX_READ, /* reading this file, or all that is in this directory */
 };
 
 /* The descriptor (O_PATH will do) stays the caller's. */

@@ -24,7 +24,7 @@ int trash_open(const char *state_dir, const char *root, struct trash **out, stru
     struct marker marker;
     struct trash *t = mem_alloc(sizeof *t);
     *out = NULL;
-    int dir CLEANUP_FD = state_open_dir(state_dir, root, false, err);
+    int dir CLEANUP_FD = state_open_dir(state_dir, root, err);
     int state CLEANUP_FD = dir < 0 ? -1 : openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int r = dir == -1 ? -1 : 0;
     if (r == 0 && dir >= 0 && state < 0)

@@ -12,7 +12,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "tree/digest.h"
-#include "tree/state.h"
+#include "tree/epochs.h"
 
 #define EPOCH_FILE "epoch"
 
@@ -45,10 +45,10 @@ static int parse(const char *text, struct epoch *out, struct err *err)
     return 0;
 }
 
-int epoch_read(int state_fd, struct epoch *out, struct err *err)
+int epoch_read(int dir, struct epoch *out, struct err *err)
 {
     char *text CLEANUP_FREE = NULL;
-    int r = io_slurp(state_fd, EPOCH_FILE, EPOCH_TEXT_MAX, &text, NULL, err);
+    int r = io_slurp(dir, EPOCH_FILE, EPOCH_TEXT_MAX, &text, NULL, err);
     if (r < 0)
         return -1;
     *out = (struct epoch){0};
@@ -57,16 +57,16 @@ int epoch_read(int state_fd, struct epoch *out, struct err *err)
 
 int epoch_of(const char *state_dir, const char *root, struct epoch *out, struct err *err)
 {
-    int fd CLEANUP_FD = state_open_dir(state_dir, root, false, err);
+    int fd CLEANUP_FD = epochs_open(state_dir, root, false, err);
     if (fd == -1)
         return -1;
     *out = (struct epoch){0};
     return fd < 0 ? 0 : epoch_read(fd, out, err);
 }
 
-int epoch_lock(int state_fd, struct err *err)
+int epoch_lock(int dir, struct err *err)
 {
-    int fd CLEANUP_FD = openat(state_fd, EPOCH_LOCK, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int fd CLEANUP_FD = openat(dir, EPOCH_LOCK, O_RDONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_sys(err, errno, "open " EPOCH_LOCK);
     while (flock(fd, LOCK_EX) < 0)
@@ -75,23 +75,23 @@ int epoch_lock(int state_fd, struct err *err)
     return TAKE_FD(fd);
 }
 
-int epoch_write(int state_fd, const struct epoch *e, struct err *err)
+int epoch_write(int dir, const struct epoch *e, struct err *err)
 {
     char hex[HEX + 1];
     for (size_t i = 0; i < sizeof e->id.b; i++)
         snprintf(hex + 2 * i, 3, "%02x", e->id.b[i]);
     char *line CLEANUP_FREE = mem_format("%d %" PRIu64 " %s %s %s\n", EPOCH_VERSION, e->counter,
         hex, role_names[e->role], e->primary[0] ? e->primary : "?");
-    if (io_publish(state_fd, EPOCH_FILE, line, strlen(line), err) < 0)
+    if (io_publish(dir, EPOCH_FILE, line, strlen(line), err) < 0)
         return -1;
-    return fchmodat(state_fd, EPOCH_FILE, 0644, 0) < 0 ? err_sys(err, errno, "chmod " EPOCH_FILE)
+    return fchmodat(dir, EPOCH_FILE, 0644, 0) < 0 ? err_sys(err, errno, "chmod " EPOCH_FILE)
                                                        : 0;
 }
 
-uint64_t epoch_stamp(int state_fd)
+uint64_t epoch_stamp(int dir)
 {
     struct stat st;
-    if (fstatat(state_fd, EPOCH_FILE, &st, 0) < 0)
+    if (fstatat(dir, EPOCH_FILE, &st, 0) < 0)
         return 0;
     return (uint64_t)st.st_ino * 1000003 + (uint64_t)st.st_mtim.tv_sec * 1000000007 +
            (uint64_t)st.st_mtim.tv_nsec + 1;
@@ -113,18 +113,18 @@ static int refuse(const struct epoch *e, const char *why, struct err *err)
     return 1;
 }
 
-static int store(int state_fd, uint64_t counter, const struct digest *id, const char *primary,
+static int store(int dir, uint64_t counter, const struct digest *id, const char *primary,
     struct epoch *now, struct err *err)
 {
     struct epoch e = {.counter = counter, .id = *id, .role = ROLE_SECONDARY};
     snprintf(e.primary, sizeof e.primary, "%s", primary);
-    if (epoch_write(state_fd, &e, err) < 0)
+    if (epoch_write(dir, &e, err) < 0)
         return -1;
     *now = e;
     return 0;
 }
 
-static int judge(int state_fd, bool primary_here, uint64_t counter, const struct digest *id,
+static int judge(int dir, bool primary_here, uint64_t counter, const struct digest *id,
     const char *primary, struct epoch *now, struct err *err)
 {
     bool is_primary = now->role == ROLE_CONFIGURED ? primary_here : now->role == ROLE_PRIMARY;
@@ -133,19 +133,19 @@ static int judge(int state_fd, bool primary_here, uint64_t counter, const struct
     case EPOCH_SPLIT:
         return refuse(
             now, "two hosts were promoted at the same time; promote the one that is to stay", err);
-    case EPOCH_HIGHER: return store(state_fd, counter, id, primary, now, err);
+    case EPOCH_HIGHER: return store(dir, counter, id, primary, now, err);
     case EPOCH_SAME: break;
     }
     if (is_primary)
         return refuse(now, "this host is the primary itself", err);
-    return now->role == ROLE_FENCED ? store(state_fd, counter, id, primary, now, err) : 0;
+    return now->role == ROLE_FENCED ? store(dir, counter, id, primary, now, err) : 0;
 }
 
-int epoch_present(int state_fd, bool primary_here, uint64_t counter, const struct digest *id,
+int epoch_present(int dir, bool primary_here, uint64_t counter, const struct digest *id,
     const char *primary, struct epoch *now, struct err *err)
 {
-    int lock CLEANUP_FD = epoch_lock(state_fd, err);
-    if (lock < 0 || epoch_read(state_fd, now, err) < 0)
+    int lock CLEANUP_FD = epoch_lock(dir, err);
+    if (lock < 0 || epoch_read(dir, now, err) < 0)
         return -1;
-    return judge(state_fd, primary_here, counter, id, primary, now, err);
+    return judge(dir, primary_here, counter, id, primary, now, err);
 }

@@ -291,15 +291,6 @@ void state_discard(const char *scratch)
         log_warn("cannot remove %s: %s", scratch, strerror(errno));
 }
 
-/* The epoch is for all to read, the rest for nobody. */
-static int let_pass(const char *state_dir, int dir, struct err *err)
-{
-    char *roots CLEANUP_FREE = mem_format("%s/roots", state_dir);
-    if (chmod(state_dir, 0711) < 0 || chmod(roots, 0711) < 0 || fchmod(dir, 0711) < 0)
-        return err_sys(err, errno, "chmod %s", state_dir);
-    return 0;
-}
-
 char *state_root_dir(const char *state_dir, const char *root_path)
 {
     char *name CLEANUP_FREE = directory_name(root_path);
@@ -318,25 +309,19 @@ int state_make_dir(const char *state_dir, const char *root_path, struct err *err
     return fd < 0 ? err_sys(err, errno, "open %s", path) : fd;
 }
 
-int state_open_dir(const char *state_dir, const char *root_path, bool make, struct err *err)
+int state_open_dir(const char *state_dir, const char *root_path, struct err *err)
 {
     char *resolved CLEANUP_FREE = realpath(root_path, NULL);
-    return state_open_resolved(state_dir, resolved ? resolved : root_path, make, err);
+    return state_open_resolved(state_dir, resolved ? resolved : root_path, err);
 }
 
-int state_open_resolved(const char *state_dir, const char *root_path, bool make, struct err *err)
+int state_open_resolved(const char *state_dir, const char *root_path, struct err *err)
 {
     char *path CLEANUP_FREE = state_root_dir(state_dir, root_path);
-    if (make && io_make_path(path, 0700, err) < 0)
-        return -1;
-    int fd CLEANUP_FD = open(path, (make ? O_RDONLY : O_PATH) | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 && !make && errno == ENOENT)
+    int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
         return STATE_NONE;
-    if (fd < 0)
-        return err_sys(err, errno, "open %s", path);
-    if (make && let_pass(state_dir, fd, err) < 0)
-        return -1;
-    return TAKE_FD(fd);
+    return fd < 0 ? err_sys(err, errno, "open %s", path) : fd;
 }
 
 void state_close(struct state *s)

@@ -2,6 +2,7 @@
  * The state directory: what mirrord remembers of a root outside the root.
  *
  *   STATE/host-id                   who this host is (16 random bytes in hex)
+ *   STATE/epochs/NAME-HASH/         epochs.h
  *   STATE/roots/NAME-HASH/path      the root this is about, for people
  *   STATE/roots/NAME-HASH/lock      held by the one process that may write here
  *   STATE/roots/NAME-HASH/manifest/ LMDB
@@ -51,14 +52,13 @@ int state_is_held(int state_fd);
 char *state_scratch(const char *state_dir, struct err *err);
 void state_discard(const char *scratch);
 
-/* The directory of this root's state, without its lock, for what has a lock of its own: a
- * descriptor that the caller closes. STATE_NONE (`make` false) where there is none; -1 with err.
- * What is made here others may pass through, though not list. */
+/* The directory of this root's state, without its lock, for a look: a descriptor (O_PATH) that the
+ * caller closes. STATE_NONE where there is none; -1 with err. */
 enum { STATE_NONE = -2 };
-int state_open_dir(const char *state_dir, const char *root_path, bool make, struct err *err);
+int state_open_dir(const char *state_dir, const char *root_path, struct err *err);
 
 /* The same for a path that is resolved already, and not looked at again. */
-int state_open_resolved(const char *state_dir, const char *root_path, bool make, struct err *err);
+int state_open_resolved(const char *state_dir, const char *root_path, struct err *err);
 
 /* As that one, made where it is missing, and for nobody else to pass through. */
 int state_make_dir(const char *state_dir, const char *root_path, struct err *err);

@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "tree/epoch.h"
+#include "tree/epochs.h"
 #include "tree/state.h"
 
 /* The path with the links of what is there of it resolved: the root itself need not be. */
@@ -28,8 +29,7 @@ static bool is_kept(const char *name, const struct epoch *e)
 {
     if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
         return true;
-    return e->role != ROLE_CONFIGURED &&
-           (strncmp(name, "epoch", 5) == 0 || strcmp(name, "path") == 0);
+    return e->role != ROLE_CONFIGURED && strcmp(name, "path") == 0;
 }
 
 /* Directories in it have files only. */
@@ -76,11 +76,13 @@ int state_forget(const char *state_dir, const char *root_path, struct err *err)
     int r = state_open(state_dir, root, &nobody, 0, &s, err);
     if (r != 0)
         return r;
-    r = epoch_read(state_fd(s), &epoch, err);
+    r = epoch_of(state_dir, root, &epoch, err);
     if (r == 0)
         r = remove_all(state_fd(s), &epoch, err);
     if (r == 0 && epoch.role == ROLE_CONFIGURED && rmdir(path) < 0)
         r = err_sys(err, errno, "remove %s", path);
+    if (r == 0 && epoch.role == ROLE_CONFIGURED)
+        r = epochs_forget(state_dir, root, err);
     state_close(s);
     return r < 0 ? err_prefix(err, "%s", path) : 0;
 }

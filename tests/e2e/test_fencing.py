@@ -161,7 +161,9 @@ def test_an_interrupted_handover_is_finished(env):
     them: the daemon there goes on, at its start and when the other host is back."""
     h = Hosts(env, run=("web1",))
     h.arrives("web1", ("web2", "web3"))
-    place = glob.glob(f"{h.state('web1')}/roots/*/lock")[0].rsplit("/", 1)[0]
+    place = glob.glob(f"{h.state('web1')}/roots/*/lock")[0].rsplit("/", 1)[0].replace(
+        "/roots/", "/epochs/")
+    os.makedirs(place, 0o700, exist_ok=True)
     me = read_text(f"{h.state('web1')}/host-id").strip()
 
     def crash(*files):

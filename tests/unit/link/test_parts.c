@@ -91,6 +91,12 @@ static void test_heap(void **state)
     assert_null(heap_alloc(&h, SIZE_MAX));
     assert_null(heap_resize(&h, p[1], SIZE_MAX));
     heap_free(&h, NULL);
+    h.wipes = true;
+    p[3] = heap_resize(&h, p[3], 4);
+    assert_memory_equal(p[3], "dddd", 4);
+    p[3] = heap_resize(&h, p[3], 5000);
+    assert_memory_equal(p[3], "dddd", 4);
+    assert_null(heap_resize(&h, p[3], SIZE_MAX));
     heap_release(&h); /* a sanitizer sees what it misses */
     assert_null(h.blocks);
 }

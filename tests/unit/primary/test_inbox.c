@@ -203,6 +203,7 @@ static int setup(void **state)
         .keepalive_ms = KEEPALIVE_MS,
         .stop = &f->stop,
         .wake_fd = -1,
+        .strangers = 50,
         .hooks = {.changed = nothing}};
     assert_int_equal(pthread_create(&f->thread, NULL, run, f), 0);
     f->running = true;
@@ -483,6 +484,27 @@ static void listing_out_of_order_across_frames(void **state)
     assert_refused(f, REASON_MALFORMED, "listing");
 }
 
+/* A secondary that lists names without end: its site is closed, the session and its memory stay. */
+static void names_without_end(void **state)
+{
+    struct far *f = *state;
+    struct msg_close closed;
+    char names[64][8];
+    const char *list[65] = {NULL};
+    for (int i = 0; i < 64; i++)
+        snprintf(names[i], sizeof names[i], "x%02d", i), list[i] = names[i];
+    compare(f);
+    put_listing(f, 1, false, list);
+    say(f);
+    assert_true(msg_get_close(expect(f, MSG_CLOSE), &closed));
+    assert_int_equal(closed.site, 1);
+    put_listing(f, 1, false, list); /* crosses the CLOSE */
+    say(f);
+    expect(f, MSG_PING); /* the session goes on */
+    assert_int_equal(f->ps->state, PUSH_FAILED);
+    assert_non_null(strstr(f->ps->error.text, "more than 50 names that are not here"));
+}
+
 static void listing_with_buckets_nobody_sent(void **state)
 {
     struct far *f = *state;
@@ -653,6 +675,7 @@ int main(void)
         T(listing_of_no_request),
         T(listing_out_of_order),
         T(listing_out_of_order_across_frames),
+        T(names_without_end),
         T(listing_with_buckets_nobody_sent),
         T(a_signature_nobody_asked_for),
         T(extents_nobody_asked_for),

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -178,6 +179,28 @@ static struct msg_sums reference(void)
     return sums;
 }
 
+/* --- what others may not read --- */
+
+static unsigned closed_seen;
+
+/* What holds "new!" is 0600 where the primary has it; and nobody else comes into a stage. */
+static int check_closed(const char *path, const struct stat *st, int flag, struct FTW *at)
+{
+    char text[5] = {0};
+    if (flag == FTW_D && strncmp(path + at->base, ".mirrord-", 9) == 0)
+        return st->st_mode & 077 ? -1 : 0;
+    int fd CLEANUP_FD = flag == FTW_F ? open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    if (fd < 0 || read(fd, text, 4) != 4 || strcmp(text, "new!") != 0)
+        return 0;
+    closed_seen++;
+    return st->st_mode & 077 ? -1 : 0;
+}
+
+static void assert_closed(const struct peer *p)
+{
+    assert_int_equal(nftw(p->fence, check_closed, 16, FTW_PHYS), 0);
+}
+
 /* Waits for the answer to COMMIT: true when the receiver was killed before it. */
 static bool dies(struct peer *p)
 {
@@ -274,6 +297,7 @@ static bool killed_at(int n, const struct msg_sums *want, bool foreign, unsigned
     atomic_store(countdown, 0);
     struct entry old = a_dir(0755);
     bool begun = access(on_root(&p, "g-there"), F_OK) == 0;
+    assert_closed(&p);
     if (n % 2)
         assert_int_equal(receive_recover(p.state, p.root, &policy, &err), 0);
     if (begun) {
@@ -354,6 +378,36 @@ static void killed_while_staging(void **state)
     peer_end(p);
     assert_int_equal(staged_count(p), 0);
     assert_absent(p, "f");
+}
+
+/* At no step of staging and committing, of new files and of one that replaces an open one. */
+static void closed_files_are_never_open(void **state)
+{
+    struct entry closed = a_file("new!", 4, 0600), open_one = a_file("old", 3, 0644);
+    bool dead = true;
+    (void)state;
+    for (int n = 1; dead; n++) {
+        struct peer p;
+        peer_setup(&p);
+        peer_open(&p);
+        peer_batch(&p);
+        peer_put(&p, "wp-config.php", &open_one, "old");
+        peer_commit_all(&p);
+        peer_batch(&p);
+        peer_put(&p, "wp-config.php", &closed, "new!");
+        peer_put(&p, ".htpasswd", &closed, "new!");
+        uint32_t atom = peer_entry(&p, ".env", &closed, HOW_DATA, "");
+        atomic_store(countdown, n);
+        msg_put_data(&p.out,
+            &(struct msg_data){.atom = atom, .kind = DATA_CONTENT, .content = {"new!", 4}});
+        peer_finish(&p, atom, &closed); /* all in one write, with the COMMIT */
+        dead = dies(&p);
+        atomic_store(countdown, 0);
+        assert_closed(&p);
+        peer_cleanup(&p);
+        assert_true(n < 200);
+    }
+    assert_true(closed_seen > 20);
 }
 
 /* A receiver that is killed while it tries the stage leaves what it tried it with in the root. */
@@ -461,6 +515,7 @@ int main(void)
         cmocka_unit_test(what_is_foreign_survives_any_kill),
         T(filesystems_that_cannot_exchange),
         T(killed_while_staging),
+        T(closed_files_are_never_open),
         T(what_a_probe_left_goes),
         T(recover_has_nothing_to_do),
         T(readers_see_old_or_new),

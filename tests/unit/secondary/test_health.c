@@ -47,7 +47,7 @@ static int set_up(void **state)
     p->limits = (struct health_limits){5 * MIN, HEALTH_NEVER};
     if (mkdir(p->root, 0755) < 0)
         return -1;
-    p->state = state_open_dir(p->states, p->root, true, &err);
+    p->state = state_make_dir(p->states, p->root, &err);
     *state = p;
     return p->state < 0 ? -1 : 0;
 }

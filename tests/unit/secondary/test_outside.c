@@ -26,6 +26,7 @@
 #include "secondary/marker.h"
 #include "secondary/outside.h"
 #include "secondary/parent.h"
+#include "tree/epochs.h"
 #include "tree/state.h"
 
 static char *dir, *root;
@@ -339,12 +340,54 @@ static int raise_locked(const struct outside *o, int socket)
     (void)socket;
     CHECK(mkdir(root, 0755) == 0);
     CHECK(o->epoch(o->ctx, &the_root, false, -1, &e, &now, &err) == 0);
-    int state = state_open_dir(options.state_dir, root, false, &err);
+    int state = epochs_open(options.state_dir, root, false, &err);
     int lock = epoch_lock(state, &err), other = open(dir, O_RDONLY | O_DIRECTORY);
     CHECK(lock >= 0 && other >= 0);
     CHECK(o->epoch(o->ctx, &the_root, true, other, &e, &now, &err) == -1);
     CHECK(o->epoch(o->ctx, &the_root, true, lock, &e, &now, &err) == 0 && now.counter == 8);
     return 0;
+}
+
+/* In the child's sandbox: it reads and locks the epoch that the parent writes. */
+static int writes_the_epoch(struct sandbox *box)
+{
+    struct err err;
+    struct epoch now, forged = {.counter = 99, .id = {{1}}, .role = ROLE_PRIMARY};
+    CHECK(sandbox_enter(box, SANDBOX_LANDLOCK, &(struct sandbox_alarm){0}, &err) == 0);
+    int epochs = epochs_open(options.state_dir, root, false, &err);
+    CHECK(epochs >= 0 && epoch_read(epochs, &now, &err) == 0 && now.counter == 3);
+    int lock = epoch_lock(epochs, &err);
+    CHECK(lock >= 0 && close(lock) == 0);
+    CHECK(epoch_write(epochs, &forged, &err) == -1 && err.sys == EACCES);
+    CHECK(unlinkat(epochs, "epoch", 0) == -1 && errno == EACCES);
+    CHECK(openat(epochs, "epoch", O_WRONLY) == -1 && errno == EACCES);
+    CHECK(openat(epochs, "new", O_WRONLY | O_CREAT, 0600) == -1 && errno == EACCES);
+    int state = state_open_dir(options.state_dir, root, &err);
+    CHECK(state >= 0 && mkdirat(state, "own", 0700) == 0);
+    CHECK(renameat(state, "own", epochs, "own") == -1);
+    return 0;
+}
+
+static void a_child_cannot_write_epochs(void **state)
+{
+    struct err err;
+    struct epoch e = {.counter = 3, .id = {{1}}, .role = ROLE_SECONDARY, .primary = "web1"};
+    int status = 0;
+    (void)state;
+    if (syscall(444 /* landlock_create_ruleset */, NULL, 0, 1) < 2)
+        skip();
+    assert_int_equal(mkdir(root, 0755), 0);
+    int dir_fd CLEANUP_FD = epochs_open(options.state_dir, root, true, &err);
+    assert_int_equal(epoch_write(dir_fd, &e, &err), 0);
+    struct sandbox *box = sandbox_new();
+    struct grounds *grounds = grounds_prepare(&options, box);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(writes_the_epoch(box) ? 1 : 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    grounds_free(grounds);
+    sandbox_free(box);
 }
 
 static void the_epoch_is_raised_under_a_lock(void **state)
@@ -441,7 +484,7 @@ static void forged_changes(void **state)
     struct hook_state now;
     (void)state;
     assert_int_equal(mkdir(root, 0755), 0);
-    int made CLEANUP_FD = state_open_resolved(options.state_dir, root, true, &err);
+    int made CLEANUP_FD = state_make_dir(options.state_dir, root, &err);
     assert_true(made >= 0);
     fence.hook = give_hook;
     struct outside_direct direct = {
@@ -492,6 +535,7 @@ int main(void)
         T(links_do_not_lead_out),
         T(epochs_only_rise),
         T(the_epoch_is_raised_under_a_lock),
+        T(a_child_cannot_write_epochs),
         T(marks_stay_in_the_state_directory),
         T(names_are_looked_up),
         T(nonsense_ends_it),

@@ -98,6 +98,13 @@ static void show_what_is_allowed(struct enclosure *e)
 
 enum { WENT = 0, CANNOT_ENTER = 200 };
 
+/* As systemd has it, and this machine may not. */
+static void share_mounts(void)
+{
+    if (geteuid() == 0 && unshare(CLONE_NEWNS) == 0)
+        mount(NULL, "/", NULL, MS_REC | MS_SHARED, NULL);
+}
+
 /* Runs it in these layers. What it returns is its errno, 0 where it went; -SIGNAL; the call that
  * was told of is in *told, or -1. */
 static int try(unsigned layers, int (*attempt)(void), int *told)
@@ -107,6 +114,8 @@ static int try(unsigned layers, int (*attempt)(void), int *told)
     pid_t pid = fork();
     if (pid == 0) {
         struct err err;
+        if (layers & SANDBOX_MOUNTS)
+            share_mounts();
         struct sandbox *s = sandbox_new();
         const struct sandbox_alarm alarm = {parent_refused, sockets[1]};
         allow(s, in);
@@ -470,6 +479,7 @@ static void nothing_is_there_but_what_is_shown(void **state)
 static int sees_all_of_many(void)
 {
     struct err err;
+    share_mounts();
     struct enclosure *e = enclosure_new();
     for (int i = 0; i < 300; i++) {
         char *path CLEANUP_FREE = mem_format("%s/many/%d", dir, i);
@@ -498,10 +508,69 @@ static void many_are_one(void **state)
     assert_int_equal(try(0, sees_all_of_many, &told), WENT);
 }
 
+static int enters(void)
+{
+    struct err err;
+    struct enclosure *e = enclosure_new();
+    enclosure_show(e, in);
+    int result = enclosure_enter(e, &err);
+    if (result == ENCLOSURE_NONE && !enclosure_lacks(e))
+        result = -1;
+    enclosure_free(e);
+    return result;
+}
+
+/* What the host mounts and unmounts in what is shown. */
+static int sees_what_is_mounted_later(void)
+{
+    int sockets[2], status = -1;
+    char byte = 0;
+    char *sub CLEANUP_FREE = at(in, "sub"), *file CLEANUP_FREE = at(sub, "file");
+    share_mounts();
+    if (mkdir(sub, 0700) < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET, 0, sockets) < 0)
+        return -1;
+    pid_t pid = fork();
+    if (pid == 0) {
+        bool good = enters() == 0 && looks_at(file) < 0 && write(sockets[1], "", 1) == 1 &&
+                    read(sockets[1], &byte, 1) == 1 && looks_at(file) == 0 &&
+                    rename(sub, file) < 0 && write(sockets[1], "", 1) == 1 &&
+                    read(sockets[1], &byte, 1) == 1 && looks_at(file) < 0;
+        _exit(good ? 0 : 1);
+    }
+    close(sockets[1]);
+    bool good = read(sockets[0], &byte, 1) == 1 && mount("none", sub, "tmpfs", 0, NULL) == 0;
+    put(sub, "file");
+    good = good && write(sockets[0], "", 1) == 1 && read(sockets[0], &byte, 1) == 1 &&
+           umount2(sub, 0) == 0 && write(sockets[0], "", 1) == 1;
+    close(sockets[0]);
+    errno = EPROTO;
+    return waitpid(pid, &status, 0) == pid && good && status == 0 ? 0 : -1;
+}
+
+/* Else it would not be seen, and a rename could take the host's mount away. */
+static int does_without_where_mounts_are_private(void)
+{
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        return -1;
+    errno = EPROTO;
+    return enters() == ENCLOSURE_NONE && in_dir("out/file", looks_at) == 0 ? 0 : -1;
+}
+
+static void mounts_are_the_hosts(void **state)
+{
+    int told;
+    (void)state;
+    if (geteuid() != 0 || try(SANDBOX_MOUNTS, sees_what_is_shown, &told) != 0)
+        skip();
+    assert_int_equal(try(0, sees_what_is_mounted_later, &told), WENT);
+    assert_int_equal(try(0, does_without_where_mounts_are_private, &told), WENT);
+}
+
 /* Its root directory is no mount point, as in a chroot: pivot_root refuses. */
 static int goes_on_without(void)
 {
     struct err err;
+    share_mounts();
     if (chroot(dir) < 0 || chdir("/in") < 0)
         return 0;
     struct enclosure *e = enclosure_new();
@@ -576,6 +645,7 @@ int main(void)
         T(calls_have_names),
         T(nothing_is_there_but_what_is_shown),
         T(many_are_one),
+        T(mounts_are_the_hosts),
         T(where_there_is_none_it_is_said),
         T(root_keeps_what_owners_need),
         T(no_core_and_no_new_privileges),

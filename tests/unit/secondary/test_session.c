@@ -14,6 +14,7 @@
 #include "stream.h"
 #include "tree/digest.h"
 #include "tree/epoch.h"
+#include "tree/epochs.h"
 #include "tree/state.h"
 #include "tree/zip.h"
 
@@ -610,7 +611,7 @@ static void write_epoch(struct peer *p, uint64_t counter, uint8_t id)
 {
     struct err err;
     struct epoch e = {.counter = counter, .id = {{id}}, .role = ROLE_SECONDARY, .primary = "other"};
-    int dir = state_open_dir(p->state, p->root, true, &err);
+    int dir = epochs_open(p->state, p->root, true, &err);
     assert_true(dir >= 0);
     assert_int_equal(epoch_write(dir, &e, &err), 0);
     close(dir);

@@ -448,6 +448,36 @@ static void test_hostile_content(void **state)
     buf_free(&signature);
 }
 
+/* As many blocks as a range may have, all with the rolling sum of the new content's every place: each
+ * place is compared with all of them. */
+static void test_equal_weak_sums(void **state)
+{
+    (void)state;
+    enum { BLOCKS = 16 * KIB };
+    struct buf signature = {0};
+    uint8_t *p = buf_room(&signature, HEADER + BLOCKS * 16);
+    memset(p, 0, HEADER + BLOCKS * 16);
+    put32(p, 0x72730147);
+    put32(p + 4, KIB);
+    put32(p + 8, 12);
+    for (size_t i = 0; i < BLOCKS; i++) {
+        put32(p + HEADER + i * 16, rolling_sum('a', KIB));
+        put32(p + HEADER + i * 16 + 4, (uint32_t)i);
+    }
+    buf_fill(&signature, HEADER + BLOCKS * 16);
+    struct delta_make *d = make_with(&signature, MIB);
+    static char content[MIB], out[2 * MIB];
+    memset(content, 'a', sizeof content);
+    struct err err = {0};
+    size_t used = 0, produced = 0;
+    assert_int_equal(
+        delta_make_step(d, content, sizeof content, true, &used, out, sizeof out, &produced, &err),
+        -1);
+    assert_string_equal(err.text, "delta: this content takes too long to compare");
+    delta_make_free(d);
+    buf_free(&signature);
+}
+
 static void test_free_early(void **state)
 {
     (void)state;
@@ -785,6 +815,7 @@ int main(void)
         cmocka_unit_test(test_signature_corrupted),
         cmocka_unit_test(test_steps_out_of_turn),
         cmocka_unit_test(test_hostile_content),
+        cmocka_unit_test(test_equal_weak_sums),
         cmocka_unit_test(test_free_early),
         cmocka_unit_test(test_sign_errors),
         cmocka_unit_test(test_sign_step_is_short),

@@ -1,5 +1,7 @@
 /* Epochs: who wins, what is stored, and that a damaged file lets nobody in. */
 #include "tree/epoch.h"
+#include "tree/epochs.h"
+#include "tree/state.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -131,6 +133,71 @@ static void all_may_read_it(void **state)
     assert_int_equal(st.st_mode & 0777, 0644);
 }
 
+/* --- where it lies --- */
+
+static void put(const char *state, const char *name, const char *text)
+{
+    char *path CLEANUP_FREE = mem_format("%s/roots/%s", state, name);
+    struct err err;
+    *strrchr(path, '/') = '\0';
+    assert_int_equal(io_make_path(path, 0700, &err), 0);
+    int dir CLEANUP_FD = open(path, O_RDONLY | O_DIRECTORY);
+    assert_int_equal(io_publish(dir, strrchr(name, '/') + 1, text, strlen(text), &err), 0);
+}
+
+static unsigned names_in(const char *path)
+{
+    char *command CLEANUP_FREE = mem_format("exit $(ls -A %s | wc -l)", path);
+    return (unsigned)WEXITSTATUS(system(command));
+}
+
+/* Epochs from before they had directories of their own are moved, once: what comes to lie there
+ * afterwards is none. */
+static void those_of_before_are_moved_once(void **state)
+{
+    struct place *p = *state;
+    struct epoch e;
+    struct err err;
+    char *dir CLEANUP_FREE = state_root_dir(p->path, "/srv/www");
+    char *other CLEANUP_FREE = state_root_dir(p->path, "/srv/other");
+    char *epoch CLEANUP_FREE = mem_format("%s/epoch", strstr(dir, "www-"));
+    char *forged CLEANUP_FREE = mem_format("%s/epoch", strstr(other, "other-"));
+    char *intent CLEANUP_FREE = mem_format("%s/handover", strstr(dir, "www-"));
+    put(p->path, epoch, "1 7 00000000000000000000000000000001 primary web1\n");
+    put(p->path, intent, "web2");
+    assert_int_equal(epoch_of(p->path, "/srv/www", &e, &err), 0); /* who may only read */
+    assert_int_equal(e.counter, 7);
+    int all CLEANUP_FD = epochs_open_all(p->path, &err);
+    assert_true(all >= 0);
+    assert_int_equal(epoch_of(p->path, "/srv/www", &e, &err), 0);
+    assert_int_equal(e.counter, 7);
+    assert_int_equal(names_in(dir), 0);
+    assert_int_equal(names_in(p->path), 2); /* roots, epochs */
+    int fd CLEANUP_FD = epochs_open_resolved(p->path, "/srv/www", false, &err);
+    assert_true(fd >= 0 && faccessat(fd, "handover", F_OK, 0) == 0);
+    put(p->path, forged, "1 9 00000000000000000000000000000001 primary web1\n");
+    int again CLEANUP_FD = epochs_open_all(p->path, &err);
+    assert_true(again >= 0);
+    assert_int_equal(epoch_of(p->path, "/srv/other", &e, &err), 0);
+    assert_int_equal(e.role, ROLE_CONFIGURED);
+}
+
+static void it_is_for_all_to_pass(void **state)
+{
+    struct place *p = *state;
+    struct stat st;
+    struct err err;
+    mode_t before = umask(077);
+    assert_int_equal(epochs_open_resolved(p->path, "/srv/www", false, &err), EPOCHS_NONE);
+    int fd CLEANUP_FD = epochs_open_resolved(p->path, "/srv/www", true, &err);
+    umask(before);
+    assert_true(fd >= 0 && fstat(fd, &st) == 0);
+    assert_int_equal(st.st_mode & 0777, 0711);
+    assert_int_equal(faccessat(fd, EPOCH_LOCK, F_OK, 0), 0);
+    assert_int_equal(fstat(p->dir, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0711);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -142,6 +209,8 @@ int main(void)
         T(fenced_until_the_new_primary_comes),
         T(a_damaged_one_refuses_all),
         T(all_may_read_it),
+        T(those_of_before_are_moved_once),
+        T(it_is_for_all_to_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

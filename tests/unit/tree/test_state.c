@@ -20,6 +20,7 @@
 
 #include "tree/digest.h"
 #include "tree/epoch.h"
+#include "tree/epochs.h"
 #include "tree/state.h"
 
 static char dir[64];
@@ -222,7 +223,9 @@ static void test_forgotten(void **state)
     assert_int_equal(access(path, F_OK), -1);
     s = must_open("/srv/www", &nobody);
     make_file(path, "root");
-    assert_int_equal(epoch_write(state_fd(s), &e, &err), 0);
+    int epochs = epochs_open(dir, "/srv/www", true, &err);
+    assert_int_equal(epoch_write(epochs, &e, &err), 0);
+    close(epochs);
     state_close(s);
     assert_int_equal(state_forget(dir, "/srv/www", &err), 0);
     assert_int_equal(epoch_of(dir, "/srv/www", &e, &err), 0); /* a promotion is not forgotten */
