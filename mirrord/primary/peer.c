@@ -25,6 +25,8 @@ struct membership { /* a site of this peer */
     bool leaving;
     bool compare; /* asked for */
     bool force;   /* likewise */
+    uint64_t tell; /* the last number of peer_tell */
+    bool adopt;   /* likewise */
 };
 
 struct peer {
@@ -236,12 +238,15 @@ static void on_sites(void *ctx, struct push_site_list *list)
         m->ps->leaving = m->leaving;
         m->ps->again |= m->compare;
         m->compare = false;
-        if (m->force) {
+        m->ps->tell = m->tell;
+        if (m->force)
             m->ps->force = m->ps->forgive = true;
+        m->ps->adopt |= m->adopt;
+        if (m->force || m->adopt) {
             m->ps->again = true;
             m->ps->retry_ms = 1; /* at once */
         }
-        m->force = false;
+        m->force = m->adopt = false;
     }
     count_bytes(p);
     pthread_mutex_unlock(&p->lock);
@@ -258,6 +263,21 @@ static void on_left(void *ctx, struct push_site *ps)
     if (m)
         member_free(p, m);
     pthread_mutex_unlock(&p->lock);
+}
+
+/* How it is there, as status and metrics have it. */
+static bool on_owed(void *ctx, struct push_site *ps, struct msg_owed *out)
+{
+    struct peer_site_status at;
+    if (!peer_site_status(ctx, ps->site, &at) || at.state < PEER_SITE_PUSHING ||
+        (at.state == PEER_SITE_PUSHING && !at.owed_paths)) /* it is to be compared */
+        return false;
+    *out = (struct msg_owed){.flags = (peer_site_is_level(&at) ? OWED_LEVEL : 0) |
+                                      (at.state == PEER_SITE_PAUSED ? OWED_PAUSED : 0),
+        .paths = at.owed_paths,
+        .failing = at.failing,
+        .age_ms = at.behind_ms};
+    return true;
 }
 
 /* Without a session: sites that leave are gone at once. */
@@ -300,7 +320,7 @@ static int session(struct peer *p, struct err *err)
         .tally = &p->tally,
         .often = p->often,
         .bases = p->bases,
-        .hooks = {.changed = on_changed, .sites = on_sites, .left = on_left, .ctx = p},
+        .hooks = {.changed = on_changed, .sites = on_sites, .left = on_left, .owed = on_owed, .ctx = p},
     };
     int r = push_run(&o, err);
     pthread_mutex_lock(&p->lock);
@@ -457,6 +477,35 @@ void peer_force(struct peer *p, struct site *s)
     peer_wake(p);
 }
 
+uint64_t peer_tell(struct peer *p, struct site *s)
+{
+    pthread_mutex_lock(&p->lock);
+    struct membership *m = find(p, s);
+    uint64_t number = m ? ++m->tell : 0;
+    pthread_mutex_unlock(&p->lock);
+    peer_wake(p);
+    return number;
+}
+
+bool peer_told(struct peer *p, const struct site *s, uint64_t number)
+{
+    pthread_mutex_lock(&p->lock);
+    const struct membership *m = find(p, s);
+    bool told = m && m->ps->tell_done >= number;
+    pthread_mutex_unlock(&p->lock);
+    return told;
+}
+
+void peer_adopt(struct peer *p, struct site *s)
+{
+    pthread_mutex_lock(&p->lock);
+    struct membership *m = find(p, s);
+    if (m)
+        m->adopt = m->compare = true;
+    pthread_mutex_unlock(&p->lock);
+    peer_wake(p);
+}
+
 void peer_pause(struct peer *p, bool on)
 {
     p->paused = on;
@@ -482,6 +531,12 @@ void peer_status(struct peer *p, struct peer_status *out)
     pthread_mutex_unlock(&p->lock);
 }
 
+/* It is asked for and not begun: what was refused before says nothing of it. */
+static bool is_asked_again(const struct membership *m)
+{
+    return m->force || m->compare || m->ps->again;
+}
+
 static void describe_state(const struct peer *p, const struct membership *m,
     const struct queue_counts *c, struct peer_site_status *s)
 {
@@ -491,12 +546,12 @@ static void describe_state(const struct peer *p, const struct membership *m,
     case PUSH_UNSCANNED: s->state = PEER_SITE_WAITING; break;
     case PUSH_COMPARING: s->state = PEER_SITE_COMPARING; break;
     case PUSH_OPEN:
-        s->state = m->ps->comparing                         ? PEER_SITE_COMPARING
-                   : c->paths || m->compare || m->ps->again ? PEER_SITE_PUSHING
-                                                            : PEER_SITE_LEVEL;
+        s->state = m->ps->comparing                 ? PEER_SITE_COMPARING
+                   : c->paths || is_asked_again(m) ? PEER_SITE_PUSHING
+                                                   : PEER_SITE_LEVEL;
         break;
-    case PUSH_HELD: s->state = PEER_SITE_HELD; break;
-    case PUSH_FAILED: s->state = PEER_SITE_FAILED; break;
+    case PUSH_HELD: s->state = is_asked_again(m) ? PEER_SITE_WAITING : PEER_SITE_HELD; break;
+    case PUSH_FAILED: s->state = is_asked_again(m) ? PEER_SITE_WAITING : PEER_SITE_FAILED; break;
     case PUSH_FENCED: s->state = PEER_SITE_FENCED; break;
     }
     if ((p->paused || m->site->paused) && s->state < PEER_SITE_HELD)
@@ -524,6 +579,7 @@ bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_sta
             .failing = c.failing,
             .first_copy = m->ps->first_copy,
             .copied_bytes = m->ps->copied_bytes,
+            .unproven = m->ps->unproven,
             .no_room = c.no_room};
         describe_state(p, m, &c, out);
         if (out->state == PEER_SITE_LEVEL && comparing)

@@ -1,6 +1,7 @@
 /* What the parts of a push share: push.c (the loop), inbox.c (what comes in), push_site.c (a site),
- * push_room.c (the room for it), lanes.c (batches going out), send.c (one path), acks.c (what
- * became of it), stream.c (one file's content), mosaic.c (one made of an old one's extents),
+ * push_room.c (the room for it), push_owed.c (what it is told of that), push_proof.c (what was taken
+ * over is read), lanes.c (batches going out), send.c (one path), acks.c (what became of it), stream.c
+ * (one file's content), mosaic.c (one made of an old one's extents),
  * unit_push.c (a unit), compare.c (two manifests), expand.c (a subtree path by path), renew.c
  * (another receiver for the same session). Private to them.
  */
@@ -26,6 +27,7 @@ enum {
     PUSH_OUT_ONCE = 1024 * 1024, /* the same where nothing is live; of much nothing is packed yet */
     PUSH_CREDIT_BYTES = 8 * 1024 * 1024, /* sent and not acknowledged */
     PUSH_CREDIT_BATCHES = 64,
+    PUSH_OWED_MS = 500, /* between looks at what OWED has to tell */
     PUSH_PINGS_MAX = 2 * PACE_MARKS, /* more are never without an answer */
 };
 
@@ -137,6 +139,8 @@ struct push {
     struct pace pace;
     double tokens; /* of the bandwidth limit */
     uint64_t tokens_us;
+    uint64_t owed_due;   /* when to look what is to be told of sites */
+    bool owed_waits;     /* something is to be told yet, or again */
     uint64_t probe_ms; /* when to try again something that failed */
     uint8_t *block;    /* MSG_CHUNK_MAX bytes, scratch */
     uint8_t *packed;
@@ -185,12 +189,23 @@ void push_site_forget_opened(struct push_site *ps);
 /* Its session state is dropped; what was under way for it is owed again. */
 void push_site_reset(struct push *p, struct push_site *ps);
 
+/* push_proof.c */
+/* A comparison begins with so many files at the two ends whose content was never read. */
+void push_proof_begin(struct push_site *ps, uint64_t here, uint64_t there);
+void push_proof_told(struct push_site *ps, const struct msg_proving *m);
+/* Compares when an end has read its last file. Now and then. */
+void push_proof_tend(struct push *p, struct push_site *ps);
+
 /* push_room.c */
 void push_room_told(struct push *p, struct push_site *ps, const struct msg_space *m);
 void push_room_acked(struct push *p, struct push_site *ps, uint64_t free_bytes);
 /* May bulk take so much there? False: what is owed was given back to the queue, until it may. */
 bool push_room_for(
     struct push *p, struct push_site *ps, struct owed *o, uint64_t bytes, uint64_t files);
+
+/* push_owed.c */
+/* Looks now and then how the sites are there, and tells the far end what is news. */
+void push_owed_look(struct push *p);
 
 /* inbox.c */
 /* Reads what there is and acts on it. 0, 1 at the end of the stream, -1. */
