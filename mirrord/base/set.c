@@ -9,7 +9,7 @@
 #include "base/mem.h"
 
 struct set {
-    struct set_item **slots;
+    struct set_item **slots; /* NULL: nothing was ever added, nor is there a seed */
     size_t mask;
     size_t count;
     struct set_item *first, *last;
@@ -66,11 +66,14 @@ static uint64_t hash_of(const uint64_t seed[2], const void *key, size_t len)
 
 struct set *set_new(void)
 {
-    struct set *s = mem_alloc(sizeof *s);
+    return mem_alloc(sizeof(struct set));
+}
+
+static void prepare(struct set *s)
+{
     s->slots = mem_array(FIRST_SLOTS, sizeof *s->slots);
     s->mask = FIRST_SLOTS - 1;
     io_random(s->seed, sizeof s->seed);
-    return s;
 }
 
 void set_free(struct set *s)
@@ -95,7 +98,7 @@ static struct set_item *find(const struct set *s, uint64_t hash, const void *key
 
 struct set_item *set_find(const struct set *s, const void *key, size_t len)
 {
-    return find(s, hash_of(s->seed, key, len), key, len);
+    return s->count ? find(s, hash_of(s->seed, key, len), key, len) : NULL;
 }
 
 static void grow(struct set *s)
@@ -126,6 +129,8 @@ static void unlink_order(struct set *s, struct set_item *i)
 
 struct set_item *set_add(struct set *s, const void *key, size_t len)
 {
+    if (!s->slots)
+        prepare(s);
     uint64_t hash = hash_of(s->seed, key, len);
     struct set_item *i = find(s, hash, key, len);
     if (i)

@@ -73,13 +73,19 @@ static bool hold_empty(const struct look *l)
            now.tv_sec - l->st.st_ctim.tv_sec <= EMPTY_MS / 1000;
 }
 
+static bool is_busy_now(int fd)
+{
+    struct stat st;
+    return fstat(fd, &st) < 0 || source_is_busy(fd, &st);
+}
+
 static enum readiness readiness(struct look *l, int fd, bool changed)
 {
     int writer = source_has_writer(fd);
     if (writer > 0)
         return writer_readiness(l, changed);
     l->h->writer = false;
-    if (writer < 0 && (l->now < l->h->last_ms + QUIET_MS || source_is_busy(fd, &l->st))) {
+    if (writer < 0 && (l->now < l->h->last_ms + QUIET_MS || is_busy_now(fd))) {
         examine_later(l, QUIET_MS);
         return NOT_YET;
     }
@@ -239,14 +245,16 @@ static bool settled(struct look *l, enum examine_outcome *outcome)
     return true;
 }
 
-/* The file as it is once nobody writes it: l->st and l->entry are taken again through fd. */
+/* The file as it is once nobody writes it: l->st is taken again through fd, and l->entry where that
+ * is another; an ACL does not change without the ctime. */
 static bool still_the_one(struct look *l, int fd)
 {
     struct stat st;
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_ino != l->st.st_ino)
         return false;
+    struct validators before = validators_of(&l->st), now = validators_of(&st);
     l->st = st;
-    return true;
+    return validators_equal(&before, &now) || examine_read(l) == 0;
 }
 
 static enum examine_outcome put_ready(struct look *l, bool open)
@@ -276,12 +284,10 @@ enum examine_outcome examine_file(struct look *l)
         return examine_later(l, 1);
     if (fd < 0) /* nobody can read it who is like us: whoever sends it will say so */
         return put_ready(l, false);
-    if (!still_the_one(l, fd))
-        return examine_later(l, 1);
     enum readiness ready = readiness(l, fd, !same || (l->h->flags & HINT_OWE));
     if (ready == NOT_YET)
         return EXAMINE_LATER;
-    if (!still_the_one(l, fd) || examine_read(l) != 0)
+    if (!still_the_one(l, fd))
         return examine_later(l, 1);
     return put_ready(l, ready == READY_OPEN);
 }

@@ -45,7 +45,7 @@ int prove_read(struct root *root, struct bytes path, const atomic_bool *stop, st
     int outcome = source_open(root, path, false, &source, err);
     if (outcome != SOURCE_OK)
         return outcome;
-    void *piece CLEANUP_FREE = mem_alloc(PIECE);
+    void *piece CLEANUP_FREE = mem_resize(NULL, PIECE, 1);
     ssize_t n;
     while ((n = source_read(source, piece, PIECE, err)) > 0)
         if (stop && atomic_load(stop))

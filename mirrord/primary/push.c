@@ -271,12 +271,10 @@ static bool tend_held(struct push *p, struct push_site *ps, uint64_t now)
 /* Everything is there: once for each opening the far end is told. */
 static void tell_level(struct push *p, struct push_site *ps)
 {
-    struct queue_counts c;
     if (ps->state != PUSH_OPEN || ps->compare || ps->comparing || ps->expander || ps->again ||
         ps->incomplete || ps->site->options.dry_run || ps->site->options.no_delete)
         return;
-    queue_count(p->o->queue, ps->owed, &c);
-    if (c.paths > 0)
+    if (queue_size(p->o->queue, ps->owed) > 0)
         return;
     pthread_mutex_lock(&ps->lock);
     bool left = drifted_level(ps->drifted) > 0;
@@ -372,14 +370,13 @@ static void tell_levels(struct push *p)
 static bool all_done(struct push *p)
 {
     struct push_site *ps;
-    struct queue_counts c;
     if (!lanes_idle(p))
         return false;
     TAILQ_FOREACH (ps, p->o->sites, order) {
         if (ps->state >= PUSH_HELD)
             continue;
-        queue_count(p->o->queue, ps->owed, &c);
-        if (ps->state != PUSH_OPEN || c.paths > 0 || ps->expander || ps->compare)
+        if (ps->state != PUSH_OPEN || queue_size(p->o->queue, ps->owed) > 0 || ps->expander ||
+            ps->compare)
             return false;
     }
     return true;

@@ -22,6 +22,10 @@ struct queue_site {
     size_t flying_count;
     bool moving;      /* a move flies */
     struct set *done; /* paths, while they are remembered; else NULL */
+    struct {
+        uint64_t at_ms; /* 0: never */
+        uint64_t bytes, failing, no_room, oldest;
+    } counted; /* what they were when all were gone through last */
 };
 
 struct queue {
@@ -653,24 +657,36 @@ size_t queue_size(struct queue *q, struct queue_site *qs)
     return n;
 }
 
-void queue_count(struct queue *q, struct queue_site *qs, struct queue_counts *out)
+/* Under the lock, for which the pushing thread waits meanwhile: of many not at every question. */
+static void count_all(struct queue_site *qs, uint64_t now)
 {
-    struct queue_counts c = {0};
-    uint64_t now = io_now_ms(), oldest = now;
-    pthread_mutex_lock(&q->lock);
-    c.paths = set_count(qs->items);
-    c.flying = qs->flying_count;
+    enum { MANY = 4096, EVERY_MS = 1000 };
+    if (set_count(qs->items) > MANY && qs->counted.at_ms && now - qs->counted.at_ms < EVERY_MS)
+        return;
+    memset(&qs->counted, 0, sizeof qs->counted);
+    qs->counted.at_ms = qs->counted.oldest = now;
     for (struct set_item *i = set_first(qs->items); i; i = i->next) {
         const struct owed *o = i->value;
-        c.bytes += o->bytes;
-        c.failing += o->error != NULL;
-        c.no_room += o->no_room;
-        if (o->since_ms < oldest)
-            oldest = o->since_ms;
+        qs->counted.bytes += o->bytes;
+        qs->counted.failing += o->error != NULL;
+        qs->counted.no_room += o->no_room;
+        if (o->since_ms < qs->counted.oldest)
+            qs->counted.oldest = o->since_ms;
     }
+}
+
+void queue_count(struct queue *q, struct queue_site *qs, struct queue_counts *out)
+{
+    uint64_t now = io_now_ms();
+    pthread_mutex_lock(&q->lock);
+    count_all(qs, now);
+    *out = (struct queue_counts){.paths = set_count(qs->items),
+        .flying = qs->flying_count,
+        .failing = qs->counted.failing,
+        .bytes = qs->counted.bytes,
+        .no_room = qs->counted.no_room,
+        .oldest_ms = now - qs->counted.oldest};
     pthread_mutex_unlock(&q->lock);
-    c.oldest_ms = now - oldest;
-    *out = c;
 }
 
 uint64_t queue_mark(struct queue *q)

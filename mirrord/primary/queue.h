@@ -142,6 +142,7 @@ struct queue_counts {
     uint64_t no_room;   /* wait for the secondary's disk */
     uint64_t oldest_ms; /* age of the oldest */
 };
+/* Of thousands, but for `paths` and `flying`, as they were within the last second. */
 void queue_count(struct queue *q, struct queue_site *qs, struct queue_counts *out);
 
 /* The latest number given out. */

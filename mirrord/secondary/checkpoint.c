@@ -108,7 +108,8 @@ int checkpoint_open(struct replica *r, struct err *err)
     take_session(r, &c->mark);
     if (c->durable && !c->mark.settled && syncfs(root_fd(r->root)) < 0)
         return err_sys(err, errno, "sync %s", r->path);
-    return write_mark(c, err);
+    /* Taken over from the process before (RENEW), which wrote it and was not cut short. */
+    return r->counted && c->mark.said ? 0 : write_mark(c, err);
 }
 
 int checkpoint_begin(struct replica *r, struct err *err)

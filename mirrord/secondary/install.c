@@ -237,20 +237,10 @@ static int put_in_place(struct commit *c, struct step *s, struct spot *at, const
     return rename_over(c, s, at, live);
 }
 
-static void publish(struct commit *c, struct step *s, struct spot *at, const struct stat *live)
+/* What was staged is at its path now. */
+static void published(struct commit *c, struct step *s, struct spot *at)
 {
     struct stat st;
-    at->from = c->r->stage ? root_borrow_parent(c->r->stage->root, s->staged, at->staged) : -1;
-    if (at->from < 0) {
-        fail_errno(s, c->r->stage ? errno : ENOENT, "open the stage");
-        return;
-    }
-    if (c->recovering && !staged_is_good(c, s, at->from, at->staged)) {
-        step_fail_text(s, REASON_NEED_CONTENT, "commit", "it is not staged any more");
-        return;
-    }
-    if (put_in_place(c, s, at, live) < 0)
-        return;
     s->published = true;
     if (fstatat(root_borrow_parent(c->r->root, s->path, at->name), at->name, &st,
             AT_SYMLINK_NOFOLLOW) < 0) {
@@ -264,6 +254,38 @@ static void publish(struct commit *c, struct step *s, struct spot *at, const str
         touch_add(c, s->path);
     else if (is_directory(s))
         touch_moved(c, s);
+}
+
+/* A new file, of which the manifest knows nothing, without a look at what may be there. False:
+ * nothing was done, and whatever is there is looked at. */
+static bool appears(struct commit *c, struct step *s, struct spot *at)
+{
+    if (c->recovering || s->kind != STEP_ENTRY || s->entry.type != ENTRY_FILE || !s->staged.len ||
+        s->old.known || !c->r->stage)
+        return false;
+    at->from = root_borrow_parent(c->r->stage->root, s->staged, at->staged);
+    if (at->from < 0)
+        return false;
+    install_loosen(c, at->to);
+    if (renameat2(at->from, at->staged, at->to, at->name, RENAME_NOREPLACE) < 0)
+        return false;
+    published(c, s, at);
+    return true;
+}
+
+static void publish(struct commit *c, struct step *s, struct spot *at, const struct stat *live)
+{
+    at->from = c->r->stage ? root_borrow_parent(c->r->stage->root, s->staged, at->staged) : -1;
+    if (at->from < 0) {
+        fail_errno(s, c->r->stage ? errno : ENOENT, "open the stage");
+        return;
+    }
+    if (c->recovering && !staged_is_good(c, s, at->from, at->staged)) {
+        step_fail_text(s, REASON_NEED_CONTENT, "commit", "it is not staged any more");
+        return;
+    }
+    if (put_in_place(c, s, at, live) == 0)
+        published(c, s, at);
 }
 
 /* Replaced units that are kept may share it as long as only its times change. */
@@ -379,6 +401,8 @@ static void done_inside(struct commit *c, struct step *s)
 static void install_at(struct commit *c, struct step *s, struct spot *at)
 {
     struct stat live;
+    if (appears(c, s, at))
+        return;
     bool there = fstatat(at->to, at->name, &live, AT_SYMLINK_NOFOLLOW) == 0;
     if (!there && errno != ENOENT) {
         fail_errno(s, errno, "stat");

@@ -4,7 +4,6 @@
 
 #include <string.h>
 
-#include "base/boot.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -31,11 +30,9 @@ int journal_put(
     return bad;
 }
 
-int journal_seal(struct manifest_txn *t, struct err *err)
+int journal_seal(struct manifest_txn *t, const char boot[BOOT_ID + 1], struct err *err)
 {
     struct wire_writer w = {0};
-    char boot[BOOT_ID + 1];
-    boot_id(boot);
     wire_u8(&w, JOURNAL_VERSION);
     wire_raw(&w, boot, BOOT_ID);
     int bad = put(t, JOURNAL_HEAD, &w, err);

@@ -3,14 +3,16 @@
 #ifndef SECONDARY_JOURNAL_H
 #define SECONDARY_JOURNAL_H
 
+#include "base/boot.h"
 #include "secondary/step.h"
 
 /* Some steps, the first of which has this place in the order; those before it are there already. */
 int journal_put(
     struct manifest_txn *t, struct step **steps, size_t first, size_t n, struct err *err);
 
-/* The head, which makes a journal of the steps that are there: without it they are nothing. */
-int journal_seal(struct manifest_txn *t, struct err *err);
+/* The head, which makes a journal of the steps that are there: without it they are nothing. `boot`
+ * is this one. */
+int journal_seal(struct manifest_txn *t, const char boot[BOOT_ID + 1], struct err *err);
 
 /* The steps that are there, *n of them; the caller frees each with step_clear and the array.
  * *same_boot: they were written since the machine started. A journal of another format has none.

@@ -129,6 +129,7 @@ int recover_beside(const struct outside *outside, const char *state_dir, const c
     struct replica *r = mem_alloc(sizeof *r);
     r->tools = &tools;
     r->epoch_dir = r->epoch_lock = -1;
+    boot_id(r->boot);
     r->path = mem_copy_string(root);
     r->policy = *policy;
     r->keep_days = policy->keep_days;

@@ -49,6 +49,7 @@ static struct replica *take_number(struct tools *tools, uint32_t site)
     replica_free(old);
     struct replica *r = mem_alloc(sizeof *r);
     r->epoch_dir = r->epoch_lock = -1;
+    boot_id(r->boot);
     item->value = r;
     return r;
 }

@@ -6,6 +6,7 @@
 #ifndef SECONDARY_REPLICA_H
 #define SECONDARY_REPLICA_H
 
+#include "base/boot.h"
 #include "protocol/msg.h"
 #include "secondary/health_feed.h"
 #include "secondary/inherit.h"
@@ -63,6 +64,7 @@ struct replica {
     bool cut;           /* something may be left of directories that the manifest lost */
     bool root_touched;  /* the root's own times changed by what mirrord did */
     struct bytes mirrored; /* a directory last seen not to be excluded; owned */
+    char boot[BOOT_ID + 1]; /* this one's id, for journals */
     struct meta_rules rules;
     struct walk *walk;       /* while it is opened */
     struct manifest *former; /* the manifest of another filter, while it is inherited from */

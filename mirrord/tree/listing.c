@@ -75,7 +75,7 @@ static void add_entries(struct listing *l, const char *buf, size_t n)
 
 int listing_read(struct listing *l, int fd)
 {
-    char *buf CLEANUP_FREE = mem_alloc(DENTS_SIZE);
+    char *buf CLEANUP_FREE = mem_resize(NULL, DENTS_SIZE, 1);
     ssize_t n;
     listing_clear(l);
     if (lseek(fd, 0, SEEK_SET) < 0)

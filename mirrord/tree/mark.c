@@ -86,11 +86,12 @@ static int mark_read(int state_fd, struct mark *out, struct err *err)
 int mark_begin(int state_fd, bool durable, struct mark *out, struct err *err)
 {
     struct mark m = {0};
-    char now[BOOT_ID + 1];
+    char now[BOOT_ID + 1], was[MARK_TEXT_MAX], is[MARK_TEXT_MAX];
     int there = mark_read(state_fd, &m, err);
     if (there < 0)
         return -1;
     boot_id(now);
+    mark_format(&m, was);
     bool lost = !there || (m.state == MARK_OPEN && strcmp(m.boot, now) != 0);
     m.settled = m.state == MARK_CLEAN || m.state == MARK_DURABLE;
     if (lost) {
@@ -102,6 +103,8 @@ int mark_begin(int state_fd, bool durable, struct mark *out, struct err *err)
         m.saved = mark_now();
     m.state = durable ? MARK_DURABLE : MARK_OPEN;
     memcpy(m.boot, now, sizeof m.boot);
+    mark_format(&m, is);
+    m.said = there && strcmp(was, is) == 0;
     *out = m;
     return lost ? MARK_LOST : MARK_TRUSTED;
 }

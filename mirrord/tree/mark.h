@@ -29,7 +29,9 @@ struct mark {
     uint64_t given;     /* session numbers up to here may have been used, as a primary */
     uint64_t taken;     /* the last one that came, as a secondary, */
     struct digest from; /* from the primary with this host id */
-    bool settled; /* not in the file: all that was done before this opening is on the disk */
+    /* Not in the file: */
+    bool settled; /* all that was done before this opening is on the disk */
+    bool said;    /* the file says this already */
 };
 
 enum { MARK_TEXT_MAX = 256 };

@@ -22,6 +22,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "tree/sound.h"
 
 enum {
     READERS_MAX = 256,
@@ -208,13 +209,14 @@ static int read_everything(const char *dir)
 }
 
 /* LMDB believes what its pages say, so a damaged one can make it crash: a process of its own reads
- * all of it first. A database that is not there yet is fine. */
+ * all of it first. A database that is not there yet is fine, and one that nothing has happened to
+ * since it was closed. */
 static bool is_damaged(const char *dir)
 {
     char *path CLEANUP_FREE = mem_format("%s/data.mdb", dir);
     int status = 0;
     struct stat st;
-    if (stat(path, &st) != 0)
+    if (stat(path, &st) != 0 || sound_is(dir))
         return false;
     pid_t pid = fork();
     if (pid == 0) {
@@ -280,6 +282,8 @@ void store_close(struct store *s)
         log_warn("the manifest in %s was found damaged: the cache is rebuilt", s->dir);
         (void)store_discard(s->dir, NULL);
     }
+    mdb_env_close(TAKE_PTR(s->env));
+    sound_note(s->dir); /* where it was discarded there is nothing to note */
     free_store(s);
 }
 

@@ -15,11 +15,12 @@ import time
 
 import copies
 import deltas
+import disks
 import lab
 import live
 import scenario
 
-SCENARIOS = copies.SCENARIOS + deltas.SCENARIOS + live.SCENARIOS
+SCENARIOS = copies.SCENARIOS + deltas.SCENARIOS + live.SCENARIOS + disks.SCENARIOS
 
 
 def arguments():
@@ -71,6 +72,7 @@ def run(kind, options):
         print(f"  FAILED: {why}")
         return False
     finally:
+        s.close()
         where.close()
         print(f"  ({time.monotonic() - started:.0f} s in all)", flush=True)
 

@@ -17,7 +17,7 @@ import time
 from copies import WAN
 from grove import Grove
 from harness import USER, read_text, wait_for, write_text
-from lab import TICK, Rsync, Run, Tool, memory
+from lab import TICK, Failed, Rsync, Run, Tool, memory
 from scenario import Row, Scenario, Target
 
 IN_CLOSE_WRITE, IN_MOVED_TO = 0x8, 0x80
@@ -85,6 +85,10 @@ class Feed(Tool):
 
 class MirrordFeed(Feed):
     secondaries = 1
+    site_options = ""
+
+    def far_end(self, lab, host):
+        return lab.env.far_end(host)
 
     def config(self, lab, src, port):
         hosts = [f"web{i + 2}" for i in range(self.secondaries)]
@@ -93,8 +97,9 @@ class MirrordFeed(Feed):
                  'host web1 { address = "127.0.0.1" }']
         for h in hosts:
             lines.append(f'host {h} {{ address = "127.0.0.1" port = {port} user = "{USER}" '
-                         f'remote-command = "{lab.env.far_end(h)}" }}')
-        lines.append(f'site "bench" {{ root = "{src}" primary = web1 hosts = {{web1, {", ".join(hosts)}}}')
+                         f'remote-command = "{self.far_end(lab, h)}" }}')
+        lines.append(f'site "bench" {{ root = "{src}" primary = web1 hosts = {{web1, {", ".join(hosts)}}} '
+                     f'{self.site_options}')
         lines += [f'  at {h} {{ root = "{self.place}/{"dest" if h == "web2" else h}" }}' for h in hosts]
         return write_text(f"{self.place}/mirrord.conf", "\n".join(lines + ["}", ""]))
 
@@ -250,6 +255,98 @@ class Burst(Live):
         row.values.update({"seconds": statistics.median(taken), "fastest": min(taken), "slowest": max(taken)})
 
 
+class Looks(threading.Thread):
+    """What a directory of files that all say the same version is, again and again: that version, or torn, which is
+    a mixture, or not all of it. `since` has when each new state was first seen."""
+    EVERY = 40  # files, of which one is read
+
+    def __init__(self, directory, names):
+        super().__init__(daemon=True)
+        self.directory, self.count = directory, len(names)
+        self.some = names[::max(1, len(names) // self.EVERY)] + names[-1:]
+        self.since, self.over = [], threading.Event()
+        self.start()
+
+    def state(self):
+        try:
+            fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            return "torn"
+        try:
+            found = set()
+            for name in self.some:
+                with open(os.open(name, os.O_RDONLY, dir_fd=fd), "rb") as f:
+                    found.add(f.readline())
+            whole = len(found) == 1 and len(os.listdir(fd)) == self.count
+            return found.pop().decode().strip() if whole else "torn"
+        except FileNotFoundError:
+            return "torn"
+        finally:
+            os.close(fd)
+
+    def run(self):
+        last = None
+        while not self.over.wait(0.002):
+            state = self.state()
+            if state != last:
+                self.since.append((time.monotonic(), state))
+            last = state
+
+    def torn(self, until):
+        """Seconds, up to the moment when it was that version."""
+        ends = [t for t, _ in self.since[1:]] + [time.monotonic()]
+        return sum(e - t for (t, state), e in zip(self.since, ends) if state == "torn" and t < until)
+
+
+class Plugin(Live):
+    name, title = "plugin", "plugin of 2,000 files replaced: last change to switched on the secondary, time torn"
+    targets = [Target("seconds", "lsyncd", 0.12), Target("torn s", None, 0)]
+    rounds = 3
+
+    def setup(self):
+        super().setup()
+        self.names = [f"file-{n:04d}.php" for n in range(self.size(2000, 100))]
+        self.plugin, self.version = f"{self.src}/wp-content/plugins/shop", 0
+        self.write()
+        self.tools = [MirrordFeed("mirrord", self.lab), LsyncdFeed("lsyncd", self.lab)]
+        self.tools[0].site_options = "preset = wordpress"
+
+    def write(self):
+        """As an update does it: the old directory goes, then the new files come one after the other."""
+        self.version += 1
+        if os.path.isdir(self.plugin):
+            shutil.rmtree(self.plugin)
+        os.makedirs(self.plugin)
+        for name in self.names:
+            with open(f"{self.plugin}/{name}", "wb") as f:
+                f.write(b"version %d\n" % self.version + self.rng.randbytes(self.rng.randrange(200, 8000)).hex().encode())
+        return time.monotonic()
+
+    def trial(self, tool, row):
+        self.begin(tool)
+        taken, torn = [], []
+        for _ in range(self.rounds):
+            looks = Looks(f"{tool.dest}/wp-content/plugins/shop", self.names)
+            wait_for(lambda: looks.since, "it has been looked at")
+            changed = self.write()
+            version = f"version {self.version}"
+            wait_for(lambda: looks.since[-1][1] == version, lambda: f"{version} is there: {looks.since[-5:]}", 120)
+            switched = looks.since[-1][0]
+            looks.over.set()
+            looks.join()
+            taken.append(max(0.0, switched - changed))
+            torn.append(looks.torn(switched))
+        row.values.update({"seconds": statistics.median(taken), "slowest": max(taken), "torn s": max(torn)})
+        wait_for(lambda: self.is_level(tool), "all else is there, too", 60)
+
+    def is_level(self, tool):
+        try:
+            self.check(tool)
+        except Failed:
+            return False
+        return True
+
+
 class Directories(Live):
     name, title = "directories", "daemon with 100,000 directories: ready, memory, idle CPU"
     targets = [Target("ready s", "lsyncd", 0.35), Target("anonymous MiB idle", "lsyncd", 0.4),
@@ -324,4 +421,4 @@ class FourSecondaries(Scenario):
         return total
 
 
-SCENARIOS = [Upload, UploadBehindBulk, FarUploadBehindBulk, Burst, Directories, FourSecondaries]
+SCENARIOS = [Upload, UploadBehindBulk, FarUploadBehindBulk, Burst, Plugin, Directories, FourSecondaries]

@@ -68,6 +68,9 @@ class Scenario:
     def setup(self):
         """Makes the tree, self.tools, and brings those level that start so."""
 
+    def close(self):
+        """What was made outside of the lab goes."""
+
     def prepare(self, tool):
         """Before each run, not measured."""
 

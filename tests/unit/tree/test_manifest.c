@@ -14,6 +14,7 @@
 #include "scratch.h"
 #include "tree/digest.h"
 #include "tree/manifest.h"
+#include "tree/sound.h"
 
 static const struct digest filter_a = {{1}}, filter_b = {{2}};
 
@@ -652,6 +653,41 @@ static void test_damaged_pages(void **state)
     }
 }
 
+static bool sound(const struct place *p)
+{
+    char *file CLEANUP_FREE = mem_format("%s/sound", p->path);
+    return access(file, F_OK) == 0;
+}
+
+/* What was closed and not touched since is believed; anything else is read first. */
+static void test_closed_and_not_touched_since(void **state)
+{
+    struct place *p = *state;
+    char *data CLEANUP_FREE = mem_format("%s/data.mdb", p->path);
+    struct stat st;
+    assert_true(fill(p));
+    usleep(50000); /* times tell nothing yet */
+    manifest_close(TAKE_PTR(p->m));
+    assert_true(sound(p) && sound_is(p->path));
+    assert_int_equal(stat(data, &st), 0);
+    p->m = open_at(p->path, &filter_a, false);
+    usleep(50000);
+    manifest_close(TAKE_PTR(p->m));
+    assert_true(sound_is(p->path));
+    int fd CLEANUP_FD = open(data, O_RDWR | O_CLOEXEC);
+    char byte;
+    assert_int_equal(pread(fd, &byte, 1, st.st_size - 1), 1);
+    assert_int_equal(pwrite(fd, &byte, 1, st.st_size - 1), 1);
+    struct timespec times[2] = {st.st_atim, st.st_mtim}; /* of no use to whoever would hide it */
+    assert_int_equal(futimens(fd, times), 0);
+    assert_false(sound_is(p->path));
+    p->m = open_at(p->path, &filter_a, false);
+    assert_true(fill(p));
+    manifest_close(TAKE_PTR(p->m));
+    assert_false(sound_is(p->path)); /* it was written to just now, or another is there */
+    p->m = open_at(p->path, &filter_a, false);
+}
+
 static void test_one_process_at_a_time(void **state)
 {
     struct place *p = *state;
@@ -996,6 +1032,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reopening, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unusable_files, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_damaged_pages, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_closed_and_not_touched_since, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_one_process_at_a_time, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_readers_and_growth, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_random_life, set_up, tear_down),
