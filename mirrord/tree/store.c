@@ -228,7 +228,7 @@ static bool is_damaged(const char *dir)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         close_range(STDERR_FILENO + 1, ~0u, 0); /* what others wait for the end of */
         alarm(CHECK_SECONDS);
-        _exit(rc_is_damage(read_everything(dir)));
+        _exit(rc_is_damage(read_everything(dir)) ? 1 : 0);
     }
     while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
         continue;
