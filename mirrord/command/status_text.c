@@ -20,7 +20,7 @@ static double number(const struct json *object, const char *key)
 static bool site_is_well(const struct json *site)
 {
     if (has_state(site, "secondary"))
-        return true;
+        return json_get_bool(json_get(site, "health"), "healthy", true);
     return has_state(site, "ok") && number(site, "unreadable") == 0;
 }
 
@@ -361,6 +361,16 @@ static void print_trash(FILE *out, const struct json *site, const struct json *t
     fprintf(out, "\n      type: mirrord trash list %s   (on %s)\n", name, host);
 }
 
+/* What a load balancer is told of a site that is a secondary here; of one that is level nothing. */
+static void print_health(FILE *out, const char *name, const struct json *health)
+{
+    bool up = json_get_bool(health, "healthy", true);
+    const char *why = json_get_text(health, "why", "");
+    if (*why)
+        fprintf(out, "  %s here: %s, %s: %s\n", name, up ? "up" : "DOWN",
+            json_get_text(health, "state", "?"), why);
+}
+
 /* What is wrong on this side. */
 static void print_site(const struct page *p, const struct json *site)
 {
@@ -368,6 +378,7 @@ static void print_site(const struct page *p, const struct json *site)
     const char *name = json_get_text(site, "name", "?");
     if (has_state(site, "secondary")) {
         fprintf(out, "  %s: %s is the primary\n", name, json_get_text(site, "primary", "?"));
+        print_health(out, name, json_get(site, "health"));
         return;
     }
     fprintf(out, "  %s here: ", name);

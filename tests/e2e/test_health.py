@@ -236,6 +236,8 @@ def test_a_primary_that_is_lost_and_replaced(env):
         three("web2", host).agree(True, 40)
         wait_for(lambda host=host: (state(host)["state"], state(host)["primary"]) ==
                  ("level", "web2"), lambda host=host: f"{state(host)}")
+    # The secondary's own daemon says so, too.
+    wait_for(lambda: h.site("web3")["health"]["state"] == "level", lambda: f"{h.site('web3')}")
     for host in ("web2", "web3"):
         h.daemons[host].stop()
 

@@ -101,7 +101,7 @@ static int on_reload(void *ctx, struct daemon *d, struct err *err)
 static int run(struct place *p)
 {
     struct setup s = {0};
-    struct daemon_hooks hooks = {on_reload, p};
+    struct daemon_hooks hooks = {.reload = on_reload, .ctx = p};
     struct daemon *d = NULL;
     struct err err = {0};
     setup_plan(&s, p, false);
