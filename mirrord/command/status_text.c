@@ -20,7 +20,7 @@ static double number(const struct json *object, const char *key)
 static bool site_is_well(const struct json *site)
 {
     if (has_state(site, "secondary"))
-        return json_get_bool(json_get(site, "health"), "healthy", true);
+        return true; /* it is its primary that says whether it is level */
     return has_state(site, "ok") && number(site, "unreadable") == 0;
 }
 
@@ -417,7 +417,7 @@ static void print_site_and_targets(const struct page *p, const struct json *site
 {
     FILE *out = p->out;
     const struct json *targets = json_get(site, "secondaries");
-    bool well = site_is_well(site);
+    bool well = site_is_well(site) && json_get_bool(json_get(site, "health"), "healthy", true);
     if (all || !well)
         print_site(p, site);
     print_pause(out, site, "");

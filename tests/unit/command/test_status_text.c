@@ -128,7 +128,7 @@ static void test_level(void **state)
         {"\"state\":\"ok\",\"secondaries\":[]", true},
         {"\"state\":\"secondary\",\"secondaries\":[]", true},
         {"\"state\":\"secondary\",\"health\":{\"healthy\":true},\"secondaries\":[]", true},
-        {"\"state\":\"secondary\",\"health\":{\"healthy\":false},\"secondaries\":[]", false},
+        {"\"state\":\"secondary\",\"health\":{\"healthy\":false},\"secondaries\":[]", true},
         {"\"state\":\"ok\",\"busy\":[\"log\"],\"secondaries\":[{\"state\":\"level\"}]", true},
         {"\"state\":\"scanning\",\"secondaries\":[{\"state\":\"level\"}]", false},
         {"\"state\":\"ok\",\"unreadable\":1,\"secondaries\":[{\"state\":\"level\"}]", false},
