@@ -17,7 +17,8 @@ enum {
     MSG_VERSION = 2,             /* newest version spoken */
     MSG_VERSION_OLDEST = 1,      /* oldest version spoken */
     MSG_VERSION_RENEW = 2,       /* from which on there are RENEW and RENEWED */
-    MSG_VERSION_NEWS = 2,        /* from which on HOOK, SPACE and OWED may be sent */
+    MSG_VERSION_NEWS = 2,        /* from which on HOOK, SPACE, OWED, TELL, PROVING may be sent */
+    MSG_VERSION_BASED = 2,       /* from which on there is HOW_BASED */
     MSG_TEXT_MAX = 1024,         /* error texts and software names */
     MSG_SITE_NAME_MAX = 255,     /* bytes */
     MSG_HOST_MAX = 255,          /* what a host of the configuration is called */
@@ -77,6 +78,7 @@ enum msg_type {
     MSG_PACK = 32,
     MSG_RENEW = 33,
     MSG_OWED = 34,
+    MSG_TELL = 35,
 
     MSG_OPENED = 48, /* secondary to primary */
     MSG_LISTING = 49,
@@ -91,6 +93,8 @@ enum msg_type {
     MSG_RENEWED = 58,
     MSG_HOOK = 59,
     MSG_SPACE = 60,
+    MSG_TOLD = 62,
+    MSG_PROVING = 61,
 };
 
 /* Reasons in ERROR, SITE_ERROR and ACK. Numbers never change their meaning. */
@@ -270,6 +274,11 @@ struct msg_space { /* what its filesystem has left, at OPENED and whenever that 
     uint64_t keep_bytes, keep_files; /* that its own configuration wants left free; 0: nothing */
 };
 
+struct msg_proving { /* how far reading is of what was taken for equal by size and time */
+    uint32_t site;
+    uint64_t unproven; /* files whose content was never read; 0: all were */
+};
+
 enum drift_kind {
     DRIFT_CHANGED = 1,
     DRIFT_ADDED = 2,
@@ -289,6 +298,11 @@ struct msg_hook { /* how the command after a commit goes there, whenever that ch
     uint32_t failures; /* in a row; 0: it works again */
     uint64_t since;    /* seconds since the epoch; 0 with no failure */
     struct bytes text; /* of the last one */
+};
+
+struct msg_tell { /* asks for TOLD when the command after a commit is through with all so far */
+    uint32_t site;
+    uint64_t token; /* echoed */
 };
 
 struct msg_list {
@@ -328,8 +342,10 @@ enum msg_how {      /* what follows an ENTRY */
     HOW_DATA = 2,   /* DATA frames with the content, then FINISH */
     HOW_DELTA =
         3, /* the secondary answers SIGNATURE or EXTENTS; then delta or content, then FINISH */
-    HOW_COPY = 4, /* the content of `source`, whose digest must be entry.digest */
-    HOW_LAST = HOW_COPY,
+    HOW_COPY = 4,  /* the content of `source`, whose digest must be entry.digest */
+    HOW_BASED = 5, /* as HOW_DELTA answered with extents, but at once: `content` is the digest of
+                    * the old file */
+    HOW_LAST = HOW_BASED,
 };
 
 enum msg_encoding {
@@ -345,7 +361,7 @@ struct msg_entry {
     uint8_t encoding;     /* of content */
     struct entry entry;   /* HOW_INLINE, HOW_META, HOW_COPY: digest set for files */
     struct bytes source;  /* HOW_COPY only */
-    struct bytes content; /* HOW_INLINE only */
+    struct bytes content; /* HOW_INLINE; HOW_BASED: a digest */
 };
 
 enum msg_data_kind { DATA_CONTENT = 0, DATA_DELTA = 1 };
@@ -473,7 +489,10 @@ void msg_put_claimed(struct wire_writer *w, const struct msg_claimed *m);
 void msg_put_progress(struct wire_writer *w, const struct msg_progress *m);
 void msg_put_trash(struct wire_writer *w, const struct msg_trash *m);
 void msg_put_hook(struct wire_writer *w, const struct msg_hook *m);
+void msg_put_tell(struct wire_writer *w, const struct msg_tell *m);
+void msg_put_told(struct wire_writer *w, const struct msg_tell *m);
 void msg_put_space(struct wire_writer *w, const struct msg_space *m);
+void msg_put_proving(struct wire_writer *w, const struct msg_proving *m);
 void msg_put_drift(struct wire_writer *w, const struct msg_drift *m);
 void msg_put_list(struct wire_writer *w, const struct msg_list *m);
 void msg_put_listing(struct wire_writer *w, const struct msg_listing *m);
@@ -520,7 +539,9 @@ bool msg_get_claimed(struct bytes payload, struct msg_claimed *out);
 bool msg_get_progress(struct bytes payload, struct msg_progress *out);
 bool msg_get_trash(struct bytes payload, struct msg_trash *out);
 bool msg_get_hook(struct bytes payload, struct msg_hook *out);
+bool msg_get_tell(struct bytes payload, struct msg_tell *out); /* TOLD too */
 bool msg_get_space(struct bytes payload, struct msg_space *out);
+bool msg_get_proving(struct bytes payload, struct msg_proving *out);
 bool msg_get_drift(struct bytes payload, struct msg_drift *out);
 bool msg_get_list(struct bytes payload, struct msg_list *out);
 bool msg_get_listing(struct bytes payload, struct msg_listing *out);

@@ -291,6 +291,48 @@ bool msg_get_hook(struct bytes payload, struct msg_hook *out)
     return wire_done(&r);
 }
 
+static void put_token(struct wire_writer *w, enum msg_type type, const struct msg_tell *m)
+{
+    size_t start = frame_begin(w, type);
+    wire_u32(w, m->site);
+    wire_u64(w, m->token);
+    frame_end(w, start);
+}
+
+void msg_put_tell(struct wire_writer *w, const struct msg_tell *m)
+{
+    put_token(w, MSG_TELL, m);
+}
+
+void msg_put_told(struct wire_writer *w, const struct msg_tell *m)
+{
+    put_token(w, MSG_TOLD, m);
+}
+
+bool msg_get_tell(struct bytes payload, struct msg_tell *out)
+{
+    struct wire_reader r = wire_reader_of(payload.data, payload.len);
+    out->site = wire_get_u32(&r);
+    out->token = wire_get_u64(&r);
+    return wire_done(&r);
+}
+
+void msg_put_proving(struct wire_writer *w, const struct msg_proving *m)
+{
+    size_t start = frame_begin(w, MSG_PROVING);
+    wire_u32(w, m->site);
+    wire_u64(w, m->unproven);
+    frame_end(w, start);
+}
+
+bool msg_get_proving(struct bytes payload, struct msg_proving *out)
+{
+    struct wire_reader r = wire_reader_of(payload.data, payload.len);
+    out->site = wire_get_u32(&r);
+    out->unproven = wire_get_u64(&r);
+    return wire_done(&r);
+}
+
 void msg_put_space(struct wire_writer *w, const struct msg_space *m)
 {
     size_t start = frame_begin(w, MSG_SPACE);

@@ -87,10 +87,13 @@ static void print_hooks(const struct config_site *s)
 {
     for (char **host = s->hosts; *host; host++) {
         struct config_hook h = config_hook_at(s, *host);
+        const char *user = h.user ? h.user : "the root's owner";
         if (h.command)
             printf("  after a commit on %s: %s (as %s, for %g s at most)\n", *host,
-                QUOTED(h.command, strlen(h.command)), h.user ? h.user : "the root's owner",
-                h.timeout_ms / 1000.0);
+                QUOTED(h.command, strlen(h.command)), user, h.timeout_ms / 1000.0);
+        if (h.on_switch)
+            printf("  around the switch of units on %s: %s (as %s, for %g s at most)\n", *host,
+                QUOTED(h.on_switch, strlen(h.on_switch)), user, h.on_switch_timeout_ms / 1000.0);
     }
 }
 

@@ -22,6 +22,7 @@
 #include "secondary/reap.h"
 #include "secondary/retire.h"
 #include "secondary/settle.h"
+#include "secondary/told.h"
 #include "tree/digest.h"
 
 enum {
@@ -63,7 +64,7 @@ static int find_place(struct replica *r, const struct msg_open *m, struct err *e
     const struct outside *o = r->tools->outside;
     struct outside_place place;
     r->asked = (struct outside_site){copy_bytes(m->name), copy_bytes(m->root)};
-    if (o->place(o->ctx, &r->asked, &place, err) < 0)
+    if (o->place(o->ctx, &r->asked, !(r->flags & OPEN_DRY_RUN), &place, err) < 0)
         return -1;
     r->path = place.root;
     r->policy = place.policy;
@@ -227,6 +228,7 @@ static void release(struct replica *r)
     inherit_free(TAKE_PTR(r->inherit));
     mounts_free(TAKE_PTR(r->mounts));
     settle_free(TAKE_PTR(r->settle));
+    told_free(r);
     manifest_close(TAKE_PTR(r->former));
     manifest_close(TAKE_PTR(r->manifest));
     stage_close(TAKE_PTR(r->stage));

@@ -31,6 +31,7 @@
 #include "secondary/retire.h"
 #include "secondary/room.h"
 #include "secondary/settle.h"
+#include "secondary/told.h"
 #include "secondary/tools.h"
 #include "secondary/turn.h"
 #include "tree/reread.h"
@@ -249,6 +250,21 @@ static int on_owed(struct session *s, struct bytes payload, struct err *err)
     return 0;
 }
 
+static int on_tell(struct session *s, struct bytes payload, struct err *err)
+{
+    struct msg_tell m;
+    if (!msg_get_tell(payload, &m))
+        return UNREADABLE;
+    if (s->tools.version < MSG_VERSION_NEWS)
+        return err_set(err, ERR_FAILED, "TELL in a session of version %u", s->tools.version);
+    struct replica *r = open_replica(s, m.site, err);
+    if (!r)
+        return -1;
+    if (r->state == REPLICA_OPEN)
+        told_ask(r, m.token);
+    return 0;
+}
+
 static int on_claim(struct session *s, struct bytes payload, struct err *err)
 {
     struct msg_claim m;
@@ -316,6 +332,7 @@ static const struct handler {
     {MSG_LEVEL, AFTER_HELLO, on_level},
     {MSG_OWED, AFTER_HELLO, on_owed},
     {MSG_CLAIM, AFTER_HELLO, on_claim},
+    {MSG_TELL, AFTER_HELLO, on_tell},
     {MSG_BEGIN, AFTER_HELLO, on_begin},
     {MSG_ENTRY, AFTER_HELLO, on_entry},
     {MSG_PACK, AFTER_HELLO, on_pack},

@@ -66,6 +66,11 @@ int state_make_dir(const char *state_dir, const char *root_path, struct err *err
 /* Its path, for this resolved root. The caller frees it. */
 char *state_root_dir(const char *state_dir, const char *root_path);
 
+/* Removes what is remembered of this root, which need not be there any more, but for the epoch that
+ * says who its primary is. Not while this process has it open. 0, also where there was nothing;
+ * STATE_LOCKED or -1 with err. */
+int state_forget(const char *state_dir, const char *root_path, struct err *err);
+
 int state_fd(const struct state *s);           /* the directory of this root */
 const char *state_path(const struct state *s); /* its path */
 const char *state_manifest_dir(const struct state *s);

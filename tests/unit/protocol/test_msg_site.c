@@ -250,6 +250,20 @@ static void test_close_progress_and_trash(void **state)
     assert_true(space.free_bytes == 1ull << 61 && space.all_bytes == 1ull << 62);
     assert_true(space.free_files == 3 && space.all_files == 4);
     assert_true(space.keep_bytes == 5 && space.keep_files == 6);
+    wire_reset(&w);
+    struct msg_tell tell, told;
+    msg_put_tell(&w, &(struct msg_tell){7, 1ull << 60});
+    assert_true(msg_get_tell(check_payload(&w, MSG_TELL), &tell));
+    assert_true(tell.site == 7 && tell.token == 1ull << 60);
+    wire_reset(&w);
+    msg_put_told(&w, &tell);
+    assert_true(msg_get_tell(check_payload(&w, MSG_TOLD), &told));
+    assert_true(told.site == 7 && told.token == 1ull << 60);
+    wire_reset(&w);
+    struct msg_proving proving;
+    msg_put_proving(&w, &(struct msg_proving){7, 1ull << 61});
+    assert_true(msg_get_proving(check_payload(&w, MSG_PROVING), &proving));
+    assert_true(proving.site == 7 && proving.unproven == 1ull << 61);
     wire_free(&w);
 }
 
