@@ -610,11 +610,22 @@ final class Mirrord_Health
         }
         $role = isset($site['role']) ? $site['role'] : '';
         if ($role !== 'primary') {
-            return self::result('critical', 'This server is not the primary', array(sprintf(
+            return self::result('critical', 'This server is not the primary', array_merge(array(sprintf(
                 '%s is a secondary of this site, its primary is %s: what is uploaded or updated here is not mirrored.',
-                isset($site['host']) ? $site['host'] : '?', isset($site['primary']) ? $site['primary'] : '?')));
+                isset($site['host']) ? $site['host'] : '?', isset($site['primary']) ? $site['primary'] : '?')),
+                self::here(isset($site['health']) && is_array($site['health']) ? $site['health'] : array())));
         }
         return self::of_primary($site, get_site_transient(Mirrord_Barrier::NOTE));
+    }
+
+    /** What a load balancer is told of this server: one line, or none. */
+    private static function here(array $health)
+    {
+        if (!isset($health['healthy'], $health['state'], $health['why']) || !is_string($health['why'])) {
+            return array();
+        }
+        return array(sprintf('This server is %s: %s%s', $health['healthy'] ? 'up' : 'DOWN', $health['state'],
+            $health['why'] === '' ? '' : ', ' . $health['why']));
     }
 
     private static function of_primary(array $site, $note)

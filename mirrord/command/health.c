@@ -122,7 +122,7 @@ static void too_late(int number)
 }
 
 /* Whatever hangs, a disk or who asks, this process does not stay. */
-static int serve(const struct wish *w, struct health_report *r, struct err *why)
+static _Noreturn void serve(const struct wish *w, struct health_report *r, struct err *why)
 {
     struct err err;
     if (why->code) {

@@ -139,10 +139,10 @@ char *health_agent(const struct health_report *r)
         return mem_copy_string("up\n");
     const struct health_item *item = first_down(r, &down);
     if (!item)
-        return mem_copy_string("down#no site of the configuration is on this host\n");
+        return mem_copy_string("down #no site of the configuration is on this host\n");
     if (down > 1)
         snprintf(more, sizeof more, " (and %zu sites more)", down - 1);
-    char *line = mem_format("down#%s: %s: %.*s%s\n", QUOTED(item->name, strlen(item->name)),
+    char *line = mem_format("down #%s: %s: %.*s%s\n", QUOTED(item->name, strlen(item->name)),
         state_of(item), AGENT_TEXT_MAX, why_of(item), more);
     for (char *p = line; p[0] && p[1]; p++)
         if ((unsigned char)*p < ' ')

@@ -39,7 +39,8 @@ char *health_json(const struct health_report *r, const struct health_item *item)
  * 503; the caller frees it. */
 char *health_http(int status, const char *json, bool body);
 
-/* A line for HAProxy's agent-check: "up", or "down#" and why. The caller frees it. */
+/* A line for HAProxy's agent-check: "up", or "down #" and why; without the blank HAProxy takes it all
+ * for one word, which it does not know. The caller frees it. */
 char *health_agent(const struct health_report *r);
 
 /* A line for each item. */

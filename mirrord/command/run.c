@@ -18,6 +18,7 @@
 #include "command/role.h"
 #include "command/words.h"
 #include "primary/daemon.h"
+#include "secondary/health.h"
 #include "tree/digest.h"
 #include "tree/machine.h"
 #include "tree/state.h"
@@ -207,7 +208,9 @@ static void plan_idle(struct plan *p, const struct config *c, const struct confi
         .primary = role->primary,
         .fenced = role->fenced,
         .stamp = role->stamp,
-        .socket_user = s->socket_user};
+        .socket_user = s->socket_user,
+        .health_lag_ms = s->health_lag_ms,
+        .health_orphaned_ms = s->health_orphaned_ms};
 }
 
 static void plan_globs(struct plan *p, const struct config *c)
@@ -295,6 +298,25 @@ static int apply(struct run *r, struct daemon *d, struct config *c, struct err *
     return rc;
 }
 
+static bool look_at_health(void *ctx, const struct daemon_idle *s, struct daemon_health *out)
+{
+    const struct run *r = ctx;
+    const struct health_limits limits = {.lag_ms = s->health_lag_ms,
+        .orphaned_ms = s->health_orphaned_ms == CONFIG_HEALTH_NEVER ? HEALTH_NEVER
+                                                                    : s->health_orphaned_ms};
+    struct health h;
+    struct err ignored;
+    enum health_role role = s->fenced ? HEALTH_FENCED : HEALTH_SECONDARY;
+    if (health_look(r->state_dir_now, s->root, role, &limits, &h, &ignored) < 0)
+        return false;
+    *out = (struct daemon_health){.up = h.up,
+        .state = health_state_name(h.state),
+        .owed_paths = h.owed_paths,
+        .behind_ms = h.behind_ms};
+    memcpy(out->why, h.why, sizeof out->why);
+    return true;
+}
+
 static int reload(void *ctx, struct daemon *d, struct err *err)
 {
     struct run *r = ctx;
@@ -356,8 +378,11 @@ static int forget(void *ctx, struct daemon *d, const char *name, struct err *err
 
 static int start(struct run *r, struct daemon **d, struct err *err)
 {
-    const struct daemon_hooks hooks = {
-        .reload = reload, .expand = expand, .forget = forget, .ctx = r};
+    const struct daemon_hooks hooks = {.reload = reload,
+        .expand = expand,
+        .forget = forget,
+        .health = look_at_health,
+        .ctx = r};
     struct config *c;
     struct plan p;
     if (config_load(r->config, r->as, &c, err))

@@ -21,7 +21,7 @@ static double number(const struct json *object, const char *key)
 static bool site_is_well(const struct json *site)
 {
     if (has_state(site, "secondary") || has_state(site, "gone"))
-        return true;
+        return true; /* of a secondary it is the primary that says whether it is level */
     return has_state(site, "ok") && number(site, "unreadable") == 0;
 }
 
@@ -369,6 +369,16 @@ static void print_trash(FILE *out, const struct json *site, const struct json *t
     fprintf(out, "\n      type: mirrord trash list %s   (on %s)\n", name, host);
 }
 
+/* What a load balancer is told of a site that is a secondary here; of one that is level nothing. */
+static void print_health(FILE *out, const char *name, const struct json *health)
+{
+    bool up = json_get_bool(health, "healthy", true);
+    const char *why = json_get_text(health, "why", "");
+    if (*why)
+        fprintf(out, "  %s here: %s, %s: %s\n", name, up ? "up" : "DOWN",
+            json_get_text(health, "state", "?"), why);
+}
+
 /* What is wrong on this side. */
 static void print_site(const struct page *p, const struct json *site)
 {
@@ -376,6 +386,7 @@ static void print_site(const struct page *p, const struct json *site)
     const char *name = json_get_text(site, "name", "?");
     if (has_state(site, "secondary")) {
         fprintf(out, "  %s: %s is the primary\n", name, json_get_text(site, "primary", "?"));
+        print_health(out, name, json_get(site, "health"));
         return;
     }
     fprintf(out, "  %s here: ", name);
@@ -425,7 +436,7 @@ static void print_site_and_targets(const struct page *p, const struct json *site
 {
     FILE *out = p->out;
     const struct json *targets = json_get(site, "secondaries");
-    bool well = site_is_well(site);
+    bool well = site_is_well(site) && json_get_bool(json_get(site, "health"), "healthy", true);
     if (all || !well || has_state(site, "gone"))
         print_site(p, site);
     print_pause(out, site, "");

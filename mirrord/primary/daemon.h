@@ -41,6 +41,15 @@ struct daemon_idle {
     bool fenced;         /* this host was, until that one was promoted */
     uint64_t stamp;      /* epoch_stamp from before the epoch was read */
     const char *socket_user;
+    unsigned health_lag_ms, health_orphaned_ms; /* the configuration's; for the hook */
+};
+
+/* How such a site is here, for status: as `mirrord health` says. */
+struct daemon_health {
+    bool up;
+    const char *state; /* a word */
+    char why[512];
+    uint64_t owed_paths, behind_ms;
 };
 
 /* What should be; strings are the caller's and copied where kept. */
@@ -73,6 +82,8 @@ struct daemon_hooks {
     void (*expand)(void *ctx, struct daemon *d);
     /* This site, which is gone, is not to be known any more: calls daemon_apply without it. */
     int (*forget)(void *ctx, struct daemon *d, const char *site, struct err *err);
+    /* Looks at a site that is not pushed from here; false: it could not. May be NULL. */
+    bool (*health)(void *ctx, const struct daemon_idle *s, struct daemon_health *out);
     void *ctx;
 };
 

@@ -62,6 +62,7 @@ struct role_site {
     char *name, *root, *primary;
     bool idle, fenced;
     uint64_t stamp;
+    unsigned health_lag_ms, health_orphaned_ms;
 };
 
 struct flush_wait;

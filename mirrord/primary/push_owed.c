@@ -46,10 +46,12 @@ void push_owed_look(struct push *p)
 {
     uint64_t now = io_now_ms();
     struct push_site *ps;
-    if (!p->o->hooks.owed || p->version < MSG_VERSION_NEWS || now < p->owed_due)
+    if (!p->o->hooks.owed || p->version < MSG_VERSION_NEWS)
+        return;
+    p->owed_waits = now < p->owed_due; /* whatever woke this thread: it is looked at later */
+    if (p->owed_waits)
         return;
     p->owed_due = now + PUSH_OWED_MS;
-    p->owed_waits = false;
     TAILQ_FOREACH (ps, p->o->sites, order)
         p->owed_waits |= !look(p, ps, now);
 }

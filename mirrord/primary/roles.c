@@ -53,6 +53,8 @@ void roles_apply(struct daemon *d, const struct daemon_plan *plan)
     for (size_t i = 0; i < plan->idle_count; i++) {
         const struct daemon_idle *s = &plan->idle[i];
         add(d, s->name, s->root, s->primary, true, s->fenced, s->stamp);
+        d->roles[d->role_count - 1].health_lag_ms = s->health_lag_ms;
+        d->roles[d->role_count - 1].health_orphaned_ms = s->health_orphaned_ms;
     }
 }
 

@@ -210,10 +210,31 @@ static struct json *site_json(struct daemon *d, const struct roster_site *s)
     return j;
 }
 
-/* Not pushed from here: who is the primary, and whether this host was it until lately. */
-static struct json *idle_json(const struct role_site *s)
+/* NULL: it could not be looked at. */
+static struct json *health_json(struct daemon *d, const struct role_site *s)
 {
+    struct daemon_health h;
+    const struct daemon_idle idle = {.name = s->name,
+        .root = s->root,
+        .primary = s->primary,
+        .fenced = s->fenced,
+        .health_lag_ms = s->health_lag_ms,
+        .health_orphaned_ms = s->health_orphaned_ms};
+    if (!d->hooks.health || !d->hooks.health(d->hooks.ctx, &idle, &h))
+        return NULL;
     struct json *j = json_object();
+    json_set_bool(j, "healthy", h.up);
+    json_set_text(j, "state", h.state);
+    json_set_text(j, "why", h.why);
+    set_count(j, "owed_paths", h.owed_paths);
+    set_count(j, "behind_ms", h.behind_ms);
+    return j;
+}
+
+/* Not pushed from here: who is the primary, and whether this host was it until lately. */
+static struct json *idle_json(struct daemon *d, const struct role_site *s)
+{
+    struct json *j = json_object(), *health = health_json(d, s);
     json_set_text(j, "name", s->name);
     json_set_name(j, "root", s->root, strlen(s->root));
     json_set_text(j, "state", s->fenced ? "fenced" : "secondary");
@@ -222,6 +243,8 @@ static struct json *idle_json(const struct role_site *s)
     json_set_number(j, "error_time", 0);
     json_set_json(j, "busy", json_array());
     json_set_json(j, "secondaries", json_array());
+    if (health)
+        json_set_json(j, "health", health);
     return j;
 }
 
@@ -280,7 +303,7 @@ struct json *status_json(struct daemon *d)
         json_append_json(sites, site_json(d, s));
     for (size_t i = 0; i < d->role_count; i++)
         if (d->roles[i].idle)
-            json_append_json(sites, idle_json(&d->roles[i]));
+            json_append_json(sites, idle_json(d, &d->roles[i]));
     json_set_json(j, "secondaries", peers);
     json_set_json(j, "sites", sites);
     return j;
@@ -293,7 +316,7 @@ struct json *status_site_json(struct daemon *d, const char *name)
     for (size_t i = 0; i < d->role_count; i++)
         if (strcmp(d->roles[i].name, name) == 0)
             role = &d->roles[i];
-    struct json *j = s ? site_json(d, s) : role ? idle_json(role) : json_object();
+    struct json *j = s ? site_json(d, s) : role ? idle_json(d, role) : json_object();
     json_set_text(j, "site", name);
     json_set_text(j, "host", d->self ? d->self : "");
     json_set_text(j, "version", MIRRORD_VERSION);

@@ -16,7 +16,10 @@
 #include "secondary/marker.h"
 #include "tree/state.h"
 
-enum { MOMENT_MS = 10000 }; /* a commit that takes longer was interrupted */
+enum {
+    MOMENT_MS = 10 * 1000,     /* a commit that takes longer was interrupted */
+    RETRIED_MS = 3 * 60 * 1000 /* a primary that is there opens a failed site again sooner */
+};
 
 const char *health_state_name(enum health_state state)
 {
@@ -171,7 +174,7 @@ static bool judge_lag(const struct evidence *e, struct health *h)
             : n->paused   ? ", and was paused"
             : h->failing ? ", some of which fail"
                          : "");
-    else if (n->trouble && age(e, n->trouble_ms) > e->limits->lag_ms)
+    else if (n->trouble && !h->away_ms && age(e, n->trouble_ms) > e->limits->lag_ms)
         say(h, HEALTH_IS_FAILED, false, "nothing can be received for %s: %s",
             SPAN(age(e, n->trouble_ms)), n->text);
     else
@@ -193,7 +196,7 @@ static void judge_orphan(const struct evidence *e, struct health *h)
 static void judge_session(const struct evidence *e, struct health *h)
 {
     const struct health_note *n = &e->note;
-    if (n->trouble)
+    if (n->trouble && !h->away_ms)
         say(h, HEALTH_IS_FAILED, true, "nothing can be received for %s: %s",
             SPAN(age(e, n->trouble_ms)), n->text);
     else if (h->away_ms || !e->noted)
@@ -213,7 +216,7 @@ static void judge_session(const struct evidence *e, struct health *h)
 static void take_note(const struct evidence *e, struct health *h)
 {
     const struct health_note *n = &e->note;
-    bool closed = n->state == HEALTH_CLOSED;
+    bool failed = n->state == HEALTH_FAILED;
     h->known = e->noted;
     if (!e->noted)
         return;
@@ -223,8 +226,10 @@ static void take_note(const struct evidence *e, struct health *h)
     h->failing = n->told ? n->failing : 0;
     h->behind_ms = h->owed_paths ? age(e, n->owed_ms) : 0;
     snprintf(h->primary, sizeof h->primary, "%s", n->primary);
-    if (closed || (!e->served && n->state != HEALTH_FAILED))
-        h->away_ms = age(e, closed ? n->since_ms : n->heard_ms) + 1;
+    if (n->state == HEALTH_CLOSED || (failed && (!n->trouble || age(e, n->since_ms) > RETRIED_MS)))
+        h->away_ms = age(e, n->since_ms) + 1;
+    else if (!failed && !e->served)
+        h->away_ms = age(e, n->heard_ms) + 1;
 }
 
 int health_look(const char *state_dir, const char *root, enum health_role role,

@@ -11,9 +11,8 @@
 #include "secondary/replica.h"
 
 enum {
-    LOOK_MS = 200,
-    PAUSE_MS = 1000,  /* between two writes */
-    PULSE_MS = 60000, /* the same where nothing is new */
+    LOOK_MS = 200,    /* between two writes, however much is new */
+    PULSE_MS = 60000, /* the same where nothing is */
 };
 
 static int64_t now_ms(void)
@@ -53,6 +52,8 @@ void health_feed_opening(struct replica *r, bool again)
         r->tools->peer_host.len ? (const char *)r->tools->peer_host.data : "");
     if (again)
         return;
+    f->note.told = f->carried; /* that nothing was owed once says nothing now */
+    f->note.level = f->note.paused = false;
     enter(f, HEALTH_OPENING);
     write_note(r);
 }
@@ -156,7 +157,7 @@ void health_feed_look(struct tools *tools, uint64_t heard_ms)
     for (struct set_item *i = set_first(tools->replicas); i; i = i->next) {
         struct replica *r = i->value;
         struct health_feed *f = &r->health;
-        if (!f->on || now - f->wrote_ms < (f->news ? PAUSE_MS : PULSE_MS))
+        if (!f->on || (!f->news && now - f->wrote_ms < PULSE_MS))
             continue;
         f->note.heard_ms = now - silent;
         write_note(r);

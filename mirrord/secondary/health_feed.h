@@ -1,6 +1,6 @@
 /*
- * What a session notes of a site for `mirrord health` (health_note.h): at once what is news, but
- * not more often than once a second, and once a minute that there is a session at all.
+ * What a session notes of a site for `mirrord health` (health_note.h): what is news, five times a
+ * second at most, and once a minute that there is a session at all.
  */
 #ifndef SECONDARY_HEALTH_FEED_H
 #define SECONDARY_HEALTH_FEED_H

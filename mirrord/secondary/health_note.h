@@ -28,7 +28,8 @@ struct health_note {
     int64_t trouble_ms;
     char text[HEALTH_TEXT_MAX + 1];
     bool filling; /* it was new or empty, and has never been level since */
-    bool told;    /* the primary's word on what follows has come, in this session or before */
+    bool told;    /* the primary's word on what follows has come; of before this session only if
+                   * something was owed then */
     bool level;
     bool paused; /* by the operator, there */
     uint64_t owed_paths, failing;

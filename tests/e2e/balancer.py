@@ -11,15 +11,15 @@ from harness import MIRRORD
 class Listener:
     """Each connection is standard input and output of a `mirrord health` of its own."""
 
-    def __init__(self, env, *argv):
-        self.env, self.argv, self.processes = env, [MIRRORD, "health", *argv], []
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+    def __init__(self, env, *argv, address="127.0.0.1", port=0):
+        self.env, self.argv, self.address = env, [MIRRORD, "health", *argv], address
+        self.listener = socket.create_server((address, port), backlog=64)
         self.port = self.listener.getsockname()[1]
         self.open = True
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
-        with open(self.env.path(f"health-{self.port}.log"), "ab") as log:
+        with open(self.env.path(f"health-{self.address}-{self.port}.log"), "ab") as log:
             while True:
                 try:
                     connection, _ = self.listener.accept()
@@ -27,8 +27,7 @@ class Listener:
                     return
                 with connection:
                     if self.open:
-                        self.processes.append(self.env.spawn(
-                            self.argv, stdin=connection, stdout=connection, stderr=log))
+                        self.env.spawn(self.argv, stdin=connection, stdout=connection, stderr=log)
 
     def close(self):
         self.open = False
@@ -36,7 +35,7 @@ class Listener:
         self.listener.close()
 
     def connect(self):
-        s = socket.create_connection(("127.0.0.1", self.port))
+        s = socket.create_connection((self.address, self.port))
         s.settimeout(60)
         return s
 

@@ -327,6 +327,25 @@ def test_the_limit_and_after_it(env):
 
 
 @case(sshd=False)
+def test_on_a_secondary(env):
+    """Site Health says what `mirrord health` says of this server."""
+    root = wordpress(env)
+    site = {"role": "secondary", "host": "web2", "primary": "web1", "root": root, "secondaries": []}
+    server = Server(env.path("socket"), lambda r, c: line(c, site))
+    code = """
+    $out[] = call_user_func(apply_filters('site_status_tests', array())['direct']['mirrord']['test'])['description'];
+    """
+    for health, said in (({"healthy": False, "state": "behind", "why": "it lacks <3> paths"},
+                          "This server is DOWN: behind, it lacks &lt;3&gt; paths"),
+                         ({"healthy": True, "state": "level", "why": ""}, "This server is up: level"),
+                         (None, "its primary is web1"), ("odd", "its primary is web1")):
+        site["health"] = health
+        out, _, log = php(env, root, code, {"MIRRORD_SOCKET": env.path("socket")})
+        check(said in out[0] and ("This server is" in out[0]) == isinstance(health, dict), out[0], log)
+    server.close()
+
+
+@case(sshd=False)
 def test_without_mirrord(env):
     """No socket that fits is no news; one that is named and is not there is; '' turns all off."""
     root = wordpress(env)

@@ -642,6 +642,7 @@ def test_a_host_that_has_nothing_to_push(env):
     d = env.daemon(p.config, name="web2")
     r = d.ask("status", code=None)
     check(r.code == 0, r)
+    r.prints("web1 is the primary", "here: DOWN, lost: the root .*dest2")  # nothing came yet
     d.stop()
 
 

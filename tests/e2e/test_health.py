@@ -4,13 +4,11 @@ off and comes back, and while the primary is lost and replaced."""
 
 import os
 import signal
-import time
 
 from balancer import Listener
-from harness import Skip, case, check, check_equal, main, read_text, wait_for
+from harness import case, check, check_equal, main, read_text, send, wait_for, write_text
 from hosts import Hosts
-from pair import Pair
-from proxy import through
+from pair import Pair, site_text
 from trees import put
 
 SITE = "example.com"
@@ -56,7 +54,7 @@ class Asked:
         check_equal(self.http.http("/", "HEAD"), (status, None))
         line = self.agent.agent()
         check_equal(line == "up\n", healthy, line)
-        check(healthy or (line.startswith(f"down#{SITE}: ") and line.endswith("\n")), line)
+        check(healthy or (line.startswith(f"down #{SITE}: ") and line.endswith("\n")), line)
         r = self.env.mirrord("health", *self.argv, code=0 if healthy else 4)
         r.prints(f"{SITE} +{'up' if healthy else 'DOWN'} ", words)
 
@@ -90,10 +88,13 @@ def test_without_a_primary(env):
 
 
 @case
-def test_a_root_that_is_gone(env):
+def test_a_root_that_is_gone_and_a_path_that_fails(env):
     a = Asked(env, options="health-max-lag = 1s")
     a.becomes("level", True)
-    root = a.pair.dests[0]
+    root, alien = a.pair.dests[0], f"{a.pair.src}/nobodys"
+    put(alien)
+    if os.geteuid() == 0:
+        os.chown(alien, 54321, 54321)  # a user without a name is none that could be found there
     os.rename(root, root + ".aside")
     a.becomes("lost", False)
     a.all_say(False, "is not to be had")
@@ -103,28 +104,142 @@ def test_a_root_that_is_gone(env):
     os.rmdir(root)
     os.rename(root + ".aside", root)
     put(f"{a.pair.src}/after")
+    if os.geteuid() == 0:
+        a.becomes("behind", False, seconds=60)
+        wait_for(lambda: a.look()[1]["failing"] == 1, lambda: f"{a.look()}")
+        a.all_say(False, "it lacks ")
+        os.chown(alien, 0, 0)
     a.becomes("level", True, seconds=60)
     a.all_say(True)
     a.close()
+
+
+class Three:
+    """What status, the metrics and health say of one secondary: (all is well, how many paths are owed)."""
+
+    def __init__(self, env, daemon, metrics, secondary, health):
+        self.env, self.daemon, self.metrics = env, daemon, metrics
+        self.secondary, self.health = secondary, health
+
+    def status(self):
+        s = self.daemon.status()
+        at = next(a for a in next(s for s in s["sites"] if s["name"] == SITE)["secondaries"]
+                  if a["name"] == self.secondary)
+        host = next(h for h in s["secondaries"] if h["name"] == self.secondary)
+        return host["sites_level"] == 1, at["owed_paths"], at
+
+    def measured(self):
+        lines = [line.rsplit(" ", 1) for line in read_text(self.metrics).splitlines()
+                 if line.startswith("mirrord_mirror_")]
+        numbers = {name: float(value) for name, value in lines}
+        at = f'{{site="{SITE}",secondary="{self.secondary}"}}'
+        if f"mirrord_mirror_level{at}" not in numbers:  # it was lost, and is not written yet
+            return None
+        return (numbers[f"mirrord_mirror_level{at}"] == 1,
+                int(numbers[f"mirrord_mirror_owed_paths{at}"]))
+
+    def asked(self):
+        site = self.env.mirrord("health", "--json", *self.health, code=None).json()["sites"][0]
+        return site["level"], site["owed_paths"], site
+
+    def agree(self, level, seconds=20):
+        seen = []
+
+        def same():
+            seen[:] = self.status()[:2], self.measured(), self.asked()[:2]
+            return seen[0] == seen[1] == seen[2] and seen[0][0] == level
+        wait_for(same, lambda: f"status, metrics and health agree on {level}: {seen}\n"
+                 f"{self.daemon.text()[-2000:]}", seconds)
+        return seen[0][1]
+
+
+def rights(pid):
+    """(user, capabilities) of a process; {}: it is gone."""
+    fields = dict(line.split(":\t", 1) for line in read_text(f"/proc/{pid}/status").splitlines()
+                  if ":\t" in line)
+    return fields and (int(fields["Uid"].split()[0]), int(fields["CapPrm"], 16))
 
 
 @case
-def test_a_path_that_cannot_be_applied(env):
-    if os.geteuid() != 0:
-        raise Skip("takes root")
-    a = Asked(env, options="health-max-lag = 1s")
-    a.becomes("level", True)
-    put(f"{a.pair.src}/d/there")
-    a.pair.daemon.flush()
-    put(f"{a.pair.src}/nobodys")
-    os.chown(f"{a.pair.src}/nobodys", 54321, 54321)
-    site = a.becomes("behind", False, seconds=40)
-    check_equal((site["owed_paths"], site["level"]), (1, False))
-    a.all_say(False, "it lacks 1 path, the oldest for ")
-    os.chown(f"{a.pair.src}/nobodys", 0, 0)
-    a.becomes("level", True, seconds=60)
-    a.all_say(True)
-    a.close()
+def test_cut_off_and_back(env):
+    """A secondary that is owed something, and then cannot be reached, is known to be behind, there too."""
+    src, dest, metrics = env.path("src"), env.path("dest"), env.path("mirrord.prom")
+    put(f"{src}/first")
+    config = env.config(f'metrics = "{metrics}" metrics-interval = 1s\n' +
+                        site_text(SITE, src, [dest], "health-max-lag = 1s"), ("web1", "web2"))
+    argv = ["-c", config, *own(env)]
+    daemon = env.daemon(config)
+    three = Three(env, daemon, metrics, "web2", argv)
+    http = Listener(env, "--http", *argv)
+    with http.connect() as silent:  # nobody is waited for, and it has no rights when it waits
+        asked = wait_for(lambda: env.started[-1] if "--http" in env.started[-1].args else None, "it")
+        wait_for(lambda: os.geteuid() != 0 or rights(asked.pid) in ({}, (65534, 0)),
+                 lambda: f"{rights(asked.pid)}")
+        check_equal(three.agree(True), 0)
+        check_equal(http.http()[0], 200)
+
+        daemon.ask("pause", "web2")
+        put(f"{src}/d/upload")
+        wait_for(lambda: http.http()[0] == 503, lambda: f"it is told: {three.asked()}")
+        check(three.agree(False) > 0)
+        health = three.asked()[2]
+        later = three.status()[2]
+        check("was paused" in health["why"], health)
+        check(health["behind_ms"] <= later["behind_ms"] + 50, health, later)
+        check_equal(silent.recv(100), b"")
+
+    env.sshd.process.send_signal(signal.SIGSTOP)  # the primary does not come back …
+    for pid in env.sshd.receivers():
+        send(pid, signal.SIGKILL)  # … and there is nobody who could note that
+    wait_for(lambda: "not connected" in three.asked()[2]["why"], lambda: f"{three.asked()}")
+    check(three.agree(False) > 0)
+    check_equal(http.http()[0], 503)
+    env.sshd.restart()
+    # The primary takes nothing for younger than it is.
+    wait_for(lambda: "was paused" in three.asked()[2]["why"], lambda: f"{three.asked()}", 60)
+    check(three.asked()[2]["behind_ms"] >= health["behind_ms"], three.asked(), health)
+    check(three.agree(False) > 0)
+    check_equal(http.http()[0], 503)
+    daemon.ask("resume", "web2")
+    check_equal(three.agree(True), 0)
+    wait_for(lambda: http.http()[0] == 200, lambda: f"{three.asked()}")
+    http.close()
+
+
+@case
+def test_a_primary_that_is_lost_and_replaced(env):
+    h = Hosts(env, run=())
+    for host, path in h.configs.items():
+        write_text(path, f'metrics = "{env.path(host)}.prom" metrics-interval = 1s\n{read_text(path)}',
+                   0o644)
+        h.start(host)
+
+    def three(primary, secondary):
+        return Three(env, h.daemons[primary], env.path(f"{primary}.prom"), secondary,
+                     ["-c", h.configs[secondary], "--as", secondary])
+
+    def state(host):
+        return three("web1", host).asked()[2]
+    for host in ("web2", "web3"):
+        three("web1", host).agree(True)
+        check_equal((state(host)["state"], state(host)["primary"]), ("level", "web1"))
+    check_equal(state("web1")["state"], "primary")
+
+    h.daemons["web1"].process.send_signal(signal.SIGKILL)
+    h.daemons["web1"].process.wait()
+    for host in ("web2", "web3"):
+        wait_for(lambda host=host: state(host)["state"] == "orphaned", lambda: f"{state('web2')}")
+        check(state(host)["healthy"], state(host))
+    h.ask("web2", "promote", SITE)
+    check_equal((state("web2")["state"], state("web2")["healthy"]), ("primary", True))
+    for host in ("web1", "web3"):  # whose files are still there, and are level before long
+        three("web2", host).agree(True, 40)
+        wait_for(lambda host=host: (state(host)["state"], state(host)["primary"]) ==
+                 ("level", "web2"), lambda host=host: f"{state(host)}")
+    # The secondary's own daemon says so, too.
+    wait_for(lambda: h.site("web3")["health"]["state"] == "level", lambda: f"{h.site('web3')}")
+    for host in ("web2", "web3"):
+        h.daemons[host].stop()
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def test_a_daemon_at_work(env):
 
 
 # What is told only of units that wait, drift, sites of another primary, and one site alone.
-UNTROUBLED = {"unit", "waits", "why", "path", "what", "primary", "site", "role"}
+UNTROUBLED = {"unit", "waits", "why", "path", "what", "primary", "site", "role", "health", "healthy"}
 
 
 def keys(of):

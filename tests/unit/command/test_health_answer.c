@@ -175,17 +175,17 @@ static void test_the_agent(void **state)
     struct health_report r = report(3), one = report(1), none = report(0);
     r = report(3);
     char *got = ask(&r, true, "", 0, &result);
-    assert_string_equal(got, "down#b: behind: it lacks 3 paths so\n");
+    assert_string_equal(got, "down #b: behind: it lacks 3 paths so\n");
     free(got);
     items[2].health.up = false;
     got = ask(&r, true, "whatever was sent\n", 18, &result);
-    assert_string_equal(got, "down#b: behind: it lacks 3 paths so (and 1 sites more)\n");
+    assert_string_equal(got, "down #b: behind: it lacks 3 paths so (and 1 sites more)\n");
     free(got);
     got = ask(&one, true, "", 0, &result);
     assert_string_equal(got, "up\n");
     free(got);
     got = ask(&none, true, "", 0, &result);
-    assert_int_equal(strncmp(got, "down#no site", 12), 0);
+    assert_int_equal(strncmp(got, "down #no site", 13), 0);
     free(got);
 }
 

@@ -96,6 +96,27 @@ static void test_trash(void **state)
     free(out);
 }
 
+static void test_health_of_a_secondary(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "{\"host\":\"web2\",\"secondaries\":[],\"sites\":["
+        "{\"name\":\"bad\",\"state\":\"secondary\",\"primary\":\"web1\",\"secondaries\":[],"
+        "\"health\":{\"healthy\":false,\"state\":\"behind\",\"why\":\"it lacks 3 paths\"}},"
+        "{\"name\":\"alone\",\"state\":\"secondary\",\"primary\":\"web1\",\"secondaries\":[],"
+        "\"health\":{\"healthy\":true,\"state\":\"orphaned\",\"why\":\"no primary\"}},"
+        "{\"name\":\"good\",\"state\":\"secondary\",\"primary\":\"web1\",\"secondaries\":[],"
+        "\"health\":{\"healthy\":true,\"state\":\"level\",\"why\":\"\"}}]}";
+    char *out = print(text, false);
+    assert_non_null(strstr(out, "  bad: web1 is the primary\n  bad here: DOWN, behind: it lacks 3 paths\n"));
+    assert_null(strstr(out, "alone"));
+    free(out);
+    out = print(text, true);
+    assert_non_null(strstr(out, "  alone here: up, orphaned: no primary\n"));
+    assert_null(strstr(out, "good here"));
+    free(out);
+}
+
 static void test_level(void **state)
 {
     (void)state;
@@ -105,6 +126,9 @@ static void test_level(void **state)
     } cases[] = {
         {"\"state\":\"ok\",\"secondaries\":[{\"state\":\"level\"}]", true},
         {"\"state\":\"ok\",\"secondaries\":[]", true},
+        {"\"state\":\"secondary\",\"secondaries\":[]", true},
+        {"\"state\":\"secondary\",\"health\":{\"healthy\":true},\"secondaries\":[]", true},
+        {"\"state\":\"secondary\",\"health\":{\"healthy\":false},\"secondaries\":[]", true},
         {"\"state\":\"ok\",\"busy\":[\"log\"],\"secondaries\":[{\"state\":\"level\"}]", true},
         {"\"state\":\"scanning\",\"secondaries\":[{\"state\":\"level\"}]", false},
         {"\"state\":\"ok\",\"unreadable\":1,\"secondaries\":[{\"state\":\"level\"}]", false},
@@ -238,6 +262,7 @@ int main(void)
         cmocka_unit_test(test_all_states),
         cmocka_unit_test(test_trash),
         cmocka_unit_test(test_level),
+        cmocka_unit_test(test_health_of_a_secondary),
         cmocka_unit_test(test_room_and_first_copy),
         cmocka_unit_test(test_colour),
         cmocka_unit_test(test_nothing_there),

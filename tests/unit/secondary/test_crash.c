@@ -17,8 +17,10 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "secondary/health_note.h"
 #include "secondary/receive.h"
 #include "tree/manifest.h"
+#include "tree/state.h"
 
 enum { FILES = 5, KEEP_DAYS = 7 };
 
@@ -275,9 +277,28 @@ static void assert_kept(struct peer *p, bool once)
     }
 }
 
+/* Does whoever asks for the site's health hear that a commit is not finished? */
+static bool is_half(struct peer *p)
+{
+    struct err err;
+    int64_t since;
+    int dir = state_open_dir(p->state, p->root, false, &err);
+    assert_true(dir >= 0);
+    int found = health_mark_read(dir, &since, &err);
+    close(dir);
+    assert_true(found >= 0);
+    return found == 1;
+}
+
+/* How many kills came to something. */
+struct kills {
+    unsigned finished; /* by the next opening */
+    unsigned half;     /* until then it was known that it was not finished */
+};
+
 /* The receiver is killed before its n-th change of the disk after COMMIT. False when it came
  * through. */
-static bool killed_at(int n, const struct msg_sums *want, bool foreign, unsigned *finished)
+static bool killed_at(int n, const struct msg_sums *want, bool foreign, struct kills *kills)
 {
     struct peer p;
     struct err err;
@@ -298,10 +319,14 @@ static bool killed_at(int n, const struct msg_sums *want, bool foreign, unsigned
     struct entry old = a_dir(0755);
     bool begun = access(on_root(&p, "g-there"), F_OK) == 0;
     assert_closed(&p);
-    if (n % 2)
+    kills->half += is_half(&p);
+    assert_false(is_half(&p) && (!dead || n == 1));
+    if (n % 2) {
         assert_int_equal(receive_recover(p.state, p.root, &policy, &err), 0);
+        assert_false(is_half(&p));
+    }
     if (begun) {
-        (*finished)++;
+        kills->finished++;
         assert_finished(&p, want);
         assert_foreign(&p, foreign);
     } else if (dead && n == 1)
@@ -310,6 +335,7 @@ static bool killed_at(int n, const struct msg_sums *want, bool foreign, unsigned
     assert_foreign(&p, foreign);
     if (!foreign)
         assert_kept(&p, !dead);
+    assert_false(is_half(&p));
     assert_true(foreign || p.drifts == 0); /* what a crash leaves is nobody else's doing */
     peer_cleanup(&p);
     return dead;
@@ -319,24 +345,26 @@ static void killed_commits_are_finished(void **state)
 {
     (void)state;
     struct msg_sums want = reference();
-    unsigned finished = 0;
+    struct kills kills = {0};
     int n = 1;
-    while (killed_at(n, &want, false, &finished))
+    while (killed_at(n, &want, false, &kills))
         n++;
     assert_true(n > 30);
-    assert_true(finished > 20);
+    assert_true(kills.finished > 20);
+    assert_true(kills.half > 20);
 }
 
 static void what_is_foreign_survives_any_kill(void **state)
 {
     (void)state;
     struct msg_sums want = reference();
-    unsigned finished = 0;
+    struct kills kills = {0};
     int n = 1;
-    while (killed_at(n, &want, true, &finished))
+    while (killed_at(n, &want, true, &kills))
         n++;
     assert_true(n > 30);
-    assert_true(finished > 20);
+    assert_true(kills.finished > 20);
+    assert_true(kills.half > 20);
 }
 
 static void filesystems_that_cannot_exchange(void **state)

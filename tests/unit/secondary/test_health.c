@@ -366,6 +366,7 @@ static void test_what_else_is_evidence(void **state)
     expect(p, false, HEALTH_IS_FILLING, "not been level");
     n = level_note();
     n.state = HEALTH_FAILED;
+    n.since_ms = ago(10 * S);
     n.trouble = true;
     n.trouble_ms = ago(4 * MIN);
     strcpy(n.text, "open: Input/output error");
@@ -374,6 +375,13 @@ static void test_what_else_is_evidence(void **state)
     n.trouble_ms = ago(6 * MIN);
     note(p, &n);
     expect(p, false, HEALTH_IS_FAILED, "for 6 min");
+    n.since_ms = ago(4 * MIN); /* nobody has tried again: the primary is gone, too */
+    note(p, &n);
+    expect(p, true, HEALTH_IS_ORPHANED, "for 4 min");
+    n.since_ms = ago(10 * S); /* it was fenced, or is another process's */
+    n.trouble = false;
+    note(p, &n);
+    expect(p, true, HEALTH_IS_ORPHANED, "for 10 s");
     n = level_note();
     note(p, &n);
     p->role = HEALTH_FENCED;

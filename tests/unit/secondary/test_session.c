@@ -3,13 +3,16 @@
 
 #include <endian.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include <unistd.h>
 
+#include "base/io.h"
 #include "base/mem.h"
+#include "secondary/health_note.h"
 #include "secondary/receive.h"
 #include "stream.h"
 #include "tree/digest.h"
@@ -642,6 +645,98 @@ static void a_promotion_meanwhile(void **state)
     assert_absent(p, "c");
 }
 
+/* The note once it says so, in the health note that the receiver keeps of the site. */
+static struct health_note await_note(
+    struct peer *p, bool (*says)(const struct health_note *n))
+{
+    struct err err;
+    struct health_note n = {0};
+    int dir = state_open_dir(p->state, p->root, false, &err);
+    assert_true(dir >= 0);
+    for (int i = 0; i < 3000 && !(health_note_read(dir, &n, &err) == 1 && says(&n)); i++)
+        poll(NULL, 0, 10);
+    close(dir);
+    assert_true(says(&n));
+    return n;
+}
+
+static bool says_three(const struct health_note *n)
+{
+    return n->state == HEALTH_OPEN && n->owed_paths == 3;
+}
+
+static bool says_one(const struct health_note *n)
+{
+    return n->state == HEALTH_OPEN && n->owed_paths == 1;
+}
+
+static bool says_level(const struct health_note *n)
+{
+    return n->state == HEALTH_OPEN && n->level;
+}
+
+static bool says_nothing_yet(const struct health_note *n)
+{
+    return n->state == HEALTH_OPEN && !n->told;
+}
+
+static bool says_closed(const struct health_note *n)
+{
+    return n->state == HEALTH_CLOSED;
+}
+
+static void send_owed(struct peer *p, uint64_t paths, uint64_t failing, uint64_t age_ms)
+{
+    msg_put_owed(&p->out, &(struct msg_owed){1, paths ? 0 : OWED_LEVEL, paths, failing, age_ms});
+    peer_send(p);
+}
+
+static uint64_t age_of(const struct health_note *n)
+{
+    return (uint64_t)((int64_t)io_boot_ms() - n->owed_ms);
+}
+
+static void what_is_owed_is_noted(void **state)
+{
+    struct peer *p = *state;
+    peer_open(p);
+    assert_true(await_note(p, says_nothing_yet).filling);
+    send_owed(p, 3, 1, 3600000);
+    struct health_note n = await_note(p, says_three);
+    assert_true(n.failing == 1 && !n.level && n.filling);
+    assert_true(age_of(&n) >= 3600000);
+    peer_end(p);
+    n = await_note(p, says_closed); /* and is owed still */
+    assert_int_equal(n.owed_paths, 3);
+    peer_open(p);
+    send_owed(p, 1, 0, 5); /* by a primary that does not know since when */
+    n = await_note(p, says_one);
+    assert_true(age_of(&n) >= 3600000);
+    msg_put_level(&p->out, &(struct msg_level){1});
+    peer_send(p);
+    assert_false(await_note(p, says_level).filling);
+    send_owed(p, 1, 0, 5);
+    n = await_note(p, says_one);
+    assert_true(age_of(&n) < 3600000);
+    send_owed(p, 0, 0, 0);
+    await_note(p, says_level);
+    peer_end(p);
+    peer_open(p); /* what was level then may not be now */
+    await_note(p, says_nothing_yet);
+    msg_put_owed(&p->out, &(struct msg_owed){.site = 2});
+    peer_send(p);
+    peer_expect_error(p, REASON_MALFORMED);
+}
+
+static void nothing_is_owed_in_version_1(void **state)
+{
+    struct peer *p = *state;
+    p->version = 1;
+    peer_open(p);
+    send_owed(p, 0, 0, 0);
+    peer_expect_error(p, REASON_MALFORMED);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, peer_make, peer_unmake)
@@ -671,6 +766,8 @@ int main(void)
         T(a_primary_that_went_back_is_a_full_comparison),
         T(a_site_is_taken_once),
         T(a_promotion_meanwhile),
+        T(what_is_owed_is_noted),
+        T(nothing_is_owed_in_version_1),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
