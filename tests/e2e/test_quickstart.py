@@ -31,7 +31,7 @@ def arrives(host, path, data, *others):
     """A host that was away is tried again after at most a minute."""
     wait_for(lambda: host.get(path) == data,
              lambda: f"{host.name} has {path}\n" + "\n".join(
-                 f"--- {h.name}\n{h.log('mirrord.log')[-3000:]}" for h in (host, *others)), 120)
+                 f"--- {h.name}\n{h.log('mirrord.log')[-3000:]}" for h in (host, *others)), 180)
 
 
 def follow(web1, web2, web3):
