@@ -49,6 +49,7 @@ struct checkpoint {
     struct mark mark;
     struct job job;
     bool durable;
+    bool restored;         /* the manifest was put back at this opening */
     bool dirty;            /* commits since the last checkpoint began */
     struct ledger *ledger; /* NULL: none is kept */
     struct job push;       /* of the ledger to the disk */
@@ -100,8 +101,10 @@ int checkpoint_open(struct replica *r, struct err *err)
         c->ledger = ledger_new(state_fd(r->locked));
     r->checkpoint = c;
     int verdict = mark_begin(state_fd(r->locked), c->durable, &c->mark, err);
-    if (verdict < 0 || (verdict == MARK_LOST && former_restore(r, err) < 0))
+    if (verdict < 0 || (verdict == MARK_LOST &&
+                           former_restore(r, "the machine went down without a clean end", err) < 0))
         return -1;
+    c->restored = verdict == MARK_LOST;
     take_session(r, &c->mark);
     if (c->durable && !c->mark.settled && syncfs(root_fd(r->root)) < 0)
         return err_sys(err, errno, "sync %s", r->path);
@@ -111,6 +114,29 @@ int checkpoint_open(struct replica *r, struct err *err)
 int checkpoint_begin(struct replica *r, struct err *err)
 {
     return r->checkpoint->durable ? manifest_set_durable(r->manifest, err) : 0;
+}
+
+/* The mark first: should this be interrupted, it is done again. */
+int checkpoint_restore(struct replica *r, struct err *err)
+{
+    struct checkpoint *c = r->checkpoint;
+    if (!c->mark.since)
+        c->mark.since = c->mark.saved;
+    c->restored = true;
+    return write_mark(c, err) < 0
+               ? -1
+               : former_restore(r, "its database was damaged or deleted", err);
+}
+
+bool checkpoint_is_restored(const struct replica *r)
+{
+    return r->checkpoint && r->checkpoint->restored;
+}
+
+bool checkpoint_has_ledger(const struct replica *r)
+{
+    const struct checkpoint *c = r->checkpoint;
+    return c && c->ledger && ledger_exists(c->ledger);
 }
 
 int64_t checkpoint_since(const struct replica *r)

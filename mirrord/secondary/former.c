@@ -102,18 +102,33 @@ static int rename_manifest(struct replica *r, const char *from, const char *to, 
     return renameat(state, from, state, to) < 0 ? err_sys(err, errno, "rename %s", from) : 0;
 }
 
-static int open_manifest(
-    const char *dir, const struct digest *filter, struct manifest **out, struct err *err)
+static bool exists(struct replica *r, const char *name)
+{
+    struct stat st;
+    return fstatat(state_fd(r->locked), name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* *lost: it cannot be used, though something is known of what was in it; then it is left as it is, and
+ * not opened. NULL: it is made anew, then. */
+static int open_manifest(struct replica *r, const char *name, const struct digest *filter,
+    struct manifest **out, bool *lost, struct err *err)
 {
     bool fresh;
-    return manifest_open(dir, filter, out, &fresh, err);
+    char *dir CLEANUP_FREE = mem_format("%s/%s", state_path(r->locked), name);
+    if (!lost || !(former_has_copy(r) || checkpoint_has_ledger(r)))
+        return manifest_open(dir, filter, out, &fresh, err);
+    int rc = manifest_open_existing(dir, filter, out, err);
+    *lost |= rc == 1;
+    return rc < 0 ? -1 : 0;
 }
 
 /* The manifest of another filter finishes its commit and makes room. */
-static int put_aside(struct replica *r, const struct digest *last, struct err *err)
+static int put_aside(struct replica *r, const struct digest *last, bool *lost, struct err *err)
 {
-    if (open_manifest(state_manifest_dir(r->locked), last, &r->manifest, err) < 0)
+    if (open_manifest(r, MANIFEST_DIR, last, &r->manifest, lost, err) < 0)
         return -1;
+    if (lost && *lost)
+        return 0;
     int bad = (r->flags & OPEN_DRY_RUN) ? checkpoint_replay(r, err) : recover_run(r, err);
     manifest_close(TAKE_PTR(r->manifest));
     return bad ? -1 : rename_manifest(r, MANIFEST_DIR, FORMER_DIR, err);
@@ -121,15 +136,18 @@ static int put_aside(struct replica *r, const struct digest *last, struct err *e
 
 /* Makes the manifest's directory ready for this filter. A former one that is there already has not
  * been inherited from yet: nothing was committed since, so it is the one that counts. */
-static int change_filter(struct replica *r, const struct digest *filter, struct err *err)
+static int change_filter(
+    struct replica *r, const struct digest *filter, bool *lost, struct err *err)
 {
     struct digest last;
     int known = read_filter(r, MANIFEST_DIR, &last, err);
     bool same = known == 1 && memcmp(&last, filter, sizeof last) == 0;
     if (known < 0)
         return -1;
-    if (known && !same && !former_exists(r) && put_aside(r, &last, err) < 0)
+    if (known && !same && !former_exists(r) && put_aside(r, &last, lost, err) < 0)
         return -1;
+    if (lost && *lost)
+        return 0;
     if (former_exists(r)) {
         known = read_filter(r, FORMER_DIR, &last, err);
         if (known < 0)
@@ -145,25 +163,55 @@ static int change_filter(struct replica *r, const struct digest *filter, struct 
     return 0;
 }
 
-static void open_former(struct replica *r)
+static void open_former(struct replica *r, bool *lost)
 {
     struct digest last;
     struct err why;
-    char *dir CLEANUP_FREE = mem_format("%s/" FORMER_DIR, state_path(r->locked));
-    if (former_exists(r) && (read_filter(r, FORMER_DIR, &last, &why) != 1 ||
-                                open_manifest(dir, &last, &r->former, &why) < 0))
+    if (former_exists(r) &&
+        (read_filter(r, FORMER_DIR, &last, &why) != 1 ||
+            open_manifest(r, FORMER_DIR, &last, &r->former, lost, &why) < 0))
         log_warn("%s: what was committed under the former filter is not known any more", r->path);
 }
 
+static int open_all(struct replica *r, const struct digest *filter, bool *lost, struct err *err)
+{
+    if (change_filter(r, filter, lost, err) < 0)
+        return -1;
+    if (lost && *lost)
+        return 0;
+    bool inherits = former_exists(r); /* then it may well be new */
+    if (open_manifest(r, MANIFEST_DIR, filter, &r->manifest, inherits ? NULL : lost, err) < 0)
+        return -1;
+    if (lost && *lost)
+        return 0;
+    if (keep_filter(r, MANIFEST_DIR, filter, err) < 0)
+        return -1;
+    open_former(r, lost);
+    return 0;
+}
+
+static void close_all(struct replica *r)
+{
+    manifest_close(TAKE_PTR(r->former));
+    manifest_close(TAKE_PTR(r->manifest));
+}
+
+/* What is damaged is put back from the copy and the ledger, as after a power loss; when the copy is
+ * damaged, too, from the ledger alone. */
 int former_open_manifest(struct replica *r, const struct digest *filter, struct err *err)
 {
-    if (change_filter(r, filter, err) < 0)
-        return -1;
-    if (open_manifest(state_manifest_dir(r->locked), filter, &r->manifest, err) < 0 ||
-        keep_filter(r, MANIFEST_DIR, filter, err) < 0)
-        return -1;
-    open_former(r);
-    return 0;
+    for (;;) {
+        bool lost = false, restored = checkpoint_is_restored(r);
+        bool more = !restored || former_has_copy(r);
+        int bad = open_all(r, filter, more ? &lost : NULL, err);
+        if (bad || !lost)
+            return bad;
+        close_all(r);
+        if (restored)
+            former_forget_copy(r);
+        if (checkpoint_restore(r, err) < 0)
+            return -1;
+    }
 }
 
 void former_forget(struct replica *r)
@@ -175,12 +223,6 @@ void former_forget(struct replica *r)
 int former_last_filter(struct replica *r, struct digest *out, struct err *err)
 {
     return former_exists(r) ? 0 : read_filter(r, MANIFEST_DIR, out, err);
-}
-
-static bool exists(struct replica *r, const char *name)
-{
-    struct stat st;
-    return fstatat(state_fd(r->locked), name, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 /* From the copy into the manifest's directory. The copy stays, since the power may go again. */
@@ -203,15 +245,14 @@ static int copy_file(struct replica *r, const char *name)
     return 0;
 }
 
-int former_restore(struct replica *r, struct err *err)
+int former_restore(struct replica *r, const char *why, struct err *err)
 {
     bool any = exists(r, MANIFEST_DIR "/data.mdb"), copy = exists(r, COPY_DIR "/data.mdb");
     remove_manifest(r, COPY_NEW);
     if (!any && !copy)
         return 0;
-    log_warn("%s: the machine went down without a clean end: the manifest is %s, and what was "
-             "written since is read again",
-        r->path, copy ? "put back as it was at the last checkpoint" : "rebuilt");
+    log_warn("%s: %s: the manifest is %s, and what was written since is read again", r->path, why,
+        copy ? "put back as it was at the last checkpoint" : "rebuilt");
     remove_manifest(r, MANIFEST_DIR);
     remove_manifest(r, FORMER_DIR);
     if (mkdirat(state_fd(r->locked), MANIFEST_DIR, 0700) < 0 && errno != EEXIST)

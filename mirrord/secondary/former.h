@@ -6,7 +6,8 @@
 #include "secondary/replica.h"
 
 /* Opens r->manifest for this filter, and r->former where there is one to inherit from. A commit
- * that was interrupted under the former filter is finished first. */
+ * that was interrupted under the former filter is finished first. Where one of them is damaged or
+ * gone, what is known of it otherwise is put back (checkpoint_restore). */
 int former_open_manifest(struct replica *r, const struct digest *filter, struct err *err);
 
 /* All was inherited: the former manifest goes. */
@@ -16,9 +17,10 @@ void former_forget(struct replica *r);
  * have been interrupted; -1. */
 int former_last_filter(struct replica *r, struct digest *out, struct err *err);
 
-/* After a power loss, with nothing open: the manifests are deleted unopened, and a copy of the last
- * copy, where there is one, takes their place. */
-int former_restore(struct replica *r, struct err *err);
+/* With nothing open, after a power loss or another damage, which `why` names for the log: the
+ * manifests are deleted unopened, and a copy of the last copy, where there is one, takes their
+ * place. */
+int former_restore(struct replica *r, const char *why, struct err *err);
 
 /* A copy of the manifest as it is now, from any thread; it counts once it is kept, which is for
  * when all that it tells of is on the disk. */

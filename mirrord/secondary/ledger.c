@@ -52,6 +52,13 @@ void ledger_free(struct ledger *l)
     free(l);
 }
 
+bool ledger_exists(const struct ledger *l)
+{
+    struct stat st;
+    return fstatat(l->dir, LEDGER_FILE, &st, AT_SYMLINK_NOFOLLOW) == 0 ||
+           fstatat(l->dir, LEDGER_BEFORE, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 /* --- writing --- */
 
 static void put_step(struct wire_writer *w, const struct step *s)

@@ -17,6 +17,8 @@ struct ledger;
 struct ledger *ledger_new(int state_fd);
 void ledger_free(struct ledger *l); /* NULL is fine; what was appended stays */
 
+bool ledger_exists(const struct ledger *l); /* has anything been appended since it was forgotten? */
+
 /* Those of a commit's steps that are done, with what they left, under a number that is greater than
  * all before. -1 with err: the ledger is as it was. */
 int ledger_append(

@@ -96,7 +96,7 @@ static int write_identity(struct manifest *m, const struct digest *filter, struc
 }
 
 /* As manifest_open, from what is there: 1 when that cannot be used. */
-static int open_existing(
+static int open_there(
     const char *dir, const struct digest *filter, struct manifest *m, struct err *err)
 {
     int rc = store_open(dir, false, &m->store, err);
@@ -118,11 +118,23 @@ static int open_new(
     return rc < 0 ? -1 : err_set(err, ERR_FAILED, "cannot make a manifest in %s", dir);
 }
 
+int manifest_open_existing(
+    const char *dir, const struct digest *filter, struct manifest **out, struct err *err)
+{
+    struct manifest *m = mem_alloc(sizeof *m);
+    int rc = open_there(dir, filter, m, err);
+    if (rc == 0)
+        *out = m;
+    else
+        manifest_close(m);
+    return rc;
+}
+
 int manifest_open(const char *dir, const struct digest *filter, struct manifest **out, bool *fresh,
     struct err *err)
 {
     struct manifest *m = mem_alloc(sizeof *m);
-    int rc = open_existing(dir, filter, m, err);
+    int rc = open_there(dir, filter, m, err);
     bool is_new = rc == 1;
     if (is_new)
         rc = open_new(dir, filter, m, err);

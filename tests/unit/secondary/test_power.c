@@ -383,6 +383,74 @@ static void a_damaged_manifest_is_rebuilt(void **state)
     }
 }
 
+static void damage_manifest(struct peer *p, const char *name)
+{
+    char path[2 * PEER_PATH];
+    state_file(p, name, path);
+    assert_true(path[0]);
+    garbage(path, 0, 16 * 4096);
+}
+
+/* No power was lost: the copy and the ledger know all of what it held, or the ledger alone does. */
+static void what_a_damaged_manifest_held_is_known(void **state)
+{
+    struct peer *p = *state;
+    struct entry d = a_dir(0755), f = a_file("good", 4, 0644);
+    peer_open(p);
+    peer_batch(p);
+    peer_put(p, "d", &d, NULL);
+    peer_put(p, "d/f", &f, "good");
+    peer_commit_all(p);
+    put(p, "g", "good");
+    peer_kill(p);
+    damage_manifest(p, "manifest/data.mdb"); /* there is no copy yet */
+    peer_open(p);
+    put(p, "g", "next");
+    assert_int_equal(foreign_count(p, NULL), 0);
+    until_checkpoint(p);
+    put(p, "behind", "good");
+    peer_batch(p);
+    peer_move(p, "d", "e");
+    peer_commit_all(p);
+    peer_end(p);
+    write_file(p, "theirs", "somebody else's");
+    damage_manifest(p, "manifest/data.mdb");
+    peer_open(p);
+    put(p, "g", "last");
+    put(p, "behind", "next");
+    peer_batch(p);
+    peer_delete(p, "e");
+    peer_commit_all(p);
+    assert_int_equal(foreign_count(p, NULL), 0);
+    put(p, "theirs", "now it is ours");
+    assert_int_equal(foreign_count(p, "theirs"), 1);
+    peer_end(p);
+    damage_manifest(p, "manifest/data.mdb");
+    damage_manifest(p, "manifest.copy/data.mdb");
+    peer_open(p);
+    put(p, "behind", "last"); /* of what came behind the copy */
+    assert_int_equal(foreign_count(p, "behind"), 0);
+    peer_end(p);
+}
+
+/* It is of another filter than the one that is asked for now. */
+static void what_a_damaged_former_manifest_held_is_known(void **state)
+{
+    struct peer *p = *state;
+    peer_open(p);
+    put(p, "f", "good");
+    until_checkpoint(p);
+    put(p, "g", "good");
+    peer_end(p);
+    damage_manifest(p, "manifest/data.mdb");
+    p->exclude = "other";
+    peer_open(p);
+    put(p, "f", "next");
+    put(p, "g", "next");
+    assert_int_equal(foreign_count(p, NULL), 0);
+    peer_end(p);
+}
+
 static void a_damaged_mark_is_a_power_loss(void **state)
 {
     struct peer *p = *state;
@@ -529,6 +597,8 @@ int main(void)
         T(what_was_committed_is_known_for_long),
         T(what_was_found_in_place_is_known_afterwards),
         T(a_damaged_manifest_is_rebuilt),
+        T(what_a_damaged_manifest_held_is_known),
+        T(what_a_damaged_former_manifest_held_is_known),
         T(a_damaged_mark_is_a_power_loss),
         T(a_damaged_marker_is_an_error),
         T(a_batch_syncs_nothing_by_default),
