@@ -150,8 +150,8 @@ static int ended(struct pair_end *e, struct err *err)
 static int next_line(struct pair_end *e, char **line, struct err *err)
 {
     for (;;) {
-        char *at = (char *)e->in.data + e->in.start;
-        char *end = buf_len(&e->in) ? memchr(at, '\n', buf_len(&e->in)) : NULL;
+        char *at = buf_len(&e->in) ? (char *)e->in.data + e->in.start : NULL;
+        char *end = at ? memchr(at, '\n', buf_len(&e->in)) : NULL;
         if (end) {
             *end = '\0';
             *line = at;

@@ -205,7 +205,7 @@ static int on_opened(struct push *p, struct bytes payload, struct err *err)
  * receiver that was renewed. Asked for once; then it is one. */
 static bool may_renew(const struct push *p, const struct push_site *ps, uint16_t reason)
 {
-    return reason == REASON_YIELD && p->version >= MSG_VERSION_RENEW && !p->o->once && !ps->renewed;
+    return reason == REASON_YIELD && p->version >= MSG_VERSION_RENEW && !ps->renewed;
 }
 
 static void open_renewed(struct push *p, struct push_site *ps, bool opening)

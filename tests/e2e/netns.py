@@ -33,6 +33,10 @@ UsePAM no
 UseDNS no
 LogLevel VERBOSE
 """
+# What a host has of this machine's /etc: accounts, and how names, programs and clocks are found.
+ETC = ("passwd", "group", "shadow", "nsswitch.conf", "host.conf", "gai.conf", "services", "login.defs",
+       "environment", "pam.d", "security", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime",
+       "ssl/openssl.cnf")
 
 
 def _run(argv):
@@ -104,8 +108,8 @@ class Host:
         self.sshd()
 
     def _lay_out(self, network, addresses):
-        shutil.copytree("/etc", f"{self.files}/etc", symlinks=True,
-                        ignore=lambda top, names: ["mirrord"] if top == "/etc" else [])
+        for name in ETC:
+            self._copy_of_ours(f"/etc/{name}")
         for name in ("root/.ssh", "run/sshd", "srv/www", "var/lib", "usr/local/bin"):
             os.makedirs(f"{self.files}/{name}", 0o755)
         os.chmod(f"{self.files}/root", 0o700)
@@ -116,12 +120,19 @@ class Host:
         write_text(f"{etc}/hosts", "127.0.0.1 localhost\n" + names, 0o644)
         write_text(f"{etc}/hostname", self.name + "\n", 0o644)
         write_text(f"{etc}/machine-id", os.urandom(16).hex() + "\n", 0o644)
-        shutil.rmtree(f"{etc}/ssh", ignore_errors=True)
         os.makedirs(f"{etc}/ssh")
         self.new_host_key()
         write_text(f"{etc}/ssh/sshd_config", SSHD_CONFIG.format(port=self.port), 0o644)
         shutil.copy(network.admin, f"{self.files}/root/.ssh/id_ed25519")
         shutil.copy(network.admin + ".pub", f"{self.files}/root/.ssh/authorized_keys")
+
+    def _copy_of_ours(self, path):
+        there = self.files + path
+        os.makedirs(os.path.dirname(there), exist_ok=True)
+        if os.path.isdir(path):
+            shutil.copytree(path, there, symlinks=True)
+        elif os.path.exists(path):
+            shutil.copy2(path, there)
 
     def new_host_key(self):
         key = f"{self.files}/etc/ssh/ssh_host_ed25519_key"

@@ -57,6 +57,14 @@ def asked_and_accepted(web1, web2):
     check_equal(text(web2, CONFIG), text(web1, CONFIG), "the configuration")
 
 
+def copied(web1, web2):
+    """A site of the pattern, of which web2 has not even the directory that its root is in."""
+    web1.put("/srv/www/shop/htdocs/index.php", b"<?php")
+    web1.run("mirrord resync").prints("shop web2: 1 created")
+    check_equal(web2.get("/srv/www/shop/htdocs/index.php"), b"<?php", "the site on web2")
+    check_equal(mode(web2, "/srv/www/shop"), 0o755, "the directory above")
+
+
 def repeated(web1, web2):
     state = [text(h, p) for h in (web1, web2) for p in (KEYS, CONFIG, "/etc/mirrord/known_hosts", KEY)]
     web2.run("mirrord pair").prints("all is in its place", "web2: reached from web1")
@@ -120,8 +128,8 @@ def not_installed(web1, web2):
 def pairing(env):
     with Network(env, ["web1", "web2"], {"web2": 2222}) as network:
         web1, web2 = network.hosts.values()
-        web1.run("mirrord init --hosts web1,web2=web2:2222 --sites '/srv/www/*'")
-        for step in (asked_and_accepted, repeated, changed_files, rotated, rehosted, not_installed):
+        web1.run("mirrord init --hosts web1,web2=web2:2222 --sites '/srv/www/*/htdocs'")
+        for step in (asked_and_accepted, copied, repeated, changed_files, rotated, rehosted, not_installed):
             step(web1, web2)
 
 
