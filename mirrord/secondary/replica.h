@@ -8,6 +8,7 @@
 
 #include "protocol/msg.h"
 #include "secondary/inherit.h"
+#include "secondary/label.h"
 #include "secondary/marker.h"
 #include "secondary/meta.h"
 #include "secondary/receive.h"
@@ -63,6 +64,7 @@ struct replica {
     bool root_touched;  /* the root's own times changed by what mirrord did */
     struct bytes mirrored; /* a directory last seen not to be excluded; owned */
     struct meta_rules rules;
+    struct label label;
     struct walk *walk;       /* while it is opened */
     struct manifest *former; /* the manifest of another filter, while it is inherited from */
     struct inherit *inherit;
