@@ -2,6 +2,7 @@
 #include "base/fault.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -21,6 +22,8 @@ static struct {
     unsigned left; /* passings until it happens; 0: never (again) */
     int error;     /* 0: it kills */
     int list;      /* -1: none */
+    char slow[NAME_MAX_]; /* "": each loop */
+    unsigned slow_ms;
 } faults = {.lock = PTHREAD_MUTEX_INITIALIZER, .list = -1};
 
 static int error_of(const char *name)
@@ -38,8 +41,19 @@ static int error_of(const char *name)
     abort();
 }
 
+static void read_slow(const char *slow)
+{
+    const char *colon = strchr(slow, ':');
+    if (colon)
+        snprintf(faults.slow, sizeof faults.slow, "%.*s", (int)(colon - slow), slow);
+    faults.slow_ms = (unsigned)atoi(colon ? colon + 1 : slow);
+}
+
 static void read_environment(void)
 {
+    const char *slow = getenv("MIRRORD_SLOW");
+    if (slow)
+        read_slow(slow);
     const char *fault = getenv("MIRRORD_FAULT"), *list = getenv("MIRRORD_FAULT_LIST");
     faults.read = true;
     if (list)
@@ -94,6 +108,22 @@ void fault_after(const char *file, const char *function, const char *call, int l
     snprintf(name, sizeof name, "%s:%s:%s@%d>", file, function, call, line);
     pass(name);
     errno = before;
+}
+
+void fault_slow(const char *file)
+{
+    enum { ONE_IN = 8 };
+    pthread_mutex_lock(&faults.lock);
+    if (!faults.read)
+        read_environment();
+    unsigned ms = faults.slow_ms;
+    if (faults.slow[0])
+        ms = strcmp(faults.slow, file) == 0 ? ms : 0;
+    else if (ms)
+        ms = random() % ONE_IN ? 0 : (unsigned)random() % ms;
+    pthread_mutex_unlock(&faults.lock);
+    if (ms)
+        poll(NULL, 0, (int)ms); /* which a sandbox allows */
 }
 
 bool fault_creates(int flags, ...)

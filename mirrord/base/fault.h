@@ -6,6 +6,10 @@
  *                                 by SIGKILL, or makes the call fail with this error ("ENOSPC")
  * MIRRORD_FAULT_LIST=FILE         each passing appends its name and a newline to FILE
  *
+ * MIRRORD_SLOW=[FILE:]MS          that file's loop rests this long each time round; without a name
+ *                                 each does now and then, up to this long: what is right only while
+ *                                 one thread is faster than another shows itself
+ *
  * MIRRORD_UNCONFINED=1            paths beneath a root are opened without its confinement
  * MIRRORD_SANDBOX=LAYERS          of a receiver's sandbox only these are there (sandbox.h, or'ed)
  *
@@ -25,6 +29,8 @@ bool fault_before(const char *file, const char *function, const char *call, int 
 void fault_after(const char *file, const char *function, const char *call, int line);
 bool fault_creates(int flags, ...); /* of open */
 
+void fault_slow(const char *file);
+
 /* A call that returns an int, -1 being a failure. */
 #define FAULT_CALL(name, call)                                                                     \
     (__extension__({                                                                               \
@@ -39,10 +45,14 @@ bool fault_creates(int flags, ...); /* of open */
 /* A moment that is no call. */
 #define FAULT(name) fault_after(__FILE_NAME__, __func__, name, __LINE__)
 
+/* Once each time round a thread's loop. */
+#define FAULT_SLOW() fault_slow(__FILE_NAME__)
+
 #else
 
 #define FAULT_CALL(name, call) (call)
 #define FAULT(name)            ((void)0)
+#define FAULT_SLOW()           ((void)0)
 
 #endif
 #endif

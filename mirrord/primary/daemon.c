@@ -2,6 +2,7 @@
  * The daemon: its beginning (limits, lock, signals, socket), its loop, and its end. What there is
  * to do is elsewhere; see daemon_impl.h.
  */
+#include "base/fault.h"
 #include "primary/daemon.h"
 
 #include <errno.h>
@@ -287,6 +288,7 @@ int daemon_run(struct daemon *d, struct err *err)
     d->manager_ms = watchdog && watchdog < MANAGER_MS ? watchdog : MANAGER_MS;
     service_ready(); /* that all is level may take hours yet, and is no start time-out */
     while (!d->stopping) {
+        FAULT_SLOW();
         struct pollfd p[] = {
             {.fd = d->signal_fd, .events = POLLIN},
             {.fd = d->wake_fd, .events = POLLIN},

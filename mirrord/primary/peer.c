@@ -476,6 +476,12 @@ void peer_status(struct peer *p, struct peer_status *out)
     pthread_mutex_unlock(&p->lock);
 }
 
+/* It is asked for and not begun: what was refused before says nothing of it. */
+static bool is_asked_again(const struct membership *m)
+{
+    return m->force || m->compare || m->ps->again;
+}
+
 static void describe_state(const struct peer *p, const struct membership *m,
     const struct queue_counts *c, struct peer_site_status *s)
 {
@@ -485,12 +491,12 @@ static void describe_state(const struct peer *p, const struct membership *m,
     case PUSH_UNSCANNED: s->state = PEER_SITE_WAITING; break;
     case PUSH_COMPARING: s->state = PEER_SITE_COMPARING; break;
     case PUSH_OPEN:
-        s->state = m->ps->comparing                         ? PEER_SITE_COMPARING
-                   : c->paths || m->compare || m->ps->again ? PEER_SITE_PUSHING
-                                                            : PEER_SITE_LEVEL;
+        s->state = m->ps->comparing                 ? PEER_SITE_COMPARING
+                   : c->paths || is_asked_again(m) ? PEER_SITE_PUSHING
+                                                   : PEER_SITE_LEVEL;
         break;
-    case PUSH_HELD: s->state = PEER_SITE_HELD; break;
-    case PUSH_FAILED: s->state = PEER_SITE_FAILED; break;
+    case PUSH_HELD: s->state = is_asked_again(m) ? PEER_SITE_WAITING : PEER_SITE_HELD; break;
+    case PUSH_FAILED: s->state = is_asked_again(m) ? PEER_SITE_WAITING : PEER_SITE_FAILED; break;
     case PUSH_FENCED: s->state = PEER_SITE_FENCED; break;
     }
     if ((p->paused || m->site->paused) && s->state < PEER_SITE_HELD)

@@ -1,4 +1,5 @@
 /* One thread, one queue, one file at a time; see prove.h. */
+#include "base/fault.h"
 #include "primary/prove.h"
 
 #include <pthread.h>
@@ -86,6 +87,7 @@ static void *answer_all(void *arg)
     struct question *q;
     syscall(SYS_ioprio_set, IOPRIO_WHO_THREAD, 0, IOPRIO_IDLE); /* only a wish */
     while ((q = next(p))) {
+        FAULT_SLOW();
         answer(p, q);
         question_free(q);
     }

@@ -529,6 +529,7 @@ static int drive(struct push *p, struct err *err)
     p->tokens_us = io_now_us();
     pace_begin(&p->pace, p->tokens_us);
     while (!push_stopping(p)) {
+        FAULT_SLOW();
         int r = turn(p, err);
         if (r < 0)
             return -1;

@@ -1,4 +1,5 @@
 /* Reads many descriptors into memory as fast as they fill; see reader.h. */
+#include "base/fault.h"
 #include "primary/reader.h"
 
 #include <errno.h>
@@ -90,6 +91,7 @@ static void *read_all(void *arg)
 {
     struct reader *r = arg;
     for (;;) {
+        FAULT_SLOW();
         struct epoll_event events[EVENTS_MAX];
         bool any = false;
         int n = epoll_wait(r->epoll, events, EVENTS_MAX, -1);

@@ -3,6 +3,7 @@
  * for some milliseconds, so that a burst in one does not delay an upload in another. At most one
  * site at a time is walked whole. See scan_impl.h for the parts.
  */
+#include "base/fault.h"
 #include "primary/scan.h"
 
 #include <errno.h>
@@ -622,6 +623,7 @@ static void *scan_all(void *arg)
     struct scan *c = arg;
     uint64_t pause = 0;
     while (take_mail(c)) {
+        FAULT_SLOW();
         pause = work(c);
         struct pollfd p = {.fd = c->wake, .events = POLLIN};
         eventfd_t count;

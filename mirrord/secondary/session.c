@@ -2,6 +2,7 @@
  * The session's loop and its table of messages; see session.h. Sequential on purpose: this is the
  * end that is exposed. What a message does is in replica.c, listing.c and batch.c.
  */
+#include "base/fault.h"
 #include "secondary/session.h"
 
 #include <errno.h>
@@ -464,6 +465,7 @@ static int loop(struct session *s, struct err *err)
     if (handle_all(s, err) < 0) /* what the process before had read */
         return -1;
     while (s->phase & LISTENING) {
+        FAULT_SLOW();
         int due = step_jobs(s);
         answer_pings(s);
         fencing_look(&s->tools);
