@@ -285,11 +285,24 @@ void queue_backdate(struct queue *q, struct queue_site *qs, struct bytes path)
     pthread_mutex_unlock(&q->lock);
 }
 
+/* All that is beneath the path, though nobody knows what the secondary has there: something that has
+ * left it may be beneath another directory of that name by now. */
+static struct owed *owe_all(
+    struct queue *q, struct queue_site *qs, struct bytes path, bool *fresh)
+{
+    struct owed *o = owe(q, qs, path, OWE_SUBTREE, OWED_ANY, fresh);
+    if (o->place == OWED_FLYING)
+        note_again(q, o, OWED_ANY, true);
+    else
+        o->check = true;
+    return o;
+}
+
 /* A move that will not be made: what is at both of its ends is owed instead. */
 static void give_up_move(struct queue *q, struct owed *o)
 {
     bool fresh;
-    struct owed *from = owe(q, o->home, bytes_of(o->source), OWE_SUBTREE, OWED_ANY, &fresh);
+    struct owed *from = owe_all(q, o->home, bytes_of(o->source), &fresh);
     if (fresh && o->seq < from->seq)
         from->seq = o->seq; /* a flush that waits for the move waits for this */
     o->kind = OWED_ANY;
@@ -359,8 +372,8 @@ void queue_owe_both(struct queue *q, struct queue_site *qs, struct bytes from, s
 {
     bool fresh;
     pthread_mutex_lock(&q->lock);
-    owe(q, qs, from, OWE_SUBTREE, OWED_ANY, &fresh);
-    owe(q, qs, to, OWE_SUBTREE, OWED_ANY, &fresh)->check = true;
+    owe_all(q, qs, from, &fresh);
+    owe_all(q, qs, to, &fresh);
     pthread_mutex_unlock(&q->lock);
     q->wake(q->ctx);
 }
@@ -371,6 +384,7 @@ void queue_move(struct queue *q, struct queue_site *qs, struct bytes from, struc
         queue_owe_both(q, qs, from, to);
         return;
     }
+    bool fresh;
     pthread_mutex_lock(&q->lock);
     struct set_item *item = set_add(qs->items, to.data, to.len);
     struct owed *o = item->value;
@@ -381,8 +395,8 @@ void queue_move(struct queue *q, struct queue_site *qs, struct bytes from, struc
             note_again(q, o, OWED_ANY, true);
         else
             o->check = true;
+        owe_all(q, qs, from, &fresh);
         pthread_mutex_unlock(&q->lock);
-        queue_owe(q, qs, from, OWE_SUBTREE, OWED_ANY, (struct bytes){0}, 0, 0);
         q->wake(q->ctx);
         return;
     }
