@@ -204,7 +204,11 @@ class Sweep:
     def empty_trash(self):
         """What cannot be done away with as usual may be set aside: it is kept, not lost."""
         for name in os.listdir(self.env.path("far")):
-            shutil.rmtree(self.env.path("far", name, "trash/foreign"), ignore_errors=True)
+            stage = self.env.path("far", name)
+            shutil.rmtree(f"{stage}/trash/foreign", ignore_errors=True)
+            for kept in os.listdir(stage):
+                if name != "dest" and kept[0] == "k":
+                    shutil.rmtree(f"{stage}/{kept}")
 
     def is_kept(self, what):
         """What somebody else put there."""
@@ -300,9 +304,10 @@ class Others(Sweep):
                 for n in os.listdir(self.env.path("far", n)) if n[0] in "nd"]
 
     def is_kept(self, what):
+        """In the trash; or, where there was no room for that, the whole unit that was replaced."""
         found = set()
         for name in os.listdir(self.env.path("far")):
-            for top, _, files in os.walk(self.env.path("far", name, "trash/foreign")):
+            for top, _, files in os.walk(self.env.path("far", name) if name != "dest" else ""):
                 for f in files:
                     with open(os.path.join(top, f), "rb") as content:
                         found.add(content.read())
