@@ -285,12 +285,30 @@ void queue_backdate(struct queue *q, struct queue_site *qs, struct bytes path)
     pthread_mutex_unlock(&q->lock);
 }
 
+/* What was sent beneath the path, or flies, is not what is there now: a comparison that runs must not
+ * take it for that, and what flies may arrive behind the comparison. */
+static void distrust_beneath(struct queue *q, struct queue_site *qs, struct bytes path)
+{
+    struct set_item *next, *i;
+    for (i = qs->done ? set_first(qs->done) : NULL; i; i = next) {
+        next = i->next;
+        if (path_beneath((struct bytes){i->key, i->len}, path))
+            set_remove(qs->done, i);
+    }
+    for (i = set_first(qs->items); i; i = i->next) {
+        struct owed *o = i->value;
+        if (o && o->place == OWED_FLYING && path_beneath((struct bytes){i->key, i->len}, path))
+            note_again(q, o, OWED_ANY, false);
+    }
+}
+
 /* All that is beneath the path, though nobody knows what the secondary has there: something that has
  * left it may be beneath another directory of that name by now. */
 static struct owed *owe_all(
     struct queue *q, struct queue_site *qs, struct bytes path, bool *fresh)
 {
     struct owed *o = owe(q, qs, path, OWE_SUBTREE, OWED_ANY, fresh);
+    distrust_beneath(q, qs, path);
     if (o->place == OWED_FLYING)
         note_again(q, o, OWED_ANY, true);
     else

@@ -559,6 +559,23 @@ static void test_units_and_moves(void **state)
     assert_path(take(f, OWED_LIVE), "c");
 }
 
+/* It was sent, and left with a directory that is a unit now: a comparison may find it there. */
+static void test_what_was_sent_before_a_rename_is_no_excuse(void **state)
+{
+    struct fixture *f = *state;
+    queue_remember(f->q, f->site, true);
+    owe(f, "d/sent", 0);
+    queue_done(f->q, take(f, OWED_LIVE));
+    owe(f, "d/flies", 0);
+    struct owed *flies = take(f, OWED_LIVE);
+    assert_true(queue_sent(f->q, f->site, bytes_of("d/sent")));
+    queue_move(f->q, f->site, bytes_of("d"), bytes_of("plugins/shop"));
+    assert_false(queue_sent(f->q, f->site, bytes_of("d/sent")));
+    assert_path(take(f, OWED_LIVE), "d");
+    queue_done(f->q, flies);
+    assert_path(take(f, OWED_LIVE), "d/flies");
+}
+
 static void test_flush_of_units(void **state)
 {
     struct fixture *f = *state;
@@ -620,6 +637,7 @@ int main(void)
         WITH_UNITS(test_owed_beneath),
         WITH_UNITS(test_unit_waits_for_rest),
         WITH_UNITS(test_units_and_moves),
+        WITH_UNITS(test_what_was_sent_before_a_rename_is_no_excuse),
         WITH_UNITS(test_flush_of_units),
         WITH_UNITS(test_flush_of_a_path_alone),
     };
