@@ -17,6 +17,8 @@ static const struct command {
     int (*run)(int argc, char **argv);
     const char *summary;
 } commands[] = {
+    {"init", command_init, "write the configuration that all hosts get"},
+    {"pair", command_pair, "let this host and others reach each other: keys, configuration"},
     {"run", command_run, "the daemon: watch this host's sites, keep their secondaries level"},
     {"resync", command_resync, "make a directory on another host equal to one here, once"},
     {"verify", command_verify, "compare content at both ends; change nothing"},
@@ -24,9 +26,11 @@ static const struct command {
     {"flush", command_flush, "wait until all that happened before is on the secondaries"},
     {"pause", command_pause, "send nothing of a site, or to a host, for a while"},
     {"resume", command_resume, "send again what was paused"},
+    {"forget", command_forget, "a site that is gone stays so; its copies may go, too"},
     {"promote", command_promote, "on a secondary: become the primary of sites"},
     {"handover", command_handover, "on the primary: make another host the primary, as planned"},
     {"is-primary", command_is_primary, "exit with 0 on the primary of a site; for cron lines"},
+    {"health", command_health, "on a secondary: may its sites be served? for load balancers"},
     {"trash", command_trash, "what was set aside on this host: list it, put it back"},
     {"identity", command_identity, "whose the state is, after a machine was cloned"},
     {"check", command_check,

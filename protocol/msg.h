@@ -17,7 +17,8 @@ enum {
     MSG_VERSION = 2,             /* newest version spoken */
     MSG_VERSION_OLDEST = 1,      /* oldest version spoken */
     MSG_VERSION_RENEW = 2,       /* from which on there are RENEW and RENEWED */
-    MSG_VERSION_NEWS = 2,        /* from which on HOOK and SPACE may be sent */
+    MSG_VERSION_NEWS = 2,        /* from which on HOOK, SPACE, OWED, TELL, PROVING may be sent */
+    MSG_VERSION_BASED = 2,       /* from which on there is HOW_BASED */
     MSG_TEXT_MAX = 1024,         /* error texts and software names */
     MSG_SITE_NAME_MAX = 255,     /* bytes */
     MSG_HOST_MAX = 255,          /* what a host of the configuration is called */
@@ -76,6 +77,8 @@ enum msg_type {
     MSG_RANGE = 31,
     MSG_PACK = 32,
     MSG_RENEW = 33,
+    MSG_OWED = 34,
+    MSG_TELL = 35,
 
     MSG_OPENED = 48, /* secondary to primary */
     MSG_LISTING = 49,
@@ -90,6 +93,8 @@ enum msg_type {
     MSG_RENEWED = 58,
     MSG_HOOK = 59,
     MSG_SPACE = 60,
+    MSG_TOLD = 62,
+    MSG_PROVING = 61,
 };
 
 /* Reasons in ERROR, SITE_ERROR and ACK. Numbers never change their meaning. */
@@ -221,6 +226,18 @@ struct msg_level { /* all that the secondary has is what the primary has */
     uint32_t site;
 };
 
+enum owed_flags {
+    OWED_LEVEL = 1 << 0,  /* all is well there, as the primary sees it */
+    OWED_PAUSED = 1 << 1, /* its operator has it wait */
+};
+
+struct msg_owed { /* how far behind it is, for whoever asks there; when that changed */
+    uint32_t site;
+    uint8_t flags;           /* enum owed_flags, or'ed */
+    uint64_t paths, failing; /* paths that are owed, and those of them that cannot be stored */
+    uint64_t age_ms;         /* of the oldest; 0 without any */
+};
+
 struct msg_claim { /* an epoch was raised, or (take) this host is to raise it */
     uint32_t request;
     struct bytes name; /* of the site, not empty */
@@ -257,6 +274,11 @@ struct msg_space { /* what its filesystem has left, at OPENED and whenever that 
     uint64_t keep_bytes, keep_files; /* that its own configuration wants left free; 0: nothing */
 };
 
+struct msg_proving { /* how far reading is of what was taken for equal by size and time */
+    uint32_t site;
+    uint64_t unproven; /* files whose content was never read; 0: all were */
+};
+
 enum drift_kind {
     DRIFT_CHANGED = 1,
     DRIFT_ADDED = 2,
@@ -276,6 +298,11 @@ struct msg_hook { /* how the command after a commit goes there, whenever that ch
     uint32_t failures; /* in a row; 0: it works again */
     uint64_t since;    /* seconds since the epoch; 0 with no failure */
     struct bytes text; /* of the last one */
+};
+
+struct msg_tell { /* asks for TOLD when the command after a commit is through with all so far */
+    uint32_t site;
+    uint64_t token; /* echoed */
 };
 
 struct msg_list {
@@ -315,8 +342,10 @@ enum msg_how {      /* what follows an ENTRY */
     HOW_DATA = 2,   /* DATA frames with the content, then FINISH */
     HOW_DELTA =
         3, /* the secondary answers SIGNATURE or EXTENTS; then delta or content, then FINISH */
-    HOW_COPY = 4, /* the content of `source`, whose digest must be entry.digest */
-    HOW_LAST = HOW_COPY,
+    HOW_COPY = 4,  /* the content of `source`, whose digest must be entry.digest */
+    HOW_BASED = 5, /* as HOW_DELTA answered with extents, but at once: `content` is the digest of
+                    * the old file */
+    HOW_LAST = HOW_BASED,
 };
 
 enum msg_encoding {
@@ -332,7 +361,7 @@ struct msg_entry {
     uint8_t encoding;     /* of content */
     struct entry entry;   /* HOW_INLINE, HOW_META, HOW_COPY: digest set for files */
     struct bytes source;  /* HOW_COPY only */
-    struct bytes content; /* HOW_INLINE only */
+    struct bytes content; /* HOW_INLINE; HOW_BASED: a digest */
 };
 
 enum msg_data_kind { DATA_CONTENT = 0, DATA_DELTA = 1 };
@@ -454,12 +483,16 @@ void msg_put_opened(struct wire_writer *w, const struct msg_opened *m);
 void msg_put_close(struct wire_writer *w, const struct msg_close *m);
 void msg_put_site_error(struct wire_writer *w, const struct msg_site_error *m);
 void msg_put_level(struct wire_writer *w, const struct msg_level *m);
+void msg_put_owed(struct wire_writer *w, const struct msg_owed *m);
 void msg_put_claim(struct wire_writer *w, const struct msg_claim *m);
 void msg_put_claimed(struct wire_writer *w, const struct msg_claimed *m);
 void msg_put_progress(struct wire_writer *w, const struct msg_progress *m);
 void msg_put_trash(struct wire_writer *w, const struct msg_trash *m);
 void msg_put_hook(struct wire_writer *w, const struct msg_hook *m);
+void msg_put_tell(struct wire_writer *w, const struct msg_tell *m);
+void msg_put_told(struct wire_writer *w, const struct msg_tell *m);
 void msg_put_space(struct wire_writer *w, const struct msg_space *m);
+void msg_put_proving(struct wire_writer *w, const struct msg_proving *m);
 void msg_put_drift(struct wire_writer *w, const struct msg_drift *m);
 void msg_put_list(struct wire_writer *w, const struct msg_list *m);
 void msg_put_listing(struct wire_writer *w, const struct msg_listing *m);
@@ -500,12 +533,15 @@ bool msg_get_opened(struct bytes payload, struct msg_opened *out);
 bool msg_get_close(struct bytes payload, struct msg_close *out);
 bool msg_get_site_error(struct bytes payload, struct msg_site_error *out);
 bool msg_get_level(struct bytes payload, struct msg_level *out);
+bool msg_get_owed(struct bytes payload, struct msg_owed *out);
 bool msg_get_claim(struct bytes payload, struct msg_claim *out);
 bool msg_get_claimed(struct bytes payload, struct msg_claimed *out);
 bool msg_get_progress(struct bytes payload, struct msg_progress *out);
 bool msg_get_trash(struct bytes payload, struct msg_trash *out);
 bool msg_get_hook(struct bytes payload, struct msg_hook *out);
+bool msg_get_tell(struct bytes payload, struct msg_tell *out); /* TOLD too */
 bool msg_get_space(struct bytes payload, struct msg_space *out);
+bool msg_get_proving(struct bytes payload, struct msg_proving *out);
 bool msg_get_drift(struct bytes payload, struct msg_drift *out);
 bool msg_get_list(struct bytes payload, struct msg_list *out);
 bool msg_get_listing(struct bytes payload, struct msg_listing *out);

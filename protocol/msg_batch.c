@@ -54,6 +54,9 @@ static bool msg_how_fits(const struct msg_entry *m)
     case HOW_INLINE: return file && m->source.len == 0 && m->entry.has_digest && msg_inline_fits(m);
     case HOW_DATA:
     case HOW_DELTA: return file && bare && m->source.len == 0;
+    case HOW_BASED:
+        return file && m->encoding == ENCODING_RAW && m->source.len == 0 &&
+               m->content.len == sizeof(struct digest);
     case HOW_COPY: return file && bare && m->source.len > 0 && m->entry.has_digest;
     default: return false;
     }

@@ -209,6 +209,31 @@ bool msg_get_level(struct bytes payload, struct msg_level *out)
     return wire_done(&r);
 }
 
+void msg_put_owed(struct wire_writer *w, const struct msg_owed *m)
+{
+    size_t start = frame_begin(w, MSG_OWED);
+    wire_u32(w, m->site);
+    wire_u8(w, m->flags);
+    wire_u64(w, m->paths);
+    wire_u64(w, m->failing);
+    wire_u64(w, m->age_ms);
+    frame_end(w, start);
+}
+
+bool msg_get_owed(struct bytes payload, struct msg_owed *out)
+{
+    struct wire_reader r = wire_reader_of(payload.data, payload.len);
+    out->site = wire_get_u32(&r);
+    out->flags = wire_get_u8(&r);
+    out->paths = wire_get_u64(&r);
+    out->failing = wire_get_u64(&r);
+    out->age_ms = wire_get_u64(&r);
+    field_require(&r, !(out->flags & ~(OWED_LEVEL | OWED_PAUSED)));
+    field_require(&r, out->failing <= out->paths && (out->paths || !out->age_ms));
+    field_require(&r, !(out->flags & OWED_LEVEL) || out->paths == 0);
+    return wire_done(&r);
+}
+
 void msg_put_progress(struct wire_writer *w, const struct msg_progress *m)
 {
     size_t start = frame_begin(w, MSG_PROGRESS);
@@ -263,6 +288,48 @@ bool msg_get_hook(struct bytes payload, struct msg_hook *out)
     out->since = wire_get_u64(&r);
     out->text = field_get_text(&r, MSG_TEXT_MAX);
     field_require(&r, out->failures || (!out->since && !out->text.len));
+    return wire_done(&r);
+}
+
+static void put_token(struct wire_writer *w, enum msg_type type, const struct msg_tell *m)
+{
+    size_t start = frame_begin(w, type);
+    wire_u32(w, m->site);
+    wire_u64(w, m->token);
+    frame_end(w, start);
+}
+
+void msg_put_tell(struct wire_writer *w, const struct msg_tell *m)
+{
+    put_token(w, MSG_TELL, m);
+}
+
+void msg_put_told(struct wire_writer *w, const struct msg_tell *m)
+{
+    put_token(w, MSG_TOLD, m);
+}
+
+bool msg_get_tell(struct bytes payload, struct msg_tell *out)
+{
+    struct wire_reader r = wire_reader_of(payload.data, payload.len);
+    out->site = wire_get_u32(&r);
+    out->token = wire_get_u64(&r);
+    return wire_done(&r);
+}
+
+void msg_put_proving(struct wire_writer *w, const struct msg_proving *m)
+{
+    size_t start = frame_begin(w, MSG_PROVING);
+    wire_u32(w, m->site);
+    wire_u64(w, m->unproven);
+    frame_end(w, start);
+}
+
+bool msg_get_proving(struct bytes payload, struct msg_proving *out)
+{
+    struct wire_reader r = wire_reader_of(payload.data, payload.len);
+    out->site = wire_get_u32(&r);
+    out->unproven = wire_get_u64(&r);
     return wire_done(&r);
 }
 

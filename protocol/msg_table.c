@@ -30,6 +30,8 @@ static const struct msg_name_row msg_types[] = {
     {MSG_RANGE, "RANGE"},
     {MSG_PACK, "PACK"},
     {MSG_RENEW, "RENEW"},
+    {MSG_TELL, "TELL"},
+    {MSG_OWED, "OWED"},
     {MSG_OPENED, "OPENED"},
     {MSG_LISTING, "LISTING"},
     {MSG_SIGNATURE, "SIGNATURE"},
@@ -43,6 +45,8 @@ static const struct msg_name_row msg_types[] = {
     {MSG_EXTENTS, "EXTENTS"},
     {MSG_RENEWED, "RENEWED"},
     {MSG_SPACE, "SPACE"},
+    {MSG_TOLD, "TOLD"},
+    {MSG_PROVING, "PROVING"},
 };
 
 static const struct msg_name_row msg_reasons[] = {

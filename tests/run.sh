@@ -13,7 +13,7 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 packages_need $packages_build $packages_ssh clang llvm libclang-rt-14-dev libcmocka-dev rsync acl mandoc \
     dpkg-dev debhelper lintian systemd
 # shellcheck disable=SC2086 # a list
-packages_need_stopped $packages_php
+packages_need_stopped $packages_php haproxy
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

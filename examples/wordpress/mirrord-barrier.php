@@ -204,7 +204,7 @@ final class Mirrord_Barrier
     private $client;
     private $site = null;       // the answer to `status`
     private $site_time = 0;
-    private $pending = array(); // paths that are waited for when the request ends
+    private $pending = array(); // path => is it code? They are waited for when the request ends
     private $seen = array();    // path => what it was when it was waited for
     private $late_until = 0;
 
@@ -279,8 +279,13 @@ final class Mirrord_Barrier
     /** A picture that was saved, or a file that is about to be deleted. */
     public function on_later($file)
     {
+        return $this->later($file, false);
+    }
+
+    private function later($file, $code)
+    {
         if (is_string($file) && $file !== '') {
-            $this->pending[$file] = true;
+            $this->pending[$file] = $code || !empty($this->pending[$file]);
         }
         return $file;
     }
@@ -288,7 +293,7 @@ final class Mirrord_Barrier
     public function on_upgrade($upgrader = null, $extra = array())
     {
         try {
-            $this->wait(self::upgraded($upgrader, (array) $extra));
+            $this->wait(self::upgraded($upgrader, (array) $extra), true);
         } catch (\Throwable $e) {
             $this->note(array(), $e->getMessage());
         }
@@ -296,12 +301,12 @@ final class Mirrord_Barrier
 
     public function on_deleted_plugin($plugin)
     {
-        $this->on_later(self::plugin_path((string) $plugin));
+        $this->later(self::plugin_path((string) $plugin), true);
     }
 
     public function on_deleted_theme($theme)
     {
-        $this->on_later(self::theme_path((string) $theme));
+        $this->later(self::theme_path((string) $theme), true);
     }
 
     public function on_editor()
@@ -312,15 +317,17 @@ final class Mirrord_Barrier
         $file = isset($post['file']) && is_string($post['file']) ? $post['file'] : '';
         $theme = isset($post['theme']) && is_string($post['theme']) ? $post['theme'] : '';
         if ($file !== '' && strpos($file . $theme, '..') === false) {
-            $this->on_later($theme !== '' ? self::theme_path($theme) . '/' . $file : WP_PLUGIN_DIR . '/' . $file);
+            $path = $theme !== '' ? self::theme_path($theme) . '/' . $file : WP_PLUGIN_DIR . '/' . $file;
+            $this->later($path, true);
         }
     }
 
     public function on_shutdown()
     {
         $pending = array_map('strval', array_keys($this->pending));
+        $code = in_array(true, $this->pending, true);
         $this->pending = array();
-        $this->wait($pending);
+        $this->wait($pending, $code);
     }
 
     // Paths ----------------------------------------------------------------------------------------------------------
@@ -445,29 +452,32 @@ final class Mirrord_Barrier
         return $this->site;
     }
 
-    /** Until these paths are on all secondaries that are there, or the time is over. True: they are. */
-    public function wait(array $paths)
+    /**
+     * Until these paths are on all secondaries that are there, or the time is over. True: they are. Of code PHP
+     * there has to be told, too, where it does not look by itself (on-commit, opcache.validate_timestamps=0).
+     */
+    public function wait(array $paths, $code = false)
     {
         try {
             foreach ($paths as $path) {
                 unset($this->pending[$path]);
             }
-            return !$paths || $this->wait_for($paths, $this->patience());
+            return !$paths || $this->wait_for($paths, $this->patience(), $code);
         } catch (\Throwable $e) {
             $this->note($paths, $e->getMessage());
             return false;
         }
     }
 
-    private function wait_for(array $paths, $seconds)
+    private function wait_for(array $paths, $seconds, $code)
     {
-        $why = $this->flush($paths, $seconds);
+        $why = $this->flush($paths, $seconds, $code);
         // No mirrord here is no news; one that cannot be asked is.
         return $why === null || $why === '' ? $why === '' : $this->note($paths, $why);
     }
 
     /** Why these are not there; '' when they are (or are not mirrored); null: there is no mirrord here. */
-    public function flush(array $paths, $seconds)
+    public function flush(array $paths, $seconds, $code = false)
     {
         $deadline = microtime(true) + $seconds;
         if (!$this->site($seconds)) {
@@ -475,7 +485,7 @@ final class Mirrord_Barrier
         }
         $relative = array_values(array_unique(array_filter(array_map(array($this, 'relative'), $paths), 'is_string')));
         foreach (array_chunk($relative, self::PATHS_MAX) as $some) {
-            $why = $this->flush_some($some, $deadline);
+            $why = $this->flush_some($some, $deadline, $code);
             if ($why !== '') {
                 return $why;
             }
@@ -483,12 +493,13 @@ final class Mirrord_Barrier
         return '';
     }
 
-    private function flush_some(array $relative, $deadline)
+    private function flush_some(array $relative, $deadline, $code)
     {
         $why = 'there was no time';
         while (($left = $deadline - microtime(true)) > 0.001) {
             // mirrord's own limit is a little shorter, so that it can still say what is missing.
-            $request = array('do' => 'flush', 'paths' => $relative, 'timeout_ms' => (int) max(1, $left * 1000 - 50));
+            $request = array('do' => 'flush', 'paths' => $relative, 'timeout_ms' => (int) max(1, $left * 1000 - 50),
+                'hook' => $code);
             $reply = $this->client->ask($request, $left);
             if ($reply && !empty($reply['level'])) {
                 return '';

@@ -96,6 +96,23 @@ int io_publish(int dirfd, const char *name, const void *p, size_t n, struct err 
     return err_sys(err, failed, "write %s", name);
 }
 
+int io_replace(int dirfd, const char *name, const void *p, size_t n, struct err *err)
+{
+    char *fresh CLEANUP_FREE = mem_format("%s.new", name);
+    int fd = openat(dirfd, fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return err_sys(err, errno, "create %s", fresh);
+    int failed = io_write_full(fd, p, n) < 0 ? errno : 0;
+    if (close(fd) < 0 && !failed)
+        failed = errno;
+    if (!failed && renameat(dirfd, fresh, dirfd, name) < 0)
+        failed = errno;
+    if (!failed)
+        return 0;
+    unlinkat(dirfd, fresh, 0);
+    return err_sys(err, failed, "write %s", name);
+}
+
 /* Where the descriptor stands, and no seeking: the file may be a pipe. */
 static ssize_t read_full(int fd, char *p, size_t n)
 {
@@ -177,6 +194,13 @@ uint64_t io_now_us(void)
 uint64_t io_now_ms(void)
 {
     return io_now_us() / 1000;
+}
+
+uint64_t io_boot_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
 int io_take_ends(sigset_t *before)

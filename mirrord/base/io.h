@@ -25,6 +25,10 @@ bool io_is_zeros(const void *p, size_t n);
  * name.new, fsync, rename, fsync of the directory. */
 int io_publish(int dirfd, const char *name, const void *p, size_t n, struct err *err);
 
+/* The same for what may be lost with the power: whoever reads it finds the old bytes or the new
+ * ones, and nothing waits for the disk. */
+int io_replace(int dirfd, const char *name, const void *p, size_t n, struct err *err);
+
 /* The whole of a small file with a NUL behind; *out is the caller's to free. Fails when it is
  * longer than max. A missing file is 1 with *out untouched. */
 int io_slurp(int dirfd, const char *name, size_t max, char **out, size_t *len, struct err *err);
@@ -35,6 +39,7 @@ int io_make_path(const char *path, unsigned mode, struct err *err);
 int io_nonblock(int fd);  /* 0, or -1 with errno */
 uint64_t io_now_ms(void); /* monotonic milliseconds */
 uint64_t io_now_us(void); /* monotonic microseconds */
+uint64_t io_boot_ms(void); /* since the machine started, suspended or not: the same in all processes */
 
 /* Blocks SIGTERM and SIGINT and returns a descriptor that is readable once one came (signalfd(2)), or
  * -1 with errno; *before (may be NULL): the mask as it was. For a process with one thread. */

@@ -87,10 +87,13 @@ static void print_hooks(const struct config_site *s)
 {
     for (char **host = s->hosts; *host; host++) {
         struct config_hook h = config_hook_at(s, *host);
+        const char *user = h.user ? h.user : "the root's owner";
         if (h.command)
             printf("  after a commit on %s: %s (as %s, for %g s at most)\n", *host,
-                QUOTED(h.command, strlen(h.command)), h.user ? h.user : "the root's owner",
-                h.timeout_ms / 1000.0);
+                QUOTED(h.command, strlen(h.command)), user, h.timeout_ms / 1000.0);
+        if (h.on_switch)
+            printf("  around the switch of units on %s: %s (as %s, for %g s at most)\n", *host,
+                QUOTED(h.on_switch, strlen(h.on_switch)), user, h.on_switch_timeout_ms / 1000.0);
     }
 }
 
@@ -101,6 +104,17 @@ static void print_socket(const struct config *c, const struct config_site *s)
     if (dir)
         printf("  socket %s/%s, of %s\n", dir, PLAIN(name),
             s->socket_user ? PLAIN(s->socket_user) : "the root's owner");
+}
+
+static void print_health(const struct config_site *s)
+{
+    printf("  on a secondary unhealthy when something has been owed for over %u s; ",
+        s->health_lag_ms / 1000);
+    if (s->health_orphaned_ms == CONFIG_HEALTH_NEVER)
+        puts("not for want of a primary");
+    else
+        printf("and when no primary is there%s%.0d%s\n", s->health_orphaned_ms ? " for over " : "",
+            (int)(s->health_orphaned_ms / 1000), s->health_orphaned_ms ? " s" : "");
 }
 
 static int print_effective(const struct config *c, const char *name, struct err *err)
@@ -129,6 +143,7 @@ static int print_effective(const struct config *c, const char *name, struct err 
             (unsigned long long)s->min_free.bytes);
     if (s->max_size)
         printf("  files over %llu bytes are left alone\n", (unsigned long long)s->max_size);
+    print_health(s);
     print_socket(c, s);
     print_units(s);
     print_hooks(s);

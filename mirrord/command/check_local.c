@@ -64,7 +64,8 @@ static void check_identity(
         return;
     if (stat(path, &st) != 0 || access(path, R_OK) != 0) {
         char *what CLEANUP_FREE = mem_format("%sidentity %s: %s", who, path, strerror(errno));
-        char *repair CLEANUP_FREE = mem_format("ssh-keygen -t ed25519 -N '' -f %s", path);
+        char *repair CLEANUP_FREE =
+            mem_format("mirrord pair HOST…   (or ssh-keygen -t ed25519 -N '' -f %s)", path);
         check_report_problem(r, file, line, what, repair);
     } else if (st.st_mode & 077) {
         char *what CLEANUP_FREE =
@@ -81,7 +82,7 @@ static void check_known_hosts(
         return;
     char *what CLEANUP_FREE = mem_format("%sknown-hosts %s: %s", who, path, strerror(errno));
     char *repair CLEANUP_FREE = mem_format(
-        "ssh-keyscan HOST >> %s   (and compare the fingerprints with the hosts' own)", path);
+        "mirrord pair HOST…   (or ssh-keyscan HOST >> %s, and compare the fingerprints)", path);
     check_report_problem(r, file, line, what, repair);
 }
 

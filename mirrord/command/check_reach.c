@@ -106,7 +106,7 @@ void check_report_reach(struct check_report *r, unsigned timeout_ms)
         if (try_host(c, h, timeout_ms, &err) == 0)
             continue;
         char *what CLEANUP_FREE = mem_format("host %s: %s", h->name, err.text);
-        check_report_problem(
-            r, h->file, h->line, what, "as it says, or see \"Two servers\" in the README");
+        check_report_problem(r, h->file, h->line, what,
+            "as it says; `mirrord pair` puts keys and host keys in their places");
     }
 }

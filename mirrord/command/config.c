@@ -178,6 +178,20 @@ static int take_drift(const struct config_block *b, struct config_site *s, struc
     return 0;
 }
 
+/* What a load balancer is told of it on a secondary. */
+static int take_health(const struct config_block *b, struct config_site *s, struct err *err)
+{
+    const struct config_value *v = config_value(b, "health-orphaned");
+    struct err why;
+    if (config_take_duration(b, "health-max-lag", &s->health_lag_ms, err))
+        return -1;
+    if (config_value(b, "health-max-lag") && s->health_lag_ms < 1000)
+        return config_fail_at(b, "health-max-lag", err, "is less than a second");
+    if (v && config_parse_orphaned(v->texts[0], &s->health_orphaned_ms, &why))
+        return config_fail_at(b, "health-orphaned", err, "%s", why.text);
+    return 0;
+}
+
 /* The settings that `defaults` and sites share; what is not set stays, patterns are added. */
 static int take_settings(const struct config_block *b, struct config_site *s, struct err *err)
 {
@@ -191,7 +205,7 @@ static int take_settings(const struct config_block *b, struct config_site *s, st
         config_take_size(b, "max-size", &s->max_size, err) ||
         config_take_number(b, "keep-deleted", 0, MSG_KEEP_DAYS_MAX, &s->keep_days, err) ||
         config_take_number(b, "unit-grace", 0, MSG_UNIT_GRACE_MAX, &s->unit_grace, err) ||
-        config_take_hook(b, &s->hook, err) ||
+        config_take_hook(b, &s->hook, err) || take_health(b, s, err) ||
         config_take_text(b, "socket-user", &s->socket_user, err) || take_units(b, s, err) ||
         take_patterns(b, "exclude", false, s->filter, err) ||
         take_patterns(b, "include", true, s->filter, err))
@@ -286,6 +300,8 @@ static void set_site_defaults(const struct config_block *b, struct config_site *
     s->max_delete_percent = 20;
     s->max_delete_count = 200;
     s->unit_grace = CONFIG_UNIT_GRACE;
+    s->health_lag_ms = CONFIG_LAG_MS;
+    s->health_orphaned_ms = CONFIG_HEALTH_NEVER;
     s->max_size = NOT_SAID;
     s->min_free.percent = SPACE_PERCENT;
 }

@@ -20,8 +20,11 @@ enum {
     CONFIG_KEEPALIVE = 15, /* seconds: the default, and the most that every receiver bears */
     CONFIG_UNIT_GRACE = 60,
     CONFIG_METRICS_MS = 15000,           /* the default */
+    CONFIG_LAG_MS = 5 * 60 * 1000,       /* the default of health-max-lag */
     CONFIG_SCAN_RATE = 10 * 1024 * 1024, /* the default, bytes a second */
 };
+
+#define CONFIG_HEALTH_NEVER UINT32_MAX
 
 enum config_compress { COMPRESS_AUTO, COMPRESS_NONE, COMPRESS_ZSTD };
 
@@ -43,11 +46,13 @@ struct config_host {
 };
 
 enum config_owner { OWNER_AS_SITE, OWNER_NO, OWNER_YES, OWNER_FIXED };
-/* The command after a commit on a secondary; NULL and 0: not said. */
+/* The commands after a commit and around a switch on a secondary; NULL and 0: not said. */
 struct config_hook {
     char *command; /* split at blanks, quotes honoured; or "none" */
-    char *user;    /* NULL: the root directory's owner */
+    char *user;    /* of both; NULL: the root directory's owner */
     unsigned timeout_ms;
+    char *on_switch; /* as the other */
+    unsigned on_switch_timeout_ms;
 };
 
 /* What differs on one host. */
@@ -62,8 +67,18 @@ struct config_at {
     struct config_hook hook;
 };
 
+/* Is a site that a `sites` glob matches, or once did, there? (known_sites.h) */
+enum config_presence {
+    SITE_THERE,
+    SITE_GONE,      /* others of the glob are */
+    SITE_ALL_GONE,  /* none of the glob is any more: its volume may not be mounted */
+};
+
 struct config_site {
     char *name;
+    const struct config_site *block; /* the `sites` block that it is of; NULL: it stands for itself */
+    enum config_presence presence;
+    int64_t gone_since;              /* CLOCK_REALTIME seconds; 0 while it is there */
     char *root;
     char **hosts; /* names, NULL-terminated */
     char *primary;
@@ -87,6 +102,8 @@ struct config_site {
     unsigned unit_grace;         /* seconds; default CONFIG_UNIT_GRACE */
     struct config_hook hook;
     struct space_rule min_free;  /* what bulk leaves free on a secondary; default SPACE_PERCENT */
+    unsigned health_lag_ms;      /* what is owed for longer makes it unhealthy */
+    unsigned health_orphaned_ms; /* so does a primary away for longer; CONFIG_HEALTH_NEVER */
     char *socket_user;           /* whose the site's own socket is; NULL: the root's owner's */
     char *file;                  /* where it is defined, for messages */
     unsigned line;
@@ -109,7 +126,8 @@ struct config {
     unsigned rescan; /* seconds between looks through whole trees; 0: not said */
     struct config_host *hosts;
     size_t host_count;
-    struct config_site *sites; /* `sites` globs already expanded for the host `self` */
+    struct config_site *sites; /* `sites` globs already expanded for the host `self`, behind those
+                                  that stand for themselves */
     size_t site_count;
     struct config_site *globs; /* the `sites` blocks themselves: root is a pattern with one '*' */
     size_t glob_count;
@@ -121,6 +139,17 @@ struct config {
 int config_load(const char *path, const char *as, struct config **out, struct err *err);
 void config_free(struct config *c);
 
+/* The files it was read from, the main one first; NULL behind the last. */
+const char *config_file_path(const struct config *c, size_t i);
+
+/* Expands the globs again, as they were read; what was gone is not among the sites any more. 0, or
+ * -1 with err: the sites stay as they were. */
+int config_expand_again(struct config *c, struct err *err);
+
+/* Adds a site of the block (one of c->globs) that is not there. */
+void config_add_gone(struct config *c, const struct config_site *block, const char *name,
+    enum config_presence presence, int64_t since);
+
 /* Is one of its files not any more what was read? Told once: after that, only of another change. */
 bool config_has_changed(struct config *c);
 
@@ -130,10 +159,11 @@ const char *config_root_at(const struct config_site *s, const char *host);
 const struct config_at *config_at(const struct config_site *s, const char *host); /* or NULL */
 /* What is excluded on this host besides; NULL: nothing. */
 const struct filter *config_exclude_at(const struct config_site *s, const char *host);
-/* What counts on this host; its texts are borrowed, command is NULL where nothing is to be run. */
+/* What counts on this host; its texts are borrowed, a command is NULL where nothing is to be run. */
 struct config_hook config_hook_at(const struct config_site *s, const char *host);
 /* The same for the receiver; false: nothing is to be run, *out is untouched. */
-bool config_receive_hook(const struct config_site *s, const char *host, struct receive_hook *out);
+bool config_receive_hook(const struct config_site *s, const char *host, enum receive_command which,
+    struct receive_hook *out);
 bool config_site_has_host(const struct config_site *s, const char *host);
 
 /* A site, or the `sites` block that gives this name to what its pattern would match although
@@ -141,6 +171,9 @@ bool config_site_has_host(const struct config_site *s, const char *host);
  * frees *root; 1: no such site. */
 int config_find_root(const struct config *c, const char *name, const char *host,
     const struct config_site **site, char **root);
+
+/* "there is no site …", and where a glob would have it, if it does. -1 with err (ERR_USAGE). */
+int config_unknown_site(const struct config *c, const char *name, struct err *err);
 
 /* Where the control socket is when nobody says: /run/mirrord/control for root, else beneath
  * XDG_RUNTIME_DIR or the state directory. The caller frees it. */
@@ -167,5 +200,9 @@ int config_parse_duration(const char *text, unsigned *out_ms, struct err *err);
 
 /* The same for an option_spec's call: into an unsigned, in seconds, one at least. 0 or -1. */
 int config_option_seconds(void *to, const char *argument, struct err *err);
+
+/* What a site without its primary counts as: "up", "down", or the time after which it is down: as
+ * health_orphaned_ms. 0 or -1. */
+int config_parse_orphaned(const char *text, unsigned *out_ms, struct err *err);
 
 #endif

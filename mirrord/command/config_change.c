@@ -47,6 +47,11 @@ void config_note_files(
     }
 }
 
+const char *config_file_path(const struct config *c, size_t i)
+{
+    return i < c->file_count ? c->files[i].path : NULL;
+}
+
 bool config_has_changed(struct config *c)
 {
     bool changed = false;

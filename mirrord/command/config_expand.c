@@ -35,6 +35,7 @@ static char **copy_hosts(char *const *hosts)
 static struct config_site instance(const struct config_site *block, const char *name)
 {
     struct config_site s = *block;
+    s.block = block;
     s.name = mem_copy_string(name);
     s.root = with_name(block->root, name);
     s.hosts = copy_hosts(block->hosts);
@@ -116,4 +117,40 @@ int config_expand(struct config *c, struct err *err)
         if (config_site_has_host(&c->globs[i], c->self) && expand_block(c, &c->globs[i], err))
             return -1;
     return 0;
+}
+
+static void free_expanded(struct config_site *sites, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (sites[i].block)
+            config_free_site(&sites[i]);
+    free(sites);
+}
+
+int config_expand_again(struct config *c, struct err *err)
+{
+    struct config_site *before = c->sites;
+    size_t count = c->site_count;
+    c->sites = NULL;
+    c->site_count = 0;
+    for (size_t i = 0; i < count; i++)
+        if (!before[i].block)
+            config_add_site(&c->sites, &c->site_count, &before[i]);
+    if (config_expand(c, err) == 0 && config_validate_all(c, err) == 0) {
+        free_expanded(before, count);
+        return 0;
+    }
+    free_expanded(c->sites, c->site_count);
+    c->sites = before;
+    c->site_count = count;
+    return -1;
+}
+
+void config_add_gone(struct config *c, const struct config_site *block, const char *name,
+    enum config_presence presence, int64_t since)
+{
+    struct config_site s = instance(block, name);
+    s.presence = presence;
+    s.gone_since = since;
+    config_add_site(&c->sites, &c->site_count, &s);
 }

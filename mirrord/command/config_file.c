@@ -199,13 +199,15 @@ static int on_hidden(cfg_t *cfg, cfg_opt_t *opt, int argc, const char **argv)
         .simple_value = {.ptr = (void **)(p)}},                                                    \
         CFG_STR_LIST_CB(" begin", (char *)"{x}", CFGF_NONE, note_begin)
 #define TITLED (CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES)
-#define HOOK   KEY("on-commit"), KEY("on-commit-user"), KEY("on-commit-timeout")
+#define HOOK                                                                                       \
+    KEY("on-commit"), KEY("on-commit-user"), KEY("on-commit-timeout"), KEY("on-switch"),           \
+        KEY("on-switch-timeout")
 #define SETTINGS                                                                                   \
     KEY("preset"), KEY("wp-config"), KEY("maintenance"), KEY_LIST("exclude"), KEY_LIST("include"), \
         KEY("owner"), KEY("special-bits"), KEY("fsync"), KEY("max-delete"),                        \
         KEY("max-delete-count"), KEY("max-size"), KEY("drift"), KEY("keep-deleted"),               \
         KEY_LIST("unit"), KEY_LIST("bracket"), KEY("settle"), KEY("settle-max"), KEY("unit-grace"), \
-        KEY("min-free"), KEY("socket-user"), HOOK
+        KEY("min-free"), KEY("socket-user"), KEY("health-max-lag"), KEY("health-orphaned"), HOOK
 
 /* A parser of one file; it copies the tables. */
 static cfg_t *new_parser(struct parse *p)

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "command/config_impl.h"
 
@@ -79,6 +80,19 @@ int config_find_root(const struct config *c, const char *name, const char *host,
     return 1;
 }
 
+int config_unknown_site(const struct config *c, const char *name, struct err *err)
+{
+    const struct config_site *s;
+    char *root CLEANUP_FREE = NULL;
+    if (!c->self || config_find_root(c, name, c->self, &s, &root) != 0)
+        return err_set(
+            err, ERR_USAGE, "there is no site %s in %s", QUOTED(name, strlen(name)), c->path);
+    return err_set(err, ERR_USAGE,
+        "there is no site %s in %s: its root as one of %s (%s:%u) would be %s, which is not there; "
+        "see mirrord status",
+        name, c->path, s->name, s->file, s->line, root);
+}
+
 int config_parse_size(const char *text, uint64_t *out, struct err *err)
 {
     static const char units[] = "KMGT";
@@ -116,6 +130,18 @@ int config_parse_duration(const char *text, unsigned *out_ms, struct err *err)
     return err_set(err, ERR_USAGE, "'%s' is not a time such as 100ms, 1.5s or 10m", text);
 }
 
+int config_parse_orphaned(const char *text, unsigned *out_ms, struct err *err)
+{
+    struct err ignored;
+    if (strcmp(text, "up") == 0)
+        *out_ms = CONFIG_HEALTH_NEVER;
+    else if (strcmp(text, "down") == 0)
+        *out_ms = 0;
+    else if (config_parse_duration(text, out_ms, &ignored))
+        return err_set(err, ERR_USAGE, "'%s' is none of up, down, and a time such as 10m", text);
+    return 0;
+}
+
 static void free_host(struct config_host *h)
 {
     free(h->name);
@@ -127,7 +153,7 @@ static void free_host(struct config_host *h)
     free(h->file);
 }
 
-static void free_site(struct config_site *s)
+void config_free_site(struct config_site *s)
 {
     free(s->name);
     free(s->root);
@@ -159,9 +185,9 @@ void config_free(struct config *c)
     for (size_t i = 0; i < c->host_count; i++)
         free_host(&c->hosts[i]);
     for (size_t i = 0; i < c->site_count; i++)
-        free_site(&c->sites[i]);
+        config_free_site(&c->sites[i]);
     for (size_t i = 0; i < c->glob_count; i++)
-        free_site(&c->globs[i]);
+        config_free_site(&c->globs[i]);
     config_free_files(c);
     free(c->hosts);
     free(c->sites);

@@ -55,7 +55,7 @@ int config_take_text(const struct config_block *b, const char *key, char **out, 
 int config_take_path(const struct config_block *b, const char *key, char **out, struct err *err);
 int config_take_root(const struct config_block *b, const char *key, char **out, struct err *err);
 
-/* on-commit, on-commit-user, on-commit-timeout. */
+/* on-commit, on-switch, on-commit-user and their time limits. */
 int config_take_hook(const struct config_block *b, struct config_hook *h, struct err *err);
 struct config_hook config_hook_copy(const struct config_hook *h);
 void config_hook_free(struct config_hook *h);
@@ -85,5 +85,6 @@ int config_validate_all(const struct config *c, struct err *err);
 
 /* Takes the site over: appends it to the list. */
 void config_add_site(struct config_site **list, size_t *count, const struct config_site *s);
+void config_free_site(struct config_site *s); /* what it holds */
 
 #endif

@@ -19,6 +19,7 @@ struct request {
     const char *config, *as, *control;
     unsigned timeout; /* seconds */
     bool all;
+    bool hook;
     bool quiet;
     char **operands; /* [SITE [PATH…]] */
     int operand_count;
@@ -99,6 +100,7 @@ static int make_request(const struct request *r, struct json *request, struct er
     json_set_text(request, "do", "flush");
     json_set_number(request, "timeout_ms", r->timeout * 1000.0);
     json_set_bool(request, "all", r->all);
+    json_set_bool(request, "hook", r->hook);
     int rc = load_if_needed(r, &c, err);
     if (rc == 0 && r->operand_count > 0)
         rc = add_operands(r, c, request, err);
@@ -150,10 +152,11 @@ int command_flush(int argc, char **argv)
         OPTION_CONTROL(&r.control),
         {'t', "timeout", OPTION_NUMBER, &r.timeout, "SECONDS", "wait at most so long (default 60)"},
         {'a', "all", OPTION_FLAG, &r.all, NULL, "wait for secondaries that are away, too"},
+        {0, "hook", OPTION_FLAG, &r.hook, NULL, "wait for their on-commit commands, too"},
         {'q', "quiet", OPTION_FLAG, &r.quiet, NULL, "only the exit code"},
         {0},
     };
-    const struct options o = {"[--timeout SECONDS] [--all] [SITE [PATH…]]",
+    const struct options o = {"[--timeout SECONDS] [--all] [--hook] [SITE [PATH…]]",
         "Waits until all that happened on this host before is on the secondaries.", specs, -1};
     struct err err = {0};
     struct json *reply = NULL;

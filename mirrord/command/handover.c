@@ -285,7 +285,7 @@ static int find(struct handover *h, char **operands, struct err *err)
     h->s = config_site(h->c, operands[0]);
     h->to = operands[1];
     if (!h->s)
-        return err_set(err, ERR_USAGE, "there is no site %s in %s", operands[0], h->c->path);
+        return config_unknown_site(h->c, operands[0], err);
     if (!config_site_has_host(h->s, h->to) || strcmp(h->to, h->c->self) == 0)
         return err_set(
             err, ERR_USAGE, "%s is not another host of site %s", operands[1], operands[0]);

@@ -36,6 +36,7 @@ int policy_of(
         .keep_days = s->keep_days,
         .unit_grace = s->unit_grace,
         .hook = self && config_hook_at(s, self).command,
+        .on_switch = self && config_hook_at(s, self).on_switch,
         .min_free = s->min_free,
     };
     if (at && at->owner != OWNER_AS_SITE)

@@ -242,7 +242,7 @@ int command_is_primary(int argc, char **argv)
     else if (load(config, as, &c, &err) == 0) {
         const struct config_site *s = config_site(c, argv[first]);
         if (!s)
-            err_set(&err, ERR_USAGE, "there is no site %s in %s", argv[first], c->path);
+            config_unknown_site(c, argv[first], &err);
         else
             role_of(c, s, state_dir ? state_dir : c->state_dir, &role, &err);
         config_free(c);

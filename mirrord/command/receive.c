@@ -42,6 +42,18 @@ static int load(const struct request *r, struct config **out, struct err *err)
     return 0;
 }
 
+/* Of a glob's roots here: the directory that the component with the '*' is in. 0: no glob. */
+static size_t fixed_part(const struct config_site *s, const char *host)
+{
+    const char *pattern = config_root_at(s->block ? s->block : s, host);
+    size_t n = strcspn(pattern, "*");
+    if (!pattern[n])
+        return 0;
+    while (n > 0 && pattern[n] != '/')
+        n--;
+    return n;
+}
+
 /* By the configuration: the site must be here and this host one of its hosts. The root that
  * was asked for does not count. */
 static int find(
@@ -63,6 +75,7 @@ static int find(
     if (policy_of(s, c->self, &policy, err) < 0)
         return -1;
     *out = (struct receive_grant){
+        .fixed = fixed_part(s, c->self),
         .root = TAKE_PTR(found),
         .primary = strcmp(s->primary, c->self) == 0,
         .policy = policy,
@@ -134,14 +147,15 @@ static void each(void *ctx, void (*root)(void *to, const char *path, bool beneat
             name_block(c, &c->globs[i], root, to);
 }
 
-static bool find_hook(void *ctx, struct bytes name, struct receive_hook *out)
+static bool find_hook(
+    void *ctx, struct bytes name, enum receive_command which, struct receive_hook *out)
 {
     const struct config *c = ((struct fence *)ctx)->config;
     const struct config_site *s;
     char *root CLEANUP_FREE = NULL;
     char *text CLEANUP_FREE = mem_copy_bytes(name.data, name.len);
     return strlen(text) == name.len && config_find_root(c, text, c->self, &s, &root) == 0 &&
-           config_receive_hook(s, c->self, out);
+           config_receive_hook(s, c->self, which, out);
 }
 
 static int serve(const struct request *r, const struct receive_fence *fence, const char *state_dir,

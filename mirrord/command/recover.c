@@ -21,7 +21,7 @@ static void run_hook(const struct config *c, const struct config_site *s, const 
     struct receive_hook hook;
     struct err ignored;
     char *root CLEANUP_FREE = realpath(config_root_at(s, c->self), NULL);
-    if (!root || !config_receive_hook(s, c->self, &hook))
+    if (!root || !config_receive_hook(s, c->self, RECEIVE_ON_COMMIT, &hook))
         return;
     int dir CLEANUP_FD = state_open_resolved(state_dir, root, false, &ignored);
     struct hooks *hooks = hooks_new(state_dir);

@@ -13,6 +13,7 @@
 #include "command/options.h"
 #include "command/resync_job.h"
 #include "command/resync_report.h"
+#include "command/resync_summary.h"
 #include "command/role.h"
 #include "command/words.h"
 #include "tree/machine.h"
@@ -35,7 +36,9 @@ struct request {
     int operand_count;
 
     char *state_dir_now;
-    char *scratch; /* verify: the state of this run */
+    char *scratch;                  /* verify, or beside a daemon: the state of this run */
+    bool beside;                    /* -n, while a daemon has the sites */
+    struct resync_summary *summary; /* -n of a configuration's sites */
     struct epoch epoch;
     struct digest host_id;
     char host[HOST_NAME_MAX + 1];
@@ -190,8 +193,7 @@ static void report(
     } else if (r->verify && r->verbosity >= 0 && (!err->code || err->code == ERR_BEHIND)) {
         printf("%s%s%llu files compared by content, %llu path%s differ%s\n", name,
             name[0] ? ": " : "", (unsigned long long)out->walk.files,
-            (unsigned long long)out->items, out->items == 1 ? "" : "s",
-            out->items == 1 ? "s" : "");
+            (unsigned long long)out->items, out->items == 1 ? "" : "s", out->items == 1 ? "s" : "");
     } else if (r->verbosity >= 0 && (!err->code || err->code == ERR_PARTIAL)) {
         char *line CLEANUP_FREE = resync_report_line(name, r->dry_run, out);
         puts(line);
@@ -233,7 +235,7 @@ static void run_job(struct request *r, const char *name, const struct site_optio
         .target = target,
         .host_id = r->host_id,
         .host = r->host,
-        .epoch = r->verify ? r->epoch : (struct epoch){0},
+        .epoch = r->scratch ? r->epoch : (struct epoch){0},
         .progress = terminal || r->progress ? stderr : NULL,
         .itemize = r->itemize ? (r->json ? stderr : stdout) : NULL,
         .name_skipped = r->verbosity > 0,
@@ -242,7 +244,9 @@ static void run_job(struct request *r, const char *name, const struct site_optio
         err_clear(&err);
     if (r->verify && !err.code)
         judge_drift(&out, &err);
-    report(r, name, &out, &err);
+    bool equal = r->summary && resync_summary_note(r->summary, site->name, &out, &err);
+    if (!equal || r->json || r->verbosity > 0)
+        report(r, name, &out, &err);
     if (err.code && name[0])
         err_prefix(&err, "%s", name);
     if (err.code && r->worst.code && !r->json)
@@ -290,7 +294,7 @@ static char **remote_argv(const struct request *r, const char *dest, struct err 
 static int prepare(struct request *r, const char *state_dir, struct err *err)
 {
     r->state_dir_now = state_dir ? mem_copy_string(state_dir) : state_default_dir();
-    if (r->verify && (r->scratch = state_scratch(r->state_dir_now, err)) == NULL)
+    if ((r->verify || r->beside) && (r->scratch = state_scratch(r->state_dir_now, err)) == NULL)
         return -1;
     if (gethostname(r->host, sizeof r->host - 1) < 0 || !r->host[0])
         strcpy(r->host, "primary");
@@ -362,7 +366,7 @@ static void push_to_host(struct request *r, const struct config *c, const struct
     site.max_size = s->max_size;
     site.keep_days = s->keep_days;
     site.unit_grace = s->unit_grace;
-    site.keep_root = !r->verify;
+    site.keep_root = !r->scratch;
     if (r->max_delete_percent == UINT_MAX) {
         site.max_delete_percent = s->max_delete_percent;
         site.max_delete_count = s->max_delete_count;
@@ -384,7 +388,7 @@ static int check_names(const struct request *r, const struct config *c, struct e
         return 0;
     const struct config_site *s = config_site(c, r->operands[0]);
     if (!s)
-        return err_set(err, ERR_USAGE, "there is no site %s in %s", r->operands[0], c->path);
+        return config_unknown_site(c, r->operands[0], err);
     struct role role;
     if (role_of(c, s, r->state_dir ? r->state_dir : c->state_dir, &role, err) < 0)
         return -1;
@@ -440,6 +444,7 @@ static int level_by_daemon(struct request *r, const char *path, struct err *err)
         json_append_text(hosts, r->operands[i]);
     json_set_json(request, "hosts", hosts);
     json_set_bool(request, "force", r->force);
+    json_set_bool(request, "adopt", r->adopt);
     if (ask(path, request, &reply, err) < 0)
         return -1;
     json_free(reply);
@@ -459,6 +464,17 @@ static int level_by_daemon(struct request *r, const char *path, struct err *err)
     return 0;
 }
 
+/* What a daemon does not do: it goes by the configuration. */
+static int check_daemons_part(const struct request *r, struct err *err)
+{
+    if (r->no_delete || r->checksum || r->itemize || r->bwlimit ||
+        r->max_delete_percent != UINT_MAX)
+        return err_set(err, ERR_USAGE,
+            "a daemon runs and does the work, by its configuration: --no-delete, --checksum, "
+            "--itemize, --bwlimit and --max-delete go with -n only, or once it is stopped");
+    return 0;
+}
+
 /* A daemon that runs holds the sites: it does the work. 0 done, 1 there is none, -1. */
 static int ask_daemon(struct request *r, const struct config *c, struct err *err)
 {
@@ -469,7 +485,33 @@ static int ask_daemon(struct request *r, const struct config *c, struct err *err
     int alive = control_client_ask(path, ping, 5000, &reply, &ignored);
     json_free(ping);
     json_free(reply);
-    return alive == 0 ? level_by_daemon(r, path, err) : 1;
+    r->beside = alive == 0 && r->dry_run;
+    if (alive != 0 || r->beside)
+        return 1;
+    return check_daemons_part(r, err) < 0 ? -1 : level_by_daemon(r, path, err);
+}
+
+/* All that were asked for, one after the other. */
+static void work_through(struct request *r, const struct config *c, struct err *err)
+{
+    struct err differ;
+    snprintf(r->host, sizeof r->host, "%s", c->self);
+    r->results = r->json ? json_array() : NULL;
+    r->summary = r->dry_run && !r->verify ? resync_summary_new() : NULL;
+    resync_sites(r, c, err);
+    if (r->results) {
+        char *text CLEANUP_FREE = json_print(r->results, true);
+        puts(text);
+        json_free(r->results);
+    }
+    if (!r->summary)
+        return;
+    char *line CLEANUP_FREE = resync_summary_line(r->summary, r->checksum);
+    if (r->verbosity >= 0 && !r->json)
+        puts(line);
+    if (!r->worst.code && resync_summary_verdict(r->summary, &differ) < 0)
+        r->worst = differ;
+    resync_summary_free(r->summary);
 }
 
 static int with_configuration(struct request *r, struct err *err)
@@ -491,16 +533,8 @@ static int with_configuration(struct request *r, struct err *err)
     }
     if (result == 0)
         result = machine_check(r->state_dir_now, err);
-    if (result == 0) {
-        snprintf(r->host, sizeof r->host, "%s", c->self);
-        r->results = r->json ? json_array() : NULL;
-        resync_sites(r, c, err);
-        if (r->results) {
-            char *text CLEANUP_FREE = json_print(r->results, true);
-            puts(text);
-            json_free(r->results);
-        }
-    }
+    if (result == 0)
+        work_through(r, c, err);
     config_free(c);
     return result;
 }

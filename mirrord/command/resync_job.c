@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/set.h"
-#include "primary/seen.h"
+#include "tree/seen.h"
 
 enum { WALK_STEP_MS = 50, SEEN_STORE = 1024, PROGRESS_MS = 200 };
 
@@ -401,7 +401,7 @@ int resync_job_run(const struct resync_job *o, struct resync_result *out, struct
     if (o->epoch.counter)
         j.site->epoch = o->epoch;
     j.site->hooks.ctx = &j;
-    j.seen = seen_new(j.site);
+    j.seen = seen_new(j.site->manifest);
     int r = connect_and_push(&j, err);
     finish(&j);
     seen_free(j.seen);

@@ -4,13 +4,16 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
+#include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "command/command.h"
 #include "command/config.h"
 #include "command/far.h"
 #include "command/handover.h"
+#include "command/known_sites.h"
 #include "command/options.h"
 #include "command/role.h"
 #include "command/words.h"
@@ -23,6 +26,9 @@ struct run {
     const char *config, *as, *state_dir, *control;
     unsigned reread_every_s;           /* 0: not said */
     char *state_dir_now, *control_now; /* of the first plan: these two stay while it runs */
+    struct config *now;                /* what counts: as it was read last, expanded lately */
+    struct known_sites *known;
+    char complaint[ERR_TEXT_MAX]; /* why the globs could not be expanded, as it was said last */
     struct handovers *handovers;
 };
 
@@ -34,6 +40,7 @@ struct plan {
     struct daemon_site *sites;
     struct daemon_target *targets; /* of all sites, one after the other */
     struct daemon_idle *idle;
+    const char **globs;
     char *site_sockets;
     struct role *roles; /* of the configuration's sites */
 };
@@ -47,6 +54,7 @@ static void plan_free(struct plan *p)
     free(p->sites);
     free(p->targets);
     free(p->idle);
+    free(p->globs);
     free(p->site_sockets);
     free(p->roles);
 }
@@ -136,8 +144,8 @@ static uint64_t site_identity(const struct daemon_site *s, const struct epoch *e
     struct digest filter, d;
     const struct site_options *o = &s->options;
     char *text CLEANUP_FREE =
-        mem_format("%s\n%s\n%s\n%d %d %u %u %u %u %u %llu %llu %llu\n", o->name, o->root,
-            o->state_dir, o->owner, o->special_bits | o->fsync_batch << 1 | o->drift_report << 2,
+        mem_format("%s\n%s\n%s\n%d %d %d %u %u %u %u %u %llu %llu %llu\n", o->name, o->root,
+            o->state_dir, s->presence, o->owner, o->special_bits | o->fsync_batch << 1 | o->drift_report << 2,
             o->max_delete_percent, o->max_delete_count, o->keep_days, o->unit_grace,
             o->min_free.percent, (unsigned long long)o->min_free.bytes,
             (unsigned long long)o->max_size, (unsigned long long)e->counter);
@@ -174,7 +182,12 @@ static void plan_site(struct plan *p, const struct config *c, const struct confi
                                   .min_free = s->min_free,
                                   .max_size = s->max_size,
                                   .keep_root = true},
-        .targets = targets};
+        .targets = targets,
+        .presence = s->presence == SITE_THERE  ? DAEMON_SITE_THERE
+                    : s->presence == SITE_GONE ? DAEMON_SITE_GONE
+                                               : DAEMON_SITE_ALL_GONE,
+        .gone_since = s->gone_since,
+        .glob = s->block ? config_root_at(s->block, c->self) : NULL};
     for (char **h = s->hosts; *h; h++)
         if (strcmp(*h, c->self) != 0)
             targets[d->target_count++] =
@@ -182,6 +195,28 @@ static void plan_site(struct plan *p, const struct config *c, const struct confi
     d->stamp = p->roles[s - c->sites].stamp;
     d->socket_user = s->socket_user;
     d->identity = site_identity(d, &p->roles[s - c->sites].epoch);
+}
+
+static void plan_idle(struct plan *p, const struct config *c, const struct config_site *s)
+{
+    const struct role *role = &p->roles[s - c->sites];
+    if (!config_site_has_host(s, c->self) || s->presence != SITE_THERE)
+        return;
+    p->idle[p->daemon.idle_count++] = (struct daemon_idle){.name = s->name,
+        .root = config_root_at(s, c->self),
+        .primary = role->primary,
+        .fenced = role->fenced,
+        .stamp = role->stamp,
+        .socket_user = s->socket_user};
+}
+
+static void plan_globs(struct plan *p, const struct config *c)
+{
+    p->globs = mem_array(c->glob_count, sizeof *p->globs);
+    for (size_t i = 0; i < c->glob_count; i++)
+        if (config_site_has_host(&c->globs[i], c->self))
+            p->globs[p->daemon.glob_count++] = config_root_at(&c->globs[i], c->self);
+    p->daemon.globs = p->globs;
 }
 
 static void plan_sites(struct plan *p, const struct config *c)
@@ -192,13 +227,7 @@ static void plan_sites(struct plan *p, const struct config *c)
     p->targets = mem_array(c->site_count * c->host_count, sizeof *p->targets);
     for (size_t i = 0; i < c->site_count; i++) {
         if (!p->roles[i].here) {
-            if (config_site_has_host(&c->sites[i], c->self))
-                p->idle[p->daemon.idle_count++] = (struct daemon_idle){.name = c->sites[i].name,
-                    .root = config_root_at(&c->sites[i], c->self),
-                    .primary = p->roles[i].primary,
-                    .fenced = p->roles[i].fenced,
-                    .stamp = p->roles[i].stamp,
-                    .socket_user = c->sites[i].socket_user};
+            plan_idle(p, c, &c->sites[i]);
             continue;
         }
         plan_site(p, c, &c->sites[i], p->targets + next);
@@ -228,6 +257,7 @@ static int make_plan(const struct run *r, const struct config *c, struct plan *p
     if (plan_peers(p, c, err))
         return -1;
     plan_sites(p, c);
+    plan_globs(p, c);
     return 0;
 }
 
@@ -239,27 +269,94 @@ static void warn_about_places(const struct run *r, const struct config *c)
         log_warn("control is now %s: that counts from the next start", c->control);
 }
 
-static int reload(void *ctx, struct daemon *d, struct err *err)
+/* What is known of sites that were there is told by their presence. */
+static void recall(struct run *r, struct config *c)
 {
-    struct run *r = ctx;
-    struct config *c;
+    struct err why;
+    if (known_sites_apply(r->known, c, time(NULL), &why) < 0)
+        log_error("%s: after a restart it will not be known which sites are gone", why.text);
+}
+
+/* Takes the configuration over, unless it cannot be applied. */
+static int apply(struct run *r, struct daemon *d, struct config *c, struct err *err)
+{
     struct plan p;
-    if (config_load(r->config, r->as, &c, err))
-        return -1;
+    recall(r, c);
     int rc = make_plan(r, c, &p, err);
     if (rc == 0) {
         warn_about_places(r, c);
         rc = daemon_apply(d, &p.daemon, err);
     }
     plan_free(&p);
-    config_free(c);
+    config_free(rc == 0 ? r->now : c);
+    if (rc == 0)
+        r->now = c;
     handovers_look(r->handovers);
     return rc;
 }
 
+static int reload(void *ctx, struct daemon *d, struct err *err)
+{
+    struct run *r = ctx;
+    struct config *c;
+    return config_load(r->config, r->as, &c, err) ? -1 : apply(r, d, c, err);
+}
+
+/* Which sites there are, and which of them are gone: equal means that nothing came or went. */
+static char *constellation(const struct config *c)
+{
+    struct buf text = {0};
+    for (size_t i = 0; i < c->site_count; i++) {
+        char *line CLEANUP_FREE = mem_format("%s\n%d\n", c->sites[i].name, c->sites[i].presence);
+        buf_append(&text, line, strlen(line));
+    }
+    char *all = mem_copy_bytes(buf_bytes(&text), buf_len(&text));
+    buf_free(&text);
+    return all;
+}
+
+static void complain(struct run *r, const struct err *why)
+{
+    if (strcmp(r->complaint, why->text) != 0)
+        log_error("%s: sites that come or go are not noticed until this is repaired", why->text);
+    memcpy(r->complaint, why->text, sizeof r->complaint);
+}
+
+/* The file may have been edited since, and not be meant to count yet: it is not read again. */
+static void expand(void *ctx, struct daemon *d)
+{
+    struct run *r = ctx;
+    struct plan p;
+    struct err why;
+    char *before CLEANUP_FREE = constellation(r->now);
+    if (config_expand_again(r->now, &why) < 0) {
+        complain(r, &why);
+        return;
+    }
+    r->complaint[0] = '\0';
+    recall(r, r->now);
+    char *after CLEANUP_FREE = constellation(r->now);
+    if (strcmp(before, after) == 0)
+        return;
+    if (make_plan(r, r->now, &p, &why) < 0 || daemon_apply(d, &p.daemon, &why) < 0)
+        log_error("%s", why.text);
+    plan_free(&p);
+    handovers_look(r->handovers);
+}
+
+static int forget(void *ctx, struct daemon *d, const char *name, struct err *err)
+{
+    struct run *r = ctx;
+    const struct config_site *s = config_site(r->now, name);
+    if (s && s->block && known_sites_forget(r->known, s, r->now->self, err) < 0)
+        return -1;
+    expand(r, d);
+    return 0;
+}
+
 static int start(struct run *r, struct daemon **d, struct err *err)
 {
-    const struct daemon_hooks hooks = {reload, r};
+    const struct daemon_hooks hooks = {.reload = reload, .expand = expand, .forget = forget, .ctx = r};
     struct config *c;
     struct plan p;
     if (config_load(r->config, r->as, &c, err))
@@ -271,9 +368,11 @@ static int start(struct run *r, struct daemon **d, struct err *err)
         rc = machine_check(r->state_dir_now, err);
     if (rc == 0)
         rc = daemon_new(&p.daemon, &hooks, d, err);
-    if (rc == 0)
-        rc = daemon_apply(*d, &p.daemon, err);
     plan_free(&p);
+    if (rc == 0)
+        rc = known_sites_open(r->state_dir_now, &r->known, err);
+    if (rc == 0)
+        return apply(r, *d, c, err);
     config_free(c);
     return rc;
 }
@@ -289,6 +388,8 @@ static int run(struct run *r, struct err *err)
     if (d)
         daemon_free(d);
     handovers_stop(r->handovers);
+    known_sites_free(r->known);
+    config_free(r->now);
     free(r->state_dir_now);
     free(r->control_now);
     return rc;

@@ -17,15 +17,18 @@ static double number(const struct json *object, const char *key)
     return json_get_number(object, key, 0);
 }
 
+/* One that was removed is as level as it can be until somebody says what becomes of its copies. */
 static bool site_is_well(const struct json *site)
 {
-    if (has_state(site, "secondary"))
+    if (has_state(site, "secondary") || has_state(site, "gone"))
         return true;
     return has_state(site, "ok") && number(site, "unreadable") == 0;
 }
 
 static bool target_is_level(const struct json *target)
 {
+    if (has_state(target, "gone"))
+        return true;
     return has_state(target, "level") && number(target, "failing") == 0 &&
            number(target, "drift") == 0 && number(json_get(target, "hook"), "failures") == 0;
 }
@@ -223,20 +226,25 @@ static void print_drift(FILE *out, const struct json *site, const struct json *t
 }
 
 /* The files are there; what is served may be the old ones still. */
+#define ON_SWITCH "on-switch" /* an error of that command begins so */
+
 static void print_hook(FILE *out, const struct json *site, const struct json *target)
 {
     const struct json *hook = json_get(target, "hook");
     const char *name = json_get_text(site, "name", "?"), *host = json_get_text(target, "name", "?");
+    const char *error = json_get_text(hook, "error", "");
+    bool on_switch = strncmp(error, ON_SWITCH ": ", strlen(ON_SWITCH ": ")) == 0;
     double count = number(hook, "failures");
     char since[32];
     if (count <= 0)
         return;
     fprintf(out,
-        "      its on-commit has failed %.0f time%s since %s: %s\n"
+        "      its %s has failed %.0f time%s since %s: %s\n"
         "      type: mirrord check --effective %s   (on %s: the command, which its log says more "
         "of; it is run again by itself)\n",
-        count, count == 1 ? "" : "s", clock_text(since, number(hook, "since")),
-        PLAIN(json_get_text(hook, "error", "")), name, host);
+        on_switch ? ON_SWITCH : "on-commit", count, count == 1 ? "" : "s",
+        clock_text(since, number(hook, "since")),
+        PLAIN(on_switch ? error + strlen(ON_SWITCH ": ") : error), name, host);
 }
 
 /* What waits until the disk there has room, and what may be done about it. */
@@ -381,7 +389,18 @@ static void print_site(const struct page *p, const struct json *site)
             json_get_text(site, "primary", "?"), name);
     if (has_state(site, "failed"))
         fputs("      type: mirrord check\n", out);
-    if (has_state(site, "held"))
+    if (has_state(site, "gone"))
+        fprintf(out,
+            "      type: mirrord forget %s                   (it was removed for good)\n"
+            "            mirrord forget --delete-copies %s   (and so are its copies to be)\n"
+            "      when the directory is back, it is mirrored again by itself\n",
+            name, name);
+    else if (has_state(site, "held") && number(site, "gone_since") > 0)
+        fprintf(out,
+            "      type: findmnt; ls -la %s   (it goes on by itself when they are back)\n"
+            "            mirrord forget %s    (if it was removed for good)\n",
+            PLAIN(json_get_text(site, "root", "?")), name);
+    else if (has_state(site, "held"))
         fprintf(
             out, "      type: mirrord resync --force %s   (if the root is meant to be so)\n", name);
     if (number(site, "unreadable") > 0)
@@ -407,7 +426,7 @@ static void print_site_and_targets(const struct page *p, const struct json *site
     FILE *out = p->out;
     const struct json *targets = json_get(site, "secondaries");
     bool well = site_is_well(site);
-    if (all || !well)
+    if (all || !well || has_state(site, "gone"))
         print_site(p, site);
     print_pause(out, site, "");
     print_unwatched(out, site);
@@ -424,6 +443,47 @@ static void print_site_and_targets(const struct page *p, const struct json *site
             print_paths(out, json_at(targets, i), site, "too_large", "over max-size, left alone");
         print_trash(out, site, json_at(targets, i), all);
     }
+}
+
+/* Files whose content was not read yet, of this secondary or (NULL) here. What is on its way to be
+ * sent is read by that. */
+static double count_unproven(const struct json *site, const char *secondary)
+{
+    const struct json *targets = json_get(site, "secondaries");
+    double n = secondary ? 0 : number(site, "unproven");
+    for (size_t i = 0; i < json_count(targets); i++) {
+        const struct json *target = json_at(targets, i);
+        if (!secondary && !has_state(target, "level"))
+            return 0;
+        if (secondary && strcmp(json_get_text(target, "name", ""), secondary) == 0)
+            n += number(target, "unproven");
+    }
+    return n;
+}
+
+/* How far reading is of what was taken over as equal by size and time. */
+static void print_proving(FILE *out, const struct json *status, const struct json *peers)
+{
+    const struct json *sites = json_get(status, "sites");
+    bool began = false;
+    for (size_t p = 0; p <= json_count(peers); p++) { /* the last is this host */
+        const char *name =
+            p < json_count(peers) ? json_get_text(json_at(peers, p), "name", "?") : NULL;
+        double unproven = 0, files = 0;
+        for (size_t i = 0; i < json_count(sites); i++) {
+            double n = count_unproven(json_at(sites, i), name);
+            unproven += n;
+            files += n > 0 ? number(json_at(sites, i), "files") : 0;
+        }
+        if (unproven <= 0)
+            continue;
+        fprintf(out, "%s %.0f of %.0f files %s%s",
+            began ? "," : "equal by size and time, content still to be read in the background:",
+            unproven, files, name ? "on " : "here", name ? name : "");
+        began = true;
+    }
+    if (began)
+        fputc('\n', out);
 }
 
 /* Is something on its way that needs nobody? */
@@ -455,6 +515,7 @@ void status_text_print(FILE *out, const struct json *status, bool all, bool colo
     print_secondaries(&p, json_get(status, "secondaries"));
     for (size_t i = 0; i < json_count(sites); i++)
         print_site_and_targets(&p, json_at(sites, i), all);
+    print_proving(out, status, json_get(status, "secondaries"));
     if (!level && goes_by_itself(sites))
         fputs("work is under way and goes on by itself; type: mirrord status --wait 600\n", out);
 }

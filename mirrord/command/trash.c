@@ -108,7 +108,7 @@ static int act(const struct config *c, const char *state_dir, char **operands, i
     if (!c->self)
         return err_set(err, ERR_USAGE, "%s does not have this host: say --as HOST", c->path);
     if (count > 1 && !config_site(c, operands[1]))
-        return err_set(err, ERR_USAGE, "there is no site %s in %s", operands[1], c->path);
+        return config_unknown_site(c, operands[1], err);
     if (count > 0 && count < 3 && strcmp(operands[0], "list") == 0)
         return list(c, state_dir, count > 1 ? operands[1] : NULL, json, err);
     if ((count == 3 || count == 4) && strcmp(operands[0], "restore") == 0)

@@ -101,6 +101,15 @@ static void take_line(
         .key = mem_copy_string(key)};
 }
 
+static void take_text(struct known *k, const struct search *s, const char *file, char *text)
+{
+    unsigned number = 0;
+    for (char *line = strsep(&text, "\n"); line; line = strsep(&text, "\n")) {
+        line[strcspn(line, "\r")] = 0;
+        take_line(k, s, file, ++number, line);
+    }
+}
+
 static int take_file(struct known *k, const struct search *s, const char *file, struct err *err)
 {
     char *text CLEANUP_FREE = NULL;
@@ -110,12 +119,7 @@ static int take_file(struct known *k, const struct search *s, const char *file, 
         return 0;
     if (rc < 0)
         return err_prefix(err, "known hosts");
-    unsigned number = 0;
-    char *rest = text;
-    for (char *line = strsep(&rest, "\n"); line; line = strsep(&rest, "\n")) {
-        line[strcspn(line, "\r")] = 0;
-        take_line(k, s, file, ++number, line);
-    }
+    take_text(k, s, file, text);
     return 0;
 }
 
@@ -133,6 +137,15 @@ int known_load(const struct words *files, const char *name, unsigned port,
         }
     *out = k;
     return 0;
+}
+
+void known_load_text(const char *text, const char *file, const char *name,
+    known_hash_matches *matches, void *arg, struct known *out)
+{
+    struct search s = {name, NULL, matches, arg};
+    char *copy CLEANUP_FREE = mem_copy_string(text);
+    *out = (struct known){0};
+    take_text(out, &s, file, copy);
 }
 
 void known_free(struct known *k)

@@ -32,6 +32,10 @@ struct known {
  * lines that cannot be understood are skipped, as ssh does. */
 int known_load(const struct words *files, const char *name, unsigned port,
     known_hash_matches *matches, void *arg, struct known *out, struct err *err);
+
+/* The same of one file's text, for the name exactly as ssh writes it ("web2", "[web2]:2222"). */
+void known_load_text(const char *text, const char *file, const char *name,
+    known_hash_matches *matches, void *arg, struct known *out);
 void known_free(struct known *k);
 
 enum known_verdict {

@@ -23,9 +23,10 @@ extern char **environ;
 
 enum { GRACE_EOF_MS = 300, GRACE_TERM_MS = 2000 };
 
-static int set_attributes(posix_spawnattr_t *attr)
+static int set_attributes(posix_spawnattr_t *attr, bool beside)
 {
     sigset_t none, all;
+    short flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
     sigemptyset(&none);
     sigfillset(&all);
     sigdelset(&all, SIGKILL);
@@ -36,8 +37,7 @@ static int set_attributes(posix_spawnattr_t *attr)
     if (rc == 0)
         rc = posix_spawnattr_setpgroup(attr, 0);
     if (rc == 0)
-        rc = posix_spawnattr_setflags(
-            attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+        rc = posix_spawnattr_setflags(attr, beside ? flags : flags | POSIX_SPAWN_SETPGROUP);
     return rc;
 }
 
@@ -46,12 +46,12 @@ static int set_descriptors(posix_spawn_file_actions_t *actions, int stream, int 
     int rc = posix_spawn_file_actions_adddup2(actions, stream, 0);
     if (rc == 0)
         rc = posix_spawn_file_actions_adddup2(actions, stream, 1);
-    if (rc == 0)
+    if (rc == 0 && errors >= 0)
         rc = posix_spawn_file_actions_adddup2(actions, errors, 2);
     return rc;
 }
 
-/* 0, or an errno. */
+/* 0, or an errno. errors −1: ours, and our process group. */
 static int spawn(char *const *argv, int stream, int errors, pid_t *pid)
 {
     posix_spawnattr_t attr;
@@ -61,7 +61,7 @@ static int spawn(char *const *argv, int stream, int errors, pid_t *pid)
         return rc;
     rc = posix_spawn_file_actions_init(&actions);
     if (rc == 0) {
-        rc = set_attributes(&attr);
+        rc = set_attributes(&attr, errors < 0);
         if (rc == 0)
             rc = set_descriptors(&actions, stream, errors);
         if (rc == 0)
@@ -79,7 +79,7 @@ static void reap_now(pid_t pid)
         ;
 }
 
-int proc_start(struct proc *p, char *const *argv, struct err *err)
+static int start(struct proc *p, char *const *argv, bool beside, struct err *err)
 {
     int ours CLEANUP_FD = -1, theirs CLEANUP_FD = -1, heard CLEANUP_FD = -1, said CLEANUP_FD = -1;
     int pair[2];
@@ -87,11 +87,11 @@ int proc_start(struct proc *p, char *const *argv, struct err *err)
         return err_sys(err, errno, "socketpair");
     ours = pair[0];
     theirs = pair[1];
-    if (pipe2(pair, O_CLOEXEC) < 0)
+    if (!beside && pipe2(pair, O_CLOEXEC) < 0)
         return err_sys(err, errno, "pipe");
-    heard = pair[0];
-    said = pair[1];
-    if (io_nonblock(ours) < 0 || io_nonblock(heard) < 0)
+    heard = beside ? -1 : pair[0];
+    said = beside ? -1 : pair[1];
+    if (io_nonblock(ours) < 0 || (!beside && io_nonblock(heard) < 0))
         return err_sys(err, errno, "set non-blocking");
     pid_t pid;
     int rc = spawn(argv, theirs, said, &pid);
@@ -109,8 +109,19 @@ int proc_start(struct proc *p, char *const *argv, struct err *err)
         .pidfd = pidfd,
         .stream = TAKE_FD(ours),
         .errors = TAKE_FD(heard),
-        .status = -1};
+        .status = -1,
+        .beside = beside};
     return 0;
+}
+
+int proc_start(struct proc *p, char *const *argv, struct err *err)
+{
+    return start(p, argv, false, err);
+}
+
+int proc_start_beside(struct proc *p, char *const *argv, struct err *err)
+{
+    return start(p, argv, true, err);
 }
 
 void proc_listen(struct proc *p)
@@ -164,9 +175,9 @@ void proc_end(struct proc *p)
         close(p->stream);
     p->stream = -1;
     if (!proc_wait(p, GRACE_EOF_MS)) {
-        kill(-p->pid, SIGTERM);
+        kill(p->beside ? p->pid : -p->pid, SIGTERM);
         if (!proc_wait(p, GRACE_TERM_MS)) {
-            kill(-p->pid, SIGKILL);
+            kill(p->beside ? p->pid : -p->pid, SIGKILL);
             while (!proc_wait(p, GRACE_TERM_MS))
                 ;
         }

@@ -18,6 +18,7 @@ struct proc {
     int stream;       /* its standard input and output; non-blocking */
     int errors;       /* its standard error; non-blocking; -1 once it ended */
     int status;       /* exit status, 128 + the signal, or -1 while it runs */
+    bool beside;      /* in our process group */
     struct tail said; /* on standard error */
 };
 
@@ -25,6 +26,10 @@ struct proc {
  * ends its links itself). 1 with p untouched: there is no such program. Nobody else may
  * wait for this child. */
 int proc_start(struct proc *p, char *const *argv, struct err *err);
+
+/* The same in our own process group and with our own standard error: for what may ask the person at
+ * the terminal for a password. Nothing is remembered of what it says. */
+int proc_start_beside(struct proc *p, char *const *argv, struct err *err);
 
 /* Takes what waits on standard error. */
 void proc_listen(struct proc *p);

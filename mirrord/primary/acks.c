@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "primary/peer.h"
 #include "primary/push_impl.h"
+#include "tree/digest.h"
 
 enum {
     SOON_MS = 50, /* something else has to be there first */
@@ -52,11 +53,26 @@ static void note_failure(struct push_batch *b, const struct msg_failure *f)
     }
 }
 
+/* By now the secondary has this content there, or none that is known. */
+static void note_base(struct push *p, struct push_batch *b, const struct atom *a)
+{
+    struct bases *bases = p->o->bases;
+    struct bytes path = queue_path(a->owed);
+    if (!bases || (a->record.entry.type != ENTRY_FILE && a->what != PUSH_DELETED))
+        return;
+    struct outline *was = bases_find(bases, b->ps->site, path);
+    bool same = was && a->has_record && a->what != PUSH_DELETED &&
+                digest_equal(outline_digest(was), &a->record.entry.digest);
+    if (!same && (was || a->outline))
+        bases_put(bases, b->ps->site, path, a->outline);
+}
+
 void acks_tell(struct push *p, struct push_batch *b, struct atom *a)
 {
     struct site *site = b->ps->site;
     struct bytes path = queue_path(a->owed);
     acks_count(b->ps, a->what, a->record.entry.type, a->owed);
+    note_base(p, b, a);
     pthread_mutex_lock(&b->ps->lock);
     drifted_healed(b->ps->drifted, path);
     pthread_mutex_unlock(&b->ps->lock);
@@ -111,6 +127,10 @@ static bool retry_soon(struct push *p, struct push_batch *b, struct atom *a)
     struct owed *o = a->owed;
     if (o->tries >= SOON_TRIES || a->expander)
         return false;
+    if (a->reason == REASON_NEED_CONTENT && a->based) {
+        send_unbased(p, b->ps, o);
+        return true;
+    }
     if (a->reason == REASON_NEED_CONTENT) {
         o->whole = true;
         queue_retry(p->o->queue, o, 0, LATER_MAX, NULL);

@@ -38,12 +38,13 @@ struct compare {
     const struct owed *unit; /* the differences of this unit alone, for whoever asked */
     bool lacking;            /* the directory it is in is not there */
     bool illegal;            /* what was listed is */
-    bool whole;   /* the site, not a subtree: to be judged */
-    bool foreign; /* first contact with a root that holds something */
+    bool whole;              /* the site, not a subtree: to be judged */
+    bool foreign;            /* first contact with a root that holds something */
     uint64_t remote_entries, local_entries;
     uint64_t doomed, newer, older;
+    uint64_t other; /* files of which digests alone tell that they differ */
     char *namesake; /* an entry of the far root named as our root is (rsync's habit) */
-    char *doomed_example, *newer_example;
+    char *doomed_example, *newer_example, *other_example;
 };
 
 /* A path that was asked for just now and is not under way yet serves. */
@@ -82,6 +83,7 @@ void compare_free(struct compare *c)
     free(c->namesake);
     free(c->doomed_example);
     free(c->newer_example);
+    free(c->other_example);
     free(c);
 }
 
@@ -218,6 +220,18 @@ static enum owed_kind difference_of(
     return meta && !doubtful ? OWED_ANY : OWED_META;
 }
 
+/* Neither size nor time tell: was it changed under them, or taken over so? */
+static void note_other(struct compare *c, const char *dir, struct bytes name,
+    const struct entry *ours, const struct entry *theirs)
+{
+    if (ours->type != ENTRY_FILE || theirs->type != ENTRY_FILE || ours->size != theirs->size ||
+        ours->mtime != theirs->mtime || ours->mtime_nsec != theirs->mtime_nsec ||
+        entry_content_equal(ours, theirs) || digest_is_doubt(&ours->digest))
+        return;
+    c->other++;
+    example(&c->other_example, dir, name);
+}
+
 static void on_both(struct compare *c, const char *dir, const struct msg_item *theirs,
     const struct record *ours, const struct msg_sums *sums)
 {
@@ -234,6 +248,7 @@ static void on_both(struct compare *c, const char *dir, const struct msg_item *t
                         theirs->entry.size == ours->entry.size;
         d->theirs = theirs->entry.digest;
         d->was_dir = theirs->entry.type == ENTRY_DIR;
+        note_other(c, dir, theirs->name, &ours->entry, &theirs->entry);
         if (dirs) { /* the directory alone; what is in it is listed */
             d->subtree = false;
             d->entries = 1;
@@ -436,9 +451,14 @@ static void match_moves(struct compare *c)
     set_free(sizes);
 }
 
+static bool adopts(const struct push_site *ps)
+{
+    return ps->site->options.adopt || ps->adopt;
+}
+
 static int judge_first_contact(const struct compare *c, struct err *err)
 {
-    if (!c->foreign || c->ps->site->options.adopt)
+    if (!c->foreign || adopts(c->ps) || c->ps->force)
         return 0;
     if (c->namesake)
         return err_set(err, ERR_REFUSED,
@@ -468,7 +488,8 @@ static int judge_deletions(const struct compare *c, struct err *err)
 {
     const struct site_options *o = &c->ps->site->options;
     struct deletions_limit limit = site_limit(c->ps->site);
-    if (o->force || c->ps->force || (c->foreign && o->adopt) || limit.percent >= 100 || !c->doomed)
+    if (o->force || c->ps->force || (c->foreign && adopts(c->ps)) || limit.percent >= 100 ||
+        !c->doomed)
         return 0;
     if (c->local_entries == 0)
         return err_set(err, ERR_REFUSED,
@@ -517,7 +538,8 @@ static void finish(struct push *p, struct compare *c)
     match_moves(c);
     bool held = c->whole && (judge_first_contact(c, &err) < 0 || judge_deletions(c, &err) < 0);
     if (held && ps->site->options.dry_run) { /* shown all the same: nothing is changed */
-        log_warn("%s: without --dry-run this is refused: %s", p->o->name, err.text);
+        log_warn(
+            "%s: %s: without --dry-run this is refused: %s", p->o->name, ps->site->label, err.text);
         held = false;
     }
     for (size_t i = 0; i < c->count && !held; i++)
@@ -526,6 +548,11 @@ static void finish(struct push *p, struct compare *c)
     for (size_t i = 0; i < c->count && !held; i++)
         if (c->found[i].kind == OWED_DELETE)
             owe(p, c, &c->found[i]);
+    if (c->other && !held && !p->o->once)
+        log_warn("%s: %s: %llu file%s had the size and time of ours there, but other content, for "
+                 "example %s: sent anew",
+            p->o->name, ps->site->label, (unsigned long long)c->other, c->other == 1 ? "" : "s",
+            QUOTED(c->other_example, strlen(c->other_example)));
     log_debug("%s: %s: compared, %zu differences%s", p->o->name, ps->site->label, c->count,
         held ? ", held" : "");
     ps->state = held ? PUSH_HELD : PUSH_OPEN;
@@ -555,6 +582,7 @@ static int start_whole(
     if (r == 1) {
         ps->counts.examined = ours.entries;
         c->local_entries = ours.entries;
+        push_proof_begin(ps, ours.unproven, m->sums.unproven);
         if (difference_of(ps, &root.entry, &m->root) != OWED_ANY &&
             !is_left(c, "", (struct bytes){0}, &root.entry))
             queue_owe(p->o->queue, ps->owed, (struct bytes){0}, OWE_BULK, OWED_META,

@@ -22,11 +22,13 @@
 #include "base/mem.h"
 #include "base/service.h"
 #include "primary/daemon_impl.h"
+#include "primary/glob_watch.h"
 #include "primary/pauses.h"
 
 enum {
     READY_MS = 50,      /* between looks whether everything is level for the first time */
     MANAGER_MS = 10000, /* between lines to the service manager */
+    GLOBS_AT = 4,       /* in the list of what is polled for, behind the others */
 };
 
 /* --- requests --- */
@@ -84,6 +86,8 @@ static void on_request(void *ctx, struct control_client *client, const struct js
         pause_request(d, client, request);
     } else if (strcmp(what, "resume") == 0) {
         resume_request(d, client, request);
+    } else if (strcmp(what, "forget") == 0) {
+        forget_request(d, client, request);
     } else if (strcmp(what, "reload") == 0) {
         reload(d, client);
     } else if (strcmp(what, "ping") == 0) {
@@ -98,6 +102,7 @@ static void on_request(void *ctx, struct control_client *client, const struct js
 static void on_gone(void *ctx, struct control_client *client)
 {
     flush_gone(ctx, client);
+    forget_gone(ctx, client);
 }
 
 /* --- beginning --- */
@@ -168,6 +173,7 @@ static int open_parts(struct daemon *d, const struct daemon_plan *plan, struct e
         return -1;
     if (take_signals(d, err) < 0)
         return -1;
+    d->globs = glob_watch_new();
     return scan_new(&options, &sink, &d->scan, err);
 }
 
@@ -186,6 +192,7 @@ int daemon_new(const struct daemon_plan *plan, const struct daemon_hooks *hooks,
     TAILQ_INIT(&d->sites);
     TAILQ_INIT(&d->leaving);
     TAILQ_INIT(&d->waits);
+    TAILQ_INIT(&d->forgets);
     raise_limits();
     if (open_parts(d, plan, err) < 0) {
         daemon_free(d);
@@ -202,6 +209,7 @@ int daemon_apply(struct daemon *d, const struct daemon_plan *plan, struct err *e
     roles_apply(d, plan);
     metrics_set(d, plan->metrics, plan->metrics_ms);
     site_sockets_apply(d, plan);
+    glob_watch_set(d->globs, plan->globs, plan->glob_count);
     return 0;
 }
 
@@ -262,11 +270,13 @@ static void tell_ready(struct daemon *d)
 /* Does what is due. Milliseconds until there is more. */
 static unsigned work(struct daemon *d)
 {
-    unsigned look;
+    unsigned look, expand;
     if (roles_changed(d, &look))
         reload(d, NULL);
+    if (glob_watch_due(d->globs, &expand))
+        d->hooks.expand(d->hooks.ctx, d);
     unsigned wait = roster_tick(d);
-    const unsigned others[] = {look, flush_tick(d), pausing_tick(d), site_sockets_tick(d),
+    const unsigned others[] = {look, expand, flush_tick(d), forget_tick(d), pausing_tick(d), site_sockets_tick(d),
         metrics_tick(d), hourly_tick(d)};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (others[i] < wait)
@@ -294,8 +304,10 @@ int daemon_run(struct daemon *d, struct err *err)
             {.fd = d->wake_fd, .events = POLLIN},
             {.fd = control_fd(d->control), .events = POLLIN},
             {.fd = site_sockets_fd(d), .events = POLLIN},
+            [GLOBS_AT + GLOB_WATCH_FDS - 1] = {.fd = -1},
         };
         eventfd_t count;
+        glob_watch_fds(d->globs, p + GLOBS_AT);
         if (poll(p, sizeof p / sizeof *p, (int)work(d)) < 0 && errno != EINTR)
             return err_sys(err, errno, "poll");
         if (p[0].revents)
@@ -306,6 +318,7 @@ int daemon_run(struct daemon *d, struct err *err)
             control_serve(d->control);
         if (p[3].revents && d->site_sockets)
             site_sockets_serve(d);
+        glob_watch_read(d->globs, p + GLOBS_AT);
     }
     service_stopping();
     log_info("ending");
@@ -318,11 +331,13 @@ void daemon_free(struct daemon *d)
         return;
     metrics_end(d);
     flush_free(d);
+    forget_free(d);
     control_close(d->control);
     site_sockets_free(d);
     roster_free(d);
     roles_free(d);
     scan_free(d->scan);
+    glob_watch_free(d->globs);
     pauses_free(d->pauses);
     if (d->wake_fd >= 0)
         close(d->wake_fd);

@@ -16,8 +16,17 @@ struct daemon_target { /* one secondary of a site */
     const struct filter *without; /* what is not mirrored there besides; NULL: nothing */
 };
 
+enum daemon_presence {
+    DAEMON_SITE_THERE,
+    DAEMON_SITE_GONE,     /* somebody removed it: it is not opened, and its copies stay */
+    DAEMON_SITE_ALL_GONE, /* as all that its glob matched: that is not believed */
+};
+
 struct daemon_site {
     struct site_options options;
+    enum daemon_presence presence;
+    int64_t gone_since; /* CLOCK_REALTIME seconds; 0: it is there */
+    const char *glob;   /* the pattern that it is of; NULL: none */
     const struct daemon_target *targets;
     size_t target_count;
     uint64_t identity;       /* a hash over everything above: equal means unchanged */
@@ -51,12 +60,19 @@ struct daemon_plan {
     size_t site_count;
     const struct daemon_idle *idle;
     size_t idle_count;
+    const char *const *globs; /* paths with one '*', of which new sites may come up */
+    size_t glob_count;
 };
 
 struct daemon_hooks {
     /* SIGHUP, `mirrord reload`, or a site's epoch is another one: reads the configuration again and
      * calls daemon_apply. On failure err says file:line and the old plan stays. */
     int (*reload)(void *ctx, struct daemon *d, struct err *err);
+    /* Something may match the plan's globs that did not, or the reverse: looks, and where it is so
+     * calls daemon_apply, with the configuration as it was read. */
+    void (*expand)(void *ctx, struct daemon *d);
+    /* This site, which is gone, is not to be known any more: calls daemon_apply without it. */
+    int (*forget)(void *ctx, struct daemon *d, const char *site, struct err *err);
     void *ctx;
 };
 

@@ -38,6 +38,8 @@ struct roster_site {
     struct site_options options; /* own copies */
     struct filter *filter;
     uint64_t identity;
+    enum daemon_presence presence; /* not there: it is never opened, and `error` says why */
+    int64_t gone_since;
     struct roster_target *targets;
     size_t target_count;
     struct site *site;        /* NULL: not open */
@@ -63,6 +65,8 @@ struct role_site {
 };
 
 struct flush_wait;
+struct forget_wait;
+struct glob_watch;
 struct pauses;
 struct site_sockets;
 
@@ -90,12 +94,14 @@ struct daemon {
     uint64_t hour_ms, hour_due_ms;
     struct control *control;
     struct site_sockets *site_sockets; /* or NULL */
+    struct glob_watch *globs;
     struct scan *scan;
     pthread_mutex_t lock; /* over the lists' shape, sites' pointers and targets */
     TAILQ_HEAD(, roster_peer) peers;
     TAILQ_HEAD(, roster_site) sites;
     TAILQ_HEAD(, roster_leaving) leaving;
     TAILQ_HEAD(, flush_wait) waits;
+    TAILQ_HEAD(, forget_wait) forgets;
 };
 
 /* roster.c */
@@ -109,6 +115,11 @@ extern const struct scan_sink roster_sink;                             /* ctx: t
 
 /* The operator overrules all holds of the site at these hosts (names; none: all). */
 void roster_force(struct daemon *d, struct roster_site *s, const struct json *hosts);
+/* The operator lets it take over what is there, on these hosts (none: all). */
+void roster_adopt(struct roster_site *s, const struct json *hosts);
+
+/* Is what was opened at this site's root still in use? */
+bool roster_is_leaving(struct daemon *d, const struct roster_site *s);
 
 /* Has everything been brought level, as far as it can be reached? */
 bool roster_is_ready(struct daemon *d);
@@ -150,5 +161,11 @@ void resync_request(struct daemon *d, struct control_client *client, const struc
 void flush_gone(struct daemon *d, struct control_client *client);
 unsigned flush_tick(struct daemon *d); /* milliseconds until it has to be called again */
 void flush_free(struct daemon *d);
+
+/* forget.c: likewise. */
+void forget_request(struct daemon *d, struct control_client *client, const struct json *request);
+void forget_gone(struct daemon *d, struct control_client *client);
+unsigned forget_tick(struct daemon *d); /* milliseconds until it has to be called again */
+void forget_free(struct daemon *d);
 
 #endif

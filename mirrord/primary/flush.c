@@ -1,8 +1,9 @@
 /*
  * Requests that are answered later: `flush` (until all that happened before is there) and `resync`
  * (look through everything, compare, send). A flush of a site goes through stages: the scanner has
- * taken everything in; the peers have what was owed then; what was read meanwhile is proven; and
- * the peers have what that may have brought up.
+ * taken everything in; the peers have what was owed then; what was read meanwhile is proven; the
+ * peers have what that may have brought up; and, where that is asked for, their commands after a
+ * commit are through with it.
  */
 #include <stdio.h>
 #include <string.h>
@@ -19,13 +20,22 @@ enum {
     PATHS_MAX = 1024,
 };
 
-enum stage { STAGE_OPEN, STAGE_SCAN, STAGE_REACH, STAGE_PROVE, STAGE_REACH_AGAIN, STAGE_OVER };
+enum stage {
+    STAGE_OPEN,
+    STAGE_SCAN,
+    STAGE_REACH,
+    STAGE_PROVE,
+    STAGE_REACH_AGAIN,
+    STAGE_TELL,
+    STAGE_OVER
+};
 
 struct flush_target {
     char *name;
     uint64_t mark;
     enum { TARGET_WAITS, TARGET_HAS_IT, TARGET_AWAY, TARGET_REFUSES } state;
     bool held; /* it refuses for safety */
+    uint64_t tell; /* STAGE_TELL: peer_tell's number, until it is told; else 0 */
     char why[ERR_TEXT_MAX];
     char path[256];
 };
@@ -47,6 +57,7 @@ struct flush_wait {
     TAILQ_ENTRY(flush_wait) order;
     struct control_client *client; /* NULL: nobody waits (resync) */
     bool resync, all;
+    bool hook;  /* the commands after a commit, too */
     bool brief; /* how secondaries are reached is not the client's to know */
     uint64_t deadline_ms;
     struct bytes *paths;
@@ -154,7 +165,7 @@ static int take_sites(
         count++;
     w->sites = mem_array(count, sizeof *w->sites);
     TAILQ_FOREACH (s, &d->sites, order)
-        if (!name || strcmp(name, s->options.name) == 0)
+        if (name ? strcmp(name, s->options.name) == 0 : s->presence != DAEMON_SITE_GONE)
             begin_site(d, w, s, &w->sites[w->site_count++]);
     return 0;
 }
@@ -167,6 +178,7 @@ static struct flush_wait *wait_new(
     double timeout = json_get_number(request, "timeout_ms", TIMEOUT_MS);
     w->resync = resync;
     w->all = json_get_bool(request, "all", false);
+    w->hook = json_get_bool(request, "hook", false);
     w->brief = json_get_bool(request, "brief", false);
     w->deadline_ms = resync            ? UINT64_MAX
                      : timeout <= 0    ? io_now_ms()
@@ -188,6 +200,13 @@ void flush_request(struct daemon *d, struct control_client *client, const struct
         w->client = client;
     else
         control_fail(client, &err);
+}
+
+/* What is gone is not sent, whoever wants it so. */
+static int check_there(struct daemon *d, const char *name, struct err *err)
+{
+    const struct roster_site *s = roster_find(d, name);
+    return s && s->presence ? err_set(err, ERR_REFUSED, "%s: %s", name, s->error) : 0;
 }
 
 static int check_hosts(struct daemon *d, const struct json *hosts, struct err *err)
@@ -223,11 +242,21 @@ static void force_sites(struct daemon *d, const struct flush_wait *w)
     }
 }
 
+static void adopt_sites(struct daemon *d, const struct flush_wait *w)
+{
+    for (size_t i = 0; i < w->site_count; i++) {
+        struct roster_site *s = roster_find(d, w->sites[i].name);
+        if (s)
+            roster_adopt(s, w->hosts);
+    }
+}
+
 void resync_request(struct daemon *d, struct control_client *client, const struct json *request)
 {
     struct err err;
     struct flush_wait *w = NULL;
-    if (check_hosts(d, json_get(request, "hosts"), &err) == 0)
+    if (check_there(d, json_get_text(request, "site", ""), &err) == 0 &&
+        check_hosts(d, json_get(request, "hosts"), &err) == 0)
         w = wait_new(d, request, true, &err);
     if (!w) {
         control_fail(client, &err);
@@ -236,6 +265,8 @@ void resync_request(struct daemon *d, struct control_client *client, const struc
     w->hosts = copy_texts(json_get(request, "hosts"));
     if (json_get_bool(request, "force", false))
         force_sites(d, w);
+    else if (json_get_bool(request, "adopt", false))
+        adopt_sites(d, w);
     struct json *reply = json_object();
     json_set_bool(reply, "started", true);
     control_reply(client, reply);
@@ -349,6 +380,53 @@ static bool all_reached(
     return all;
 }
 
+static void begin_telling(struct flush_site *f, const struct roster_site *s)
+{
+    for (size_t i = 0; i < f->target_count; i++) {
+        struct flush_target *t = &f->targets[i];
+        struct peer *p = t->state == TARGET_HAS_IT ? peer_of(s, t->name) : NULL;
+        t->tell = p ? peer_tell(p, f->site) : 0;
+    }
+}
+
+/* Why has the command there not run for it? */
+static void judge_telling(
+    const struct flush_wait *w, struct flush_target *t, struct peer *p, const struct site *site)
+{
+    struct peer_status peer;
+    struct peer_site_status at = {0};
+    peer_status(p, &peer);
+    peer_site_status(p, site, &at);
+    if (peer.state != PEER_UP) {
+        snprintf(t->why, sizeof t->why, "it has it, and went down before its on-commit had run");
+        if (peer.down_ms >= BLIP_MS && !w->all) {
+            t->state = TARGET_AWAY;
+            t->tell = 0;
+        }
+    } else if (at.hook.failures) {
+        bool more = !w->brief;
+        snprintf(t->why, sizeof t->why, "it has it, but its on-commit fails%s%.400s",
+            more ? ": " : "", more ? at.hook.text : "");
+    } else
+        snprintf(t->why, sizeof t->why, "it has it, but its on-commit has not run yet");
+}
+
+static bool all_told(
+    const struct flush_wait *w, struct flush_site *f, const struct roster_site *s)
+{
+    bool all = true;
+    for (size_t i = 0; i < f->target_count; i++) {
+        struct flush_target *t = &f->targets[i];
+        struct peer *p = t->tell ? peer_of(s, t->name) : NULL;
+        if (t->tell && (!p || peer_told(p, f->site, t->tell)))
+            t->tell = 0;
+        if (t->tell)
+            judge_telling(w, t, p, f->site);
+        all &= !t->tell;
+    }
+    return all;
+}
+
 /* The scanner's part is done: true, with its outcome. */
 static bool scan_is_done(struct flush_site *f)
 {
@@ -381,10 +459,16 @@ static void step_site(struct daemon *d, const struct flush_wait *w, struct flush
         begin_reaching(w, f, s);
         f->stage = w->resync ? STAGE_OVER : f->stage + 1;
     }
+    if (f->stage == STAGE_TELL && all_told(w, f, s))
+        f->stage = STAGE_OVER;
     if ((f->stage != STAGE_REACH && f->stage != STAGE_REACH_AGAIN) || !all_reached(w, f, s))
         return;
     if (f->stage++ == STAGE_REACH)
         f->scan = scan_flush_new(d->scan, f->site, w->paths, w->path_count, SCAN_FLUSH_TAKEN);
+    else if (w->hook)
+        begin_telling(f, s);
+    else
+        f->stage = STAGE_OVER;
 }
 
 /* --- the answer --- */
@@ -418,7 +502,7 @@ static bool add_site(const struct flush_wait *w, const struct flush_site *f, str
     }
     for (size_t i = 0; i < f->target_count; i++) {
         const struct flush_target *t = &f->targets[i];
-        if (t->state == TARGET_HAS_IT)
+        if (t->state == TARGET_HAS_IT && !t->tell)
             continue;
         add_waiting(waiting, t->name, f->name, t->path, t->why);
         level &= t->state == TARGET_AWAY && !w->all;

@@ -36,7 +36,7 @@ static void count(struct daemon *d, size_t *up, size_t *peers, size_t *level, si
         ++*peers;
     }
     TAILQ_FOREACH (s, &d->sites, order)
-        for (size_t i = 0; i < s->target_count; i++) {
+        for (size_t i = 0; s->presence != DAEMON_SITE_GONE && i < s->target_count; i++) {
             const struct roster_peer *to = s->targets[i].peer;
             ++*mirrors;
             *level += to && s->site && peer_site_status(to->peer, s->site, at) &&

@@ -341,6 +341,22 @@ static int on_hook(struct push *p, struct bytes payload, struct err *err)
     return 0;
 }
 
+static int on_told(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_tell m;
+    if (!msg_get_tell(payload, &m))
+        return 1;
+    struct push_site *ps;
+    int found = find_site(p, m.site, &ps, err);
+    if (found <= 0)
+        return found;
+    if (m.token > ps->tell_sent || m.token <= ps->tell_done)
+        return err_set(err, ERR_FAILED, "it answered what it was not asked (TOLD)");
+    ps->tell_done = m.token;
+    changed(p);
+    return 0;
+}
+
 /* A one-shot's operator, who makes things equal, has not asked. */
 static void log_drift(struct push *p, struct push_site *ps, const struct msg_drift *m)
 {
@@ -380,6 +396,20 @@ static int on_space(struct push *p, struct bytes payload, struct err *err)
     if (found <= 0)
         return found;
     push_room_told(p, ps, &m);
+    changed(p);
+    return 0;
+}
+
+static int on_proving(struct push *p, struct bytes payload, struct err *err)
+{
+    struct msg_proving m;
+    if (!msg_get_proving(payload, &m))
+        return 1;
+    struct push_site *ps;
+    int found = find_site(p, m.site, &ps, err);
+    if (found <= 0)
+        return found;
+    push_proof_told(ps, &m);
     changed(p);
     return 0;
 }
@@ -432,9 +462,11 @@ static const struct handler {
     {MSG_PROGRESS, false, on_progress},
     {MSG_TRASH, false, on_trash},
     {MSG_SPACE, false, on_space},
+    {MSG_PROVING, false, on_proving},
     {MSG_DRIFT, false, on_drift},
     {MSG_RENEWED, false, on_renewed},
     {MSG_HOOK, false, on_hook},
+    {MSG_TOLD, false, on_told},
 };
 
 static int unreadable(struct push *p, const struct frame *f, struct err *err)

@@ -45,6 +45,7 @@ void lanes_drop_atom(struct atom *a)
     TAILQ_REMOVE(&a->batch->atoms, a, order);
     a->batch->ps->bulk_flying -= a->reserved;
     stream_free(a->stream);
+    outline_unref(a->outline);
     free(a->text);
     free(a);
 }
@@ -202,8 +203,9 @@ static void transfer_over(struct push *p, struct atom *a)
         lanes_commit(p, b);
 }
 
-/* The file changed or could not be read: the far end was told to forget this atom. */
-static void transfer_failed(struct push *p, struct atom *a, struct err *err)
+/* The file changed or could not be read, or the far end has another one than was thought: it was
+ * told to forget this atom. */
+static void transfer_failed(struct push *p, struct atom *a, int outcome, struct err *err)
 {
     struct push_site *ps = a->batch->ps;
     struct owed *o = a->owed;
@@ -213,6 +215,8 @@ static void transfer_failed(struct push *p, struct atom *a, struct err *err)
         unit_push_spoiled(o->unit, err);
     else if (err->code)
         send_unreadable(p, ps, o, err);
+    else if (outcome == STREAM_REFUSED)
+        send_unbased(p, ps, o);
     else
         send_busy(p, ps, o);
 }
@@ -229,8 +233,8 @@ static bool step_transfers(struct push *p, struct lane *lane)
             transfer_over(p, a);
             return true;
         }
-        if (r == STREAM_CHANGED || r < 0) {
-            transfer_failed(p, a, &err);
+        if (r == STREAM_CHANGED || r == STREAM_REFUSED || r < 0) {
+            transfer_failed(p, a, r, &err);
             return true;
         }
         TAILQ_REMOVE(&lane->sending, a, sending);

@@ -46,6 +46,15 @@ static int open_directory(struct listener *l, struct err *err)
     return l->dir < 0 ? err_sys(err, errno, "open %s", dir) : 0;
 }
 
+/* Another user's, in a directory in which only this one may make anything: one that was given to
+ * that user by a daemon that was killed. Without CAP_DAC_OVERRIDE it cannot be asked. */
+static bool was_given(const struct listener *l, const struct stat *st)
+{
+    struct stat dir;
+    return st->st_uid != geteuid() && fstat(l->dir, &dir) == 0 && dir.st_uid == geteuid() &&
+           !(dir.st_mode & (S_IWGRP | S_IWOTH));
+}
+
 /* Whatever stands at the path must be a socket that nobody serves. */
 static int check_stale(struct listener *l, struct err *err)
 {
@@ -59,7 +68,9 @@ static int check_stale(struct listener *l, struct err *err)
     if (fd < 0)
         return err_sys(err, errno, "socket");
     if (connect(fd, (struct sockaddr *)&a, sizeof a) < 0 && errno != EAGAIN)
-        return errno == ECONNREFUSED || errno == ENOENT ? 0 : err_sys(err, errno, "%s", l->path);
+        return errno == ECONNREFUSED || errno == ENOENT || (errno == EACCES && was_given(l, &st))
+                   ? 0
+                   : err_sys(err, errno, "%s", l->path);
     return err_set(err, ERR_TEMPORARY, "another daemon answers at the socket %s", l->path);
 }
 

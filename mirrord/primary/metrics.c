@@ -80,6 +80,8 @@ static const struct family site_families[] = {
     {"mirrord_site_primary", "gauge", "Whether the site is pushed from this host."},
     {"mirrord_site_fenced", "gauge", "Whether another host was promoted over this one."},
     {"mirrord_site_held", "gauge", "Whether the root here is not believed, and nothing is sent."},
+    {"mirrord_site_gone", "gauge",
+        "Whether the root here is gone: its copies stay until the site is forgotten."},
     {"mirrord_site_failed", "gauge", "Whether the site cannot be opened or watched here."},
     {"mirrord_site_paused", "gauge", "Whether an operator has paused the site."},
     {"mirrord_site_epoch", "gauge", "The fencing counter; promotions raise it."},
@@ -107,6 +109,8 @@ static const struct family pair_families[] = {
     {"mirrord_mirror_foreign_files", "gauge",
         "Things in the secondary's trash that mirrord did not put there."},
     {"mirrord_mirror_kept_files", "gauge", "Things in its trash that keep-deleted keeps."},
+    {"mirrord_mirror_hook_failures", "gauge",
+        "Runs in a row that the secondary's on-commit, or else its on-switch, has failed."},
 };
 
 #define COLUMNS(families) (sizeof(families) / sizeof *(families))
@@ -159,6 +163,7 @@ static void add_pair(
         (double)at->drift.count,
         (double)at->trash_foreign,
         (double)at->trash_kept,
+        (double)at->hook.failures,
     };
     _Static_assert(COLUMNS(n) == COLUMNS(pair_families), "one number a name");
     fill(row_new(r, mem_format("site=\"%s\",secondary=\"%s\"", LABEL(site), LABEL(secondary))),
@@ -203,7 +208,7 @@ static void add_secondary(struct daemon *d, struct gathered *g, const struct ros
     double behind = 0, sites = 0, level = 0;
     TAILQ_FOREACH (s, &d->sites, order)
         for (size_t i = 0; i < s->target_count; i++) {
-            if (strcmp(s->targets[i].name, p->name) != 0)
+            if (strcmp(s->targets[i].name, p->name) != 0 || s->presence == DAEMON_SITE_GONE)
                 continue;
             sites++;
             if (!s->site || !peer_site_status(p->peer, s->site, at))
@@ -242,7 +247,8 @@ static void add_site(struct daemon *d, struct rows *r, const struct roster_site 
         1,
         s->site && s->site->fenced,
         scan->state == SCAN_HELD,
-        scan->state == SCAN_FAILED,
+        s->presence == DAEMON_SITE_GONE,
+        scan->state == SCAN_FAILED && s->presence != DAEMON_SITE_GONE,
         pauses_find(d->pauses, PAUSE_SITE, s->options.name) != NULL,
         s->site ? (double)s->site->epoch.counter : NAN,
         (double)scan->entries,

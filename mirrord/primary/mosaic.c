@@ -5,6 +5,10 @@
  * in the order in which they are to be sent. A gap that is worth it waits for the signature of the
  * range that it resembles; those of the gaps behind it are asked for meanwhile. Where deltas have
  * found nothing so far, no more are tried.
+ *
+ * Where the old file is known here, nothing is waited for: all of its extents are there from the
+ * start, and gaps are first looked through for its blocks. Only what is left in long pieces is
+ * worth a question then.
  */
 #include <string.h>
 #include <sys/queue.h>
@@ -19,13 +23,14 @@ enum {
     ASKED_MAX = 16,         /* signatures asked for and not used up */
     COPY_MAX = 8 << 20,     /* a copy that long is sent, whatever comes next */
     BLOCK = 64 * 1024,
-    GAP_MIN = 4096,   /* smaller ones are sent as they are */
-    RANGE_MIN = 1024, /* and what resembles less than a block */
-    RANGE_RATIO = 32, /* or so much that its signature is as long as the gap */
-    SUMS_RATIO = 4,   /* a signature is at most this part of its range … */
-    SUMS_MORE = 4096, /* … and so many bytes more */
-    TRIAL = 8 << 20,  /* after so many bytes, deltas must have found … */
-    TRIAL_RATIO = 16, /* … this part of them */
+    GAP_MIN = 4096,            /* smaller ones are sent as they are … */
+    GAP_KNOWN_MIN = 64 * 1024, /* … and what is left of them once blocks were looked for */
+    RANGE_MIN = 1024,          /* and what resembles less than a block */
+    RANGE_RATIO = 32,          /* or so much that its signature is as long as the gap */
+    SUMS_RATIO = 4,            /* a signature is at most this part of its range … */
+    SUMS_MORE = 4096,          /* … and so many bytes more */
+    TRIAL = 8 << 20,           /* after so many bytes, deltas must have found … */
+    TRIAL_RATIO = 16,          /* … this part of them */
 };
 
 enum piece_state {
@@ -68,6 +73,11 @@ struct mosaic *mosaic_new(struct stream *t)
     m->t = t;
     m->extents = extents_new((uint64_t)source_stat(t->source)->st_size, read_leaf, t);
     TAILQ_INIT(&m->pieces);
+    if (t->base) {
+        size_t count;
+        const struct msg_extent *all = outline_extents(t->base, &count);
+        extents_know(m->extents, outline_size(t->base), all, count);
+    }
     return m;
 }
 
@@ -123,9 +133,10 @@ int mosaic_signature(struct mosaic *m, const struct msg_signature *s, struct err
 
 /* --- comparing --- */
 
-static bool delta_is_worth_it(const struct extents_run *run)
+static bool delta_is_worth_it(const struct mosaic *m, const struct extents_run *run)
 {
-    return run->length >= GAP_MIN && run->range >= RANGE_MIN &&
+    uint64_t least = m->t->base ? GAP_KNOWN_MIN : GAP_MIN;
+    return run->length >= least && run->range >= RANGE_MIN &&
            run->range / RANGE_RATIO < run->length;
 }
 
@@ -144,9 +155,28 @@ static void add_piece(struct mosaic *m, const struct extents_run *run)
     }
     struct piece *c = mem_alloc(sizeof *c);
     c->run = *run;
-    c->state = run->copy ? PIECE_COPY : delta_is_worth_it(run) ? PIECE_WANTED : PIECE_CONTENT;
+    c->state = run->copy ? PIECE_COPY : delta_is_worth_it(m, run) ? PIECE_WANTED : PIECE_CONTENT;
     TAILQ_INSERT_TAIL(&m->pieces, c, next);
     m->count++;
+}
+
+static void take_run(void *ctx, const struct extents_run *run)
+{
+    add_piece(ctx, run);
+}
+
+/* A gap, where the old file's blocks are known. Its bytes were read to compare them, and are at
+ * hand. */
+static int refine(struct mosaic *m, const struct extents_run *run, struct err *err)
+{
+    uint8_t *bytes CLEANUP_FREE = mem_resize(NULL, run->length, 1);
+    ssize_t n = source_read_again(m->t->source, run->at, bytes, run->length, err);
+    if (n < 0)
+        return -1;
+    if ((uint64_t)n < run->length)
+        return err_set(err, ERR_FAILED, "the file became shorter");
+    outline_refine(m->t->base, run, bytes, take_run, m);
+    return 0;
 }
 
 /* The digest is of all bytes, also of a few at the end that nothing could be compared with. */
@@ -172,7 +202,10 @@ static int compare_some(struct mosaic *m, struct err *err)
     if (m->compared || m->count >= PIECES_MAX)
         return 0;
     while (bytes < COMPARE_STEP && (more = extents_next(m->extents, &run, err)) == EXTENTS_RUN) {
-        add_piece(m, &run);
+        if (run.copy || !m->t->base)
+            add_piece(m, &run);
+        else if (refine(m, &run, err) < 0)
+            return -1;
         bytes += run.length;
     }
     if (more < 0)

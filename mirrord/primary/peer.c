@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/often.h"
+#include "primary/bases.h"
 #include "primary/push.h"
 
 struct membership { /* a site of this peer */
@@ -24,6 +25,8 @@ struct membership { /* a site of this peer */
     bool leaving;
     bool compare; /* asked for */
     bool force;   /* likewise */
+    uint64_t tell; /* the last number of peer_tell */
+    bool adopt;   /* likewise */
 };
 
 struct peer {
@@ -56,6 +59,7 @@ struct peer {
     struct push_far far;         /* the thread's */
     struct tally tally;          /* written by the thread */
     struct often *often;         /* the thread's */
+    struct bases *bases;         /* the thread's */
     uint64_t sent_before, received_before; /* by connections that are gone; locked */
     struct conn *conn;           /* the thread's */
 };
@@ -63,6 +67,7 @@ struct peer {
 enum {
     PAUSE_MIN_MS = 1000,
     PAUSE_MAX_MS = 60000,
+    BASES_MAX = 4 << 20,   /* bytes: of 2 GiB of files */
     OWED_AWAY_MAX = 65536, /* paths noted for a secondary that is away: comparing finds the rest */
 };
 
@@ -114,6 +119,7 @@ struct peer *peer_new(const struct peer_options *o)
     TAILQ_INIT(&p->members);
     TAILQ_INIT(&p->sites);
     p->often = often_new();
+    p->bases = bases_new(BASES_MAX);
     return p;
 }
 
@@ -132,6 +138,7 @@ void peer_free(struct peer *p)
         member_free(p, TAILQ_FIRST(&p->members));
     queue_free(p->queue);
     often_free(p->often);
+    bases_free(p->bases);
     for (size_t i = 0; p->argv[i]; i++)
         free(p->argv[i]);
     free(p->argv);
@@ -231,12 +238,15 @@ static void on_sites(void *ctx, struct push_site_list *list)
         m->ps->leaving = m->leaving;
         m->ps->again |= m->compare;
         m->compare = false;
-        if (m->force) {
+        m->ps->tell = m->tell;
+        if (m->force)
             m->ps->force = m->ps->forgive = true;
+        m->ps->adopt |= m->adopt;
+        if (m->force || m->adopt) {
             m->ps->again = true;
             m->ps->retry_ms = 1; /* at once */
         }
-        m->force = false;
+        m->force = m->adopt = false;
     }
     count_bytes(p);
     pthread_mutex_unlock(&p->lock);
@@ -253,6 +263,21 @@ static void on_left(void *ctx, struct push_site *ps)
     if (m)
         member_free(p, m);
     pthread_mutex_unlock(&p->lock);
+}
+
+/* How it is there, as status and metrics have it. */
+static bool on_owed(void *ctx, struct push_site *ps, struct msg_owed *out)
+{
+    struct peer_site_status at;
+    if (!peer_site_status(ctx, ps->site, &at) || at.state < PEER_SITE_PUSHING ||
+        (at.state == PEER_SITE_PUSHING && !at.owed_paths)) /* it is to be compared */
+        return false;
+    *out = (struct msg_owed){.flags = (peer_site_is_level(&at) ? OWED_LEVEL : 0) |
+                                      (at.state == PEER_SITE_PAUSED ? OWED_PAUSED : 0),
+        .paths = at.owed_paths,
+        .failing = at.failing,
+        .age_ms = at.behind_ms};
+    return true;
 }
 
 /* Without a session: sites that leave are gone at once. */
@@ -294,7 +319,8 @@ static int session(struct peer *p, struct err *err)
         .far = &p->far,
         .tally = &p->tally,
         .often = p->often,
-        .hooks = {.changed = on_changed, .sites = on_sites, .left = on_left, .ctx = p},
+        .bases = p->bases,
+        .hooks = {.changed = on_changed, .sites = on_sites, .left = on_left, .owed = on_owed, .ctx = p},
     };
     int r = push_run(&o, err);
     pthread_mutex_lock(&p->lock);
@@ -451,6 +477,35 @@ void peer_force(struct peer *p, struct site *s)
     peer_wake(p);
 }
 
+uint64_t peer_tell(struct peer *p, struct site *s)
+{
+    pthread_mutex_lock(&p->lock);
+    struct membership *m = find(p, s);
+    uint64_t number = m ? ++m->tell : 0;
+    pthread_mutex_unlock(&p->lock);
+    peer_wake(p);
+    return number;
+}
+
+bool peer_told(struct peer *p, const struct site *s, uint64_t number)
+{
+    pthread_mutex_lock(&p->lock);
+    const struct membership *m = find(p, s);
+    bool told = m && m->ps->tell_done >= number;
+    pthread_mutex_unlock(&p->lock);
+    return told;
+}
+
+void peer_adopt(struct peer *p, struct site *s)
+{
+    pthread_mutex_lock(&p->lock);
+    struct membership *m = find(p, s);
+    if (m)
+        m->adopt = m->compare = true;
+    pthread_mutex_unlock(&p->lock);
+    peer_wake(p);
+}
+
 void peer_pause(struct peer *p, bool on)
 {
     p->paused = on;
@@ -524,6 +579,7 @@ static bool describe(struct peer *p, const struct site *s, struct peer_site_stat
             .failing = c.failing,
             .first_copy = m->ps->first_copy,
             .copied_bytes = m->ps->copied_bytes,
+            .unproven = m->ps->unproven,
             .no_room = c.no_room};
         describe_state(p, m, &c, out);
         if (out->state == PEER_SITE_LEVEL && comparing)

@@ -13,8 +13,8 @@
 #include "base/log.h"
 #include "link/conn.h"
 #include "primary/drifted.h"
-#include "primary/push_hook.h"
 #include "primary/push.h"
+#include "primary/push_hook.h"
 #include "primary/site.h"
 
 struct peer;
@@ -67,28 +67,36 @@ void peer_compare(struct peer *p, struct site *s);
 /* The operator overrules holds of this site: it is opened anew, until it is level. */
 void peer_force(struct peer *p, struct site *s);
 
+/* The operator lets a first contact go on whatever is there: likewise. */
+void peer_adopt(struct peer *p, struct site *s);
+
 /* On: nothing is sent to it; what happens is owed. (A site is paused by its own flag.) */
 void peer_pause(struct peer *p, bool on);
 
 /* A number that grows with everything owed; what was owed so far has a smaller or equal one. */
 uint64_t peer_mark(struct peer *p);
 
+/* Asks when the site's command after a commit is through with what the peer has by now. A number for
+ * peer_told; 0: the site is not there. */
+uint64_t peer_tell(struct peer *p, struct site *s);
+bool peer_told(struct peer *p, const struct site *s, uint64_t number); /* it is */
+
 enum peer_state { PEER_DOWN, PEER_CONNECTING, PEER_UP };
 
 struct peer_status {
     enum peer_state state;
-    char kind[64];      /* of the link */
-    char error[512];    /* the last one; empty: none since it came up */
-    int64_t error_time; /* CLOCK_REALTIME seconds */
-    uint64_t retry_ms;  /* until the next attempt, when down */
-    uint64_t down_ms;   /* how long it has been away; 0 when it is up */
+    char kind[64];                       /* of the link */
+    char error[512];                     /* the last one; empty: none since it came up */
+    int64_t error_time;                  /* CLOCK_REALTIME seconds */
+    uint64_t retry_ms;                   /* until the next attempt, when down */
+    uint64_t down_ms;                    /* how long it has been away; 0 when it is up */
     uint64_t bytes_sent, bytes_received; /* over all its connections */
     uint64_t connections;                /* that were made */
     struct push_far far;                 /* as it said last */
     uint64_t batches;                    /* acknowledged */
-    uint64_t free_bytes; /* of the last site's disk that reported */
-    bool unconfined;     /* its receiver's sandbox lacks something */
-    bool reached_once;   /* an attempt has ended, with or without success: for `ready` */
+    uint64_t free_bytes;                 /* of the last site's disk that reported */
+    bool unconfined;                     /* its receiver's sandbox lacks something */
+    bool reached_once; /* an attempt has ended, with or without success: for `ready` */
 };
 
 struct peer_site_status {
@@ -105,6 +113,7 @@ struct peer_site_status {
     bool pending;                    /* nothing is owed, but something happened and is not told */
     bool first_copy;                 /* it has never been level there */
     uint64_t copied_bytes;           /* of files, by this process */
+    uint64_t unproven;               /* files there whose content was never read */
     bool answered;                   /* it was opened there, or refused */
     uint64_t owed_paths, owed_bytes; /* bytes as far as known */
     uint64_t behind_ms;              /* age of the oldest thing owed */

@@ -55,7 +55,7 @@ static void fill_open(const struct push *p, struct push_site *ps, struct msg_ope
     m->name = bytes_of(ps->site->name);
     m->root = bytes_of(ps->remote_root);
     m->flags = (so->owner ? OPEN_OWNER : 0) | (so->checksum ? OPEN_CHECKSUM : 0) |
-               (so->adopt ? OPEN_ADOPT : 0) | (so->dry_run ? OPEN_DRY_RUN : 0) |
+               (so->adopt || ps->adopt ? OPEN_ADOPT : 0) | (so->dry_run ? OPEN_DRY_RUN : 0) |
                (so->force || ps->force ? OPEN_FORCE : 0) |
                (so->special_bits ? OPEN_SPECIAL_BITS : 0) | (so->fsync_batch ? OPEN_FSYNC : 0);
     m->epoch = ps->site->epoch.counter;
@@ -81,6 +81,8 @@ static void put_open(struct push *p, struct push_site *ps)
     ps->hook = (struct push_hook){0}; /* told again where it fails */
     pthread_mutex_unlock(&ps->lock);
     ps->told_drift = 0;
+    ps->tell_sent = ps->tell_done;
+    ps->told_owed = false;
     fill_open(p, ps, m);
     msg_put_open(&p->out, m);
     free(m);
@@ -271,10 +273,23 @@ static void tell_level(struct push *p, struct push_site *ps)
     msg_put_level(&p->out, &(struct msg_level){.site = ps->number});
     ps->told_level = true;
     ps->first_copy = false;
-    ps->force = false;
+    ps->force = ps->adopt = false;
     if (ps->forgive)
         loss_forgive(&ps->site->loss);
     ps->forgive = false;
+}
+
+/* Somebody wants to know when the command after a commit is through. One that is too old says nothing
+ * of it. */
+static void put_tell(struct push *p, struct push_site *ps)
+{
+    if (ps->state != PUSH_OPEN || ps->tell <= ps->tell_sent || p->renew)
+        return;
+    ps->tell_sent = ps->tell;
+    if (p->version < MSG_VERSION_NEWS)
+        ps->tell_done = ps->tell;
+    else
+        msg_put_tell(&p->out, &(struct msg_tell){ps->number, ps->tell});
 }
 
 /* Refused by one is refused by all. */
@@ -328,6 +343,8 @@ static void tend_sites(struct push *p)
         }
         if (ps->state == PUSH_CLOSED && !p->renew)
             put_open(p, ps);
+        put_tell(p, ps);
+        push_proof_tend(p, ps);
     }
 }
 
@@ -439,6 +456,8 @@ static int poll_timeout(struct push *p)
         most = 10;
     if (p->renew)
         most = most < RENEW_LOOK_MS ? most : RENEW_LOOK_MS;
+    if (p->owed_waits)
+        most = most < PUSH_OWED_MS ? most : PUSH_OWED_MS;
     if (unit_push_waits(p))
         most = CHECK_MS;
     return due >= 0 && due < most ? due : most;
@@ -470,6 +489,7 @@ static int turn(struct push *p, struct err *err)
         if (produce(p, err) < 0)
             return -1;
         tell_levels(p);
+        push_owed_look(p);
         renew_step(p);
     }
     if (transmit(p, err) < 0 || watchdog(p, err) < 0)

@@ -29,6 +29,7 @@ enum push_site_state {
     PUSH_FENCED, /* another host is the primary */
 };
 
+struct bases;
 struct often;
 struct set;
 
@@ -47,27 +48,37 @@ struct push_site {
     TAILQ_ENTRY(push_site) order;
     struct site *site;
     struct queue_site *owed;
-    char *remote_root; /* NULL: the far end's configuration says */
+    char *remote_root;      /* NULL: the far end's configuration says */
     struct filter *without; /* what is not mirrored to this secondary besides; NULL: nothing */
     uint32_t number;
     _Atomic enum push_site_state state; /* written by the pushing thread only */
     uint32_t caps;
     bool leaving;
     bool said_owner;
-    bool force;            /* the operator overrules holds, until it is level */
-    bool forgive;          /* and what was lost here is no matter any more */
-    bool unjudged;         /* first contact with a root that holds something: nothing goes yet */
-    atomic_bool comparing; /* some of it: what differs is not all owed yet */
-    atomic_bool first_copy;            /* it has never been level there */
+    bool force;             /* the operator overrules holds, until it is level */
+    bool forgive;           /* and what was lost here is no matter any more */
+    bool adopt;             /* the operator lets it take over what is there, until it is level */
+    bool unjudged;          /* first contact with a root that holds something: nothing goes yet */
+    atomic_bool comparing;  /* some of it: what differs is not all owed yet */
+    atomic_bool first_copy; /* it has never been level there */
     atomic_uint_fast64_t copied_bytes; /* of files that were committed there by this process */
-    atomic_bool again;     /* compare once more after this comparison */
-    uint64_t retry_ms;     /* HELD, FAILED: when to open again */
-    uint64_t look_ms;      /* HELD: when to look whether the tree is another */
-    uint64_t held_entries; /* HELD: how many there were here */
+    atomic_bool again;                 /* compare once more after this comparison */
+    atomic_uint_fast64_t unproven;     /* files there whose content was never read, as last told */
+    bool unproven_here;   /* the site had some when it was opened, and has some still */
+    uint64_t unproven_ms; /* when to look whether it has */
+    enum { PROOF_NONE, PROOF_DUE, PROOF_COMPARES } proof; /* an end has read its last of them */
+    uint64_t retry_ms;                                    /* HELD, FAILED: when to open again */
+    uint64_t look_ms;               /* HELD: when to look whether the tree is another */
+    uint64_t held_entries;          /* HELD: how many there were here */
     uint64_t deleted, deleted_from; /* as OPENED said */
     uint64_t session;               /* of the last opening; 0: a dry run's */
     bool incomplete;                /* something could not be mirrored: never level */
     bool told_level;                /* LEVEL was sent for this opening */
+    uint64_t tell, tell_sent;       /* TELL's tokens: asked for, sent in this session */
+    atomic_uint_fast64_t tell_done; /* answered */
+    bool told_owed;                 /* OWED was, at the time … */
+    uint64_t told_owed_ms;
+    bool told_owed_level; /* … and said that all is well */
     unsigned failures;
     bool renewed;        /* another receiver was asked for, for this opening */
     uint64_t free_bytes; /* of its disk, as last reported */
@@ -78,19 +89,19 @@ struct push_site {
     struct space waits_from;
     struct space_keep keep_there; /* that the secondary's own configuration wants left free */
     uint64_t bulk_flying;         /* bytes of bulk files on their way */
-    unsigned told_drift;     /* paths that drifted and were logged, in this opening */
-    pthread_mutex_t lock;    /* of what follows down to the sets, which others read */
-    struct space room;       /* of its filesystem; zeros: never told */
-    struct space_keep keep;  /* of it, free */
-    bool low;                /* less is free, and has not been more since */
-    char waits_path[256];    /* one that waits for room; escaped; empty: none does */
-    struct set *piecemeal;   /* units that are renamed file by file there; value: why */
-    unsigned piecemeal_said; /* of these reasons */
-    struct set *left;        /* files that are left alone for their size */
-    struct msg_trash trash;  /* there, as far as is known */
+    unsigned told_drift;          /* paths that drifted and were logged, in this opening */
+    pthread_mutex_t lock;         /* of what follows down to the sets, which others read */
+    struct space room;            /* of its filesystem; zeros: never told */
+    struct space_keep keep;       /* of it, free */
+    bool low;                     /* less is free, and has not been more since */
+    char waits_path[256];         /* one that waits for room; escaped; empty: none does */
+    struct set *piecemeal;        /* units that are renamed file by file there; value: why */
+    unsigned piecemeal_said;      /* of these reasons */
+    struct set *left;             /* files that are left alone for their size */
+    struct msg_trash trash;       /* there, as far as is known */
     struct drifted *drifted;
-    struct push_hook hook;   /* its command after a commit, as far as is known */
-    struct err error; /* of HELD or FAILED, or the last failing path's */
+    struct push_hook hook; /* its command after a commit, as far as is known */
+    struct err error;      /* of HELD or FAILED, or the last failing path's */
     char error_path[256];
     int64_t error_time;
     struct push_counts counts;
@@ -135,6 +146,8 @@ struct push_hooks {
     void (*failed)(void *ctx, struct push_site *ps, struct bytes path, const char *why);
     /* Now and then, for a progress line. */
     void (*progress)(void *ctx);
+    /* What OWED is to say of the site (but for its number); false: nothing now. May be NULL. */
+    bool (*owed)(void *ctx, struct push_site *ps, struct msg_owed *out);
     /* Between messages: the place to add sites to the list, and to mark those `leaving` that are to
      * go. They are taken off the list and given to `left` when nothing refers to them any more. */
     void (*sites)(void *ctx, struct push_site_list *list);
@@ -167,6 +180,7 @@ struct push_options {
     uint64_t *batches;    /* counts those acknowledged; may be NULL */
     struct push_far *far; /* what the far end says it is; may be NULL */
     struct tally *tally;  /* may be NULL */
+    struct bases *bases;  /* NULL: no delta is sent without asking */
     struct often *often;  /* NULL: everything is said each time */
     struct push_hooks hooks;
 };

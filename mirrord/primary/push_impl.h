@@ -1,6 +1,7 @@
 /* What the parts of a push share: push.c (the loop), inbox.c (what comes in), push_site.c (a site),
- * push_room.c (the room for it), lanes.c (batches going out), send.c (one path), acks.c (what
- * became of it), stream.c (one file's content), mosaic.c (one made of an old one's extents),
+ * push_room.c (the room for it), push_owed.c (what it is told of that), push_proof.c (what was taken
+ * over is read), lanes.c (batches going out), send.c (one path), acks.c (what became of it), stream.c
+ * (one file's content), mosaic.c (one made of an old one's extents),
  * unit_push.c (a unit), compare.c (two manifests), expand.c (a subtree path by path), renew.c
  * (another receiver for the same session). Private to them.
  */
@@ -9,6 +10,7 @@
 
 #include "base/buf.h"
 #include "primary/above.h"
+#include "primary/bases.h"
 #include "primary/pace.h"
 #include "primary/packer.h"
 #include "primary/push.h"
@@ -25,6 +27,7 @@ enum {
     PUSH_OUT_ONCE = 1024 * 1024, /* the same where nothing is live; of much nothing is packed yet */
     PUSH_CREDIT_BYTES = 8 * 1024 * 1024, /* sent and not acknowledged */
     PUSH_CREDIT_BATCHES = 64,
+    PUSH_OWED_MS = 500, /* between looks at what OWED has to tell */
     PUSH_PINGS_MAX = 2 * PACE_MARKS, /* more are never without an answer */
 };
 
@@ -41,6 +44,8 @@ struct atom { /* one path of a batch on its way */
     enum push_event what;
     struct record record; /* what `seen` gets: type, size, digest, validators, flags */
     bool has_record;
+    struct outline *outline;   /* of the content that was sent; NULL: not kept */
+    bool based;                /* it was sent as a delta without asking */
     struct expander *expander; /* its subtree follows */
     uint64_t reserved;         /* bytes of bulk_flying that are its */
     uint16_t reason;           /* of its failure; REASON_NONE: none */
@@ -120,7 +125,7 @@ struct push {
     bool greeted;
     bool more; /* there was more to send than may wait, or than was made in time */
     uint64_t session;
-    struct digest far_id; /* the secondary's host id */
+    struct digest far_id;           /* the secondary's host id */
     uint64_t heard_ms, spoke_ms;    /* a whole frame came; bytes left */
     uint64_t answered_ms, asked_ms; /* the same, of others than PONG and PING … */
     size_t ping_bytes;              /* … of which so much still has to leave */
@@ -134,6 +139,8 @@ struct push {
     struct pace pace;
     double tokens; /* of the bandwidth limit */
     uint64_t tokens_us;
+    uint64_t owed_due;   /* when to look what is to be told of sites */
+    bool owed_waits;     /* something is to be told yet, or again */
     uint64_t probe_ms; /* when to try again something that failed */
     uint8_t *block;    /* MSG_CHUNK_MAX bytes, scratch */
     uint8_t *packed;
@@ -182,12 +189,23 @@ void push_site_forget_opened(struct push_site *ps);
 /* Its session state is dropped; what was under way for it is owed again. */
 void push_site_reset(struct push *p, struct push_site *ps);
 
+/* push_proof.c */
+/* A comparison begins with so many files at the two ends whose content was never read. */
+void push_proof_begin(struct push_site *ps, uint64_t here, uint64_t there);
+void push_proof_told(struct push_site *ps, const struct msg_proving *m);
+/* Compares when an end has read its last file. Now and then. */
+void push_proof_tend(struct push *p, struct push_site *ps);
+
 /* push_room.c */
 void push_room_told(struct push *p, struct push_site *ps, const struct msg_space *m);
 void push_room_acked(struct push *p, struct push_site *ps, uint64_t free_bytes);
 /* May bulk take so much there? False: what is owed was given back to the queue, until it may. */
 bool push_room_for(
     struct push *p, struct push_site *ps, struct owed *o, uint64_t bytes, uint64_t files);
+
+/* push_owed.c */
+/* Looks now and then how the sites are there, and tells the far end what is news. */
+void push_owed_look(struct push *p);
 
 /* inbox.c */
 /* Reads what there is and acts on it. 0, 1 at the end of the stream, -1. */
@@ -234,6 +252,8 @@ int send_part(struct push *p, struct push_batch *b, struct owed *o, struct err *
 bool send_root_in_place(struct push_site *ps);                        /* else the site is held */
 bool send_is_recorded(struct push_site *ps, struct bytes path);       /* the manifest has it */
 void send_busy(struct push *p, struct push_site *ps, struct owed *o); /* it is being written */
+/* The far end has not what a delta was made against: it is asked for what it has. */
+void send_unbased(struct push *p, struct push_site *ps, struct owed *o);
 void send_unreadable(struct push *p, struct push_site *ps, struct owed *o, struct err *err);
 
 /* bundle.c */
@@ -264,11 +284,13 @@ int acks_take(struct push *p, const struct msg_ack *m, struct err *err);
 
 /* stream.c */
 struct stream;
-enum stream_outcome { STREAM_SENT, STREAM_WAITS, STREAM_DONE, STREAM_CHANGED };
-struct stream *stream_new(struct atom *a, struct source *source, bool delta); /* takes source */
+enum stream_outcome { STREAM_SENT, STREAM_WAITS, STREAM_DONE, STREAM_CHANGED, STREAM_REFUSED };
+/* Takes source. With a base (borrowed), the delta is made against that and nothing is asked. */
+struct stream *stream_new(struct atom *a, struct source *source, bool delta, struct outline *base);
 void stream_free(struct stream *t);
 /* Puts frames of at most MSG_CHUNK_MAX plain bytes out. DONE: FINISH is out and the atom's record
- * filled. CHANGED: ABORT is out. -1: reading failed (ABORT is out). */
+ * filled. CHANGED: ABORT is out. REFUSED: the same, since the far end has not the base. -1: reading
+ * failed (ABORT is out). */
 int stream_step(struct push *p, struct stream *t, struct err *err);
 /* The far end's signature, or what its old file holds. */
 int stream_signature(struct stream *t, const struct msg_signature *m, struct err *err);
@@ -303,7 +325,7 @@ struct difference {
 struct compare *compare_unit(struct push_site *ps, const struct owed *unit);
 bool compare_ask(struct push *p, struct compare *c); /* asks for more, or false */
 bool compare_is_over(const struct compare *c);
-bool compare_is_asking(const struct compare *c); /* it waits for answers */
+bool compare_is_asking(const struct compare *c);    /* it waits for answers */
 bool compare_lacks_parent(const struct compare *c); /* the directory above it is not there yet */
 const struct difference *compare_found(const struct compare *c, size_t i); /* NULL at the end */
 

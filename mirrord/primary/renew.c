@@ -47,6 +47,7 @@ void renew_step(struct push *p)
 /* What the far end did not acknowledge by now it never will. */
 int renew_done(struct push *p, const struct msg_renewed *m, struct err *err)
 {
+    struct push_site *ps;
     if (p->renew != RENEW_SENT)
         return err_set(err, ERR_FAILED, "it was renewed without having been asked to");
     if (m->text.len)
@@ -54,6 +55,8 @@ int renew_done(struct push *p, const struct msg_renewed *m, struct err *err)
             QUOTED(m->text.data, m->text.len));
     log_debug("%s: the receiver was renewed", p->o->name);
     take_back(p);
+    TAILQ_FOREACH (ps, p->o->sites, order)
+        ps->tell_sent = ps->tell_done;
     p->renew = RENEW_NO;
     return 0;
 }

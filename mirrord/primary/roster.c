@@ -218,6 +218,26 @@ static void add_peer(struct daemon *d, const struct peer_options *o)
 
 /* --- sites --- */
 
+/* Its root is not there: why nothing is done about it, for status and the log. */
+static void set_presence(struct roster_site *s, const struct daemon_site *from)
+{
+    const char *root = from->options.root, *glob = from->glob ? from->glob : root;
+    s->presence = from->presence;
+    s->gone_since = s->error_time = from->gone_since;
+    s->refused = s->presence == DAEMON_SITE_ALL_GONE;
+    if (s->presence == DAEMON_SITE_GONE)
+        snprintf(s->error, sizeof s->error,
+            "%s is not there any more: nothing is sent, and its copies stay on the secondaries",
+            QUOTED(root, strlen(root)));
+    if (s->presence == DAEMON_SITE_ALL_GONE)
+        snprintf(s->error, sizeof s->error,
+            "nothing matches %s any more, all its sites are gone together: is the volume not "
+            "mounted? Nothing is sent, and the copies stay on the secondaries",
+            QUOTED(glob, strlen(glob)));
+    if (s->error[0])
+        log_warn("%s: %s", s->options.name, s->error);
+}
+
 static struct roster_site *copy_site(const struct daemon_site *from)
 {
     struct roster_site *s = mem_alloc(sizeof *s);
@@ -237,6 +257,7 @@ static struct roster_site *copy_site(const struct daemon_site *from)
         if (from->targets[i].without)
             s->targets[i].without = filter_copy(from->targets[i].without);
     }
+    set_presence(s, from);
     return s;
 }
 
@@ -277,18 +298,21 @@ static void close_site(struct daemon *d, struct roster_site *s)
     TAILQ_INSERT_TAIL(&d->leaving, l, order);
 }
 
-/* `changed`: it comes again at once, as the plan has it now. */
-static void remove_site(struct daemon *d, struct roster_site *s, bool changed)
+/* `planned`: it comes again at once, as the plan has it now; or NULL. */
+static void remove_site(
+    struct daemon *d, struct roster_site *s, const struct daemon_site *planned)
 {
+    const char *why = !planned ? "no longer mirrored from here"
+                               : "its configuration has changed: it is opened anew";
     pthread_mutex_lock(&d->lock);
     TAILQ_REMOVE(&d->sites, s, order);
     pthread_mutex_unlock(&d->lock);
-    if (s->site) {
+    if (s->presence && planned && !planned->presence)
+        why = "it is there again";
+    if (s->site)
         close_site(d, s);
-        log_info("%s: %s", s->options.name,
-            changed ? "its configuration has changed: it is opened anew"
-                    : "no longer mirrored from here");
-    }
+    if (!planned || !planned->presence)
+        log_info("%s: %s", s->options.name, why);
     free_site(s);
 }
 
@@ -319,7 +343,7 @@ static void remove_sites(struct daemon *d, const struct daemon_plan *plan)
         next = TAILQ_NEXT(s, order);
         const struct daemon_site *planned = planned_site(plan, s);
         if (!planned || planned->identity != s->identity)
-            remove_site(d, s, planned != NULL);
+            remove_site(d, s, planned);
     }
 }
 
@@ -377,7 +401,7 @@ int roster_apply(struct daemon *d, const struct daemon_plan *plan, struct err *e
 
 /* --- opening and letting go --- */
 
-static bool is_leaving(struct daemon *d, const struct roster_site *s)
+bool roster_is_leaving(struct daemon *d, const struct roster_site *s)
 {
     struct roster_leaving *l;
     TAILQ_FOREACH (l, &d->leaving, order)
@@ -463,6 +487,8 @@ void roster_force(struct daemon *d, struct roster_site *s, const struct json *ho
     struct scan_status *scan CLEANUP_FREE = mem_alloc(sizeof *scan);
     bool well = s->site && scan_status(d->scan, s->site, scan) && scan->state != SCAN_HELD &&
                 scan->unreadable == 0;
+    if (s->presence)
+        return;
     log_warn("%s: the operator overrules what holds it", s->options.name);
     for (size_t i = 0; well && i < s->target_count; i++)
         if (s->targets[i].peer && is_named(hosts, s->targets[i].name))
@@ -474,6 +500,14 @@ void roster_force(struct daemon *d, struct roster_site *s, const struct json *ho
     for (size_t i = 0; i < json_count(hosts); i++)
         set_add(s->force, json_text_at(hosts, i), strlen(json_text_at(hosts, i)));
     reopen_site(d, s, true);
+}
+
+void roster_adopt(struct roster_site *s, const struct json *hosts)
+{
+    log_warn("%s: the operator lets it take over what is there", s->options.name);
+    for (size_t i = 0; i < s->target_count; i++)
+        if (s->targets[i].peer && s->site && is_named(hosts, s->targets[i].name))
+            peer_adopt(s->targets[i].peer->peer, s->site);
 }
 
 static void let_go(struct daemon *d)
@@ -500,9 +534,9 @@ unsigned roster_tick(struct daemon *d)
             clear_site(s);
             look_for_root(d, s, now);
         }
-        if (s->site)
+        if (s->site || s->presence)
             continue;
-        if (is_leaving(d, s)) {
+        if (roster_is_leaving(d, s)) {
             wait = wait < LEAVING_MS ? wait : LEAVING_MS;
             continue;
         }

@@ -191,6 +191,8 @@ static void publish(struct scan_site *s)
         if (manifest_sums(t, MANIFEST_ROOT, &sums, NULL) == 0) {
             s->status.entries = sums.entries;
             s->status.bytes = sums.bytes;
+            s->status.files = sums.files;
+            s->status.unproven = sums.unproven;
             if (scan_is_up(s))
                 loss_look(&s->site->loss, sums.entries);
         }
@@ -409,6 +411,13 @@ static void on_differs(void *ctx, struct bytes path, bool content)
     prover_ask(s->scan->prover, s->site, path);
 }
 
+/* In the reading's thread. */
+static void on_proven(void *ctx, struct bytes path, const struct record *r)
+{
+    const struct scan_site *s = ctx;
+    post_answer(s->scan, s->site, path, r);
+}
+
 static void add_site(struct scan *c, struct site *site)
 {
     struct scan_site *s = mem_alloc(sizeof *s);
@@ -428,7 +437,7 @@ static void add_site(struct scan *c, struct site *site)
     pthread_mutex_unlock(&c->lock);
     scan_watch(s);
     rescan_start(s, true);
-    const struct reread_hooks hooks = {on_differs, s};
+    const struct reread_hooks hooks = {.differs = on_differs, .proven = on_proven, .ctx = s};
     if (c->reread)
         s->reread = reread_add(c->reread, site->root, site->manifest, &hooks);
 }
@@ -537,6 +546,8 @@ static void work_on(struct scan_site *s)
     if (scan_is_up(s) && (batch_count(s->batch) > 0 || now >= s->root_due_ms))
         scan_root_in_place(s); /* what is held has nothing left to do below */
     if (scan_is_up(s)) {
+        if (!STAILQ_EMPTY(&s->answers)) /* how much is proven by now */
+            want_publish(s, PUBLISH_MS);
         answers_run(s);
         scan_send(s);
     }

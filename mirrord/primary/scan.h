@@ -46,7 +46,8 @@ enum { SCAN_BUSY_MAX = 20, SCAN_PATH_MAX = 256 };
 struct scan_status {
     enum scan_state state;
     char error[512];
-    uint64_t entries, bytes;
+    uint64_t entries, bytes, files;
+    uint64_t unproven; /* files whose content was never read */
     uint64_t watches, unwatched, unreadable;
     uint64_t rescans, overflows;             /* walks of the whole tree that began; lost events */
     size_t busy_count;                       /* files that never hold still, at least this many */

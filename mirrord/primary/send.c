@@ -121,6 +121,15 @@ void send_busy(struct push *p, struct push_site *ps, struct owed *o)
     queue_retry(p->o->queue, o, BUSY_DELAY_MS, BUSY_DELAY_MAX, NULL);
 }
 
+void send_unbased(struct push *p, struct push_site *ps, struct owed *o)
+{
+    struct bytes path = queue_path(o);
+    log_debug("%s: %s: a delta of %s does not fit what is there: asked for that", p->o->name,
+        ps->site->label, QUOTED(path.data, path.len));
+    bases_put(p->o->bases, ps->site, path, NULL);
+    queue_retry(p->o->queue, o, 0, LATER_MAX, NULL);
+}
+
 /* It cannot be sent: owed until it can, or (once) reported. */
 static void send_failed(struct push *p, struct push_site *ps, struct owed *o, const struct err *err)
 {
@@ -158,7 +167,7 @@ static void put_entry(struct push *p, struct atom *a, struct msg_entry *m)
     m->path = queue_path(a->owed);
     size_t start = p->out.len;
     msg_put_entry(&p->out, m);
-    if (m->how != HOW_DATA && m->how != HOW_DELTA &&
+    if (m->how != HOW_DATA && m->how != HOW_DELTA && m->how != HOW_BASED &&
         !zip_is_packed(m->content.data, m->content.len))
         bundle_add(p, start);
 }
@@ -193,7 +202,7 @@ static void send_move(struct push *p, struct push_batch *b, struct owed *o, cons
 }
 
 /* The digest that the manifest has for exactly this state of the file. */
-static bool known_digest(
+static bool recorded_digest(
     struct push_site *ps, struct bytes path, const struct sight *s, struct digest *out)
 {
     struct manifest_txn *t;
@@ -236,7 +245,7 @@ static bool send_known(struct push *p, struct push_batch *b, struct owed *o, str
     struct record r = {.validators = validators_of(&s->st)};
     if (o->whole || (!copy && !o->has_theirs && o->kind != OWED_META))
         return false;
-    if (!known_digest(b->ps, queue_path(o), s, &r.entry.digest) && !read_digest(p, s, &r))
+    if (!recorded_digest(b->ps, queue_path(o), s, &r.entry.digest) && !read_digest(p, s, &r))
         return false;
     if (o->has_theirs && !digest_equal(&r.entry.digest, &o->theirs))
         return false;
@@ -277,19 +286,39 @@ static int send_inline(struct push *p, struct push_batch *b, struct owed *o, str
     return SOURCE_OK;
 }
 
+/* What the far end has of this file as far as is known; NULL: it is to be asked. A unit is not
+ * tried twice for a guess, and a part of the file is known to the far end alone. */
+static struct outline *base_of(
+    struct push *p, struct push_site *ps, const struct owed *o, const struct sight *s)
+{
+    if (!p->o->bases || p->version < MSG_VERSION_BASED || o->whole || o->unit ||
+        (ps->caps & CAP_PARTS) || s->entry.size < OUTLINE_MIN_SIZE)
+        return NULL;
+    return bases_find(p->o->bases, ps->site, queue_path(o));
+}
+
 static void send_transfer(
     struct push *p, struct push_batch *b, struct owed *o, struct sight *s, struct source *src)
 {
+    struct outline *base = base_of(p, b->ps, o, s);
     bool old = o->known || o->kind == OWED_UPDATE;
     bool part = (b->ps->caps & CAP_PARTS) && s->entry.size >= PUSH_SOLO_MIN;
     bool delta = !o->whole && (old || part) && s->entry.size >= DELTA_MIN_SIZE;
     struct atom *a = lanes_atom(p, b, o);
     a->what = event_of(o);
     remember(a, s);
-    a->stream = stream_new(a, src, delta);
+    a->stream = stream_new(a, src, delta, base);
+    a->based = base != NULL;
+    if (p->o->bases && bases_wants(p->o->bases, s->entry.size))
+        source_outline(src);
     a->reserved = b->lane == &p->lanes[LANE_BULK] ? s->entry.size : 0;
     b->ps->bulk_flying += a->reserved;
-    put_entry(p, a, &(struct msg_entry){.how = delta ? HOW_DELTA : HOW_DATA, .entry = s->entry});
+    struct msg_entry m = {.how = delta ? HOW_DELTA : HOW_DATA, .entry = s->entry};
+    if (base) {
+        m.how = HOW_BASED;
+        m.content = (struct bytes){outline_digest(base)->b, sizeof outline_digest(base)->b};
+    }
+    put_entry(p, a, &m);
     TAILQ_INSERT_TAIL(&b->lane->sending, a, sending);
     b->lane->transfers++;
     b->transfers++;

@@ -98,6 +98,7 @@ static void request_flush(
     json_set_json(own, "paths", paths);
     json_set_text(own, "site", s->site);
     json_set_bool(own, "brief", true);
+    json_set_bool(own, "hook", json_get_bool(request, "hook", false));
     json_set_number(own, "timeout_ms", timeout < TIMEOUT_MAX_MS ? timeout : TIMEOUT_MAX_MS);
     if (check_role(s, &err) < 0 || copy_paths(s, json_get(request, "paths"), paths, &err) < 0)
         control_fail(client, &err);
@@ -261,8 +262,9 @@ void site_sockets_apply(struct daemon *d, const struct daemon_plan *plan)
     TAILQ_FOREACH (s, &d->site_sockets->all, order)
         s->planned = false;
     for (size_t i = 0; i < plan->site_count; i++)
-        plan_one(d, plan->sites[i].options.name, plan->sites[i].options.root,
-            plan->sites[i].socket_user);
+        if (plan->sites[i].presence == DAEMON_SITE_THERE)
+            plan_one(d, plan->sites[i].options.name, plan->sites[i].options.root,
+                plan->sites[i].socket_user);
     for (size_t i = 0; i < plan->idle_count; i++)
         plan_one(d, plan->idle[i].name, plan->idle[i].root, plan->idle[i].socket_user);
     for (s = TAILQ_FIRST(&d->site_sockets->all); s; s = next) {

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/io.h"
@@ -10,7 +11,10 @@
 #include "tree/digest.h"
 #include "tree/writer.h"
 
-enum { QUIET_MS = 50 };
+enum {
+    QUIET_MS = 50,
+    SPARSE_MIN = 64 * 1024, /* bytes: of smaller files no holes are looked for */
+};
 
 struct source {
     int fd;
@@ -18,6 +22,10 @@ struct source {
     struct stat st;
     struct timespec opened; /* CLOCK_REALTIME before the first byte */
     struct digest_stream *digest;
+    struct outline *outline; /* NULL: not kept */
+    bool sparse;             /* it has fewer blocks than bytes … */
+    uint64_t from, to;       /* … and this of it, if anything, is a hole, or (not) data */
+    bool hole;
 };
 
 int source_has_writer(int fd)
@@ -52,6 +60,8 @@ static bool is_gone(int errnum)
 static int start(struct source s, struct source **out)
 {
     s.digest = digest_stream_new();
+    /* What was not looked at, but comes out of the manifest, has no blocks: perhaps it is, then. */
+    s.sparse = s.st.st_size >= SPARSE_MIN && s.st.st_blocks * 512 < s.st.st_size;
     *out = mem_alloc(sizeof s);
     **out = s;
     return SOURCE_OK;
@@ -108,12 +118,37 @@ void source_free(struct source *s)
         return;
     close(s->fd);
     digest_stream_free(s->digest);
+    outline_unref(s->outline);
     free(s);
 }
 
 const struct stat *source_stat(const struct source *s)
 {
     return &s->st;
+}
+
+/* Finds out what is at `at`: a hole or data, and up to where. */
+static void look_for_holes(struct source *s, uint64_t at)
+{
+    off_t data = lseek(s->fd, (off_t)at, SEEK_DATA);
+    if (data < 0 && errno == ENXIO) /* nothing but a hole, or shorter by now, which will show */
+        data = s->st.st_size;
+    s->hole = data > (off_t)at;
+    off_t to = s->hole ? data : lseek(s->fd, (off_t)at, SEEK_HOLE);
+    s->sparse = data >= 0 && to > (off_t)at;
+    s->from = at;
+    s->to = s->sparse ? (uint64_t)to : at;
+}
+
+/* As io_pread_full, but holes are not read: that would fill the page cache with nothing. */
+static ssize_t read_at(struct source *s, uint8_t *p, size_t n, uint64_t at)
+{
+    if (s->sparse && (at < s->from || at >= s->to))
+        look_for_holes(s, at);
+    if (!s->sparse || !s->hole || n > s->to - at || at + n > (uint64_t)s->st.st_size)
+        return io_pread_full(s->fd, p, n, at);
+    memset(p, 0, n);
+    return (ssize_t)n;
 }
 
 ssize_t source_read(struct source *s, void *p, size_t n, struct err *err)
@@ -124,10 +159,12 @@ ssize_t source_read(struct source *s, void *p, size_t n, struct err *err)
         n = left;
     if (n == 0)
         return 0;
-    ssize_t got = io_pread_full(s->fd, p, n, at);
+    ssize_t got = read_at(s, p, n, at);
     if (got < 0)
         return err_sys(err, errno, "read");
     digest_stream_add(s->digest, p, (size_t)got);
+    if (s->outline)
+        outline_add(s->outline, p, (size_t)got);
     return got;
 }
 
@@ -136,10 +173,12 @@ ssize_t source_read_leaf(
 {
     uint64_t left = (uint64_t)s->st.st_size - at;
     size_t n = left < DIGEST_LEAF ? (size_t)left : DIGEST_LEAF;
-    ssize_t got = io_pread_full(s->fd, p, n, at);
+    ssize_t got = read_at(s, p, n, at);
     if (got < 0)
         return err_sys(err, errno, "read");
     digest_plain(p, (size_t)got, leaf);
+    if (s->outline && at == digest_stream_length(s->digest))
+        outline_add_leaf(s->outline, p, (size_t)got, leaf);
     if (at == digest_stream_length(s->digest) && got == DIGEST_LEAF)
         digest_stream_add_leaf(s->digest, leaf);
     else if (at == digest_stream_length(s->digest))
@@ -159,6 +198,16 @@ ssize_t source_read_again(struct source *s, uint64_t at, void *p, size_t n, stru
     return got < 0 ? err_sys(err, errno, "read") : got;
 }
 
+void source_outline(struct source *s)
+{
+    s->outline = outline_new((uint64_t)s->st.st_size);
+}
+
+struct outline *source_take_outline(struct source *s)
+{
+    return TAKE_PTR(s->outline);
+}
+
 int source_settle(struct source *s, struct record *r)
 {
     struct stat now;
@@ -173,5 +222,7 @@ int source_settle(struct source *s, struct record *r)
     r->flags = s->open_too || validators_racy(&after, &s->opened) ? RECORD_RACY : 0;
     r->entry.has_digest = true;
     digest_stream_end(s->digest, &r->entry.digest);
+    if (s->outline && !outline_settle(s->outline, &r->entry.digest))
+        outline_unref(TAKE_PTR(s->outline));
     return SOURCE_OK;
 }

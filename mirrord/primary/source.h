@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "base/err.h"
+#include "tree/outline.h"
 #include "tree/manifest.h"
 #include "tree/root.h"
 
@@ -49,6 +50,11 @@ bool source_all_read(const struct source *s, uint64_t *next); /* else from here 
 
 /* Bytes that were read before, once more; fewer where the file became shorter. */
 ssize_t source_read_again(struct source *s, uint64_t at, void *p, size_t n, struct err *err);
+
+/* From now on, before the first byte, what is read is also kept in the form of outline.h. */
+void source_outline(struct source *s);
+/* That, once it is settled: the caller's; NULL: it was not asked for, or taken already. */
+struct outline *source_take_outline(struct source *s);
 
 /* After the last byte: SOURCE_OK when what was read is one state of the file, with its digest,
  * validators and RECORD_RACY in *r (the entry's other fields are left alone); else SOURCE_BUSY. */

@@ -134,7 +134,7 @@ static struct json *target_json(const struct roster_site *s, const struct roster
     if (s->site && t->peer)
         peer_site_status(t->peer->peer, s->site, &at);
     json_set_text(j, "name", t->name);
-    json_set_text(j, "state", at_state_name(&at));
+    json_set_text(j, "state", s->presence == DAEMON_SITE_GONE ? "gone" : at_state_name(&at));
     put_connection(j, t);
     set_count(j, "owed_paths", at.owed_paths);
     set_count(j, "owed_bytes", at.owed_bytes);
@@ -142,6 +142,7 @@ static struct json *target_json(const struct roster_site *s, const struct roster
     set_count(j, "failing", at.failing);
     json_set_bool(j, "first_copy", at.first_copy);
     set_count(j, "copied_bytes", at.copied_bytes);
+    set_count(j, "unproven", at.unproven);
     json_set_text(j, "error", at.error);
     json_set_text(j, "error_path", at.error_path);
     json_set_number(j, "error_time", (double)at.error_time);
@@ -181,11 +182,15 @@ static struct json *site_json(struct daemon *d, const struct roster_site *s)
         scan_status(d->scan, s->site, scan);
     json_set_text(j, "name", s->options.name);
     json_set_name(j, "root", s->options.root, strlen(s->options.root));
-    json_set_text(j, "state", scan_state_name(scan->state));
+    json_set_text(j, "state",
+        s->presence == DAEMON_SITE_GONE ? "gone" : scan_state_name(scan->state));
+    json_set_number(j, "gone_since", (double)s->gone_since);
     json_set_text(j, "error", failed ? s->error : scan->error);
     json_set_number(j, "error_time", failed ? (double)s->error_time : 0);
     set_count(j, "entries", scan->entries);
     set_count(j, "bytes", scan->bytes);
+    set_count(j, "files", scan->files);
+    set_count(j, "unproven", scan->unproven);
     set_count(j, "watches", scan->watches);
     set_count(j, "unwatched", scan->unwatched);
     set_count(j, "rescans", scan->rescans);
@@ -227,7 +232,7 @@ static void count_level(struct daemon *d, const struct roster_peer *p, struct js
     uint64_t sites = 0, level = 0;
     TAILQ_FOREACH (s, &d->sites, order)
         for (size_t i = 0; i < s->target_count; i++) {
-            if (strcmp(s->targets[i].name, p->name) != 0)
+            if (strcmp(s->targets[i].name, p->name) != 0 || s->presence == DAEMON_SITE_GONE)
                 continue;
             sites++;
             level += s->site && peer_site_status(p->peer, s->site, &at) &&

@@ -9,16 +9,21 @@
 
 enum { DELTA_BLOCK = 64 * 1024 };
 
-struct stream *stream_new(struct atom *a, struct source *source, bool delta)
+struct stream *stream_new(struct atom *a, struct source *source, bool delta, struct outline *base)
 {
     struct stream *t = mem_alloc(sizeof *t);
     t->atom = a;
     t->source = source;
-    if (delta) {
+    if (base) {
+        t->state = SENDING_MOSAIC;
+        t->base = outline_ref(base);
+        t->mosaic = mosaic_new(t);
+    } else if (delta) {
         t->state = AWAITING_SIGNATURE;
         t->delta = delta_make_new();
-        t->block = mem_alloc(DELTA_BLOCK);
     }
+    if (base || delta)
+        t->block = mem_alloc(DELTA_BLOCK);
     return t;
 }
 
@@ -29,6 +34,7 @@ void stream_free(struct stream *t)
     source_free(t->source);
     delta_make_free(t->delta);
     mosaic_free(t->mosaic);
+    outline_unref(t->base);
     free(t->block);
     free(t);
 }
@@ -67,7 +73,7 @@ void stream_put_data(struct push *p, struct stream *t, uint8_t kind, const uint8
 {
     struct msg_data m = {.atom = t->atom->number, .kind = kind};
     decide_zip(p, t, bytes, n);
-    if (!t->zip && !(p->o->compress && io_is_zeros(bytes, n))) /* a hole in what does not shrink */
+    if (!t->zip && !io_is_zeros(bytes, n)) /* a hole is next to nothing, whoever wants no zstd */
         put_raw(&p->out, &m, bytes, n);
     else if (!bundle_data(p, &m, bytes, n))
         stream_put_packed(&p->out, p->zip, p->packed, &m, (struct bytes){bytes, n});
@@ -86,6 +92,7 @@ enum stream_outcome stream_finish(struct push *p, struct stream *t)
     if (source_settle(t->source, &a->record) != SOURCE_OK)
         return stream_give_up(p, t);
     a->has_record = true;
+    a->outline = source_take_outline(t->source);
     struct msg_finish m = {
         .atom = a->number, .digest = a->record.entry.digest, .size = a->record.entry.size};
     msg_put_finish(&p->out, &m);
@@ -155,6 +162,10 @@ static int send_delta(struct push *p, struct stream *t, struct err *err)
 
 int stream_step(struct push *p, struct stream *t, struct err *err)
 {
+    if (t->refused) {
+        stream_give_up(p, t);
+        return STREAM_REFUSED;
+    }
     switch (t->state) {
     case SENDING_CONTENT: return send_content(p, t, err);
     case AWAITING_SIGNATURE: return STREAM_WAITS;
@@ -166,12 +177,16 @@ int stream_step(struct push *p, struct stream *t, struct err *err)
 
 int stream_extents(struct stream *t, const struct msg_extents *m, struct err *err)
 {
+    if (t->base && m->last && !m->items.len && !t->refused) {
+        t->refused = true;
+        return 0;
+    }
     if (t->state == AWAITING_SIGNATURE) {
         delta_make_free(TAKE_PTR(t->delta));
         t->mosaic = mosaic_new(t);
         t->state = SENDING_MOSAIC;
     }
-    if (t->state != SENDING_MOSAIC)
+    if (t->state != SENDING_MOSAIC || t->base)
         return err_set(err, ERR_FAILED, "extents that nobody asked for");
     return mosaic_extents(t->mosaic, m, err);
 }

@@ -17,7 +17,9 @@ struct stream {
     enum stream_state state;
     struct delta_make *delta;
     struct mosaic *mosaic;
-    bool probed; /* zip: whether it is worthwhile has been decided */
+    struct outline *base; /* what the far end has, without being asked; NULL: it is */
+    bool refused;         /* it has something else */
+    bool probed;          /* zip: whether it is worthwhile has been decided */
     bool zip;
     bool eof;
     uint8_t *block; /* delta: what was read and not yet consumed */
@@ -29,8 +31,8 @@ void stream_put_data(
     struct push *p, struct stream *t, uint8_t kind, const uint8_t *bytes, size_t n);
 /* The same into w with what m says of atom and kind, packed where it becomes shorter; `room` is
  * scratch of MSG_PACK_MAX bytes. */
-void stream_put_packed(struct wire_writer *w, struct zip *zip, void *room, struct msg_data *m,
-    struct bytes plain);
+void stream_put_packed(
+    struct wire_writer *w, struct zip *zip, void *room, struct msg_data *m, struct bytes plain);
 enum stream_outcome stream_give_up(struct push *p, struct stream *t); /* ABORT is out */
 enum stream_outcome stream_finish(struct push *p, struct stream *t);  /* FINISH, or the same */
 

@@ -24,7 +24,7 @@ static const uint16_t fields[ASK_LAST + 1] = {
     [ASK_NUMBER_OF] = FLAG | NAME,
     [ASK_NAME_OF] = FLAG | NUMBER,
     [ASK_MARK] = NAME | TEXT,
-    [ASK_PLACE] = NAME | ROOT,
+    [ASK_PLACE] = FLAG | NAME | ROOT,
     [ASK_MAKE] = FLAG | NAME | ROOT,
     [ASK_EPOCH] = FLAG | NAME | ROOT | COUNT | ID | TEXT,
     [ASK_YIELD] = NAME | ROOT | ID,
@@ -33,6 +33,10 @@ static const uint16_t fields[ASK_LAST + 1] = {
     [ASK_EXCLUDE] = NUMBER | NAME | ROOT,
     [ASK_HOOK] = NAME | ROOT | RECORDS,
     [ASK_HOOK_STATE] = FLAG | NAME | ROOT,
+    [ASK_TOLD] = NAME | ROOT | COUNT,
+    [ASK_HOLD] = NAME | ROOT,
+    [ASK_LET_GO] = FLAG | NAME | ROOT | RECORDS,
+    [ASK_IN_PLACE] = ROOT,
     [ASK_ANSWER] = FLAG | NUMBER | OTHER | COUNT | ID | NAME | ROOT | TEXT | RESULT | POLICY,
     [ASK_REPORT] = TEXT | RESULT,
     [ASK_REFUSED] = NUMBER,
@@ -76,6 +80,7 @@ static void put(struct wire_writer *w, const struct ask *a, unsigned has)
         wire_u32(w, a->policy.keep_days);
         wire_u32(w, a->policy.unit_grace);
         wire_u8(w, a->policy.hook);
+        wire_u8(w, a->policy.on_switch);
         wire_u32(w, a->policy.min_free.percent);
         wire_u64(w, a->policy.min_free.bytes);
     }
@@ -149,6 +154,7 @@ bool ask_decode(struct bytes packet, struct ask *out)
         a.policy.keep_days = wire_get_u32(&r);
         a.policy.unit_grace = wire_get_u32(&r);
         a.policy.hook = field_get_bool(&r);
+        a.policy.on_switch = field_get_bool(&r);
         a.policy.min_free.percent = wire_get_u32(&r);
         a.policy.min_free.bytes = wire_get_u64(&r);
     }

@@ -14,7 +14,8 @@ enum ask_kind {
     ASK_NUMBER_OF = 1, /* of a user, or (flag) a group: name → number */
     ASK_NAME_OF,       /* number, flag → name */
     ASK_MARK,          /* write the mark `text` into the state directory `name` */
-    ASK_PLACE,         /* which root: site `name`, `root` as it was asked for */
+    ASK_PLACE,         /* which root: site `name`, `root` as it was asked for; flag: what is above
+                          it may be made */
     ASK_MAKE,          /* make that root; flag: take away again what was just made */
     ASK_EPOCH,         /* present an epoch for it; flag: raise it here; its lock may come, too */
     ASK_YIELD,         /* whoever holds the root's lock for this primary (id) is to end */
@@ -23,6 +24,10 @@ enum ask_kind {
     ASK_EXCLUDE,       /* which `number`-th path of the site is excluded on this host besides */
     ASK_HOOK,          /* the site `name`: these paths changed; it is not answered */
     ASK_HOOK_STATE,    /* how its command goes; flag: it was opened just now */
+    ASK_TOLD,          /* is it through with what had the ticket `count`? */
+    ASK_HOLD,          /* its readers, while units are switched; asked until they are */
+    ASK_LET_GO,        /* of them: these paths changed; flag: all are told. It is not answered */
+    ASK_IN_PLACE,      /* does the path `root` lead to what the sandbox has? */
     ASK_ANSWER,
     ASK_REPORT,  /* the child's last word */
     ASK_REFUSED, /* it made the system call `number`, which it may not */

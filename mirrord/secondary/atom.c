@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -117,8 +118,8 @@ static void compare_meta(struct atom *a, const struct stat *st, bool *content_kn
     *content_known = true;
     if (manifest_begin(a->batch->replica->manifest, false, &t, &why) < 0)
         return;
-    bool found = manifest_lookup(t, s->path, &record, &parent, &why) == 1 &&
-                 record.entry.type == ENTRY_FILE;
+    bool found =
+        manifest_lookup(t, s->path, &record, &parent, &why) == 1 && record.entry.type == ENTRY_FILE;
     *content_known = !found || record.entry.has_digest;
     s->times_only = found && (st->st_mode & 07777) == s->entry.mode && same_owner(a, st) &&
                     (!a->batch->replica->rules.acl || bytes_equal(record.entry.acl, s->entry.acl));
@@ -146,7 +147,10 @@ static void prepare_file_meta(struct atom *a)
 static void stage_entry(struct atom *a, const struct msg_entry *m)
 {
     struct stat st;
+    struct digest base;
     bool is_dir = m->entry.type == ENTRY_DIR;
+    if (m->how == HOW_BASED)
+        memcpy(base.b, m->content.data, sizeof base.b);
     bool there = !is_inside_new(a) && stat_live(a, &st) == 0;
     bool on_dir = there && S_ISDIR(st.st_mode);
     if (on_dir && !is_dir)
@@ -162,6 +166,8 @@ static void stage_entry(struct atom *a, const struct msg_entry *m)
         copy_start(a, m->source);
     else if (m->how == HOW_META)
         prepare_file_meta(a);
+    else if (m->how == HOW_BASED)
+        transfer_begin_based(a, &base);
     else
         transfer_begin(a, m->how == HOW_DELTA);
 }
@@ -188,6 +194,8 @@ static void answer_delta(struct tools *tools, const struct msg_entry *m)
 
 int atom_entry(struct tools *tools, const struct msg_entry *m, struct err *err)
 {
+    if (m->how == HOW_BASED && tools->version < MSG_VERSION_BASED)
+        return err_set(err, ERR_FAILED, "HOW_BASED in a session of version %u", tools->version);
     struct atom *a = batch_add_atom(tools, m->batch, m->atom, STEP_ENTRY, m->path, err);
     if (!a)
         return -1;

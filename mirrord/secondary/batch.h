@@ -14,6 +14,7 @@ struct commit;
 struct transfer;
 struct survey;
 struct swap;
+struct hold_wait;
 
 struct atom {
     struct step step;
@@ -33,6 +34,7 @@ struct batch {
     struct atom **atoms;     /* by rising number */
     size_t count, cap;
     struct set *directories; /* by path: atoms of new directories, staged with what is inside */
+    struct hold_wait *hold;  /* then for its readers; NULL: not */
     struct swap *swap;       /* what its units wait for, from its turn on */
     bool whole;              /* switches units: all of it is done, or nothing */
     unsigned pending;        /* jobs to be waited for before the commit */

@@ -175,8 +175,12 @@ int commit_step(struct commit *c, uint64_t deadline, struct err *err)
     while (more >= 0 && c->phase != PHASE_DONE) {
         more = work(c, deadline, err);
         if (more == 0) {
+            if (c->phase == PHASE_STEPS)
+                hook_feed_switched(c);
             if (c->phase == PHASE_TOUCH)
                 hook_feed_commit(c);
+            if (c->phase == PHASE_JOURNAL || c->phase == PHASE_RECORD)
+                health_feed_commit(c->r, c->phase == PHASE_RECORD);
             c->phase++;
             c->at = 0;
         }

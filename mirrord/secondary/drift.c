@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/set.h"
 #include "secondary/batch.h"
+#include "secondary/proof.h"
 #include "tree/reread.h"
 
 enum {
@@ -34,7 +35,8 @@ struct drift {
     uint64_t due;             /* io_now_ms: the next walk of the whole tree */
     struct walk *walk;        /* while it runs */
     struct manifest_drift at; /* the last row that was told */
-    struct reread_tree *tree; /* whose thread finds suspects */
+    struct reread_tree *tree; /* whose thread finds suspects, and digests */
+    struct proof *proof;
     pthread_mutex_t lock;     /* of these: */
     struct set *suspects;     /* files that are to be walked by themselves */
 };
@@ -59,6 +61,7 @@ void drift_free(struct drift *d)
     if (!d)
         return;
     reread_remove(d->tree);
+    proof_free(d->proof);
     job_stop(&d->job);
     walk_free(d->walk);
     while (set_first(d->suspects))
@@ -274,6 +277,7 @@ static void step(struct job *job, unsigned budget_ms)
     struct drift *d = (struct drift *)((char *)job - offsetof(struct drift, job));
     struct err why;
     (void)budget_ms;
+    proof_step(d->proof);
     bool busy = is_busy(d->r);
     if (!busy && !d->walk)
         choose_walk(d);
@@ -301,18 +305,24 @@ static void on_differs(void *ctx, struct bytes path, bool content)
     pthread_mutex_unlock(&d->lock);
 }
 
+static void on_proven(void *ctx, struct bytes path, const struct record *r)
+{
+    proof_add(((struct drift *)ctx)->proof, path, r);
+}
+
 bool drift_found(const struct drift *d)
 {
     return d && (d->found || (d->walk && walk_counts(d->walk)->drift > 0));
 }
 
-void drift_watch(struct drift *d)
+void drift_watch(struct drift *d, uint64_t unproven)
 {
-    const struct reread_hooks hooks = {on_differs, d};
+    const struct reread_hooks hooks = {.differs = on_differs, .proven = on_proven, .ctx = d};
     struct tools *tools = d->r->tools;
     schedule(d);
     job_start(&tools->jobs, &d->job, step);
     d->job.not_before = io_now_ms() + POLL_MS; /* what follows OPENED has work of its own */
+    d->proof = proof_new(d->r, unproven);
     if (tools->reread)
         d->tree = reread_add(tools->reread, d->r->root, d->r->manifest, &hooks);
 }

@@ -26,8 +26,8 @@ int drift_tell(struct drift *d, struct err *err);
 /* Was any found since the site was opened? */
 bool drift_found(const struct drift *d);
 
-/* The site is open: from now on it is looked for. */
-void drift_watch(struct drift *d);
+/* The site is open: from now on it is looked for. `unproven`: files, as the primary knows. */
+void drift_watch(struct drift *d, uint64_t unproven);
 
 /* When the tree is to be walked next (io_now_ms); and what the process before knew. */
 uint64_t drift_due(const struct drift *d);

@@ -137,7 +137,7 @@ static int claim(struct tools *tools, const struct msg_claim *m, struct epoch *n
     const struct outside_site site = {.name = m->name};
     struct epoch presented = presented_of(m->epoch, &m->epoch_id, m->primary);
     struct outside_place place;
-    if (o->place(o->ctx, &site, &place, err) < 0)
+    if (o->place(o->ctx, &site, false, &place, err) < 0)
         return -1;
     int lock CLEANUP_FD = m->take ? settle_locked(tools, &place, err) : STATE_NONE;
     free(place.root);

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "secondary/fencing.h"
+#include "secondary/session.h"
 
 static bool is_doomed(const struct step *s)
 {
@@ -160,11 +161,19 @@ static int check_deletions(struct batch *b, uint16_t *reason, struct err *err)
     return 0;
 }
 
+/* Within a mount namespace only the directory above is sure to be the host's. */
+static bool is_in_place(const struct replica *r)
+{
+    const struct tools *t = r->tools;
+    return root_in_place(r->root) &&
+           (!t->self || !t->self->enclosed || t->outside->in_place(t->outside->ctx, r->path) == 0);
+}
+
 int gate_pass(struct batch *b, uint16_t *reason, struct err *err)
 {
     struct replica *r = b->replica;
     *reason = REASON_NO_ROOT;
-    if (!root_in_place(r->root))
+    if (!is_in_place(r))
         return err_set(
             err, ERR_FAILED, "%s is not the directory any more that was opened", r->path);
     *reason = REASON_FENCED;

@@ -14,6 +14,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "secondary/enclosure.h"
 #include "secondary/marker.h"
 #include "secondary/stage.h"
 #include "tree/root.h"
@@ -22,7 +23,10 @@
 /* In the state directory: the names of what is made ready, in case that nobody takes it away. */
 #define READY_FILE "ready"
 
-enum { READY_TEXT_MAX = 2 * (PATH_NAME_MAX + 1) };
+enum {
+    READY_TEXT_MAX = 2 * (PATH_NAME_MAX + 1),
+    PINS_MAX = 64, /* filesystems */
+};
 
 struct spare { /* an empty directory under a reserved name; fd < 0: none */
     char name[PATH_NAME_MAX + 1];
@@ -40,9 +44,18 @@ struct ground {
     struct spare root, stage;
 };
 
+/* A filesystem that cannot be unmounted meanwhile: what a process in a mount namespace of its own has
+ * open does not stop that. */
+struct pin {
+    dev_t device;
+    int fd;
+};
+
 struct grounds {
     const struct receive_options *options;
     struct sandbox *box;
+    struct pin pins[PINS_MAX];
+    size_t pin_count;
     struct ground *all;
     size_t count;
 };
@@ -156,6 +169,55 @@ static int open_above(const char *real)
     return *name ? open(above, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
 }
 
+static void pin(struct grounds *all, dev_t device, int fd)
+{
+    for (size_t i = 0; i < all->pin_count; i++)
+        if (all->pins[i].device == device)
+            return;
+    if (all->pin_count < PINS_MAX)
+        all->pins[all->pin_count++] =
+            (struct pin){.device = device, .fd = fcntl(fd, F_DUPFD_CLOEXEC, 0)};
+}
+
+static bool is_mount_point(const char *path)
+{
+    struct stat st, top;
+    return lstat(path, &st) == 0 && lstat("/", &top) == 0 && st.st_dev != top.st_dev;
+}
+
+/* The directory that a root is in, and its path as the fence has it, where that has links. */
+static void show(struct enclosure *e, const struct ground *g)
+{
+    char *above CLEANUP_FREE = mem_copy_bytes(g->real, (size_t)(name_in(g->real) - g->real));
+    char *named CLEANUP_FREE = mem_copy_bytes(g->path, (size_t)(name_in(g->path) - g->path));
+    size_t len = strlen(above);
+    if (len <= 1 && is_mount_point(g->real))
+        enclosure_show(e, g->real); /* its stage is in it */
+    else if (len <= 1)
+        enclosure_forgo(e, "%s lies in / itself, all of which would have to be shown", g->path);
+    if (len <= 1)
+        return;
+    above[len - 1] = '\0';
+    if (access(above, F_OK) == 0)
+        enclosure_show(e, above);
+    if (strlen(named) <= 1)
+        return;
+    named[strlen(named) - 1] = '\0';
+    if (strcmp(above, named) != 0)
+        enclosure_link(e, named, above);
+}
+
+static void show_state(const struct grounds *all)
+{
+    struct enclosure *e = sandbox_enclosure(all->box);
+    char *real CLEANUP_FREE = realpath(all->options->state_dir, NULL);
+    if (!e || !real)
+        return;
+    enclosure_show(e, real);
+    if (strcmp(real, all->options->state_dir) != 0)
+        enclosure_link(e, all->options->state_dir, real);
+}
+
 static void prepare(struct grounds *all, struct ground *g)
 {
     struct stat st;
@@ -167,7 +229,10 @@ static void prepare(struct grounds *all, struct ground *g)
         g->device = st.st_dev;
         g->inode = st.st_ino;
         allow(all, root);
+        pin(all, st.st_dev, root);
     }
+    if (sandbox_enclosure(all->box))
+        show(sandbox_enclosure(all->box), g);
     int state CLEANUP_FD = state_make_dir(all->options->state_dir, g->real, &ignored);
     allow(all, state);
     if (g->above >= 0 && (g->there || missing))
@@ -208,6 +273,7 @@ struct grounds *grounds_prepare(const struct receive_options *o, struct sandbox 
         beneath |= all->all[i].beneath;
     if (beneath)
         allow_all_states(all);
+    show_state(all);
     int boot CLEANUP_FD = open("/proc/sys/kernel/random/boot_id", O_PATH | O_CLOEXEC);
     if (boot >= 0)
         sandbox_allow(box, boot, SANDBOX_READ);
@@ -221,6 +287,8 @@ void grounds_leave(struct grounds *all)
         close_at(&all->all[i].stage.fd);
         close_at(&all->all[i].above);
     }
+    for (size_t i = 0; i < all->pin_count; i++)
+        close_at(&all->pins[i].fd);
 }
 
 static void take_away(const struct grounds *all, struct ground *g)
@@ -299,6 +367,14 @@ bool grounds_cover(const struct grounds *all, const char *root, char stage[PATH_
     if (g->stage.fd >= 0 && strcmp(g->path, root) == 0)
         strcpy(stage, g->stage.name);
     return true;
+}
+
+bool grounds_in_place(const struct grounds *all, const char *root)
+{
+    const struct ground *g = find(all, root);
+    struct stat st;
+    return g && g->there && lstat(g->path, &st) == 0 && st.st_dev == g->device &&
+           st.st_ino == g->inode;
 }
 
 static bool is_empty(int fd)

@@ -14,8 +14,9 @@
 
 struct grounds;
 
-/* Looks, makes ready, and lets the sandbox have it all. Never NULL: what is not to be had is an
- * error when it is asked for. */
+/* Looks, makes ready, and lets the sandbox have it all, in its enclosure, too: there the directory
+ * that a root is in is shown, since the stage is beside the root. Never NULL: what is not to be had
+ * is an error when it is asked for. */
 struct grounds *grounds_prepare(const struct receive_options *o, struct sandbox *box);
 void grounds_free(struct grounds *g); /* takes away what was not needed */
 
@@ -25,6 +26,10 @@ void grounds_leave(struct grounds *g);
 /* May the sandboxed process work on this root, as it is now? With the name of the empty stage that
  * is ready beside it, or "". */
 bool grounds_cover(const struct grounds *g, const char *root, char stage[PATH_NAME_MAX + 1]);
+
+/* Is the directory that the sandboxed process has for this root still what its path leads to? Within
+ * its mount namespace that process may not see it. */
+bool grounds_in_place(const struct grounds *g, const char *root);
 
 /* The root's path with its links resolved, which must not lead out of what the fence names. The
  * caller frees it; NULL with err. */

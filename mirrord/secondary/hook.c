@@ -1,4 +1,5 @@
-/* When commands after a commit run; see hook.h. One run is hook_run.c's. */
+/* When commands after a commit run; see hook.h. One run is hook_run.c's, those around a switch are
+ * hold.c's. */
 #include "secondary/hook.h"
 
 #include <errno.h>
@@ -16,6 +17,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/set.h"
+#include "secondary/hold.h"
 #include "secondary/hook_run.h"
 
 enum {
@@ -38,6 +40,7 @@ struct hook {
     uint64_t started;
     struct hook_run *run; /* NULL: it does not run */
     int slot;             /* held while it runs */
+    uint64_t came, started_with, done; /* tickets, see hooks_told */
     struct hook_failing failing;
 };
 
@@ -47,6 +50,7 @@ struct hooks {
     int epoll;
     unsigned running;
     size_t bytes; /* of all changes */
+    struct holds *holds;
 };
 
 void receive_hook_clear(struct receive_hook *hook)
@@ -58,7 +62,7 @@ void receive_hook_clear(struct receive_hook *hook)
     *hook = (struct receive_hook){0};
 }
 
-static struct receive_hook copy_order(const struct receive_hook *from)
+struct receive_hook receive_hook_copy(const struct receive_hook *from)
 {
     size_t n = 0;
     while (from->argv[n])
@@ -89,6 +93,7 @@ struct hooks *hooks_new(const char *state_dir)
     struct hooks *h = mem_alloc(sizeof *h);
     *h = (struct hooks){.state_dir = mem_copy_string(state_dir), .sites = set_new()};
     h->epoll = epoll_create1(EPOLL_CLOEXEC);
+    h->holds = holds_new(h->epoll);
     return h;
 }
 
@@ -113,10 +118,16 @@ void hooks_free(struct hooks *h)
     for (struct set_item *i = set_first(h->sites); i; i = i->next)
         free_hook(i->value);
     set_free(h->sites);
+    holds_free(h->holds);
     if (h->epoll >= 0)
         close(h->epoll);
     free(h->state_dir);
     free(h);
+}
+
+struct holds *hooks_holds(const struct hooks *h)
+{
+    return h->holds;
 }
 
 static struct hook *find(const struct hooks *h, struct bytes site)
@@ -146,6 +157,7 @@ void hooks_look_again(struct hooks *h, struct bytes site)
         return;
     k->failing = noted;
     k->inherited = true;
+    k->came++;
     freshen(k);
 }
 
@@ -156,7 +168,7 @@ void hooks_know(struct hooks *h, struct bytes site, const char *root,
         struct hook *k = mem_alloc(sizeof *k);
         k->site = mem_copy_bytes(site.data, site.len);
         k->root = mem_copy_string(root);
-        k->order = copy_order(hook);
+        k->order = receive_hook_copy(hook);
         k->note = hook_note_open(state_dir);
         k->slot = -1;
         k->changes = hook_changes_new();
@@ -190,6 +202,7 @@ bool hooks_add(struct hooks *h, struct bytes site, struct bytes records)
     count_bytes(h, k, before);
     if (!hook_changes_any(k->changes))
         return good;
+    k->came++;
     if (!due)
         hook_note_due(k->note, &k->failing);
     freshen(k);
@@ -199,11 +212,21 @@ bool hooks_add(struct hooks *h, struct bytes site, struct bytes records)
 void hooks_state(const struct hooks *h, struct bytes site, struct hook_state *out)
 {
     const struct hook *k = find(h, site);
-    *out = (struct hook_state){0};
-    if (!k)
-        return;
-    out->pending = k->run || k->fresh;
-    out->failing = k->failing;
+    const struct hook_failing *held = holds_failing(h->holds, site);
+    *out = (struct hook_state){.pending = holds_busy(h->holds, site)};
+    if (k) {
+        out->pending = out->pending || k->run || k->fresh;
+        out->failing = k->failing;
+    }
+    if (held && out->failing.count == 0)
+        out->failing = *held;
+}
+
+bool hooks_told(const struct hooks *h, struct bytes site, uint64_t ticket, uint64_t *now)
+{
+    const struct hook *k = find(h, site);
+    *now = k ? k->came : 0;
+    return !k || k->done >= ticket;
 }
 
 int hooks_fd(const struct hooks *h)
@@ -218,7 +241,7 @@ static bool is_due(const struct hook *k)
 
 int hooks_due_ms(const struct hooks *h)
 {
-    uint64_t now = io_now_ms(), next = UINT64_MAX;
+    uint64_t now = io_now_ms(), next = holds_due(h->holds);
     for (struct set_item *i = set_first(h->sites); i; i = i->next) {
         const struct hook *k = i->value;
         uint64_t at = k->run ? hook_run_due(k->run) : is_due(k) ? k->not_before : UINT64_MAX;
@@ -257,6 +280,7 @@ static void succeeded(struct hook *k)
     if (k->failing.count)
         log_warn("site %s: on-commit %s works again", k->site, k->order.argv[0]);
     k->failing = (struct hook_failing){0};
+    k->done = k->started_with;
     if (hook_changes_any(k->changes) || k->inherited)
         hook_note_due(k->note, &k->failing);
     else
@@ -305,12 +329,19 @@ static void launch(struct hooks *h, struct hook *k)
 {
     struct err why;
     struct hook_changes *told = k->changes;
+    int input CLEANUP_FD = hook_changes_file(told);
     k->changes = hook_changes_new();
     h->bytes -= hook_changes_bytes(told);
     k->fresh = k->inherited = false;
+    k->started_with = k->came;
     k->started = io_now_ms();
     k->not_before = k->started + APART_MS;
-    k->run = hook_run_start(k->site, k->root, &k->order, told, k->note, &why);
+    if (input < 0)
+        err_sys(&why, errno, "prepare its input");
+    else
+        k->run = hook_run_start(&(struct hook_run_what){"on-commit", NULL, k->site, k->root,
+                                    &k->order, input, k->note},
+            &why);
     hook_changes_free(told);
     if (!k->run) {
         ended(h, k, -1, &why);
@@ -326,7 +357,8 @@ static void start(struct hooks *h, struct hook *k)
     struct err why;
     struct hook_failing noted;
     k->not_before = io_now_ms() + BUSY_MS;
-    if (h->running >= HOOKS_AT_ONCE || !hook_note_lock(k->note))
+    if (h->running >= HOOKS_AT_ONCE || holds_busy(h->holds, bytes_of(k->site)) ||
+        !hook_note_lock(k->note))
         return;
     /* Where another process had it meanwhile, nothing may be due any more. */
     bool still = hook_note_read(k->note, &noted);
@@ -336,6 +368,7 @@ static void start(struct hooks *h, struct hook *k)
     if (!hook_changes_any(k->changes)) {
         k->failing = noted;
         k->fresh = false;
+        k->done = k->came;
         hook_note_unlock(k->note);
         return;
     }
@@ -350,6 +383,7 @@ static void start(struct hooks *h, struct hook *k)
 
 void hooks_step(struct hooks *h)
 {
+    holds_step(h->holds);
     for (struct set_item *i = set_first(h->sites); i; i = i->next) {
         struct hook *k = i->value;
         struct err why;
@@ -366,6 +400,7 @@ void hooks_step(struct hooks *h)
 
 void hooks_leave(struct hooks *h)
 {
+    holds_leave(h->holds);
     for (struct set_item *i = set_first(h->sites); i; i = i->next) {
         struct hook *k = i->value;
         if (k->run)
@@ -380,7 +415,7 @@ bool hooks_pending(const struct hooks *h)
         if (k->run || (k->fresh && is_due(k)))
             return true;
     }
-    return false;
+    return holds_any(h->holds);
 }
 
 static unsigned longest(const struct hooks *h)
@@ -427,6 +462,7 @@ void hooks_finish(struct hooks *h, unsigned max_ms)
 {
     sigset_t before;
     int signals CLEANUP_FD = io_take_ends(&before);
+    holds_let_go(h->holds);
     work_until(h, signals, io_now_ms() + (max_ms ? max_ms : longest(h)));
     if (hooks_pending(h)) {
         log_warn("a command after a commit was not done in time; the next session runs it");

@@ -20,6 +20,7 @@ enum {
 };
 
 struct hooks;
+struct holds;
 
 struct hooks *hooks_new(const char *state_dir); /* -1 of descriptors is an error when needed */
 void hooks_free(struct hooks *h);               /* NULL is fine; what runs is killed */
@@ -34,11 +35,18 @@ void hooks_look_again(struct hooks *h, struct bytes site); /* at the note */
 /* Changes of a site that is known (others: nothing happens). False: no records. */
 bool hooks_add(struct hooks *h, struct bytes site, struct bytes records);
 
+/* Its commands around the switch of units (hold.h), which are stepped with these. */
+struct holds *hooks_holds(const struct hooks *h);
+
 struct hook_state {
     bool pending; /* it runs, or is about to */
     struct hook_failing failing;
 };
 void hooks_state(const struct hooks *h, struct bytes site, struct hook_state *out);
+
+/* Is the command through, and well, with all that had this ticket or a lower one? *now: the ticket of
+ * what came last, by hooks_add or as a note. True for a site that is not known. */
+bool hooks_told(const struct hooks *h, struct bytes site, uint64_t ticket, uint64_t *now);
 
 /* A descriptor that is readable when hooks_step has work, and milliseconds until it has in any case;
  * -1: never. */
@@ -57,5 +65,6 @@ bool hooks_pending(const struct hooks *h);
 int hook_check_command(const char *path, struct err *err);
 
 void receive_hook_clear(struct receive_hook *hook);
+struct receive_hook receive_hook_copy(const struct receive_hook *from);
 
 #endif

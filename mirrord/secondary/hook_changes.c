@@ -3,6 +3,8 @@
 #include "secondary/hook_changes.h"
 
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/io.h"
@@ -123,4 +125,12 @@ int hook_changes_write(const struct hook_changes *c, int fd)
     int result = buf_len(&b) ? io_write_full(fd, buf_bytes(&b), buf_len(&b)) : 0;
     buf_free(&b);
     return result;
+}
+
+int hook_changes_file(const struct hook_changes *c)
+{
+    int fd CLEANUP_FD = memfd_create("changes", MFD_CLOEXEC);
+    if (fd < 0 || hook_changes_write(c, fd) < 0 || lseek(fd, 0, SEEK_SET) < 0)
+        return -1;
+    return TAKE_FD(fd);
 }

@@ -43,4 +43,7 @@ void hook_changes_clear(struct hook_changes *c);
 /* Writes all records. 0, -1 with errno. */
 int hook_changes_write(const struct hook_changes *c, int fd);
 
+/* A file in memory that has them, to be read from its beginning. -1 with errno. */
+int hook_changes_file(const struct hook_changes *c);
+
 #endif

@@ -13,6 +13,7 @@ enum { LOOK_MS = 400 };
 
 struct feed {
     const struct replica *r;
+    bool held; /* for who holds the readers, instead of the command after the commit */
     uint8_t records[ASK_RECORDS_MAX];
     size_t len;
 };
@@ -20,8 +21,11 @@ struct feed {
 static void flush(struct feed *f)
 {
     const struct outside *o = f->r->tools->outside;
-    if (f->len)
-        o->hook(o->ctx, &f->r->asked, (struct bytes){f->records, f->len});
+    struct bytes records = {f->records, f->len};
+    if (f->len && f->held)
+        o->let_go(o->ctx, &f->r->asked, records, false);
+    else if (f->len)
+        o->hook(o->ctx, &f->r->asked, records);
     f->len = 0;
 }
 
@@ -84,10 +88,17 @@ static void put_move(struct feed *f, const struct step *s)
     put(f, link ? HOOK_LINK : s->old.known && !dir ? HOOK_SAME_SECOND : HOOK_NEW, s->path, dir);
 }
 
+/* Readers see it. With a unit it is live before its step is done. */
+static bool is_visible(const struct step *s)
+{
+    bool unit = s->unit || s->kind == STEP_UNIT_GONE;
+    return s->state == STEP_DONE || (unit && s->published && s->state != STEP_FAILED);
+}
+
 static void put_step(struct feed *f, const struct step *s)
 {
     bool was_dir = s->old.known && s->old.type == ENTRY_DIR;
-    if (s->state != STEP_DONE || s->path.len == 0)
+    if (!is_visible(s) || s->path.len == 0)
         return;
     switch ((enum step_kind)s->kind) {
     case STEP_ENTRY: put_entry(f, s); break;
@@ -106,6 +117,20 @@ void hook_feed_commit(const struct commit *c)
     for (size_t i = 0; i < c->n; i++)
         put_step(&f, c->steps[i]);
     flush(&f);
+    c->r->hook_looks = true;
+}
+
+void hook_feed_switched(const struct commit *c)
+{
+    const struct outside *o = c->r->tools->outside;
+    struct feed f = {.r = c->r, .held = true};
+    if (!c->r->held)
+        return;
+    for (size_t i = 0; i < c->n; i++)
+        put_step(&f, c->steps[i]);
+    flush(&f);
+    o->let_go(o->ctx, &c->r->asked, (struct bytes){0}, true);
+    c->r->held = false;
     c->r->hook_looks = true;
 }
 

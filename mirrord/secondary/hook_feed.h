@@ -9,6 +9,9 @@
  * between, the next one says "everything". */
 void hook_feed_commit(const struct commit *c);
 
+/* What readers see of this commit is done: those that are held learn what changed, and go on. */
+void hook_feed_switched(const struct commit *c);
+
 /* The site was opened: what is due from before becomes so, and the primary learns what fails. */
 void hook_feed_opened(struct replica *r);
 

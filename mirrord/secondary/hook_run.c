@@ -9,7 +9,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -28,11 +27,14 @@ enum {
 };
 
 struct hook_run {
+    const char *key, *sign;
     char *site;
     pid_t pid;          /* its guard's, and that of their group */
     int status, output; /* pipes; output -1: closed */
     uint64_t until; /* io_now_ms: then the next signal is sent */
     unsigned limit_ms;
+    bool at_once;   /* the first signal is the last */
+    bool is_signed;
     int sent;       /* the last signal of ours; 0: none */
     const char *why; /* it was ended before its time was over; NULL: for that */
     struct tail tail;
@@ -107,9 +109,11 @@ static int become(const struct who *w)
 enum { GUARD_STATUS = 3, GUARD_LOCK };
 
 /* Before it is somebody else's it has nothing of ours any more but its input and output. */
-static void be_command(const struct hook_run *r, const char *root, const struct receive_hook *h,
-    const struct who *w)
+static void be_command(
+    const struct hook_run *r, const struct hook_run_what *what, const struct who *w)
 {
+    const char *root = what->root;
+    char **argv = what->order->argv;
     char *site CLEANUP_FREE = mem_format("MIRRORD_SITE=%s", r->site);
     char *place CLEANUP_FREE = mem_format("MIRRORD_ROOT=%s", root);
     char *env[] = {(char *)"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -120,15 +124,15 @@ static void be_command(const struct hook_run *r, const char *root, const struct 
         become(w) < 0 || (chdir(root) < 0 && chdir("/") < 0))
         dprintf(2, "prepare: %m\n");
     else {
-        execve(h->argv[0], h->argv, env);
-        dprintf(2, "%s: %m\n", h->argv[0]);
+        execve(argv[0], argv, env);
+        dprintf(2, "%s: %m\n", argv[0]);
     }
     _exit(NOT_STARTED);
 }
 
 /* Between us and the command, so that how it ended is to be read by whoever has the pipe: a receiver
  * that is at its end leaves it to another process. It holds the site's lock as long as it runs. */
-static void be_guard(const struct hook_run *r, const char *root, const struct receive_hook *h,
+static void be_guard(const struct hook_run *r, const struct hook_run_what *what,
     const struct who *w, const int ours[5])
 {
     int status = NOT_STARTED << 8, moved[5];
@@ -144,21 +148,13 @@ static void be_guard(const struct hook_run *r, const char *root, const struct re
     syscall(SYS_close_range, 5u, ~0u, 0u);
     pid_t pid = fork();
     if (pid == 0)
-        be_command(r, root, h, w);
+        be_command(r, what, w);
     close(0);
     close(1);
     close(2);
     while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
         continue;
     _exit(io_write_full(GUARD_STATUS, &status, sizeof status) < 0);
-}
-
-static int make_input(const struct hook_changes *changes)
-{
-    int fd CLEANUP_FD = memfd_create("changes", MFD_CLOEXEC);
-    if (fd < 0 || hook_changes_write(changes, fd) < 0 || lseek(fd, 0, SEEK_SET) < 0)
-        return -1;
-    return TAKE_FD(fd);
 }
 
 /* The end to write to; *ours to read from without waiting. -1 with errno. */
@@ -172,33 +168,33 @@ static int make_pipe(int *ours)
     return ends[1];
 }
 
-static int launch(struct hook_run *r, const char *root, const struct receive_hook *h,
-    const struct who *w, const struct hook_changes *changes, int lock, struct err *err)
+static int launch(
+    struct hook_run *r, const struct hook_run_what *what, const struct who *w, struct err *err)
 {
-    int input CLEANUP_FD = make_input(changes);
     int output CLEANUP_FD = make_pipe(&r->output), status CLEANUP_FD = make_pipe(&r->status);
-    if (input < 0 || output < 0 || status < 0)
-        return err_sys(err, errno, "prepare its input and output");
+    int lock = what->lock >= 0 ? what->lock : status;
+    if (output < 0 || status < 0)
+        return err_sys(err, errno, "prepare its output");
     pid_t pid = fork();
     if (pid == 0)
-        be_guard(r, root, h, w, (const int[]){input, output, output, status, lock});
+        be_guard(r, what, w, (const int[]){what->input, output, output, status, lock});
     if (pid < 0)
         return err_sys(err, errno, "fork");
     r->pid = pid;
     return 0;
 }
 
-struct hook_run *hook_run_start(const char *site, const char *root, const struct receive_hook *hook,
-    const struct hook_changes *changes, int lock, struct err *err)
+struct hook_run *hook_run_start(const struct hook_run_what *what, struct err *err)
 {
     struct who w = {0};
+    const struct receive_hook *order = what->order;
     struct hook_run *r = mem_alloc(sizeof *r);
-    *r = (struct hook_run){.status = -1, .output = -1, .site = mem_copy_string(site)};
-    r->limit_ms = hook->timeout_ms;
-    r->until = io_now_ms() + r->limit_ms;
-    int bad = hook_check_command(hook->argv[0], err) < 0 ||
-              (hook->user ? find_user(hook->user, &w, err) : find_owner(root, &w, err)) < 0 ||
-              launch(r, root, hook, &w, changes, lock, err) < 0;
+    *r = (struct hook_run){.key = what->key, .sign = what->sign, .status = -1, .output = -1};
+    r->site = mem_copy_string(what->site);
+    hook_run_limit(r, order->timeout_ms, false);
+    int bad = hook_check_command(order->argv[0], err) < 0 ||
+              (order->user ? find_user(order->user, &w, err) : find_owner(what->root, &w, err)) < 0 ||
+              launch(r, what, &w, err) < 0;
     free(w.name);
     if (!bad)
         return r;
@@ -221,7 +217,30 @@ uint64_t hook_run_due(const struct hook_run *r)
     return r->until;
 }
 
+bool hook_run_signed(const struct hook_run *r)
+{
+    return r->is_signed;
+}
+
+void hook_run_limit(struct hook_run *r, unsigned ms, bool at_once)
+{
+    r->limit_ms = ms;
+    r->until = io_now_ms() + ms;
+    r->at_once = at_once;
+}
+
 /* --- its end --- */
+
+static bool is_sign(const struct hook_run *r, const char *line, size_t len)
+{
+    return r->sign && strlen(r->sign) == len && memcmp(line, r->sign, len) == 0;
+}
+
+static void look_for_sign(struct hook_run *r)
+{
+    for (const char *at = r->tail.text, *end; (end = strchr(at, '\n')); at = end + 1)
+        r->is_signed = r->is_signed || is_sign(r, at, (size_t)(end - at));
+}
 
 static void read_output(struct hook_run *r)
 {
@@ -232,6 +251,7 @@ static void read_output(struct hook_run *r)
         if (n <= 0)
             break;
         tail_add(&r->tail, text, (size_t)n);
+        look_for_sign(r);
     }
     if (r->output >= 0 && (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)))
         close(TAKE_FD(r->output));
@@ -247,8 +267,8 @@ static void log_output(const struct hook_run *r)
     }
     while (*at) {
         size_t n = strcspn(at, "\n");
-        if (n)
-            log_info("site %s: on-commit says: %s", r->site, QUOTED(at, n));
+        if (n && !is_sign(r, at, n))
+            log_info("site %s: %s says: %s", r->site, r->key, QUOTED(at, n));
         at += n + (at[n] != '\0');
     }
 }
@@ -256,12 +276,14 @@ static void log_output(const struct hook_run *r)
 static int say_failure(const struct hook_run *r, int status, struct err *err)
 {
     char *last CLEANUP_FREE = tail_last_line(r->tail.text);
+    if (is_sign(r, last, strlen(last)))
+        *last = '\0';
     const char *between = *last ? ": " : "", *said = last;
     if (r->sent && r->why)
         return err_set(err, ERR_FAILED, "it was ended: %s%s%.256s", r->why, between, said);
     if (r->sent)
-        return err_set(err, ERR_FAILED, "it was ended after %g s (on-commit-timeout)%s%.256s",
-            r->limit_ms / 1000.0, between, said);
+        return err_set(err, ERR_FAILED, "it was ended after %g s (%s-timeout)%s%.256s",
+            r->limit_ms / 1000.0, r->key, between, said);
     if (WIFSIGNALED(status))
         return err_set(err, ERR_FAILED, "it was ended by signal %d (%s)%s%.256s", WTERMSIG(status),
             strsignal(WTERMSIG(status)), between, said);
@@ -271,7 +293,7 @@ static int say_failure(const struct hook_run *r, int status, struct err *err)
 
 static void send_next(struct hook_run *r, uint64_t now)
 {
-    r->sent = r->sent ? SIGKILL : SIGTERM;
+    r->sent = r->sent || r->at_once ? SIGKILL : SIGTERM;
     kill(-r->pid, r->sent);
     r->until = now + GRACE_MS;
 }

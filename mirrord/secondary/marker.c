@@ -12,7 +12,6 @@
 #include "base/mem.h"
 #include "tree/rootid.h"
 
-#define MARKER_FILE "marker"
 
 enum { MARKER_VERSION = 1, MARKER_TEXT_MAX = 512 };
 

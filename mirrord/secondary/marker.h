@@ -12,6 +12,8 @@
 
 enum { MARKER_ID = 32 };
 
+#define MARKER_FILE "marker" /* in the root's state directory */
+
 struct marker {
     char id[MARKER_ID + 1];        /* of the root: 16 random bytes in hex */
     char stage[PATH_NAME_MAX + 1]; /* the name of its stage directory */

@@ -151,9 +151,20 @@ static bool was_primary(const struct replica *r)
            rootid_read(state_fd(r->locked), &before, &ignored) == 1 && rootid_equal(&now, &before);
 }
 
+/* A scratch state has none: it is beside that state, in the root's own. */
+static int find_marker(struct replica *r, struct err *err)
+{
+    if (!r->scratch)
+        return marker_read(root_fd(r->root), state_fd(r->locked), &r->marker, err);
+    char *own CLEANUP_FREE = state_root_dir(r->tools->options->state_dir, root_path(r->root));
+    int fd CLEANUP_FD = open(own, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? err_sys(err, errno, "open %s", own)
+                  : marker_read(root_fd(r->root), fd, &r->marker, err);
+}
+
 static int read_marker(struct replica *r, struct err *err)
 {
-    int found = marker_read(root_fd(r->root), state_fd(r->locked), &r->marker, err);
+    int found = find_marker(r, err);
     if (found < 0 || (found == MARKER_OTHER && refuse_other_root(r, err) < 0))
         return -1;
     r->marked = found == 1;
@@ -257,7 +268,7 @@ static int describe(
     return 0;
 }
 
-static int report(struct replica *r, struct err *err)
+static int report(struct replica *r, uint64_t *unproven, struct err *err)
 {
     struct manifest_txn *t = NULL;
     struct msg_opened m = {
@@ -274,6 +285,7 @@ static int report(struct replica *r, struct err *err)
         outbox_put(&r->tools->out);
     }
     manifest_abort(t);
+    *unproven = m.sums.unproven;
     return bad;
 }
 
@@ -283,7 +295,7 @@ static struct replica *of_job(struct job *job)
 }
 
 /* Open: what is done to it from now on besides the primary's wishes. */
-static void begin_work(struct replica *r)
+static void begin_work(struct replica *r, uint64_t unproven)
 {
     r->state = REPLICA_OPEN;
     room_tell(r);
@@ -296,23 +308,25 @@ static void begin_work(struct replica *r)
         keeper_look(r);
     }
     hook_feed_opened(r);
+    health_feed_opened(r);
     if (r->drift && !(r->flags & OPEN_DRY_RUN))
-        drift_watch(r->drift);
+        drift_watch(r->drift, unproven);
 }
 
 static void finish(struct replica *r)
 {
     struct err why;
+    uint64_t unproven = 0;
     job_stop(&r->job);
     if (r->stage && !(r->flags & OPEN_DRY_RUN))
         parts_find(r->stage);
     if (r->stage && r->stage->part_count)
         r->caps |= CAP_PARTS;
-    if (checkpoint_walked(r, &why) < 0 || report(r, &why) < 0) {
+    if (checkpoint_walked(r, &why) < 0 || report(r, &unproven, &why) < 0) {
         replica_fail(r, REASON_INTERNAL, &why);
         return;
     }
-    begin_work(r);
+    begin_work(r, unproven);
 }
 
 static void tell_on(struct job *job, unsigned budget_ms)
@@ -384,6 +398,25 @@ static bool is_verification(const struct replica *r)
     return (r->flags & OPEN_DRY_RUN) && (r->flags & OPEN_CHECKSUM);
 }
 
+/* A state for this session alone: nothing is known but what is read now. */
+static int open_scratch(struct replica *r, struct err *err)
+{
+    char *own CLEANUP_FREE = state_root_dir(r->tools->options->state_dir, root_path(r->root));
+    r->scratch = state_scratch(own, err);
+    return r->scratch
+               ? state_open(r->scratch, root_path(r->root), &r->tools->peer, 0, &r->locked, err)
+               : -1;
+}
+
+/* Nobody is disturbed by a dry run: where the root is locked it looks for itself. */
+static int open_state(struct replica *r, struct err *err)
+{
+    int locked = is_verification(r) ? STATE_LOCKED
+                                    : state_open(r->tools->options->state_dir, root_path(r->root),
+                                          &r->tools->peer, 0, &r->locked, err);
+    return locked == STATE_LOCKED && (r->flags & OPEN_DRY_RUN) ? open_scratch(r, err) : locked;
+}
+
 static void lock_and_read(struct job *job, unsigned budget_ms)
 {
     (void)budget_ms;
@@ -391,16 +424,7 @@ static void lock_and_read(struct job *job, unsigned budget_ms)
     struct digest filter;
     struct err why;
     const struct outside *o = r->tools->outside;
-    const char *dir = r->tools->options->state_dir;
-    if (is_verification(r)) {
-        char *own CLEANUP_FREE = state_root_dir(dir, root_path(r->root));
-        dir = r->scratch = state_scratch(own, &why);
-        if (!dir) {
-            replica_fail(r, REASON_IO, &why);
-            return;
-        }
-    }
-    int locked = state_open(dir, root_path(r->root), &r->tools->peer, 0, &r->locked, &why);
+    int locked = open_state(r, &why);
     if (locked == STATE_LOCKED && !r->asked_to_yield) {
         r->asked_to_yield = true;
         o->yield(o->ctx, &r->asked, &r->tools->peer);
@@ -413,6 +437,7 @@ static void lock_and_read(struct job *job, unsigned budget_ms)
         replica_fail(r, locked == STATE_LOCKED ? REASON_LOCKED : REASON_IO, &why);
         return;
     }
+    health_feed_opening(r, false);
     filter_digest(r->filter, &filter);
     if (opening_manifest(r, &filter, &why) < 0) {
         replica_fail(r, r->refused ? REASON_HELD : REASON_IO, &why);
@@ -438,23 +463,25 @@ void opening_start(struct replica *r)
 /* The manifest says what is there: nothing but this end's own commits came after it was walked. */
 int opening_resume(struct replica *r, const struct replica_before *before, struct err *err)
 {
-    struct msg_opened ignored = {0};
+    struct msg_opened now = {0};
     struct manifest_txn *t = NULL;
     struct digest filter;
     const char *dir = r->tools->options->state_dir;
     int locked =
         state_open(dir, root_path(r->root), &r->tools->peer, LOCK_WAIT_MS, &r->locked, err);
+    if (locked == 0)
+        health_feed_opening(r, true);
     filter_digest(r->filter, &filter);
     if (locked != 0 || opening_manifest(r, &filter, err) < 0)
         return -1;
-    int bad = describe(r, &ignored, &t, err);
+    int bad = describe(r, &now, &t, err);
     manifest_abort(t);
     if (bad)
         return -1;
     if (r->stage)
         parts_find(r->stage);
     r->drift = drift_new(r);
-    begin_work(r);
+    begin_work(r, now.sums.unproven);
     drift_resume(r->drift, before->drift_found, before->drift_due);
     checkpoint_due(r);
     if (before->settling)

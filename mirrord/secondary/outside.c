@@ -9,12 +9,15 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
 #include "secondary/grounds.h"
+#include "secondary/hold.h"
 #include "secondary/hook.h"
+#include "secondary/marker.h"
 #include "tree/digest.h"
 #include "tree/state.h"
 
@@ -40,8 +43,51 @@ static char *resolve_links(
     return real ? real : TAKE_PTR(root);
 }
 
-static int place(
-    void *ctx, const struct outside_site *s, struct outside_place *out, struct err *err)
+/* Where mirrord put something there before, what is missing is rather the volume. */
+static bool was_filled(const struct outside_direct *d, const char *root, size_t fixed)
+{
+    char *top CLEANUP_FREE = mem_copy_bytes(root, fixed);
+    char *real_top CLEANUP_FREE = realpath(top, NULL);
+    char *real CLEANUP_FREE = mem_format("%s%s", real_top ? real_top : top, root + fixed);
+    char *state CLEANUP_FREE = state_root_dir(d->options->state_dir, real);
+    char *marker CLEANUP_FREE = mem_format("%s/" MARKER_FILE, state);
+    return access(marker, F_OK) == 0;
+}
+
+static int make_one(int above, const char *name)
+{
+    mode_t before = umask(0);
+    int made = mkdirat(above, name, 0755);
+    umask(before);
+    if (made < 0 && errno != EEXIST)
+        return -1;
+    return openat(above, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+/* The directories between the fixed part of a glob and a root of it that is new here. One that
+ * cannot be made is missed by whoever makes the root. */
+static void make_way(const struct outside_direct *d, const char *root, size_t fixed)
+{
+    if (!fixed || root[fixed] != '/' || access(root, F_OK) == 0 || was_filled(d, root, fixed))
+        return;
+    char *path CLEANUP_FREE = mem_copy_string(root);
+    path[fixed] = '\0';
+    int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    char *name = path + fixed + 1, *slash;
+    for (; fd >= 0 && (slash = strchr(name, '/')); name = slash + 1) {
+        *slash = '\0';
+        int next = make_one(fd, name);
+        if (next < 0)
+            log_warn("%s: cannot make the directory %s above it: %s", root, name, strerror(errno));
+        close(fd);
+        fd = next;
+    }
+    if (fd >= 0)
+        close(fd);
+}
+
+static int place(void *ctx, const struct outside_site *s, bool make, struct outside_place *out,
+    struct err *err)
 {
     struct outside_direct *d = ctx;
     struct receive_grant grant;
@@ -50,6 +96,8 @@ static int place(
         return -1;
     out->root = grant.root;
     out->policy = grant.policy;
+    if (make)
+        make_way(d, grant.root, grant.fixed);
     if (d->grounds)
         out->barred = !grounds_cover(d->grounds, out->root, out->stage);
     return 0;
@@ -68,6 +116,12 @@ static int exclude(
     filter_rule(grant.excludes, number, &rule);
     *pattern = mem_copy_bytes(rule.pattern.data, rule.pattern.len);
     return 1;
+}
+
+static int in_place(void *ctx, const char *root)
+{
+    const struct outside_direct *d = ctx;
+    return !d->grounds || grounds_in_place(d->grounds, root) ? 0 : -1;
 }
 
 static int make(void *ctx, const struct outside_site *s, bool away, struct err *err)
@@ -238,7 +292,7 @@ static void know_hook(struct outside_direct *d, const struct outside_site *s)
     struct err ignored;
     bool primary;
     char *root CLEANUP_FREE = resolve_links(d, s, &primary, &ignored);
-    if (!root || !f->hook(f->ctx, s->name, &hook))
+    if (!root || !f->hook(f->ctx, s->name, RECEIVE_ON_COMMIT, &hook))
         return;
     int dir CLEANUP_FD = state_open_resolved(d->options->state_dir, root, false, &ignored);
     if (dir >= 0)
@@ -269,12 +323,54 @@ static int hook_state(void *ctx, const struct outside_site *s, bool opened, stru
     return 0;
 }
 
+static bool told(void *ctx, const struct outside_site *s, uint64_t ticket, uint64_t *now)
+{
+    struct outside_direct *d = ctx;
+    *now = 0;
+    if (!d->hooks || !d->options->fence->hook)
+        return true;
+    if (!hooks_knows(d->hooks, s->name))
+        know_hook(d, s);
+    return hooks_told(d->hooks, s->name, ticket, now);
+}
+
+static void know_hold(struct outside_direct *d, struct holds *holds, const struct outside_site *s)
+{
+    const struct receive_fence *f = d->options->fence;
+    struct receive_hook order;
+    struct err ignored;
+    bool primary;
+    char *root CLEANUP_FREE = resolve_links(d, s, &primary, &ignored);
+    if (!root || !f->hook(f->ctx, s->name, RECEIVE_ON_SWITCH, &order))
+        return;
+    holds_know(holds, s->name, root, &order);
+    receive_hook_clear(&order);
+}
+
+static unsigned hold(void *ctx, const struct outside_site *s)
+{
+    struct outside_direct *d = ctx;
+    struct holds *holds = d->hooks ? hooks_holds(d->hooks) : NULL;
+    if (!holds || !d->options->fence->hook)
+        return HOLD_NONE;
+    if (!holds_knows(holds, s->name))
+        know_hold(d, holds, s);
+    return holds_begin(holds, s->name);
+}
+
+static bool let_go(void *ctx, const struct outside_site *s, struct bytes records, bool last)
+{
+    struct outside_direct *d = ctx;
+    return !d->hooks || holds_end(hooks_holds(d->hooks), s->name, records, last);
+}
+
 struct outside outside_direct(struct outside_direct *d)
 {
     return (struct outside){.names = {number_of, name_of, d},
         .marks = {write_mark, d},
         .place = place,
         .exclude = exclude,
+        .in_place = in_place,
         .make = make,
         .epoch = epoch,
         .yield = yield,
@@ -282,6 +378,9 @@ struct outside outside_direct(struct outside_direct *d)
         .loosen = loosen,
         .hook = hook,
         .hook_state = hook_state,
+        .told = told,
+        .hold = hold,
+        .let_go = let_go,
         .hooks = d->hooks,
         .ctx = d};
 }

@@ -34,14 +34,18 @@ struct outside {
     struct names_source names;
     struct mark_writer marks;
 
-    /* The fence's word on a site. 0, -1 refused. */
-    int (*place)(
-        void *ctx, const struct outside_site *s, struct outside_place *out, struct err *err);
+    /* The fence's word on a site; `make`: directories above its root that it says may be made are,
+     * unless the root was filled before. 0, -1 refused. */
+    int (*place)(void *ctx, const struct outside_site *s, bool make, struct outside_place *out,
+        struct err *err);
 
     /* What is excluded on this host besides what the site excludes, one pattern after the other: 1
      * with *pattern (the caller frees it), 0 there are no more, -1. */
     int (*exclude)(
         void *ctx, const struct outside_site *s, unsigned number, char **pattern, struct err *err);
+
+    /* Is the directory at this path still the one that the sandbox has? 0, -1. */
+    int (*in_place)(void *ctx, const char *root);
 
     /* Makes the site's root, whose parent is there; `away`: removes it when it is still empty and
      * was made so. */
@@ -70,6 +74,17 @@ struct outside {
     /* How the site's command goes; `opened`: what is noted as due becomes so. 0; -1: nobody knows. */
     int (*hook_state)(
         void *ctx, const struct outside_site *s, bool opened, struct hook_state *out);
+
+    /* Is the command through with what had this ticket? *now: the ticket of what came last (hook.h). */
+    bool (*told)(void *ctx, const struct outside_site *s, uint64_t ticket, uint64_t *now);
+
+    /* Units are about to be switched: holds the site's readers, asked until it is done or is not
+     * (enum hold_state). */
+    unsigned (*hold)(void *ctx, const struct outside_site *s);
+
+    /* They are switched, or will not be: records of what changed; after the last of them the readers
+     * go on. False: they are no records. */
+    bool (*let_go)(void *ctx, const struct outside_site *s, struct bytes records, bool last);
 
     struct hooks *hooks; /* that are to be stepped; NULL: none, or they are another process's */
     void *ctx;

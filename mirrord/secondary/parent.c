@@ -19,6 +19,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "secondary/asks.h"
+#include "secondary/hold.h"
 #include "secondary/hook.h"
 #include "secondary/sandbox.h"
 #include "secondary/session.h"
@@ -137,10 +138,10 @@ static void answer_mark(
         answer_err(answer, o->marks.write(o->marks.ctx, name, &m, &s->err), &s->err);
 }
 
-static void answer_place(
-    const struct outside *o, const struct outside_site *site, struct ask *answer, struct scratch *s)
+static void answer_place(const struct outside *o, const struct ask *q,
+    const struct outside_site *site, struct ask *answer, struct scratch *s)
 {
-    answer_err(answer, o->place(o->ctx, site, &s->place, &s->err), &s->err);
+    answer_err(answer, o->place(o->ctx, site, q->flag, &s->place, &s->err), &s->err);
     if (answer->result)
         return;
     answer->flag = s->place.barred;
@@ -157,6 +158,13 @@ static void answer_exclude(const struct outside *o, const struct ask *q,
     answer_err(answer, more < 0 ? -1 : 0, &s->err);
     answer->flag = more == 1;
     answer->root = bytes_of(s->pattern);
+}
+
+static void answer_in_place(
+    const struct outside *o, const struct ask *q, struct ask *answer)
+{
+    char *root CLEANUP_FREE = mem_copy_bytes(q->root.data, q->root.len);
+    answer->result = o->in_place(o->ctx, root);
 }
 
 static void answer_epoch(const struct outside *o, const struct packet *p,
@@ -209,8 +217,9 @@ static bool answer_one(
     case ASK_NUMBER_OF: answer_number(o, q, answer); return true;
     case ASK_NAME_OF: answer_name(o, q, answer, s); return true;
     case ASK_MARK: answer_mark(o, q, answer, s); return true;
-    case ASK_PLACE: answer_place(o, &site, answer, s); return true;
+    case ASK_PLACE: answer_place(o, q, &site, answer, s); return true;
     case ASK_EXCLUDE: answer_exclude(o, q, &site, answer, s); return true;
+    case ASK_IN_PLACE: answer_in_place(o, q, answer); return true;
     case ASK_MAKE:
         answer_err(answer, o->make(o->ctx, &site, q->flag, &s->err), &s->err);
         return true;
@@ -219,6 +228,8 @@ static bool answer_one(
     case ASK_LINK:
     case ASK_LOOSEN: answer_change(o, p, answer); return true;
     case ASK_HOOK_STATE: answer_hook_state(o, &site, q, answer, &s->hook); return true;
+    case ASK_TOLD: answer->flag = o->told(o->ctx, &site, q->count, &answer->count); return true;
+    case ASK_HOLD: answer->number = o->hold(o->ctx, &site); return true;
     default: return false;
     }
 }
@@ -243,6 +254,14 @@ static void keep_word(const struct ask *a, struct last_word *word)
     word->err.sys = a->sys;
 }
 
+/* Of what changed: it is not answered. False: it is no records. */
+static bool take_records(const struct outside *o, const struct ask *q)
+{
+    struct outside_site site = {q->name, q->root};
+    return q->kind == ASK_HOOK ? o->hook(o->ctx, &site, q->records)
+                               : o->let_go(o->ctx, &site, q->records, q->flag);
+}
+
 /* False when the child is gone or makes no sense. */
 static bool serve_one(int socket, const struct outside *o, struct last_word *word)
 {
@@ -252,8 +271,8 @@ static bool serve_one(int socket, const struct outside *o, struct last_word *wor
     bool good = receive_ask(socket, &p);
     if (good && (p.ask.kind == ASK_REPORT || p.ask.kind == ASK_REFUSED))
         keep_word(&p.ask, word);
-    else if (good && p.ask.kind == ASK_HOOK)
-        good = o->hook(o->ctx, &(struct outside_site){p.ask.name, p.ask.root}, p.ask.records);
+    else if (good && (p.ask.kind == ASK_HOOK || p.ask.kind == ASK_LET_GO))
+        good = take_records(o, &p.ask);
     else if (good)
         good = answer_one(o, &p, &answer, &s) && send_ask(socket, &answer, -1);
     if (p.fd >= 0)
@@ -381,11 +400,11 @@ static int ask_mark(void *ctx, const char *name, const struct mark *m, struct er
     return ask_for(ctx, &q, -1, &p, err);
 }
 
-static int ask_place(
-    void *ctx, const struct outside_site *s, struct outside_place *out, struct err *err)
+static int ask_place(void *ctx, const struct outside_site *s, bool make, struct outside_place *out,
+    struct err *err)
 {
     struct packet p;
-    struct ask q = {.kind = ASK_PLACE, .name = s->name, .root = s->asked};
+    struct ask q = {.kind = ASK_PLACE, .flag = make, .name = s->name, .root = s->asked};
     *out = (struct outside_place){0};
     if (ask_for(ctx, &q, -1, &p, err))
         return -1;
@@ -407,6 +426,13 @@ static int ask_exclude(
     if (p.ask.flag)
         *pattern = mem_copy_bytes(p.ask.root.data, p.ask.root.len);
     return p.ask.flag;
+}
+
+static int ask_in_place(void *ctx, const char *root)
+{
+    struct packet p;
+    struct ask q = {.kind = ASK_IN_PLACE, .root = bytes_of(root)};
+    return ask(ctx, &q, -1, &p) && p.ask.result == 0 ? 0 : -1;
 }
 
 static int ask_make(void *ctx, const struct outside_site *s, bool away, struct err *err)
@@ -497,12 +523,39 @@ static int ask_hook_state(
     return 0;
 }
 
+static bool ask_told(void *ctx, const struct outside_site *s, uint64_t ticket, uint64_t *now)
+{
+    struct packet p;
+    struct ask q = {.kind = ASK_TOLD, .name = s->name, .root = s->asked, .count = ticket};
+    bool answered = ask(ctx, &q, -1, &p);
+    *now = answered ? p.ask.count : 0;
+    return answered && p.ask.flag;
+}
+
+static unsigned ask_hold(void *ctx, const struct outside_site *s)
+{
+    struct packet p;
+    struct ask q = {.kind = ASK_HOLD, .name = s->name, .root = s->asked};
+    return ask(ctx, &q, -1, &p) ? p.ask.number : HOLD_NONE;
+}
+
+static bool ask_let_go(void *ctx, const struct outside_site *s, struct bytes records, bool last)
+{
+    struct ask q = {.kind = ASK_LET_GO,
+        .flag = last,
+        .name = s->name,
+        .root = s->asked,
+        .records = records};
+    return send_ask(*(int *)ctx, &q, -1);
+}
+
 struct outside parent_outside(int *socket)
 {
     return (struct outside){.names = {ask_number, ask_name, socket},
         .marks = {ask_mark, socket},
         .place = ask_place,
         .exclude = ask_exclude,
+        .in_place = ask_in_place,
         .make = ask_make,
         .epoch = ask_epoch,
         .yield = ask_yield,
@@ -510,6 +563,9 @@ struct outside parent_outside(int *socket)
         .loosen = ask_loosen,
         .hook = ask_hook,
         .hook_state = ask_hook_state,
+        .told = ask_told,
+        .hold = ask_hold,
+        .let_go = ask_let_go,
         .ctx = socket};
 }
 

@@ -53,7 +53,8 @@ struct rebuild {
     bool reading;                 /* it is one of tools->readers */
     uint64_t size;                /* of the old file */
     bool shared;                  /* the staged file began as a clone of it, and may be too long */
-    bool told;                    /* EXTENTS with `last` is out */
+    bool quiet;                   /* the primary knows it */
+    bool told;                    /* EXTENTS with `last` is out, or it is not to be */
     uint64_t told_ms;
     TAILQ_HEAD(order_list, order) orders;
     bool stalled;              /* the first of them waits for the threads */
@@ -342,7 +343,7 @@ static void step(struct job *job, unsigned budget_ms)
     struct rebuild *r = t->rebuild;
     struct err why;
     uint64_t now = io_now_us(), end = now + (uint64_t)budget_ms * 1000;
-    if (!r->reader && !r->told && tools_of(r)->readers < READERS_MAX)
+    if (!r->reader && (!r->told || r->quiet) && tools_of(r)->readers < READERS_MAX)
         start_reading(r);
     if (r->reader && !r->told && tell(r, &why) < 0) {
         transfer_give_up(t->atom, &why);
@@ -356,7 +357,7 @@ static void step(struct job *job, unsigned budget_ms)
         job->not_before = 0;
     else if (r->stalled)
         job->not_before = io_now_ms() + READER_MS;
-    else if (r->told)
+    else if (r->told && (r->reader || !r->quiet))
         job_stop(job);
     else
         job->not_before = io_now_ms() + (r->reader ? READER_MS : QUEUE_MS);
@@ -449,7 +450,7 @@ static bool share(struct transfer *t)
     return true;
 }
 
-void rebuild_start(struct transfer *t, uint64_t size)
+static struct rebuild *start(struct transfer *t, uint64_t size)
 {
     struct rebuild *r = mem_alloc(sizeof *r);
     TAILQ_INIT(&r->orders);
@@ -459,6 +460,18 @@ void rebuild_start(struct transfer *t, uint64_t size)
     t->rebuild = r;
     r->shared = share(t);
     wake(r);
+    return r;
+}
+
+void rebuild_start(struct transfer *t, uint64_t size)
+{
+    start(t, size);
+}
+
+void rebuild_start_known(struct transfer *t, uint64_t size)
+{
+    struct rebuild *r = start(t, size);
+    r->quiet = r->told = true;
 }
 
 void rebuild_give_way(struct rebuild *r, uint64_t end)

@@ -45,6 +45,10 @@ static void be_child(struct common *c, int socket, pid_t parent)
     struct outside outside = parent_outside(&socket);
     FAULT("sandbox"); /* what a build for tests opens, it opens here */
     int result = sandbox_enter(c->box, SANDBOX_ALL, &alarm, &err);
+    c->self.confined = !sandbox_lacks(c->box);
+    c->self.enclosed = sandbox_encloses(c->box);
+    if (!c->self.confined && c->self.left < 0)
+        log_warn("this receiver is not confined by %s", sandbox_lacks(c->box));
     if (result == 0)
         result = session_run(c->options, &outside, &c->self, &err);
     parent_report(socket, result, &err);
@@ -63,6 +67,7 @@ static void be_finisher(struct hooks *hooks)
         dup2(nothing, fd);
     setsid();
     hooks_finish(hooks, 0);
+    hooks_free(hooks);
     _exit(0);
 }
 
@@ -72,6 +77,7 @@ static void finish_hooks(const struct common *c, struct hooks *hooks)
     if (pid == 0) {
         close(c->options->in);
         close(c->options->out);
+        grounds_leave(c->grounds);
         be_finisher(hooks);
     }
     if (pid > 0)
@@ -115,9 +121,6 @@ static int serve_child(struct common *c, struct err *err)
 {
     c->box = sandbox_new();
     c->grounds = grounds_prepare(c->options, c->box);
-    c->self.confined = !sandbox_lacks(c->box);
-    if (!c->self.confined && c->self.left < 0)
-        log_warn("this receiver is not confined by %s", sandbox_lacks(c->box));
     c->self.leave = renewal_file(err);
     int result = c->self.leave < 0 ? -1 : split(c, err);
     grounds_free(c->grounds);
@@ -139,8 +142,18 @@ static void pass_on(struct common *c)
         log_warn("the configuration stays as it was: %s", c->self.config.text);
 }
 
-int receive_run(const struct receive_options *o, struct err *err)
+/* The root directory and the current one of the child are others than the parent's. */
+static char *absolute(const char *path)
 {
+    char *here CLEANUP_FREE = path[0] == '/' ? NULL : realpath(".", NULL);
+    return here ? mem_format("%s/%s", here, path) : mem_copy_string(path);
+}
+
+int receive_run(const struct receive_options *asked, struct err *err)
+{
+    char *state_dir CLEANUP_FREE = absolute(asked->state_dir);
+    struct receive_options own = *asked, *o = &own;
+    o->state_dir = state_dir;
     struct common c = {.options = o, .self = {.left = -1, .leave = -1}};
     int result;
     (void)fcntl(o->in, F_SETPIPE_SZ, PIPE_SIZE); /* not a pipe, or not allowed: so be it */

@@ -30,18 +30,26 @@ struct receive_policy {
     unsigned keep_days;  /* that what is deleted and overwritten is kept; 0: not */
     unsigned unit_grace; /* seconds that a replaced unit is kept for who has it open */
     bool hook;           /* a command is run after commits */
+    bool on_switch;      /* one holds the readers while units are switched */
     struct space_rule min_free; /* what bulk is to leave free */
 };
 
 struct receive_grant {
     char *root;   /* the local one; the caller frees it */
+    size_t fixed; /* so many bytes of it are a directory that has to be there, and what is between
+                     that and the root is made where it is missing; 0: nothing is made */
     bool primary; /* the configuration has this host as the site's primary */
     const struct filter
         *excludes; /* of this host besides the site's; until the next call, or NULL */
     struct receive_policy policy;
 };
 
-/* The command that this host's configuration runs after commits of a site. */
+/* Commands that this host's configuration runs for a site. */
+enum receive_command {
+    RECEIVE_ON_COMMIT, /* after commits */
+    RECEIVE_ON_SWITCH, /* around the switch of units */
+};
+
 struct receive_hook {
     char **argv; /* NULL-terminated, the first one an absolute path */
     char *user;  /* NULL: the root directory's owner */
@@ -61,7 +69,8 @@ struct receive_fence {
     int (*reload)(void *ctx, struct err *err);
     /* The site's command, which the caller clears (receive_hook_clear); false: it has none. NULL: no
      * site has. */
-    bool (*hook)(void *ctx, struct bytes name, struct receive_hook *out);
+    bool (*hook)(
+        void *ctx, struct bytes name, enum receive_command which, struct receive_hook *out);
     void *ctx;
 };
 

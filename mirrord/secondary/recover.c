@@ -9,6 +9,7 @@
 #include "secondary/commit.h"
 #include "secondary/former.h"
 #include "secondary/grace.h"
+#include "secondary/health_note.h"
 #include "secondary/hook_note.h"
 #include "secondary/journal.h"
 #include "secondary/opening.h"
@@ -76,6 +77,7 @@ int recover_run(struct replica *r, struct err *err)
         found = -1;
     if (found == 1 && checkpoint_since(r)) { /* of the time of the copy: the ledger goes on */
         free_steps(steps, n);
+        health_mark_forget(state_fd(r->locked));
         return forget_journal(r, err);
     }
     if (found == 1) {
@@ -89,6 +91,8 @@ int recover_run(struct replica *r, struct err *err)
         checkpoint_due(r);
     }
     free_steps(steps, n);
+    if (found >= 0)
+        health_mark_forget(state_fd(r->locked));
     return found < 0 ? -1 : 0;
 }
 

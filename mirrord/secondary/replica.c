@@ -22,6 +22,7 @@
 #include "secondary/reap.h"
 #include "secondary/retire.h"
 #include "secondary/settle.h"
+#include "secondary/told.h"
 #include "tree/digest.h"
 
 enum {
@@ -63,7 +64,7 @@ static int find_place(struct replica *r, const struct msg_open *m, struct err *e
     const struct outside *o = r->tools->outside;
     struct outside_place place;
     r->asked = (struct outside_site){copy_bytes(m->name), copy_bytes(m->root)};
-    if (o->place(o->ctx, &r->asked, &place, err) < 0)
+    if (o->place(o->ctx, &r->asked, !(r->flags & OPEN_DRY_RUN), &place, err) < 0)
         return -1;
     r->path = place.root;
     r->policy = place.policy;
@@ -207,6 +208,7 @@ int replica_open(struct tools *tools, const struct msg_open *m, struct bytes pay
 
 void replica_end(struct replica *r)
 {
+    health_feed_end(r);
     drift_free(TAKE_PTR(r->drift)); /* its thread writes to the manifest, too */
     checkpoint_end(r, r->state == REPLICA_OPEN);
 }
@@ -226,10 +228,12 @@ static void release(struct replica *r)
     inherit_free(TAKE_PTR(r->inherit));
     mounts_free(TAKE_PTR(r->mounts));
     settle_free(TAKE_PTR(r->settle));
+    told_free(r);
     manifest_close(TAKE_PTR(r->former));
     manifest_close(TAKE_PTR(r->manifest));
     stage_close(TAKE_PTR(r->stage));
     root_close(TAKE_PTR(r->root));
+    health_feed_leave(r);
     state_close(TAKE_PTR(r->locked));
     if (r->scratch)
         state_discard(r->scratch);
@@ -271,6 +275,7 @@ void replica_fail(struct replica *r, uint16_t reason, const struct err *why)
                                                   .epoch_id = fenced ? r->epoch.id : nobody,
                                                   .primary = fenced ? primary : (struct bytes){0}});
     outbox_put(&r->tools->out);
+    health_feed_failed(r, reason, why);
     batch_orphan(r);
     release(r);
     r->state = REPLICA_FAILED;

@@ -7,6 +7,7 @@
 #define SECONDARY_REPLICA_H
 
 #include "protocol/msg.h"
+#include "secondary/health_feed.h"
 #include "secondary/inherit.h"
 #include "secondary/label.h"
 #include "secondary/marker.h"
@@ -58,7 +59,7 @@ struct replica {
     int epoch_dir, epoch_lock; /* -1: none; see fencing.h */
     uint64_t epoch_stamp;
     struct epoch epoch; /* that was presented, or (fenced) that counts */
-    char *scratch;      /* a verification's own state; else NULL */
+    char *scratch;      /* this session's own state, for what only looks; else NULL */
     bool doubtful;      /* what an interrupted commit could not do is not somebody else's doing */
     bool cut;           /* something may be left of directories that the manifest lost */
     bool root_touched;  /* the root's own times changed by what mirrord did */
@@ -87,10 +88,13 @@ struct replica {
     struct deletions_limit limit; /* the primary's */
     struct receive_policy policy;
     unsigned keep_days, unit_grace; /* as they count here */
+    bool held;                      /* readers are, for the commit whose turn it is */
     bool hook_looks;                /* its command runs or fails: how it goes is looked at */
     uint32_t hook_told;             /* failures of it that the primary knows */
+    struct told *told;              /* who wants to know when it is through; or NULL */
     bool keep_fails;                /* something could not be kept, and that was said */
     struct keeper *keeper;
+    struct health_feed health;
     struct space room; /* as it was told last */
     uint64_t room_told_ms;
     uint64_t entries_left; /* as many were to be there after what was summed last */

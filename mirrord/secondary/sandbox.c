@@ -1,4 +1,5 @@
-/* Landlock, capabilities and limits; see sandbox.h. The list of system calls is in syscalls.c. */
+/* Landlock, capabilities and limits; see sandbox.h. The list of system calls is in syscalls.c, the
+ * mount namespace in enclosure.c. */
 #include "secondary/sandbox.h"
 
 #include <errno.h>
@@ -12,6 +13,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "secondary/enclosure.h"
 
 /* From <linux/landlock.h>: the header that is there may be older than the kernel that is. */
 enum {
@@ -65,6 +67,9 @@ struct sandbox {
     int ruleset; /* -1 */
     bool calls;  /* there is a list of them */
     struct ruleset_attr handled;
+    struct enclosure *enclosure; /* NULL */
+    bool encloses;
+    char *lacks;
 };
 
 static void restrict_handled(struct ruleset_attr *a, int abi)
@@ -91,6 +96,8 @@ struct sandbox *sandbox_new(void)
     struct sandbox *s = mem_alloc(sizeof *s);
     s->ruleset = -1;
     s->calls = syscalls_known() && (layers_here() & SANDBOX_CALLS);
+    if (geteuid() == 0 && (layers_here() & SANDBOX_MOUNTS))
+        s->enclosure = enclosure_new();
     long abi = syscall(SYSTEM_CREATE_RULESET, NULL, 0, CREATE_RULESET_VERSION);
     if (abi < ABI_NEEDED || !(layers_here() & SANDBOX_LANDLOCK))
         return s;
@@ -104,6 +111,9 @@ void sandbox_free(struct sandbox *s)
 {
     if (s->ruleset >= 0)
         close(s->ruleset);
+    if (s->enclosure)
+        enclosure_free(s->enclosure);
+    free(s->lacks);
     free(s);
 }
 
@@ -115,12 +125,33 @@ void sandbox_allow(struct sandbox *s, int fd, enum sandbox_access access)
         log_warn("a directory cannot be put into the sandbox: %s", strerror(errno));
 }
 
-const char *sandbox_lacks(const struct sandbox *s)
+struct enclosure *sandbox_enclosure(const struct sandbox *s)
 {
+    return s->enclosure;
+}
+
+bool sandbox_encloses(const struct sandbox *s)
+{
+    return s->encloses;
+}
+
+static void add_lack(struct sandbox *s, const char *what, const char *why)
+{
+    char *before CLEANUP_FREE = s->lacks;
+    s->lacks = before ? mem_format("%s, nor by %s (%s)", before, what, why)
+                      : mem_format("%s (%s)", what, why);
+}
+
+const char *sandbox_lacks(struct sandbox *s)
+{
+    free(TAKE_PTR(s->lacks));
     if (!s->abi)
-        return s->calls ? "Landlock (a kernel from 5.19 on has it, if it is switched on)"
-                        : "Landlock, nor by a list of system calls";
-    return s->calls ? NULL : "a list of system calls (this build has none)";
+        add_lack(s, "Landlock", "a kernel from 5.19 on has it, if it is switched on");
+    if (!s->calls)
+        add_lack(s, "a list of system calls", "this build has none");
+    if (s->enclosure && enclosure_lacks(s->enclosure))
+        add_lack(s, "a mount namespace", enclosure_lacks(s->enclosure));
+    return s->lacks;
 }
 
 /* What root needs to be any owner; a receiver that is somebody else has none of them. */
@@ -159,6 +190,13 @@ static int set_limits(struct err *err)
     return 0;
 }
 
+static int enter_mounts(struct sandbox *s, struct err *err)
+{
+    int result = s->enclosure ? enclosure_enter(s->enclosure, err) : ENCLOSURE_NONE;
+    s->encloses = result == 0;
+    return result < 0 ? err_prefix(err, "mount namespace") : 0;
+}
+
 static int enter_landlock(struct sandbox *s, struct err *err)
 {
     if (s->abi && syscall(SYSTEM_RESTRICT_SELF, s->ruleset, 0) < 0)
@@ -170,6 +208,8 @@ static int enter(
     struct sandbox *s, unsigned layers, const struct sandbox_alarm *alarm, struct err *err)
 {
     if ((layers & SANDBOX_LIMITS) && set_limits(err) < 0)
+        return -1;
+    if ((layers & SANDBOX_MOUNTS) && enter_mounts(s, err) < 0)
         return -1;
     if ((layers & SANDBOX_CAPABILITIES) && drop_capabilities(err) < 0)
         return -1;

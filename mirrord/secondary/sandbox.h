@@ -2,6 +2,7 @@
  * What a process may still do once it speaks to somebody who may be hostile. In layers, each of
  * which holds without the others:
  *
+ *   mounts         for root: nothing is there but directories that are shown (enclosure.h)
  *   Landlock       opening, making, renaming and removing beneath the allowed directories only; no
  *                  TCP; no signals and no abstract sockets beyond itself
  *   system calls   a list of those that a receiver needs; any other one ends the process. Metadata
@@ -20,6 +21,8 @@
 
 struct sandbox;
 
+struct enclosure;
+
 struct sandbox *sandbox_new(void); /* never NULL */
 void sandbox_free(struct sandbox *s);
 
@@ -31,8 +34,15 @@ enum sandbox_access {
 /* The descriptor (O_PATH will do) stays the caller's. */
 void sandbox_allow(struct sandbox *s, int fd, enum sandbox_access access);
 
-/* What is lacking, in words that go on "not confined by …"; NULL: nothing. */
-const char *sandbox_lacks(const struct sandbox *s);
+/* The sandbox's own; NULL: this user can have none, or a test does without. */
+struct enclosure *sandbox_enclosure(const struct sandbox *s);
+
+/* What is lacking, in words that go on "not confined by …"; NULL: nothing. Complete once it was
+ * entered. The sandbox's own, until the next call. */
+const char *sandbox_lacks(struct sandbox *s);
+
+/* It was entered, and with the layer of mounts. */
+bool sandbox_encloses(const struct sandbox *s);
 
 /* Where a refused system call is told: `refused` runs in a signal handler of the process, which
  * ends after it. */
@@ -46,7 +56,8 @@ enum sandbox_layer {
     SANDBOX_CAPABILITIES = 2,
     SANDBOX_LANDLOCK = 4,
     SANDBOX_CALLS = 8,
-    SANDBOX_ALL = 15,
+    SANDBOX_MOUNTS = 16,
+    SANDBOX_ALL = 31,
 };
 
 /* For the rest of this process's life; before it has threads. `layers` is SANDBOX_ALL, except for

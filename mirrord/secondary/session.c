@@ -31,6 +31,7 @@
 #include "secondary/retire.h"
 #include "secondary/room.h"
 #include "secondary/settle.h"
+#include "secondary/told.h"
 #include "secondary/tools.h"
 #include "secondary/turn.h"
 #include "tree/reread.h"
@@ -227,8 +228,40 @@ static int on_level(struct session *s, struct bytes payload, struct err *err)
     if (r->flags & OPEN_DRY_RUN)
         return err_set(err, ERR_FAILED, "LEVEL in a dry run");
     r->flags &= ~(uint32_t)OPEN_FORCE;
-    if (r->state == REPLICA_OPEN)
+    if (r->state == REPLICA_OPEN) {
         settle_start(r);
+        health_feed_level(r);
+    }
+    return 0;
+}
+
+static int on_owed(struct session *s, struct bytes payload, struct err *err)
+{
+    struct msg_owed m;
+    if (!msg_get_owed(payload, &m))
+        return UNREADABLE;
+    if (s->tools.version < MSG_VERSION_NEWS)
+        return err_set(err, ERR_FAILED, "OWED in a session of version %u", s->tools.version);
+    struct replica *r = open_replica(s, m.site, err);
+    if (!r)
+        return -1;
+    if (r->state == REPLICA_OPEN)
+        health_feed_owed(r, &m);
+    return 0;
+}
+
+static int on_tell(struct session *s, struct bytes payload, struct err *err)
+{
+    struct msg_tell m;
+    if (!msg_get_tell(payload, &m))
+        return UNREADABLE;
+    if (s->tools.version < MSG_VERSION_NEWS)
+        return err_set(err, ERR_FAILED, "TELL in a session of version %u", s->tools.version);
+    struct replica *r = open_replica(s, m.site, err);
+    if (!r)
+        return -1;
+    if (r->state == REPLICA_OPEN)
+        told_ask(r, m.token);
     return 0;
 }
 
@@ -297,7 +330,9 @@ static const struct handler {
     {MSG_CLOSE, AFTER_HELLO, on_close},
     {MSG_LIST, AFTER_HELLO, on_list},
     {MSG_LEVEL, AFTER_HELLO, on_level},
+    {MSG_OWED, AFTER_HELLO, on_owed},
     {MSG_CLAIM, AFTER_HELLO, on_claim},
+    {MSG_TELL, AFTER_HELLO, on_tell},
     {MSG_BEGIN, AFTER_HELLO, on_begin},
     {MSG_ENTRY, AFTER_HELLO, on_entry},
     {MSG_PACK, AFTER_HELLO, on_pack},
@@ -471,6 +506,7 @@ static int loop(struct session *s, struct err *err)
         fencing_look(&s->tools);
         hook_feed_look(&s->tools);
         room_look(&s->tools);
+        health_feed_look(&s->tools, s->heard);
         if (outbox_flush(&s->tools.out, err) < 0) {
             s->phase = ENDED; /* the other end cannot be told */
             return -1;

@@ -27,6 +27,7 @@ struct tools {
     uint64_t look_due;      /* at epochs */
     uint64_t hooks_due;     /* at commands after commits */
     uint64_t room_due;      /* at the room there is */
+    int64_t health_due;     /* at what is to be noted of sites (io_boot_ms) */
     struct set *replicas;   /* sites by number: struct replica */
     struct batch *batches;  /* all that are not acknowledged */
     unsigned batch_count;

@@ -265,6 +265,48 @@ void transfer_begin(struct atom *a, bool delta)
         start_signature(t, (uint64_t)st.st_size);
 }
 
+/* The live file, if it is known to have this content; else -1. */
+static int open_known(struct atom *a, const struct digest *content, struct stat *st)
+{
+    struct replica *r = replica_of(a);
+    struct manifest_txn *t;
+    struct record record;
+    uint64_t parent;
+    struct err why;
+    int fd CLEANUP_FD = root_open_file(r->root, a->step.path, st);
+    if (fd < 0 || manifest_begin(r->manifest, false, &t, &why) < 0)
+        return -1;
+    struct validators now = validators_of(st);
+    bool known = manifest_lookup(t, a->step.path, &record, &parent, &why) == 1 &&
+                 record.entry.type == ENTRY_FILE && record.entry.has_digest &&
+                 !(record.flags & RECORD_RACY) && validators_equal(&record.validators, &now) &&
+                 digest_equal(&record.entry.digest, content);
+    manifest_abort(t);
+    return known ? TAKE_FD(fd) : -1;
+}
+
+void transfer_begin_based(struct atom *a, const struct digest *base)
+{
+    struct stat st;
+    struct outbox *out = &replica_of(a)->tools->out;
+    int source CLEANUP_FD = open_known(a, base, &st);
+    if (source < 0) {
+        msg_put_extents(&out->writer, &(struct msg_extents){.atom = a->number, .last = true});
+        outbox_put(out);
+        step_fail_text(&a->step, REASON_NEED_CONTENT, "stage",
+            "the file here is not the one that the delta was made against");
+        return;
+    }
+    a->part = false;
+    int fd = transfer_create(a);
+    if (fd < 0)
+        return;
+    struct transfer *t = transfer_new(a);
+    t->fd = fd;
+    t->source = TAKE_FD(source);
+    rebuild_start_known(t, (uint64_t)st.st_size);
+}
+
 int transfer_write(struct transfer *t, const void *p, size_t n, struct err *err)
 {
     if (n > t->atom->step.entry.size - t->written)

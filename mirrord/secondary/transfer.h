@@ -10,6 +10,8 @@
 
 void transfer_inline(struct atom *a, const struct msg_entry *m);
 void transfer_begin(struct atom *a, bool delta); /* HOW_DATA, HOW_DELTA */
+/* HOW_BASED: the primary is told at once where the live file has not this content. */
+void transfer_begin_based(struct atom *a, const struct digest *base);
 
 void transfer_data(struct atom *a, const struct msg_data *m);
 void transfer_finish(struct atom *a, const struct msg_finish *m);

@@ -46,6 +46,8 @@ void transfer_give_up(struct atom *a, const struct err *why);
 /* rebuild.c */
 /* Begins to tell the primary what the old file, t->source, holds. */
 void rebuild_start(struct transfer *t, uint64_t size);
+/* The same of a file that the primary knows: it is told nothing, and gives orders at once. */
+void rebuild_start_known(struct transfer *t, uint64_t size);
 void rebuild_free(struct rebuild *r); /* NULL is fine */
 /* The transfer fails before its end: the primary still waits for what it asked. */
 void rebuild_abandon(struct rebuild *r);

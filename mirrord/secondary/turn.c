@@ -3,6 +3,7 @@
 #include "secondary/turn.h"
 
 #include <errno.h>
+#include <poll.h>
 
 #include "base/io.h"
 #include "base/log.h"
@@ -11,12 +12,16 @@
 #include "secondary/commit.h"
 #include "secondary/fencing.h"
 #include "secondary/gate.h"
+#include "secondary/hold_feed.h"
 #include "secondary/keeper.h"
 #include "secondary/place.h"
 #include "secondary/reap.h"
 #include "secondary/swap.h"
 
-enum { PASS_MAX = 256 }; /* atoms of a batch that is passed: they are compared one by one */
+enum {
+    PASS_MAX = 256, /* atoms of a batch that is passed: they are compared one by one, */
+    PASS_WORK = 65536, /* with those of the one that passes */
+};
 
 static void put_failure(struct msg_ack *m, const struct atom *a)
 {
@@ -188,11 +193,21 @@ static bool concerns(const struct batch *b, struct bytes path)
     return false;
 }
 
-/* A large file that is still being made, or a tree that is looked through before it is deleted, may
- * take seconds: what has nothing to do with them does not wait. */
+/* Units are passed while their readers are waited for, and nothing works on them. */
+static bool is_passed(const struct batch *b, const struct batch *before)
+{
+    if (!before->pending || before->commit)
+        return false;
+    if (before->whole)
+        return hold_feed_waits(before) && before->count * b->count <= PASS_WORK;
+    return before->count <= PASS_MAX;
+}
+
+/* A large file that is still being made, a tree that is looked through before it is deleted, or
+ * readers that are waited for may take seconds: what has nothing to do with them does not wait. */
 static bool may_pass(const struct batch *b, const struct batch *before)
 {
-    if (!before->pending || before->commit || before->whole || before->count > PASS_MAX)
+    if (!is_passed(b, before))
         return false;
     for (size_t i = 0; i < before->count; i++) {
         const struct step *s = &before->atoms[i]->step;
@@ -227,16 +242,21 @@ void turn_next(struct replica *r)
 {
     struct batch *b;
     while (r->state == REPLICA_OPEN && (b = next_commit(r->tools, r)) && !b->commit && !b->pending)
-        if ((b->whole && !swap_ready(b)) || !take_turn(b))
+        if ((b->whole && !(swap_ready(b) && hold_feed_ready(b))) || !take_turn(b))
             break;
     replica_reap(r);
 }
 
 void turn_finish(struct replica *r)
 {
-    while (r->state == REPLICA_OPEN && next_commit(r->tools, r))
-        if (jobs_step(&r->tools->jobs) != 0)
+    struct batch *b;
+    while (r->state == REPLICA_OPEN && (b = next_commit(r->tools, r))) {
+        int wait = jobs_step(&r->tools->jobs);
+        if (wait < 0 || (wait > 0 && !hold_feed_waits(b)))
             break;
+        if (wait > 0)
+            poll(NULL, 0, wait);
+    }
 }
 
 void turn_abandon(struct batch *b)
@@ -245,6 +265,7 @@ void turn_abandon(struct batch *b)
     if (b->commit)
         fencing_leave(b->replica);
     commit_free(TAKE_PTR(b->commit));
+    hold_feed_drop(b);
     swap_free(b);
 }
 

@@ -64,6 +64,7 @@ struct extents {
 
     uint64_t gap_end; /* > pos: a gap that is being given, of all … */
     uint64_t gap_start, gap_from, gap_range;
+    int64_t gap_front, gap_back;
 };
 
 /* --- gear --- */
@@ -192,6 +193,17 @@ int extents_add(struct extents *x, const struct msg_extents *m, struct err *err)
     return 0;
 }
 
+void extents_know(struct extents *x, uint64_t old_size, const struct msg_extent *all, size_t count)
+{
+    x->told = x->complete = true;
+    x->old_size = old_size;
+    for (size_t i = 0; i < count; i++) {
+        grow(x);
+        x->known[x->count] = (struct known){.e = all[i]};
+        index_add(x, x->count++);
+    }
+}
+
 static size_t length_of(const struct extents *x, uint64_t number)
 {
     uint64_t left = x->old_size - number * MSG_EXTENT;
@@ -301,6 +313,8 @@ static int found(struct extents *x, uint64_t at, uint64_t next)
         return EXTENTS_MORE;
     }
     guess(x, at - x->pos, next);
+    x->gap_front = (int64_t)(x->used - x->pos);
+    x->gap_back = (int64_t)((is_known(x, next) ? next * MSG_EXTENT : x->old_size) - at);
     x->rolling = x->again = false;
     x->next = next;
     x->gap_start = x->pos;
@@ -330,7 +344,7 @@ static void choose_range(const struct extents *x, struct extents_run *out)
 static int give_gap(struct extents *x, struct extents_run *out)
 {
     uint64_t left = x->gap_end - x->pos;
-    *out = (struct extents_run){.at = x->pos};
+    *out = (struct extents_run){.at = x->pos, .front = x->gap_front, .back = x->gap_back};
     out->length = left < EXTENTS_GAP_MAX ? left : EXTENTS_GAP_MAX;
     choose_range(x, out);
     x->pos += out->length;
@@ -340,7 +354,8 @@ static int give_gap(struct extents *x, struct extents_run *out)
 static int give_copy(struct extents *x, struct extents_run *out)
 {
     size_t n = length_of(x, x->next);
-    *out = (struct extents_run){true, x->pos, n, x->next * MSG_EXTENT, n};
+    *out = (struct extents_run){
+        .copy = true, .at = x->pos, .length = n, .from = x->next * MSG_EXTENT, .range = n};
     x->pos += n;
     x->used = out->from + n;
     x->next++;

@@ -49,12 +49,17 @@ void extents_free(struct extents *x); /* NULL is fine */
 /* What the old file holds, frame by frame; -1 where it contradicts itself or was complete. Memory
  * is taken for what has come, not for what is announced. */
 int extents_add(struct extents *x, const struct msg_extents *m, struct err *err);
+/* The same, all at once, of a file whose extents are known here. Before any other. */
+void extents_know(struct extents *x, uint64_t old_size, const struct msg_extent *all, size_t count);
 uint64_t extents_old_size(const struct extents *x); /* 0 before the first frame */
 
 struct extents_run { /* of the new file, in order and without holes between */
     bool copy;       /* found at `from` in the old file; else a gap of at most EXTENTS_GAP_MAX */
     uint64_t at, length;
     uint64_t from, range; /* of the old file: what is copied, or what the gap resembles (maybe 0) */
+    /* A gap's: what is added to a place in it for the place in the old file, if the bytes there go
+     * on as in front of the gap, or as behind it. May lead out of the old file. */
+    int64_t front, back;
 };
 
 /* RUN: *out is the next one. WAITS: for more extents. MORE: call again; after a few ms of work.

@@ -18,12 +18,16 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "tree/digest.h"
+#include "tree/writer.h"
 
 enum {
     PIECE = 128 * 1024,
     FILE_COST = 16 * 1024, /* what a file counts at least: opening it costs, too */
     NAP_US = 20000,        /* shorter pauses are added up */
     LOOK = 256,            /* records in one transaction */
+    PROVE_FIRST_MS = 60000,  /* what is new in the manifest may be on its way just now */
+    PROVE_AGAIN_MS = 600000, /* between passes: for what was busy, and what came since */
+    YOUNG_S = 1,             /* since its last change: whoever made that may go on */
     SAVE_MS = 60000,
     IDLE_S = 3600,
     DAY_S = 86400,
@@ -44,6 +48,9 @@ struct reread_tree {
     uint64_t began, due; /* CLOCK_REALTIME seconds; began 0: no pass is under way */
     struct manifest_place at;
     uint64_t saved_ms;
+    uint64_t prove_due_ms; /* io_now_ms: when to look for files that were never read */
+    bool proving;          /* a pass over these is under way */
+    struct manifest_place prove_at;
     bool at_work;
     atomic_bool leaving;
 };
@@ -67,6 +74,7 @@ struct target {
     size_t len;
     struct manifest_place at;
     struct validators validators;
+    bool known; /* its content, by this: */
     struct digest digest;
 };
 
@@ -184,7 +192,7 @@ static ssize_t read_piece(int fd, void *p, size_t n, uint64_t offset)
     return cold < 0 ? -1 : (ssize_t)have + cold;
 }
 
-enum verdict { AS_RECORDED, OTHER_CONTENT, OTHER_FILE, NOT_KNOWN, GIVEN_UP };
+enum verdict { AS_RECORDED, OTHER_CONTENT, OTHER_FILE, NOT_KNOWN, PROVEN, GIVEN_UP };
 
 static bool is_the_file(int fd, const struct target *x)
 {
@@ -195,7 +203,14 @@ static bool is_the_file(int fd, const struct target *x)
     return validators_equal(&now, &x->validators);
 }
 
-static enum verdict read_content(struct reread_tree *t, const struct target *x, int fd)
+/* What is believed from now on nobody may be writing (RULES 1). */
+static bool is_at_rest(int fd, const struct target *x)
+{
+    return x->known ||
+           (writer_probe(fd) != 1 && x->validators.ctime + YOUNG_S < (int64_t)now_s());
+}
+
+static enum verdict read_content(struct reread_tree *t, struct target *x, int fd)
 {
     struct reread *r = t->owner;
     uint64_t offset = 0;
@@ -210,17 +225,19 @@ static enum verdict read_content(struct reread_tree *t, const struct target *x, 
             return GIVEN_UP;
     }
     if (n < 0) {
-        log_warn(
-            "%s: read %s again: %s", root_path(t->root), QUOTED(x->path, x->len), strerror(errno));
+        log_warn("%s: read %s: %s", root_path(t->root), QUOTED(x->path, x->len), strerror(errno));
         return OTHER_CONTENT; /* a sector that cannot be read is not what was written */
     }
     digest_stream_end(r->stream, &d);
-    if (!is_the_file(fd, x))
+    if (!is_at_rest(fd, x) || !is_the_file(fd, x))
         return NOT_KNOWN; /* it changed under the reading */
-    return digest_equal(&d, &x->digest) ? AS_RECORDED : OTHER_CONTENT;
+    if (x->known)
+        return digest_equal(&d, &x->digest) ? AS_RECORDED : OTHER_CONTENT;
+    x->digest = d;
+    return offset == x->validators.size ? PROVEN : NOT_KNOWN;
 }
 
-static enum verdict read_target(struct reread_tree *t, const struct target *x)
+static enum verdict read_target(struct reread_tree *t, struct target *x)
 {
     struct stat st;
     int fd CLEANUP_FD = root_open_file(t->root, (struct bytes){x->path, x->len}, &st);
@@ -228,6 +245,8 @@ static enum verdict read_target(struct reread_tree *t, const struct target *x)
         return errno == ENOENT || errno == ENXIO || errno == ELOOP ? OTHER_FILE : NOT_KNOWN;
     if (!is_the_file(fd, x))
         return OTHER_FILE;
+    if (!is_at_rest(fd, x))
+        return NOT_KNOWN;
     int flags = fcntl(fd, F_GETFL);
     if (flags >= 0)
         fcntl(fd, F_SETFL, flags | O_NOATIME); /* the owner may */
@@ -240,6 +259,11 @@ static bool is_to_be_read(const struct record *r)
 {
     return r->entry.type == ENTRY_FILE && r->entry.has_digest && !(r->flags & RECORD_RACY) &&
            !digest_is_doubt(&r->entry.digest);
+}
+
+static bool is_to_be_proven(const struct record *r)
+{
+    return r->entry.type == ENTRY_FILE && !r->entry.has_digest;
 }
 
 /* 1, 0: its directory is gone, or the path too long; -1. */
@@ -255,12 +279,15 @@ static int take_target(struct manifest_txn *txn, const struct manifest_place *at
     x->len += at->name_len;
     x->at = *at;
     x->validators = r->validators;
+    x->known = r->entry.has_digest;
     x->digest = r->entry.digest;
     return 1;
 }
 
-/* Moves on to the next file, or by so many records. 1 with it, 2 not yet, 0 at the end, -1. */
-static int find_next(struct reread_tree *t, struct target *x, struct err *err)
+/* Moves on to the next file that is wanted, or by so many records. 1 with it, 2 not yet, 0 at the
+ * end, -1. */
+static int find_next(struct reread_tree *t, struct manifest_place *at,
+    bool (*wanted)(const struct record *r), struct target *x, struct err *err)
 {
     struct manifest_txn *txn;
     struct record r;
@@ -268,9 +295,9 @@ static int find_next(struct reread_tree *t, struct target *x, struct err *err)
     if (manifest_begin(t->manifest, false, &txn, err) < 0)
         return -1;
     for (int n = 0; n < LOOK && more == 1 && found == 0; n++) {
-        more = manifest_next_of_all(txn, &t->at, &r, err);
-        if (more == 1 && is_to_be_read(&r))
-            found = take_target(txn, &t->at, &r, x, err);
+        more = manifest_next_of_all(txn, at, &r, err);
+        if (more == 1 && wanted(&r))
+            found = take_target(txn, at, &r, x, err);
     }
     manifest_abort(txn);
     if (more < 0 || found < 0)
@@ -294,13 +321,24 @@ static bool is_still_recorded(struct reread_tree *t, const struct target *x)
     return same;
 }
 
+static void tell_proven(struct reread_tree *t, const struct target *x)
+{
+    struct record r = {.validators = x->validators};
+    r.entry.type = ENTRY_FILE;
+    r.entry.has_digest = true;
+    r.entry.digest = x->digest;
+    t->hooks.proven(t->hooks.ctx, (struct bytes){x->path, x->len}, &r);
+}
+
 /* False when the tree goes. */
-static bool work_on(struct reread_tree *t, const struct target *x)
+static bool work_on(struct reread_tree *t, struct target *x)
 {
     enum verdict v = read_target(t, x);
     if (v == GIVEN_UP)
         return false;
-    if ((v == OTHER_CONTENT || v == OTHER_FILE) && is_still_recorded(t, x))
+    if (v == PROVEN)
+        tell_proven(t, x);
+    if (x->known && (v == OTHER_CONTENT || v == OTHER_FILE) && is_still_recorded(t, x))
         t->hooks.differs(t->hooks.ctx, (struct bytes){x->path, x->len}, v == OTHER_CONTENT);
     uint64_t size = x->validators.size;
     return size >= FILE_COST || pace(t, FILE_COST - size);
@@ -333,7 +371,7 @@ static void work(struct reread_tree *t)
         t->began = now_s();
     for (int n = 0; n < LOOK && !atomic_load(&t->leaving); n++) {
         before = t->at;
-        int found = find_next(t, x, &why);
+        int found = find_next(t, &t->at, is_to_be_read, x, &why);
         if (found < 0) {
             put_off(t, &why);
             return;
@@ -351,35 +389,96 @@ static void work(struct reread_tree *t)
         save(t);
 }
 
+/* --- what was never read --- */
+
+static uint64_t at_most(const struct reread *r, uint64_t ms)
+{
+    return r->every_s * 1000 < ms ? r->every_s * 1000 : ms;
+}
+
+static void end_proving(struct reread_tree *t)
+{
+    t->proving = false;
+    t->prove_at = (struct manifest_place){0};
+    t->prove_due_ms = io_now_ms() + at_most(t->owner, PROVE_AGAIN_MS);
+}
+
+/* Is there any? 1, 0, -1. */
+static int any_to_prove(struct reread_tree *t, struct err *err)
+{
+    struct manifest_txn *txn;
+    struct msg_sums sums = {0};
+    if (manifest_begin(t->manifest, false, &txn, err) < 0)
+        return -1;
+    int bad = manifest_sums(txn, MANIFEST_ROOT, &sums, err);
+    manifest_abort(txn);
+    return bad ? -1 : sums.unproven > 0;
+}
+
+/* Goes on with a pass over these for some files. */
+static void prove(struct reread_tree *t)
+{
+    struct target *x CLEANUP_FREE = mem_alloc(sizeof *x);
+    struct err why;
+    int found = t->proving ? 1 : any_to_prove(t, &why);
+    t->proving = found == 1;
+    for (int n = 0; n < LOOK && found > 0 && !atomic_load(&t->leaving); n++) {
+        found = find_next(t, &t->prove_at, is_to_be_proven, x, &why);
+        if (found == 1 && !work_on(t, x))
+            return; /* it leaves: whoever has the tree next begins anew */
+    }
+    if (found < 0)
+        log_warn("%s: reading content: %s", root_path(t->root), why.text);
+    if (found <= 0)
+        end_proving(t);
+}
+
 /* --- the thread --- */
 
-/* The tree to go on with, the one that waited longest first; else NULL and how long to wait. */
-static struct reread_tree *choose(struct reread *r, uint64_t *wait_s)
+enum work { WORK_LOAD, WORK_PROVE, WORK_REREAD, WORK_KINDS };
+
+static bool is_due(const struct reread_tree *t, enum work what)
+{
+    switch (what) {
+    case WORK_LOAD: return !t->loaded;
+    case WORK_PROVE: return t->hooks.proven && t->prove_due_ms <= io_now_ms();
+    default: return t->began || t->due <= now_s();
+    }
+}
+
+/* Until something of this tree is. */
+static uint64_t due_in_s(const struct reread_tree *t)
+{
+    uint64_t now_ms = io_now_ms(), now = now_s(), s = t->due > now ? t->due - now : 0;
+    uint64_t prove = t->prove_due_ms > now_ms ? (t->prove_due_ms - now_ms) / 1000 + 1 : 0;
+    return t->hooks.proven && prove < s ? prove : s;
+}
+
+/* The tree to go on with, and what with: what was never read one tree after the other, what is read
+ * again in turns. Else NULL and how long to wait. */
+static struct reread_tree *choose(struct reread *r, enum work *what, uint64_t *wait_s)
 {
     struct reread_tree *t;
-    uint64_t now = now_s();
-    *wait_s = IDLE_S;
-    TAILQ_FOREACH (t, &r->trees, order) {
-        if (atomic_load(&t->leaving))
-            continue;
-        if (!t->loaded || t->began || t->due <= now) {
-            TAILQ_REMOVE(&r->trees, t, order);
-            TAILQ_INSERT_TAIL(&r->trees, t, order);
+    for (*what = 0; *what < WORK_KINDS; ++*what)
+        TAILQ_FOREACH (t, &r->trees, order) {
+            if (atomic_load(&t->leaving) || !is_due(t, *what))
+                continue;
+            if (*what == WORK_REREAD) {
+                TAILQ_REMOVE(&r->trees, t, order);
+                TAILQ_INSERT_TAIL(&r->trees, t, order);
+            }
             return t;
         }
-        if (t->due - now < *wait_s)
-            *wait_s = t->due - now;
-    }
+    *wait_s = IDLE_S;
+    TAILQ_FOREACH (t, &r->trees, order)
+        if (!atomic_load(&t->leaving) && due_in_s(t) < *wait_s)
+            *wait_s = due_in_s(t);
     return NULL;
 }
 
-static void serve(struct reread_tree *t)
+static void begin(struct reread_tree *t)
 {
     struct err why;
-    if (t->loaded) {
-        work(t);
-        return;
-    }
     t->loaded = true;
     if (load(t, &why) < 0)
         put_off(t, &why);
@@ -387,14 +486,25 @@ static void serve(struct reread_tree *t)
         save(t); /* when it is due, so that a process that never lives so long comes to it */
 }
 
+static void serve(struct reread_tree *t, enum work what)
+{
+    if (what == WORK_LOAD)
+        begin(t);
+    else if (what == WORK_PROVE)
+        prove(t);
+    else
+        work(t);
+}
+
 static void *run(void *arg)
 {
     struct reread *r = arg;
+    enum work what;
     uint64_t wait_s;
     syscall(SYS_ioprio_set, IOPRIO_WHO_THREAD, 0, IOPRIO_IDLE); /* only a wish */
     pthread_mutex_lock(&r->lock);
     while (!r->stop) {
-        struct reread_tree *t = choose(r, &wait_s);
+        struct reread_tree *t = choose(r, &what, &wait_s);
         if (!t) {
             struct timespec until = deadline_in(wait_s * 1000000);
             pthread_cond_timedwait(&r->wake, &r->lock, &until);
@@ -402,7 +512,7 @@ static void *run(void *arg)
         }
         t->at_work = true;
         pthread_mutex_unlock(&r->lock);
-        serve(t);
+        serve(t, what);
         pthread_mutex_lock(&r->lock);
         t->at_work = false;
         pthread_cond_broadcast(&r->rested);
@@ -455,6 +565,7 @@ struct reread_tree *reread_add(
     t->root = root;
     t->manifest = m;
     t->hooks = *h;
+    t->prove_due_ms = io_now_ms() + at_most(r, PROVE_FIRST_MS);
     pthread_mutex_lock(&r->lock);
     TAILQ_INSERT_TAIL(&r->trees, t, order);
     if (!r->started) {

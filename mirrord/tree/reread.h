@@ -1,7 +1,8 @@
 /*
- * Reading content again: within a month every file of a tree is read once and held against its
- * record in the manifest, so that what went bad on the disk, or was changed under unchanged times,
- * is found. One thread for all trees of a process, at idle I/O priority, at so many bytes a second
+ * Reading content in the background. Once: files that the manifest took for what they seem, by size
+ * and time, get their digest (a tree that was found equal at the first contact is proven so). Again:
+ * within a month every file of a tree is read once and held against its record in the manifest, so
+ * that what went bad on the disk, or was changed under unchanged times, is found. One thread for all trees of a process, at idle I/O priority, at so many bytes a second
  * in all; what was not in the page cache before is not left in it. How far it is stays in each
  * manifest.
  */
@@ -19,11 +20,15 @@ struct reread_hooks {
     /* This file is not what its record says: its content is another under the same validators, or
      * (content false) its validators are others. */
     void (*differs)(void *ctx, struct bytes path, bool content);
+    /* This file, whose record had no digest, was read whole, and not while somebody wrote it: type,
+     * digest and validators are set. NULL: such files are left. */
+    void (*proven)(void *ctx, struct bytes path, const struct record *r);
     void *ctx;
 };
 
 /* rate: bytes a second, not 0. every_s: seconds from one pass's beginning to the next; 0: some
- * less than 30 days. */
+ * less than 30 days. Files without a digest are looked for a minute after a tree was added, and
+ * every ten minutes, or every_s if that is less. */
 struct reread *reread_new(uint64_t rate, uint64_t every_s);
 void reread_free(struct reread *r); /* all trees were removed; NULL is fine */
 

@@ -257,6 +257,15 @@ void state_ask_to_yield(const char *state_dir, const char *root_path, const stru
     kill(holder.l_pid, SIGTERM);
 }
 
+int state_is_held(int state_fd)
+{
+    struct flock holder = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int fd CLEANUP_FD = openat(state_fd, "lock", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? 0 : -1;
+    return fcntl(fd, F_GETLK, &holder) < 0 ? -1 : holder.l_type != F_UNLCK;
+}
+
 char *state_scratch(const char *state_dir, struct err *err)
 {
     char *path = mem_format("%s/scratch-XXXXXX", state_dir);

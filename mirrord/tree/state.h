@@ -42,6 +42,10 @@ void state_close(struct state *s);
  * is asked to yield (SIGTERM, which it defers to the end of a commit). */
 void state_ask_to_yield(const char *state_dir, const char *root_path, const struct digest *owner);
 
+/* Does a process hold the lock of the root whose state directory this is (any descriptor of it)? It
+ * is neither waited for nor taken. 1, 0, -1 with errno. */
+int state_is_held(int state_fd);
+
 /* A state directory for one look, beside the true one: what it learns is nobody's, and nothing that
  * runs is in its way. The caller frees the path and removes it with state_discard. NULL with err. */
 char *state_scratch(const char *state_dir, struct err *err);
@@ -61,6 +65,11 @@ int state_make_dir(const char *state_dir, const char *root_path, struct err *err
 
 /* Its path, for this resolved root. The caller frees it. */
 char *state_root_dir(const char *state_dir, const char *root_path);
+
+/* Removes what is remembered of this root, which need not be there any more, but for the epoch that
+ * says who its primary is. Not while this process has it open. 0, also where there was nothing;
+ * STATE_LOCKED or -1 with err. */
+int state_forget(const char *state_dir, const char *root_path, struct err *err);
 
 int state_fd(const struct state *s);           /* the directory of this root */
 const char *state_path(const struct state *s); /* its path */

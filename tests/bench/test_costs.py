@@ -17,8 +17,9 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from grove import Grove  # noqa: E402 (the paths come first)
 from harness import MIRRORD, SANITIZED, Skip, case, check, main, read_text, wait_for  # noqa: E402
+from pair import Pair  # noqa: E402
 from relay import Relay  # noqa: E402
-from trees import check_same  # noqa: E402
+from trees import check_same, put  # noqa: E402
 
 FILES = 1000
 
@@ -121,6 +122,42 @@ def test_a_large_file_that_changed(env):
     link = costs.resync("--compress", "none")
     costs.limit("an insertion of 50,000 bytes: bytes up", link.up, 50000 + 2200 + 4000)
     costs.limit("an insertion of 50,000 bytes: bytes down", link.down, 1600 + 4300 + 4000)
+
+
+@case
+def test_a_large_file_that_the_daemon_knows(env):
+    """64 MiB. The first edit since the daemon started is asked about: what is there, and the signature of the part
+    that changed. From then on an edit goes without a question, and nothing but the ACK comes back."""
+    proxy, path, rng = Relay((env.sshd.address, env.sshd.port)), env.path("src/large"), random.Random(6)
+    with open(f"{env.sshd.host_key}.pub") as f:
+        kind, key = f.read().split()[:2]
+    with open(env.known_hosts, "a") as f:
+        f.write(f"[127.0.0.1]:{proxy.port} {kind} {key}\n")
+    p = Pair(env, 1, fill=lambda src: put(path, rng.randbytes(64 << 20)), ports={"web2": proxy.port})
+    p.flushed()
+    p.daemon.stop()
+    p.restart()
+    p.flushed()
+
+    def edit(at):
+        proxy.reset()
+        with open(path, "r+b") as f:
+            f.seek(at)
+            f.write(rng.randbytes(100))
+        p.flushed()
+        return proxy.turns, proxy.up, proxy.down
+
+    turns, up, down = edit(1000)
+    print(f"# asked: {turns} round trips, {up} bytes up, {down} down")
+    check(down > 256 * 24, "it was not asked about what is there")
+    for at in (40 << 20, 20000001):
+        turns, up, down = edit(at)
+        print(f"# known: {turns} round trips, {up} bytes up, {down} down")
+        check(turns <= 4, f"{turns} round trips, more than 4")
+        check(up <= 8000, f"{up} bytes up, more than 8000")
+        check(down <= 1500, f"{down} bytes down, more than 1500")
+    p.daemon.stop()
+    proxy.close()
 
 
 @case(sshd=False)

@@ -400,9 +400,9 @@ class Env:
                        f'user = "{USER}" remote-command = "{self.far_end(h)}" {extra_host} }}')
         return write_text(self.path(name), "\n".join(out) + "\n" + text)
 
-    def daemon(self, config, name="web1", ready=True, environ=None, wrap=()):
+    def daemon(self, config, name="web1", ready=True, environ=None, wrap=(), options=()):
         """`wrap` is what runs it: a command that ends in an exec of its arguments."""
-        d = Daemon(self, config, name, environ or {}, wrap)
+        d = Daemon(self, config, name, environ or {}, wrap, options)
         self.daemons.append(d)
         if ready:
             d.wait_ready()
@@ -453,12 +453,12 @@ class Env:
 class Daemon:
     """`mirrord run`, in the background."""
 
-    def __init__(self, env, config, name, environ, wrap=()):
+    def __init__(self, env, config, name, environ, wrap=(), options=()):
         self.env, self.config, self.name = env, config, name
         self.log = env.path(f"daemon{len(env.daemons)}.log")
         with open(self.log, "ab") as log:
-            self.process = env.spawn([*wrap, MIRRORD, "run", "-v", "-c", config, "--as", name],
-                                     stdout=log, stderr=log, environ=environ)
+            self.process = env.spawn([*wrap, MIRRORD, "run", "-v", "-c", config, "--as", name,
+                                      *options], stdout=log, stderr=log, environ=environ)
 
     def text(self):
         return read_text(self.log)

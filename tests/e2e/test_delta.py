@@ -6,6 +6,7 @@ import time
 
 from harness import MIRRORD, SANITIZED, Skip, case, check, check_equal, main, peak_kib, read_text
 from pair import Pair
+from proxy import close, through
 from trees import check_same, inodes, put
 
 MIB = 1 << 20
@@ -149,6 +150,34 @@ def test_deltas_of_a_daemon(env):
     check(sent() - start < 16 * MIB, f"{(sent() - start) / MIB:.1f} MiB went through sshd")
     check(inodes(p.dests[0])[b"big"] != before[b"big"], "it was changed in place")
     p.daemon.stop()
+
+
+@case
+def test_a_base_that_is_not_there_any_more(env):
+    """What the daemon takes for known was changed there, or is not known there any more: it asks then, and warns
+    nobody."""
+    proxies, ports = through(env, 1)
+    p = Pair(env, 1, fill=lambda s: put(f"{s}/big", os.urandom(4 * MIB)), ports=ports)
+    p.flushed()
+    edit(f"{p.src}/big", 3 * MIB, b"known from here on")
+    p.flushed()
+    edit(f"{p.dests[0]}/big", MIB, b"changed there")
+    edit(f"{p.src}/big", 2 * MIB, b"and here")
+    p.flushed()
+    check("does not fit what is there" in p.daemon.text(), p.daemon.text())
+    edit(f"{p.src}/big", MIB, b"once more")
+    p.flushed()
+    os.rename(env.path("state-web2"), env.path("gone"))
+    proxies[0].cut()
+    edit(f"{p.src}/big", 11, b"and after that")
+    p.arrives()
+    for i in range(3):
+        insert(f"{p.src}/big", (i + 1) * 1000001, os.urandom(1000))
+        p.flushed()
+    warned = [line for line in p.daemon.text().splitlines() if "warning: " in line and "big" in line]
+    check(all("not by mirrord" in line for line in warned), warned)
+    p.daemon.stop()
+    close(proxies)
 
 
 @case

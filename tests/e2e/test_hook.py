@@ -18,9 +18,9 @@ PRESET = "preset = wordpress settle = 100ms"
 
 class Hook:
     """A pair whose secondary has a configuration of its own, with this command. The primary's names
-    another one, for root."""
+    another one, for root. `switch`: the command around a switch."""
 
-    def __init__(self, env, body, more="", fill=None):
+    def __init__(self, env, body, more="", fill=None, switch=None):
         if not ROOT:
             raise Skip("needs root, to run a command as somebody else")
         os.chmod(env.dir, 0o755)
@@ -28,6 +28,8 @@ class Hook:
         os.mkdir(self.out)
         shutil.chown(self.out, OWNER)
         self.script = self.command("command", f"cd {self.out}\n{body}")
+        if switch:
+            more += f' on-switch = "{self.command("switch", f"cd {self.out}{chr(10)}{switch}")}"'
         self.pair = Pair(env, secondaries=1, options=PRESET, start=False, fill=fill)
         shutil.chown(self.pair.src, OWNER)
         text = read_text(self.pair.config)
@@ -51,9 +53,9 @@ class Hook:
     def target(self):
         return self.pair.daemon.status()["sites"][0]["secondaries"][0]
 
-    def records(self):
+    def records(self, name="told"):
         try:
-            with open(f"{self.out}/told", "rb") as f:
+            with open(f"{self.out}/{name}", "rb") as f:
                 return [(r[:1].decode(), os.fsdecode(r[1:])) for r in f.read().split(b"\0")[:-1]]
         except FileNotFoundError:
             return []
@@ -78,6 +80,7 @@ def plugin(top, version):
 
 def fill(src):
     plugin(src, 1)
+    put(f"{src}/wp-content/uploads/first.jpg", b"there from the start")
     for name in ("changed", "second", "gone", "moded"):
         put(f"{src}/d/{name}.php", b"old of " + name.encode())
         os.utime(f"{src}/d/{name}.php", (1_700_000_000, 1_700_000_000))
@@ -174,6 +177,31 @@ def test_nobody_waits_and_its_failure_shows(env):
 
 
 @case
+def test_flush_waits_for_it_when_asked(env):
+    h = Hook(env, 'echo >>runs; cat >>told; while [ ! -e go ]; do sleep 0.02; done; '
+                  '[ ! -e bad ] || exit 5; echo >>ended')
+    flush = h.pair.daemon.flush
+    wait_for(lambda: h.runs() == 1, "a run")
+    put(f"{h.pair.src}/new.php", b"x")
+    flush()
+    flush("--hook", "--timeout", "1", code=4).prints(
+        "web2: example.com: it has it, but its on-commit has not run yet")
+    put(f"{h.out}/go", b"")
+    flush("--hook")
+    check_equal(h.told("new.php"), "+", "told by then")
+    check_equal(read_text(f"{h.out}/ended").count("\n"), h.runs(), "every run has ended")
+    flush("--hook")  # nothing is due
+    put(f"{h.out}/bad", b"")
+    put(f"{h.pair.src}/new.php", b"y")
+    flush("--hook", "--timeout", "1", code=4).prints(
+        "web2: example.com: it has it, but its on-commit (fails: .*exit code 5|has not run yet)")
+    os.remove(f"{h.out}/bad")
+    put(f"{h.pair.src}/new.php", b"z")  # or it is some time until it is tried again
+    flush("--hook")
+    check_equal(read_text(f"{h.out}/ended").count("\n"), h.runs() - 1, "one failed")
+
+
+@case
 def test_the_session_ends_before_it(env):
     h = Hook(env, 'echo >>runs; cat >>told; while [ ! -e go ]; do sleep 0.02; done; echo >>ended')
     wait_for(lambda: h.runs() == 1, "a run")
@@ -199,13 +227,61 @@ def test_the_session_ends_before_it(env):
 
 
 @case
+def test_readers_are_held_around_a_switch(env):
+    h = Hook(env, "cat >/dev/null", "on-switch-timeout = 30s", fill,
+             "id -un >who; echo >>asked; while [ ! -e go ]; do sleep 0.02; done; echo ready; "
+             "cat >>switched; echo >>let-go")
+    src, dest = h.pair.src, h.pair.dests[0]
+    first = f"{dest}/{PLUGIN}/f0.php"
+    h.pair.flushed()
+    check(not os.path.exists(f"{h.out}/asked"), "of what is new nobody has an old version")
+    plugin(src, 2)
+    wait_for(lambda: os.path.exists(f"{h.out}/asked"), h.pair.daemon.text)
+    # Nothing is switched before it says so; what has nothing to do with that does not wait.
+    put(f"{src}/wp-content/uploads/now.jpg", b"a picture")
+    h.pair.daemon.flush("example.com", "wp-content/uploads/now.jpg")
+    check_equal(read_text(f"{dest}/wp-content/uploads/now.jpg"), "a picture")
+    check_equal(read_text(first), "version 1", "it is not switched")
+    put(f"{h.out}/go", b"")
+    h.pair.flushed()
+    check_equal(read_text(first), "version 2")
+    wait_for(lambda: os.path.exists(f"{h.out}/let-go"), "it is told")
+    check_equal(h.records("switched"), [("~", f"{PLUGIN}/f0.php")], "what changed")
+    check_equal(read_text(f"{h.out}/who").strip(), OWNER, "it runs as the root's owner")
+    # A unit that goes is switched, too.
+    shutil.rmtree(f"{src}/{PLUGIN}")
+    h.pair.flushed()
+    wait_for(lambda: ("-", f"{PLUGIN}/") in h.records("switched"), lambda: h.records("switched"))
+    check_equal(h.target()["hook"]["failures"], 0, h.target())
+
+
+@case
+def test_it_is_switched_where_they_cannot_be_held(env):
+    h = Hook(env, "cat >/dev/null", "on-switch-timeout = 30s", fill,
+             '[ -e good ] || { echo "no pool" >&2; exit 3; }; echo ready; cat >>switched')
+    h.pair.flushed()
+    plugin(h.pair.src, 2)
+    h.pair.flushed()
+    wait_for(lambda: h.target()["hook"]["failures"] == 1, lambda: f"{h.target()}")
+    check_equal(h.target()["hook"]["error"], "on-switch: it ended with exit code 3: no pool")
+    h.pair.daemon.ask("status", code=4).prints(
+        "its on-switch has failed 1 time since .*: it ended with exit code 3: no pool")
+    put(f"{h.out}/good", b"")
+    plugin(h.pair.src, 3)
+    h.pair.flushed()
+    wait_for(lambda: h.target()["hook"]["failures"] == 0, lambda: f"{h.target()}")
+    wait_for(lambda: h.records("switched") == [("~", f"{PLUGIN}/f0.php")], "what changed")
+
+
+@case
 def test_check(env):
-    h = Hook(env, "exit 0", more="on-commit-timeout = 5s")
+    h = Hook(env, "exit 0", more="on-commit-timeout = 5s", switch="exit 0")
 
     def ask(*more, code=0):
         return env.mirrord("check", "-c", h.theirs, "--as", "web2", "--offline", *more, code=code)
     env.mirrord("check", "-c", h.theirs, "--as", "web2", "--effective", "example.com").prints(
-        "after a commit on web2: .*command.* \\(as the root's owner, for 5 s at most\\)")
+        "after a commit on web2: .*command.* \\(as the root's owner, for 5 s at most\\)",
+        "around the switch of units on web2: .*switch \\(as the root's owner, for 3 s at most\\)")
     os.chmod(h.script, 0o777)
     ask(code=1).prints("site example.com: on-commit: .* can be changed by others")
     os.remove(h.script)

@@ -504,8 +504,12 @@ def test_holes(env):
     src, dest = places(env)
     put_at(f"{src}/image", 40 * mib, (0, os.urandom(100000)), (20 * mib + 123, os.urandom(50000)))
     put_at(f"{src}/nothing", 3 * mib)
-    said = level(env, src, dest)
-    check(said["bytes"]["sent"] < 300000, f"more was sent than there is: {said}")
+    for copy, options in ((dest, []), (f"{dest}-plain", ["--compress", "none"])):
+        said = level(env, src, copy, *options)
+        check(said["bytes"]["sent"] < 300000, f"more was sent than there is: {said}")
+        for name in os.listdir(copy):
+            took = os.stat(f"{copy}/{name}").st_blocks * 512
+            check(took < mib, f"{name} takes {took} bytes in {copy}")
     put_at(f"{src}/image", 41 * mib, (30 * mib, b"a few bytes"))  # made of the old one
     level(env, src, dest)
     with open(f"{src}/image", "r+b") as f:  # all of it in another place

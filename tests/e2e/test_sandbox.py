@@ -1,11 +1,13 @@
-"""The receiver's fences, each without the other: a build with -Dfaults=true can be told not to
+"""The receiver's fences, each without the others: a build with -Dfaults=true can be told not to
 confine paths (MIRRORD_UNCONFINED), and which layers of the sandbox to leave out (MIRRORD_SANDBOX).
 Somebody on the secondary puts a link to a directory outside in the place of one that is mirrored;
 what is outside must stay as it is."""
 
 import os
+import stat
 
-from harness import MIRRORD, Skip, case, check, check_equal, main, read_text, wait_for, write_text
+from harness import (MIRRORD, ROOT, Skip, case, check, check_equal, descendants, main,
+                     read_text, wait_for, write_text)
 from pair import site_text
 from trees import check_same, put, remove, snapshot
 
@@ -52,6 +54,36 @@ class Attack:
         check_equal(self.unconfined, "not confined by" in read_text(self.log), "what status says")
         self.daemon.stop()
         return changed
+
+
+MOUNTS_ALONE = 16  # sandbox.h
+
+
+def mounts_of(pid):
+    """What is mounted where, by the mount's number."""
+    return {int(line.split()[0]): line.split()[4]
+            for line in read_text(f"/proc/{pid}/mountinfo").splitlines()}
+
+
+def directories_of(pid):
+    """The mounts' numbers of the directories that it has open, and its current one."""
+    out = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            if stat.S_ISDIR(os.stat(f"/proc/{pid}/fd/{fd}").st_mode):
+                text = read_text(f"/proc/{pid}/fdinfo/{fd}")
+                out += [int(line.split()[1]) for line in text.splitlines()
+                        if line.startswith("mnt_id:")]
+        except FileNotFoundError:  # closed meanwhile
+            pass
+    return out
+
+
+def is_elsewhere(pid):
+    try:
+        return os.readlink(f"/proc/{pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt")
+    except FileNotFoundError:
+        return False
 
 
 def exports(**settings):
@@ -136,6 +168,43 @@ def test_security_labels_are_those_of_the_place(env):
     confined.change()
     said = read_text(confined.log).count("security label of its place")
     check_equal(said, 0 if confined.labels() == EXPECTED else 1, f"{confined.labels()}\n{read_text(confined.log)}")
+
+
+@case
+def test_what_the_receiver_sees(env):
+    """Its mount namespace has the directory of the root, the state and nothing else; alone it is a
+    fence, too."""
+    if not ROOT:
+        raise Skip("needs root")
+    attack = Attack(env, "mounts", exports(MIRRORD_UNCONFINED=1, MIRRORD_SANDBOX=MOUNTS_ALONE))
+    inside = [p for p in descendants(attack.daemon.process.pid) if is_elsewhere(p)]
+    if not inside:
+        check("mount namespace" in read_text(attack.log), "what it lacks is said")
+        attack.daemon.stop()
+        raise Skip("no mount namespaces here")
+    pid, mounts = inside[0], mounts_of(inside[0])
+    shown = {env.path("far-mounts"), env.path("state-mounts")}
+    check_equal(set(mounts.values()),
+                shown | {"/", "/proc/self/fd", "/proc/sys/kernel/random/boot_id"})
+    check(not os.path.lexists(f"/proc/{pid}/root/etc"), "no /etc")
+    check_equal({env.path(name) for name in os.listdir(f"/proc/{pid}/root{env.dir}")}, shown)
+    check(set(directories_of(pid)) <= set(mounts), "nothing open that is not in it")
+    check_equal(os.readlink(f"/proc/{pid}/cwd"), "/")
+    check(not attack.run(), "the mounts hold")
+
+
+@case
+def test_replaced_where_it_cannot_see(env):
+    """Another directory takes the place of the one that the root's is in: in its mount namespace the
+    receiver still has the former one, and must not go on there."""
+    attack = Attack(env, "moved", "")
+    os.rename(env.path("far-moved"), env.path("before"))
+    os.makedirs(attack.dest)
+    before = snapshot(env.path("before", "dest"))
+    put(f"{attack.src}/other", b"goes nowhere")
+    wait_for(lambda: "is not the directory any more" in attack.daemon.text(), "the site is closed")
+    check(snapshot(env.path("before", "dest")) == before, "nothing is written to the former one")
+    attack.daemon.stop()
 
 
 if __name__ == "__main__":

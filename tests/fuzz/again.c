@@ -20,12 +20,16 @@ AGAIN(opened, opened, struct msg_opened, opened)
 AGAIN(close, close, struct msg_close, close)
 AGAIN(site_error, site_error, struct msg_site_error, site_error)
 AGAIN(level, level, struct msg_level, level)
+AGAIN(owed, owed, struct msg_owed, owed)
 AGAIN(claim, claim, struct msg_claim, claim)
 AGAIN(claimed, claimed, struct msg_claimed, claimed)
 AGAIN(progress, progress, struct msg_progress, progress)
 AGAIN(trash, trash, struct msg_trash, trash)
 AGAIN(hook, hook, struct msg_hook, hook)
+AGAIN(tell, tell, struct msg_tell, tell)
+AGAIN(told, tell, struct msg_tell, told)
 AGAIN(space, space, struct msg_space, space)
+AGAIN(proving, proving, struct msg_proving, proving)
 AGAIN(drift, drift, struct msg_drift, drift)
 AGAIN(list, list, struct msg_list, list)
 AGAIN(listing, listing, struct msg_listing, listing)
@@ -85,6 +89,7 @@ static const struct {
     {MSG_COMMIT, again_commit},
     {MSG_CLOSE, again_close},
     {MSG_LEVEL, again_level},
+    {MSG_OWED, again_owed},
     {MSG_CLAIM, again_claim},
     {MSG_PACK, again_pack},
     {MSG_OPENED, again_opened},
@@ -96,6 +101,9 @@ static const struct {
     {MSG_CLAIMED, again_claimed},
     {MSG_TRASH, again_trash},
     {MSG_SPACE, again_space},
+    {MSG_TELL, again_tell},
+    {MSG_TOLD, again_told},
+    {MSG_PROVING, again_proving},
     {MSG_DRIFT, again_drift},
     {MSG_HOOK, again_hook},
     {MSG_EXTENTS, again_extents},

@@ -40,6 +40,12 @@ offers --timeout --all --config -t -- mirrord flush -
 offers --max-delete --adopt -- mirrord resync --
 offers example.com shops web2 -- mirrord flush -c "$work/c.conf" ""
 offers web1 web2 -- mirrord run -c "$work/c.conf" --as ""
+offers web1 web2 -- mirrord pair -c "$work/c.conf" web
+offers --rehost --rotate --accept-fingerprint -- mirrord pair --
+offers web2 -- mirrord pair -c "$work/c.conf" --rehost ""
+offers --http --agent --orphaned --quiet -- mirrord health --
+offers up down -- mirrord health --orphaned ""
+offers example.com shops -- mirrord health -c "$work/c.conf" --http ""
 offers libssh2 openssh -- mirrord resync --transport ""
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

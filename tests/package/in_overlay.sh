@@ -28,6 +28,10 @@ inside mirrord --version
 inside /usr/bin/man -w mirrord mirrord.conf || test ! -x /mnt/root/usr/bin/man
 grep -q '^ExecStart=/usr/bin/mirrord run' /mnt/root/lib/systemd/system/mirrord.service
 grep -q '^ExecStart=/usr/bin/mirrord recover' /mnt/root/lib/systemd/system/mirrord-recover.service
+for unit in health agent; do
+    test -e /mnt/root/lib/systemd/system/mirrord-$unit.socket
+    grep -q "^ExecStart=/usr/bin/mirrord health --" /mnt/root/lib/systemd/system/mirrord-$unit@.service
+done
 # Nothing runs, nothing will at the next boot, nothing was made outside the package.
 test -z "$(find /mnt/root/etc/systemd/system -name 'mirrord*')"
 not test -e /mnt/root/var/lib/mirrord

@@ -24,6 +24,7 @@ from harness import Skip, check, free_port, read_text, wait_for, write_text  # n
 
 USER = "www-data"
 SOURCE = "/usr/share/wordpress"
+EXAMPLES = os.path.join(HERE, "../../examples")
 PASSWORD = "a throwaway one"
 
 
@@ -80,15 +81,20 @@ class Database:
 
 
 class Server:
-    """One web server: a root, its PHP-FPM (an opcache of its own) and its nginx."""
+    """One web server: a root, its PHP-FPM (an opcache of its own) and its nginx. With a gate its
+    requests can be held."""
 
-    def __init__(self, lab, name, root, opcache):
+    def __init__(self, lab, name, root, opcache, gate=False):
         self.lab, self.name, self.root = lab, name, root
         self.dir = lab.env.path(f"web-{name}")
         os.mkdir(self.dir)
         give(self.dir)
         self.socket = f"{self.dir}/fpm.sock"
         self.port = free_port()
+        self.gate = f"{self.dir}/gate" if gate else None
+        if gate:
+            os.mkdir(self.gate, 0o700)
+            give(self.gate)
         self._start_fpm(opcache)
         self._start_nginx()
 
@@ -102,7 +108,10 @@ class Server:
             "php_admin_flag[log_errors] = on", "php_admin_flag[display_errors] = on",
             f"php_admin_value[upload_tmp_dir] = {self.lab.tmp}",
             "php_admin_value[upload_max_filesize] = 64M", "php_admin_value[post_max_size] = 64M",
-            "php_admin_value[memory_limit] = 512M", ""]), 0o644)
+            "php_admin_value[memory_limit] = 512M", *([
+                f"env[MIRRORD_GATE] = {self.gate}",
+                f"php_admin_value[auto_prepend_file] = {self.lab.lib}/gate.php",
+            ] if self.gate else []), ""]), 0o644)
         options = [a for k, v in opcache.items() for a in ("-d", f"opcache.{k}={v}")]
         with open(f"{self.dir}/fpm.out", "wb") as log:
             self.fpm = self.lab.env.spawn(
@@ -171,6 +180,8 @@ class Lab:
         self.tmp = env.path("tmp")
         os.mkdir(self.tmp)
         os.chmod(self.tmp, 0o1777)
+        self.lib = env.path("lib")
+        shutil.copytree(f"{EXAMPLES}/php-fpm", self.lib)
         self.roots = [env.path("primary", "htdocs"), env.path("secondary", "htdocs")]
         self.database = Database(env, self.tool)
         self._unpack()
@@ -178,7 +189,7 @@ class Lab:
         os.mkdir(self.roots[1])  # for nginx to start; mirrord fills it
         give(self.roots[1])
         self.primary = Server(self, "primary", self.roots[0], {})
-        self.secondary = Server(self, "secondary", self.roots[1], opcache or {})
+        self.secondary = Server(self, "secondary", self.roots[1], opcache or {}, gate=True)
         self.shell("install")
 
     def _unpack(self):
@@ -191,6 +202,7 @@ class Lab:
             subprocess.run(["cp", "-rL", "/var/lib/wordpress/wp-content/.", content], check=True)
         for name in ("plugins", "uploads", "upgrade", "mu-plugins", "languages"):
             os.makedirs(f"{content}/{name}", exist_ok=True)
+        shutil.copy(f"{EXAMPLES}/wordpress/mirrord-barrier.php", f"{content}/mu-plugins/")
         write_text(f"{root}/wp-config.php", self._config(), 0o640)
         give(root)
 
@@ -206,6 +218,7 @@ define('DB_COLLATE', '');
 define('WP_ENVIRONMENT_TYPE', 'local'); define('FS_METHOD', 'direct');
 define('DISABLE_WP_CRON', true); define('AUTOMATIC_UPDATER_DISABLED', true);
 define('WP_HTTP_BLOCK_EXTERNAL', true);
+define('MIRRORD_SITES', '{self.env.path("sites")}'); define('MIRRORD_SECONDS', 60);
 $table_prefix = 'wp_';
 if (!defined('ABSPATH')) define('ABSPATH', __DIR__ . '/');
 require_once ABSPATH . 'wp-settings.php';

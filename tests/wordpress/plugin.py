@@ -58,15 +58,14 @@ def make_language(path):
 
 
 class Visitors:
-    """Threads that ask a server for the plugin's page, over and over. `wrong` collects what no visitor
-    may see: failures, and what is mixed or old although the update was over before the page was asked
-    for. `mixed` are pages of two versions that were being made while the plugin was switched: PHP
-    includes files one by one, and nothing makes it wait (see README.md here)."""
+    """Threads that ask a server for the plugin's page, over and over. What no visitor may see is
+    collected: `mixed`, pages with files of two versions; `wrong`, failures, and old pages although the
+    update was over before they were asked for."""
 
     def __init__(self, server, threads=2):
         self.server, self.pages, self.wrong, self.mixed = server, 0, [], []
         self.settled = 0  # the version that every page asked for from now on has; 0: it changes
-        self.ending = False
+        self.ending, self.slowest = False, 0
         self.lock = threading.Lock()
         self.threads = [threading.Thread(target=self._visit, daemon=True) for _ in range(threads)]
         for t in self.threads:
@@ -81,16 +80,17 @@ class Visitors:
 
     def _judge(self, settled, since, status, body):
         self.pages += 1
+        self.slowest = max(self.slowest, time.monotonic() - since)
         try:
             versions = sorted(int(v) for v in json.loads(body))
         except ValueError:
             versions = []
         if status != 200 or not versions:
             self.wrong.append(f"status {status}: {body[:300]!r}")
-        elif settled and versions != [settled]:
-            self.wrong.append(f"{json.loads(body)} although all was {settled} before")
         elif len(versions) > 1:
             self.mixed.append(f"{json.loads(body)} in {time.monotonic() - since:.3f} s")
+        elif settled and versions != [settled]:
+            self.wrong.append(f"{json.loads(body)} although all was {settled} before")
 
     def end(self):
         self.ending = True

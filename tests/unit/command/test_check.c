@@ -191,9 +191,9 @@ static void test_keys_and_places(void **state)
     assert_in(out, "state-dir: ");
     assert_in(out, "cannot be written to\n    repair: ");
     assert_in(out, "can be read by others than its owner\n    repair: chmod 600 ");
-    assert_in(out, "/known: No such file or directory\n    repair: ssh-keyscan ");
+    assert_in(out, "/known: No such file or directory\n    repair: mirrord pair ");
     assert_in(out, "mirrord.conf:4: host web2: identity ");
-    assert_in(out, "/nokey: No such file or directory\n    repair: ssh-keygen ");
+    assert_in(out, "/nokey: No such file or directory\n    repair: mirrord pair ");
     free(out);
     free(key);
 }

@@ -14,6 +14,7 @@
 
 #include "base/mem.h"
 #include "command/config.h"
+#include "command/known_sites.h"
 #include "secondary/hook.h"
 
 struct dir {
@@ -105,11 +106,12 @@ static void test_everything(void **state)
         "defaults { preset = wordpress exclude = {\"*.bak\"} owner = no max-delete = 30% }\n"
         "site example.com {\n"
         "  root = \"/srv/www/./example.com/\" hosts = {web1, web2} primary = web1\n"
-        "  at web2 { root = /data/example on-commit = \"/bin/there 'a b'\" on-commit-user = www }\n"
+        "  at web2 { root = /data/example on-commit = \"/bin/there 'a b'\" on-commit-user = www\n"
+        "  on-switch = /bin/gate }\n"
         "  exclude = {\"tmp/\", a} exclude += {b} include = {keep} special-bits = yes fsync = "
-        "batch on-commit-timeout = 5s\n"
+        "batch on-commit-timeout = 5s on-switch-timeout = 900ms\n"
         "  max-delete-count = 5 max-size = 10K min-free = 10% keep-deleted = 14 unit-grace = 0 "
-        "drift = report socket-user = www-data\n"
+        "drift = report socket-user = www-data health-max-lag = 90s health-orphaned = down\n"
         "}\n",
         "web2");
     assert_string_equal(c->state_dir, "/var/lib/m");
@@ -144,13 +146,20 @@ static void test_everything(void **state)
     assert_false(config_site_has_host(s, "web3"));
     assert_null(config_hook_at(s, "web1").command);
     struct receive_hook hook;
-    assert_false(config_receive_hook(s, "web1", &hook));
-    assert_true(config_receive_hook(s, "web2", &hook));
+    assert_false(config_receive_hook(s, "web1", RECEIVE_ON_COMMIT, &hook));
+    assert_false(config_receive_hook(s, "web1", RECEIVE_ON_SWITCH, &hook));
+    assert_true(config_receive_hook(s, "web2", RECEIVE_ON_COMMIT, &hook));
     assert_string_equal(hook.argv[0], "/bin/there");
     assert_string_equal(hook.argv[1], "a b");
     assert_null(hook.argv[2]);
     assert_string_equal(hook.user, "www");
     assert_int_equal(hook.timeout_ms, 5000);
+    receive_hook_clear(&hook);
+    assert_true(config_receive_hook(s, "web2", RECEIVE_ON_SWITCH, &hook));
+    assert_string_equal(hook.argv[0], "/bin/gate");
+    assert_null(hook.argv[1]);
+    assert_string_equal(hook.user, "www");
+    assert_int_equal(hook.timeout_ms, 900);
     receive_hook_clear(&hook);
     assert_int_equal(s->line, 12);
     assert_false(s->owner);
@@ -164,6 +173,8 @@ static void test_everything(void **state)
     assert_true(s->drift_report);
     assert_int_equal(s->keep_days, 14);
     assert_int_equal(s->unit_grace, 0);
+    assert_int_equal(s->health_lag_ms, 90000);
+    assert_int_equal(s->health_orphaned_ms, 0);
     assert_string_equal(preset_name(s->preset), "wordpress");
     config_free(c);
 }
@@ -212,6 +223,8 @@ static void test_defaults_of_everything(void **state)
     assert_int_equal(s->max_delete_count, 200);
     assert_int_equal(s->keep_days, 0);
     assert_int_equal(s->unit_grace, 60);
+    assert_int_equal(s->health_lag_ms, CONFIG_LAG_MS);
+    assert_true(s->health_orphaned_ms == CONFIG_HEALTH_NEVER);
     assert_int_equal(s->max_size, 0);
     assert_int_equal(s->min_free.percent, 5);
     assert_int_equal(s->min_free.bytes, 0);
@@ -316,6 +329,13 @@ static void test_bad_values(void **state)
         {"on-commit = reload", "on-commit: 'reload' is not the absolute path of a command with "
                                "its arguments (or none), or a quote is not closed"},
         {"on-commit-timeout = 0s", "on-commit-timeout: it is not from 1s to 1h"},
+        {"on-switch = gate", "on-switch: 'gate' is not the absolute path of a command with its "
+                             "arguments (or none), or a quote is not closed"},
+        {"on-switch-timeout = 31s", "on-switch-timeout: it is not from 100ms to 30s"},
+        {"health-max-lag = 5", "health-max-lag: '5' is not a time such as 100ms, 1.5s or 10m"},
+        {"health-max-lag = 20ms", "health-max-lag: is less than a second"},
+        {"health-orphaned = 1d",
+            "health-orphaned: '1d' is none of up, down, and a time such as 10m"},
         {"min-free = much", "min-free: 'much' is not a size such as 500K, 20M or 1.5G"},
         {"min-free = x%", "min-free: 'x%' is not a percentage such as \"20%\""},
         {"min-free = 95%", "min-free: more than 90% is never free"},
@@ -610,6 +630,98 @@ static void test_glob(void **state)
     config_free(c);
 }
 
+/* NAME and presence of each site, in their order, and in brackets since when. */
+static void assert_sites(const struct config *c, const char *wanted)
+{
+    static const char signs[] = {[SITE_THERE] = '+', [SITE_GONE] = '-', [SITE_ALL_GONE] = '?'};
+    char text[256] = "";
+    for (size_t i = 0; i < c->site_count; i++) {
+        const struct config_site *s = &c->sites[i];
+        size_t n = strlen(text);
+        snprintf(text + n, sizeof text - n, "%c%s(%lld) ", signs[s->presence], s->name,
+            (long long)s->gone_since);
+    }
+    assert_string_equal(text, wanted);
+}
+
+static void move(const struct dir *d, const char *from, const char *to)
+{
+    char *a = mem_format("%s/%s", d->path, from), *b = mem_format("%s/%s", d->path, to);
+    assert_int_equal(rename(a, b), 0);
+    free(a);
+    free(b);
+}
+
+/* Expanded anew and held against what is known, which is read again as after a restart. */
+static void look(const struct dir *d, struct config *c, int64_t now, const char *wanted)
+{
+    struct known_sites *k;
+    struct err err;
+    assert_int_equal(known_sites_open(d->path, &k, &err), 0);
+    assert_int_equal(config_expand_again(c, &err), 0);
+    assert_int_equal(known_sites_apply(k, c, now, &err), 0);
+    assert_sites(c, wanted);
+    known_sites_free(k);
+}
+
+static struct config *load_glob(const struct dir *d, const char *pattern)
+{
+    char *text = mem_format(HOSTS
+        "site alone { root = /alone hosts = {web1, web2} primary = web1 }\n"
+        "sites shops { glob = \"%s/%s\" hosts = {web1, web2} primary = web1 }\n",
+        d->path, pattern);
+    struct config *c = load(d, text, "web1");
+    free(text);
+    return c;
+}
+
+static void test_sites_come_and_go(void **state)
+{
+    const struct dir *d = *state;
+    struct known_sites *k;
+    struct err err;
+    make_path(d, "v");
+    make_path(d, "v/a b"); /* a name may have a blank */
+    make_path(d, "v/b");
+    struct config *c = load_glob(d, "v/*");
+    look(d, c, 10, "+alone(0) +a b(0) +b(0) ");
+    make_path(d, "v/c");
+    look(d, c, 20, "+alone(0) +a b(0) +b(0) +c(0) ");
+    move(d, "v/a b", "a b");
+    look(d, c, 30, "+alone(0) +b(0) +c(0) -a b(30) ");
+    move(d, "v", "w"); /* what was gone before is not held with the others */
+    look(d, c, 40, "+alone(0) -a b(30) ?b(40) ?c(40) ");
+    move(d, "w", "v");
+    move(d, "v/c", "c");
+    look(d, c, 50, "+alone(0) +b(0) -a b(30) -c(50) ");
+    move(d, "a b", "v/a b");
+    look(d, c, 60, "+alone(0) +a b(0) +b(0) -c(50) ");
+    assert_int_equal(known_sites_open(d->path, &k, &err), 0);
+    assert_int_equal(known_sites_forget(k, config_site(c, "c"), "web1", &err), 0);
+    known_sites_free(k);
+    look(d, c, 70, "+alone(0) +a b(0) +b(0) ");
+    config_free(c);
+    move(d, "v/b", "v/alone"); /* in the way of one that has this name by itself */
+    c = load_glob(d, "nothing/*");
+    look(d, c, 80, "+alone(0) "); /* of another pattern nothing is known */
+    config_free(c);
+}
+
+/* What cannot be taken in leaves all as it was. */
+static void test_expanding_into_a_clash(void **state)
+{
+    const struct dir *d = *state;
+    struct err err;
+    make_path(d, "v");
+    make_path(d, "v/a");
+    struct config *c = load_glob(d, "v/*");
+    make_path(d, "v/alone");
+    assert_int_equal(config_expand_again(c, &err), -1);
+    assert_non_null(strstr(err.text, "has the same name as /alone"));
+    assert_sites(c, "+alone(0) +a(0) ");
+    config_free(c);
+}
+
 static void test_glob_clashes(void **state)
 {
     const struct dir *d = *state;
@@ -783,6 +895,8 @@ int main(void)
         WITH_DIR(test_includes),
         WITH_DIR(test_mistakes_of_includes),
         WITH_DIR(test_glob),
+        WITH_DIR(test_sites_come_and_go),
+        WITH_DIR(test_expanding_into_a_clash),
         WITH_DIR(test_glob_clashes),
         WITH_DIR(test_self),
         WITH_DIR(test_unreadable),

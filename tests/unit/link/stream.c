@@ -10,7 +10,7 @@
 
 #include "stream.h"
 
-enum { STALL_MS = 20000, CHUNK = 65536 + 17 };
+enum { STALL_MS = 60000, CHUNK = 65536 + 17 };
 
 /* A byte that depends on its place, with no period near a packet's size. */
 static unsigned char pattern(uint64_t at)

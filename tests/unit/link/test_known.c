@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "link/known.h"
+#include "link/known_edit.h"
 #include "sshd.h"
 
 static char dir[128];
@@ -120,12 +121,55 @@ static void test_unreadable(void **state)
     assert_non_null(strstr(err.text, dir));
 }
 
+#define HASHED                                                                                     \
+    "|1|TU7s5mvyvjd4XfFn0F/woL4nhuk=|EmeV+xKKTtAAY6ar/d2IMoOEwpQ=" /* [web2.internal]:2222 */
+
+static void expect_edit(
+    const char *text, const char *name, size_t lines, bool replace, const char *want)
+{
+    struct known found;
+    struct err err = {0};
+    if (known_edit_find(text, "known", name, &found, &err))
+        fail_msg("%s", err.text);
+    assert_int_equal(found.count, lines);
+    char *edited = known_edit_add(text, &found, replace, "|1|s|h ssh-ed25519 NEW");
+    assert_string_equal(edited, want);
+    free(edited);
+    known_free(&found);
+}
+
+#define ADDED "|1|s|h ssh-ed25519 NEW\n"
+
+static void test_edited(void **state)
+{
+    (void)state;
+    expect_edit("", "web2", 0, false, ADDED);
+    expect_edit("# a\nweb3 ssh-ed25519 KEY", "web2", 0, true, "# a\nweb3 ssh-ed25519 KEY\n" ADDED);
+    expect_edit("web2 ssh-rsa R\n", "web2", 1, false, "web2 ssh-rsa R\n" ADDED);
+    expect_edit("a ssh-rsa R\nweb2 ssh-rsa R\nweb2 ssh-ed25519 K\n\n", "web2", 2, true,
+        "a ssh-rsa R\n\n" ADDED);
+    expect_edit("@revoked web2 ssh-rsa R\n", "web2", 1, true, "@revoked web2 ssh-rsa R\n" ADDED);
+}
+
+/* The port is a part of the name; and a name that is hashed is found. */
+static void test_edited_by_its_exact_name(void **state)
+{
+    (void)state;
+    expect_edit("web2 ssh-rsa R\n", "[web2]:2222", 0, true, "web2 ssh-rsa R\n" ADDED);
+    expect_edit("[web2]:2222 ssh-rsa R\n", "web2", 0, true, "[web2]:2222 ssh-rsa R\n" ADDED);
+    expect_edit("[web2]:2222 ssh-rsa R\n", "[web2]:2222", 1, true, ADDED);
+    expect_edit(HASHED " ssh-rsa R\n", "[web2.internal]:2222", 1, true, ADDED);
+    expect_edit(HASHED " ssh-rsa R\n", "web2.internal", 0, true, HASHED " ssh-rsa R\n" ADDED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_verdicts),
         cmocka_unit_test(test_unreadable),
+        cmocka_unit_test(test_edited),
+        cmocka_unit_test(test_edited_by_its_exact_name),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }

@@ -238,6 +238,67 @@ static void test_leaves(void **state)
     source_free(s);
 }
 
+/* Holes are given as zeros without being read, wherever they begin and end. */
+static void test_holes(void **state)
+{
+    enum { SIZE = 5 * DIGEST_LEAF + 4321, PIECE = 70000 };
+    static uint8_t content[SIZE], got[DIGEST_LEAF];
+    static const size_t data[] = {10000, 300000, 2 * DIGEST_LEAF, SIZE - 5000};
+    struct fixture *f = *state;
+    for (int with_end = 0; with_end < 2; with_end++) {
+        int fd = create(f, "");
+        memset(content, 0, sizeof content);
+        assert_int_equal(ftruncate(fd, SIZE), 0);
+        for (size_t i = 0; i < 3u + with_end; i++) {
+            memset(content + data[i], 'x', 5000);
+            assert_int_equal(pwrite(fd, content + data[i], 5000, (off_t)data[i]), 5000);
+        }
+        close(fd);
+        struct err err;
+        struct digest want, leaf;
+        struct record r = {0};
+        struct source *s = open_file(f, false, SOURCE_OK);
+        for (size_t at = 0; at < SIZE; at += PIECE) {
+            ssize_t n = SIZE - at < PIECE ? (ssize_t)(SIZE - at) : PIECE;
+            assert_int_equal(source_read(s, got, PIECE, &err), n);
+            assert_memory_equal(got, content + at, n);
+        }
+        assert_int_equal(source_settle(s, &r), SOURCE_OK);
+        digest_of(content, SIZE, &want);
+        assert_true(digest_equal(&r.entry.digest, &want));
+        for (size_t at = 4 * DIGEST_LEAF; at > 0; at -= DIGEST_LEAF) { /* in any order */
+            assert_int_equal(source_read_leaf(s, at, got, &leaf, &err), DIGEST_LEAF);
+            assert_memory_equal(got, content + at, DIGEST_LEAF);
+        }
+        source_free(s);
+    }
+}
+
+/* What was a hole is none any more, or beyond the end. */
+static void test_a_hole_that_goes(void **state)
+{
+    struct fixture *f = *state;
+    static uint8_t got[DIGEST_LEAF];
+    struct err err;
+    struct record r = {0};
+    int fd = create(f, "");
+    assert_int_equal(ftruncate(fd, 4 * DIGEST_LEAF), 0);
+    struct source *s = open_file(f, true, SOURCE_OK);
+    assert_int_equal(source_read(s, got, DIGEST_LEAF, &err), DIGEST_LEAF);
+    assert_int_equal(pwrite(fd, "data", 4, 2 * DIGEST_LEAF), 4);
+    while (source_read(s, got, DIGEST_LEAF, &err) > 0)
+        ;
+    assert_int_equal(source_settle(s, &r), SOURCE_BUSY);
+    source_free(s);
+    s = open_file(f, true, SOURCE_OK);
+    assert_int_equal(ftruncate(fd, 10), 0);
+    while (source_read(s, got, DIGEST_LEAF, &err) > 0)
+        ;
+    assert_int_equal(source_settle(s, &r), SOURCE_BUSY);
+    source_free(s);
+    close(fd);
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -251,6 +312,8 @@ int main(void)
         T(test_nothing_to_read),
         T(test_of_a_file_seen_before),
         T(test_leaves),
+        T(test_holes),
+        T(test_a_hole_that_goes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -166,6 +166,16 @@ static void sample_level(struct wire_writer *w)
     msg_put_level(w, &(struct msg_level){6});
 }
 
+static void sample_owed(struct wire_writer *w)
+{
+    msg_put_owed(w, &(struct msg_owed){6, OWED_PAUSED, 3, 1, 300000});
+}
+
+static void sample_owed_nothing(struct wire_writer *w)
+{
+    msg_put_owed(w, &(struct msg_owed){.site = 6, .flags = OWED_LEVEL});
+}
+
 static void sample_claim(struct wire_writer *w)
 {
     struct msg_claim m = {.request = 4,
@@ -193,6 +203,11 @@ static void sample_space(struct wire_writer *w)
     msg_put_space(w, &(struct msg_space){6, 1ull << 33, 1ull << 40, 5000, 70000, 1ull << 30, 100});
 }
 
+static void sample_proving(struct wire_writer *w)
+{
+    msg_put_proving(w, &(struct msg_proving){6, 1ull << 33});
+}
+
 static void sample_trash(struct wire_writer *w)
 {
     msg_put_trash(w, &(struct msg_trash){6, 3, 1ull << 34, 4000});
@@ -207,6 +222,16 @@ static void sample_hook(struct wire_writer *w)
 static void sample_hook_well(struct wire_writer *w)
 {
     msg_put_hook(w, &(struct msg_hook){.site = 6});
+}
+
+static void sample_tell(struct wire_writer *w)
+{
+    msg_put_tell(w, &(struct msg_tell){6, 1ull << 36});
+}
+
+static void sample_told(struct wire_writer *w)
+{
+    msg_put_told(w, &(struct msg_tell){6, 1ull << 36});
 }
 
 static void sample_progress(struct wire_writer *w)
@@ -336,6 +361,14 @@ static void sample_entry_copy(struct wire_writer *w)
     msg_put_entry(w, &m);
 }
 
+static void sample_entry_based(struct wire_writer *w)
+{
+    struct msg_entry m = sample_atom(sample_file(), HOW_BASED);
+    struct digest base = sample_digest(7);
+    m.content = (struct bytes){base.b, sizeof base.b};
+    msg_put_entry(w, &m);
+}
+
 static void sample_pack(struct wire_writer *w)
 {
     msg_put_pack(w, &(struct msg_pack){bytes_of("\x28\xb5\x2f\xfd...")});
@@ -450,6 +483,8 @@ const struct sample samples[] = {
     {"site-error", MSG_SITE_ERROR, sample_site_error},
     {"fenced", MSG_SITE_ERROR, sample_fenced},
     {"level", MSG_LEVEL, sample_level},
+    {"owed", MSG_OWED, sample_owed},
+    {"owed-nothing", MSG_OWED, sample_owed_nothing},
     {"claim", MSG_CLAIM, sample_claim},
     {"claimed", MSG_CLAIMED, sample_claimed},
     {"progress", MSG_PROGRESS, sample_progress},
@@ -457,6 +492,9 @@ const struct sample samples[] = {
     {"hook", MSG_HOOK, sample_hook},
     {"hook-well", MSG_HOOK, sample_hook_well},
     {"space", MSG_SPACE, sample_space},
+    {"tell", MSG_TELL, sample_tell},
+    {"told", MSG_TOLD, sample_told},
+    {"proving", MSG_PROVING, sample_proving},
     {"drift", MSG_DRIFT, sample_drift},
     {"drift-added", MSG_DRIFT, sample_drift_added},
     {"drift-times", MSG_DRIFT, sample_drift_times},
@@ -475,6 +513,7 @@ const struct sample samples[] = {
     {"entry-data", MSG_ENTRY, sample_entry_data},
     {"entry-delta", MSG_ENTRY, sample_entry_delta},
     {"entry-copy", MSG_ENTRY, sample_entry_copy},
+    {"entry-based", MSG_ENTRY, sample_entry_based},
     {"pack", MSG_PACK, sample_pack},
     {"data", MSG_DATA, sample_data},
     {"data-delta", MSG_DATA, sample_data_delta},

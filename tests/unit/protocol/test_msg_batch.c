@@ -149,6 +149,35 @@ static void test_entry_data_and_delta(void **state)
     }
 }
 
+static void test_entry_based(void **state)
+{
+    (void)state;
+    struct msg_entry m = sample_atom(sample_file(), HOW_BASED), out;
+    struct wire_writer w = {0};
+    m.content = bytes_of("0123456789abcdef");
+    assert_true(entry_passes(m));
+    m.entry.has_digest = false;
+    assert_true(entry_passes(m));
+    msg_put_entry(&w, &m);
+    assert_true(msg_get_entry(check_payload(&w, MSG_ENTRY), &out));
+    assert_int_equal(out.how, HOW_BASED);
+    assert_memory_equal(out.content.data, m.content.data, 16);
+    wire_free(&w);
+    for (size_t n = 0; n < 20; n++) { /* a digest, and nothing else */
+        m.content = (struct bytes){"0123456789abcdefghij", n};
+        assert_true(entry_passes(m) == (n == 16));
+    }
+    m.content.len = 16;
+    m.source = bytes_of("x");
+    assert_false(entry_passes(m));
+    m.source = bytes_of("");
+    m.encoding = ENCODING_ZSTD;
+    assert_false(entry_passes(m));
+    m.encoding = ENCODING_RAW;
+    m.entry = sample_dir();
+    assert_false(entry_passes(m));
+}
+
 static void test_entry_copy(void **state)
 {
     (void)state;
@@ -473,6 +502,7 @@ int main(void)
         cmocka_unit_test(test_entry_inline_packed),
         cmocka_unit_test(test_entry_data_and_delta),
         cmocka_unit_test(test_entry_copy),
+        cmocka_unit_test(test_entry_based),
         cmocka_unit_test(test_entry_paths),
         cmocka_unit_test(test_data),
         cmocka_unit_test(test_finish),

@@ -250,7 +250,48 @@ static void test_close_progress_and_trash(void **state)
     assert_true(space.free_bytes == 1ull << 61 && space.all_bytes == 1ull << 62);
     assert_true(space.free_files == 3 && space.all_files == 4);
     assert_true(space.keep_bytes == 5 && space.keep_files == 6);
+    wire_reset(&w);
+    struct msg_tell tell, told;
+    msg_put_tell(&w, &(struct msg_tell){7, 1ull << 60});
+    assert_true(msg_get_tell(check_payload(&w, MSG_TELL), &tell));
+    assert_true(tell.site == 7 && tell.token == 1ull << 60);
+    wire_reset(&w);
+    msg_put_told(&w, &tell);
+    assert_true(msg_get_tell(check_payload(&w, MSG_TOLD), &told));
+    assert_true(told.site == 7 && told.token == 1ull << 60);
+    wire_reset(&w);
+    struct msg_proving proving;
+    msg_put_proving(&w, &(struct msg_proving){7, 1ull << 61});
+    assert_true(msg_get_proving(check_payload(&w, MSG_PROVING), &proving));
+    assert_true(proving.site == 7 && proving.unproven == 1ull << 61);
     wire_free(&w);
+}
+
+static bool owed_passes(uint8_t flags, uint64_t paths, uint64_t failing, uint64_t age_ms)
+{
+    struct wire_writer w = {0};
+    struct msg_owed out, m = {7, flags, paths, failing, age_ms};
+    msg_put_owed(&w, &m);
+    bool valid = msg_get_owed(check_payload(&w, MSG_OWED), &out);
+    if (valid) {
+        assert_int_equal(out.site, 7);
+        assert_true(out.flags == flags && out.paths == paths);
+        assert_true(out.failing == failing && out.age_ms == age_ms);
+    }
+    wire_free(&w);
+    return valid;
+}
+
+static void test_owed(void **state)
+{
+    (void)state;
+    assert_true(owed_passes(OWED_LEVEL, 0, 0, 0));
+    assert_true(owed_passes(0, 0, 0, 0));
+    assert_true(owed_passes(OWED_PAUSED, 1ull << 60, 1ull << 59, UINT64_MAX));
+    assert_false(owed_passes(4, 0, 0, 0));
+    assert_false(owed_passes(0, 0, 0, 1));          /* the age of nothing */
+    assert_false(owed_passes(0, 1, 2, 1));          /* more fail than are owed */
+    assert_false(owed_passes(OWED_LEVEL, 1, 0, 5)); /* level, and yet … */
 }
 
 static bool hook_passes(uint32_t failures, uint64_t since, const char *text)
@@ -541,6 +582,7 @@ static void test_listing_counts_items(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_owed),
         cmocka_unit_test(test_open_comes_back),
         cmocka_unit_test(test_open_refuses_names_and_flags),
         cmocka_unit_test(test_open_refuses_roots),

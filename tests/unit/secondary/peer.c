@@ -227,6 +227,7 @@ struct bytes peer_expect(struct peer *p, uint8_t type)
         if (f.type == MSG_TRASH)
             assert_true(msg_get_trash(f.payload, &p->trash));
     } while (f.type == MSG_PROGRESS || (f.type == MSG_SPACE && type != MSG_SPACE) ||
+             (f.type == MSG_PROVING && type != MSG_PROVING) ||
              (f.type == MSG_TRASH && type != MSG_TRASH) ||
              (f.type == MSG_DRIFT && type != MSG_DRIFT && note_drift(p, &f)));
     if (f.type != type && f.type == MSG_ERROR) {
@@ -260,7 +261,7 @@ void peer_end(struct peer *p)
     msg_put_bye(&p->out);
     peer_send(p);
     while (next_frame(p, &f))
-        assert_true(f.type == MSG_TRASH || f.type == MSG_SPACE);
+        assert_true(f.type == MSG_TRASH || f.type == MSG_SPACE || f.type == MSG_PROVING);
     assert_int_equal(peer_wait(p), 0);
 }
 

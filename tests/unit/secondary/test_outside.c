@@ -23,6 +23,7 @@
 #include "base/mem.h"
 #include "secondary/grounds.h"
 #include "secondary/hook.h"
+#include "secondary/marker.h"
 #include "secondary/outside.h"
 #include "secondary/parent.h"
 #include "tree/state.h"
@@ -157,24 +158,77 @@ static int use_root(const struct outside *o, int socket)
     struct err err;
     struct stat st;
     (void)socket;
-    CHECK(o->place(o->ctx, &far, &p, &err) == -1 && err.code == ERR_REFUSED);
+    CHECK(o->place(o->ctx, &far, false, &p, &err) == -1 && err.code == ERR_REFUSED);
     CHECK(o->make(o->ctx, &far, false, &err) == -1 && o->make(o->ctx, &far, true, &err) == -1);
-    CHECK(o->place(o->ctx, &the_root, &p, &err) == 0 && !p.barred && strcmp(p.root, root) == 0);
+    CHECK(o->place(o->ctx, &the_root, false, &p, &err) == 0 && !p.barred && strcmp(p.root, root) == 0);
     char *stage CLEANUP_FREE = mem_format("%s/%s", dir, p.stage);
     CHECK(p.stage[0] && stat(stage, &st) == 0 && (st.st_mode & 07777) == 0700);
     CHECK(o->make(o->ctx, &the_root, false, &err) == 0);
     CHECK(stat(root, &st) == 0 && (st.st_mode & 07777) == 0755);
     CHECK(o->make(o->ctx, &the_root, true, &err) == 0 && stat(root, &st) < 0);
-    CHECK(o->place(o->ctx, &the_root, &p, &err) == 0 && !p.barred);
+    CHECK(o->place(o->ctx, &the_root, false, &p, &err) == 0 && !p.barred);
     CHECK(o->make(o->ctx, &the_root, false, &err) == 0 && stat(root, &st) == 0);
     char *inside CLEANUP_FREE = mem_format("%s/upload", root);
     CHECK(mkdir(inside, 0755) == 0);
     CHECK(o->make(o->ctx, &the_root, true, &err) == -1 && stat(inside, &st) == 0);
     CHECK(rmdir(inside) == 0 && rmdir(root) == 0);
-    CHECK(o->place(o->ctx, &the_root, &p, &err) == 0 && p.barred); /* that inode is no more */
+    CHECK(o->place(o->ctx, &the_root, false, &p, &err) == 0 && p.barred); /* that inode is no more */
     CHECK(mkdir(root, 0755) == 0);
-    CHECK(o->place(o->ctx, &the_root, &p, &err) == 0 && p.barred); /* another one */
+    CHECK(o->place(o->ctx, &the_root, false, &p, &err) == 0 && p.barred); /* another one */
     return 0;
+}
+
+/* As a glob has it: dir/fixed/NAME/in. */
+static int resolve_in_glob(
+    void *ctx, struct bytes name, struct bytes asked, struct receive_grant *out, struct err *err)
+{
+    (void)ctx;
+    (void)asked;
+    (void)err;
+    *out = (struct receive_grant){.fixed = strlen(dir) + strlen("/fixed")};
+    out->root = mem_format("%s/fixed/%.*s/in/deep", dir, (int)name.len, (const char *)name.data);
+    return 0;
+}
+
+static bool place_makes(const struct outside *o, const char *name, bool make, const char *made)
+{
+    const struct outside_site s = {bytes_of(name), {"", 0}};
+    struct outside_place p;
+    struct err err;
+    char *path CLEANUP_FREE = mem_format("%s/%s", dir, made);
+    bool placed = o->place(o->ctx, &s, make, &p, &err) == 0;
+    free(p.root);
+    return placed && access(path, F_OK) == 0;
+}
+
+/* Only beneath the fixed part, which is there, and never through a link. */
+static void the_way_to_a_root_is_made(void **state)
+{
+    const struct receive_fence glob = {.resolve = resolve_in_glob};
+    struct receive_options globs = {.fence = &glob, .state_dir = options.state_dir};
+    struct outside_direct direct = {.options = &globs};
+    struct outside o = outside_direct(&direct);
+    struct stat st;
+    (void)state;
+    char *fixed CLEANUP_FREE = mem_format("%s/fixed", dir), *in CLEANUP_FREE = NULL,
+         *link CLEANUP_FREE = mem_format("%s/link", fixed);
+    assert_false(place_makes(&o, "a", true, "fixed")); /* a volume that is not mounted */
+    assert_int_equal(mkdir(fixed, 0755), 0);
+    assert_false(place_makes(&o, "a", false, "fixed/a"));
+    assert_true(place_makes(&o, "a", true, "fixed/a/in"));
+    assert_false(place_makes(&o, "a", true, "fixed/a/in/deep")); /* the root is made later */
+    in = mem_format("%s/a/in", fixed);
+    assert_int_equal(stat(in, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0755);
+    assert_int_equal(symlink(options.state_dir, link), 0);
+    assert_false(place_makes(&o, "link", true, "fixed/link/in"));
+    /* What was filled before is not made again. */
+    char *root_b CLEANUP_FREE = mem_format("%s/b/in/deep", fixed);
+    struct err err;
+    int filled CLEANUP_FD = state_make_dir(options.state_dir, root_b, &err);
+    int marker CLEANUP_FD = openat(filled, MARKER_FILE, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(marker >= 0);
+    assert_false(place_makes(&o, "b", true, "fixed/b"));
 }
 
 static unsigned count_reserved(void)
@@ -230,7 +284,7 @@ static int lead_out(const struct outside *o, int socket)
     CHECK(o->make(o->ctx, &deep, false, &err) == -1 && stat(made, &st) < 0);
     CHECK(unlink(way) == 0 && mkdir(way, 0755) == 0);
     CHECK(o->make(o->ctx, &deep, false, &err) == 0 && stat(in, &st) == 0);
-    CHECK(o->place(o->ctx, &deep, &p, &err) == 0 && !p.barred);
+    CHECK(o->place(o->ctx, &deep, false, &p, &err) == 0 && !p.barred);
     CHECK(o->make(o->ctx, &deep, true, &err) == 0 && stat(in, &st) < 0);
     return 0;
 }
@@ -367,10 +421,11 @@ static void a_refused_call_is_named(void **state)
 
 /* --- commands after a commit --- */
 
-static bool give_hook(void *ctx, struct bytes name, struct receive_hook *out)
+static bool give_hook(
+    void *ctx, struct bytes name, enum receive_command which, struct receive_hook *out)
 {
     (void)ctx;
-    if (name.len)
+    if (name.len || which != RECEIVE_ON_COMMIT)
         return false;
     *out = (struct receive_hook){mem_array(2, sizeof *out->argv), NULL, 1000};
     out->argv[0] = mem_copy_string("/bin/false");
@@ -403,12 +458,33 @@ static void forged_changes(void **state)
     names_free(direct.names);
 }
 
+static int looks_at_the_root(const struct outside *o, int socket)
+{
+    char *aside CLEANUP_FREE = mem_format("%s.aside", root);
+    (void)socket;
+    CHECK(o->in_place(o->ctx, root) == 0);
+    CHECK(rename(root, aside) == 0 && o->in_place(o->ctx, root) == -1);
+    CHECK(mkdir(root, 0755) == 0 && o->in_place(o->ctx, root) == -1);
+    CHECK(rmdir(root) == 0 && symlink(aside, root) == 0 && o->in_place(o->ctx, root) == -1);
+    CHECK(unlink(root) == 0 && rename(aside, root) == 0 && o->in_place(o->ctx, root) == 0);
+    CHECK(o->in_place(o->ctx, "/etc") == -1);
+    return 0;
+}
+
+static void the_parent_sees_what_took_a_roots_place(void **state)
+{
+    (void)state;
+    assert_int_equal(mkdir(root, 0755), 0);
+    assert_int_equal(run(looks_at_the_root), 0);
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(links_and_closed_directories),
         T(nothing_but_links_and_directories),
+        T(the_way_to_a_root_is_made),
         T(the_root_is_made_where_the_sandbox_has_it),
         T(what_a_killed_receiver_made_ready_goes),
         T(links_do_not_lead_out),
@@ -419,6 +495,7 @@ int main(void)
         T(nonsense_ends_it),
         T(a_refused_call_is_named),
         T(forged_changes),
+        T(the_parent_sees_what_took_a_roots_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

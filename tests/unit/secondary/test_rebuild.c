@@ -2,11 +2,14 @@
  * that it gives, and the wrong ones, which fail the atom and leave the file as it was. */
 #include "peer.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "tree/delta.h"
+#include "tree/digest.h"
 #include "tree/extents.h"
 
 enum { EXT = MSG_EXTENT, OLD = 6 * EXT + 1000 };
@@ -457,6 +460,153 @@ static void aborted(void **state)
     peer_end(&f->peer);
 }
 
+/* ---- against a file that the primary knows ---- */
+
+/* `base` is the content that the secondary is thought to have. */
+static void announce_based(struct fixture *f, const char *base, size_t n)
+{
+    struct digest digest;
+    struct wire_writer *out = &f->peer.out;
+    f->entry = a_file(f->new, f->length, 0600);
+    digest_of(base, n, &digest);
+    peer_batch(&f->peer);
+    f->atom = ++f->peer.atom;
+    msg_put_entry(out, &(struct msg_entry){.batch = f->peer.batch,
+                           .atom = f->atom,
+                           .path = bytes_of("f"),
+                           .how = HOW_BASED,
+                           .entry = f->entry,
+                           .content = {digest.b, sizeof digest.b}});
+}
+
+/* Nothing is said of the old file: what comes next after the orders is the ACK. */
+static void without_a_question(void **state)
+{
+    struct fixture *f = *state;
+    begin(f);
+    append(f, f->old, 2 * EXT);
+    append(f, "edited", 6);
+    append(f, f->old + 2 * EXT + 6, OLD - 2 * EXT - 6);
+    append(f, f->old + 77, 3 * EXT);
+    announce_based(f, f->old, OLD);
+    put_range(f, RANGE_COPY, 0, 2 * EXT);
+    put_content(f, "edited", 6);
+    put_range(f, RANGE_COPY, 2 * EXT + 6, OLD - 2 * EXT - 6);
+    put_range(f, RANGE_COPY, 77, 3 * EXT);
+    peer_finish(&f->peer, f->atom, &f->entry);
+    struct ack *ack = mem_alloc(sizeof *ack);
+    peer_commit(&f->peer, ack);
+    assert_int_equal(ack->failures, 0);
+    free(ack);
+    assert_file(&f->peer, "f", f->new, &f->entry);
+    peer_end(&f->peer);
+}
+
+/* Questions for signatures are answered all the same, and what was committed last is what counts.
+ */
+static void one_version_after_the_other(void **state)
+{
+    struct fixture *f = *state;
+    begin(f);
+    append(f, f->old, EXT + 5000);
+    append(f, "inserted", 8);
+    append(f, f->old + EXT + 5000, OLD - EXT - 5000);
+    announce_based(f, f->old, OLD);
+    put_range(f, RANGE_SIGN, EXT, EXT);
+    put_range(f, RANGE_COPY, 0, EXT);
+    peer_send(&f->peer);
+    put_delta(f, EXT, EXT, EXT, EXT + 8);
+    put_range(f, RANGE_COPY, 2 * EXT, OLD - 2 * EXT);
+    assert_done(f);
+    char *base CLEANUP_FREE = mem_copy_bytes(f->new, f->length);
+    size_t length = f->length;
+    append(f, "appended", 8);
+    announce_based(f, base, length);
+    put_range(f, RANGE_COPY, 0, length);
+    put_content(f, "appended", 8);
+    assert_done(f);
+    peer_end(&f->peer);
+}
+
+/* Refused at once, whatever else comes; the ACK says so, too. */
+static void assert_refused(struct fixture *f)
+{
+    struct msg_extents m;
+    struct ack *ack = mem_alloc(sizeof *ack);
+    put_range(f, RANGE_COPY, 0, OLD);
+    put_content(f, "more", 4);
+    peer_finish(&f->peer, f->atom, &f->entry);
+    peer_send_commit(&f->peer);
+    assert_true(msg_get_extents(peer_expect(&f->peer, MSG_EXTENTS), &m));
+    assert_int_equal(m.atom, f->atom);
+    assert_true(m.last && m.items.len == 0);
+    peer_await_ack(&f->peer, ack);
+    assert_int_equal(ack->failures, 1);
+    assert_int_equal(ack->reasons[0], REASON_NEED_CONTENT);
+    free(ack);
+}
+
+static void another_file_is_there(void **state)
+{
+    struct fixture *f = *state;
+    struct entry before = a_file(f->old, OLD, 0644);
+    begin(f);
+    append(f, f->old, OLD);
+    append(f, "more", 4);
+    announce_based(f, f->old + 1, OLD - 1);
+    assert_refused(f);
+    assert_file(&f->peer, "f", f->old, &before);
+    assert_int_equal(staged_count(&f->peer), 0);
+    peer_end(&f->peer);
+}
+
+/* Somebody wrote to it there: of the right length, and with the right time even. */
+static void it_was_changed_there(void **state)
+{
+    struct fixture *f = *state;
+    char path[2 * PEER_PATH];
+    struct stat st;
+    begin(f);
+    snprintf(path, sizeof path, "%s/f", f->peer.root);
+    assert_int_equal(stat(path, &st), 0);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, "drift", 5, EXT), 5);
+    struct timespec times[2] = {st.st_atim, st.st_mtim};
+    assert_int_equal(futimens(fd, times), 0);
+    close(fd);
+    append(f, f->old, OLD);
+    append(f, "more", 4);
+    announce_based(f, f->old, OLD);
+    assert_refused(f);
+    peer_end(&f->peer);
+}
+
+static void nothing_is_there(void **state)
+{
+    struct fixture *f = *state;
+    begin(f);
+    peer_batch(&f->peer);
+    peer_delete(&f->peer, "f");
+    peer_commit_all(&f->peer);
+    append(f, f->old, OLD);
+    append(f, "more", 4);
+    announce_based(f, f->old, OLD);
+    assert_refused(f);
+    peer_end(&f->peer);
+}
+
+static void not_in_version_1(void **state)
+{
+    struct fixture *f = *state;
+    f->peer.version = 1;
+    begin(f);
+    append(f, f->old, OLD);
+    announce_based(f, f->old, OLD);
+    peer_send(&f->peer);
+    peer_expect_error(&f->peer, REASON_MALFORMED);
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -472,6 +622,12 @@ int main(void)
         T(wrong_at_once),
         T(too_many_questions),
         T(aborted),
+        T(without_a_question),
+        T(one_version_after_the_other),
+        T(another_file_is_there),
+        T(it_was_changed_there),
+        T(nothing_is_there),
+        T(not_in_version_1),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,6 +36,7 @@
 
 #include "base/mem.h"
 #include "secondary/asks.h"
+#include "secondary/enclosure.h"
 #include "secondary/parent.h"
 #include "secondary/sandbox.h"
 
@@ -87,6 +88,14 @@ static void allow(struct sandbox *s, const char *path)
     sandbox_allow(s, fd, SANDBOX_TREE);
 }
 
+/* By two ways, the second through a link; "out" is not shown. */
+static void show_what_is_allowed(struct enclosure *e)
+{
+    char *link CLEANUP_FREE = at(dir, "way/in");
+    enclosure_show(e, in);
+    enclosure_link(e, link, in);
+}
+
 enum { WENT = 0, CANNOT_ENTER = 200 };
 
 /* Runs it in these layers. What it returns is its errno, 0 where it went; -SIGNAL; the call that
@@ -102,6 +111,8 @@ static int try(unsigned layers, int (*attempt)(void), int *told)
         const struct sandbox_alarm alarm = {parent_refused, sockets[1]};
         allow(s, in);
         allow(s, also);
+        if (sandbox_enclosure(s))
+            show_what_is_allowed(sandbox_enclosure(s));
         if (sandbox_enter(s, layers, &alarm, &err) < 0)
             _exit(CANNOT_ENTER);
         _exit(attempt() == 0 ? WENT : errno);
@@ -329,7 +340,8 @@ static void calls_that_are_not_listed_end_it(void **state)
 
 static int does_its_work(void)
 {
-    int fd = open("in/file", O_RDWR);
+    char *file CLEANUP_FREE = at(in, "file"), *again CLEANUP_FREE = at(in, "again");
+    int fd = open(file, O_RDWR);
     struct stat st;
     char *data = malloc(1 << 20);
     pid_t pid = fork();
@@ -337,7 +349,7 @@ static int does_its_work(void)
         _exit(0);
     if (fd < 0 || fchmod(fd, 0640) || fchown(fd, getuid(), getgid()) || futimens(fd, now) ||
         fstat(fd, &st) || !data || fdatasync(fd) || flock(fd, LOCK_SH) ||
-        rename("in/file", "also/file") || waitpid(pid, NULL, 0) != pid)
+        rename(file, again) || waitpid(pid, NULL, 0) != pid)
         return -1;
     errno = 0;
     bool older = syscall(SYS_clone3, NULL, 0) == -1 && errno == ENOSYS;
@@ -357,6 +369,163 @@ static void calls_have_names(void **state)
     (void)state;
     char *name CLEANUP_FREE = sandbox_call_name(SYS_ptrace);
     assert_string_equal(name, syscalls_known() ? "ptrace" : "101");
+}
+
+/* --- mounts --- */
+
+/* The current directory is the root directory now. */
+static int in_dir(const char *name, int (*attempt)(const char *path))
+{
+    char *path CLEANUP_FREE = at(dir, name);
+    return attempt(path);
+}
+
+static int looks_at(const char *path)
+{
+    struct stat st;
+    return lstat(path, &st);
+}
+
+static int makes(const char *path)
+{
+    return mkdir(path, 0700);
+}
+
+static int opens(const char *path)
+{
+    return closing(open(path, O_PATH));
+}
+
+ATTEMPT(sees_what_is_shown, in_dir("in/file", looks_at))
+ATTEMPT(goes_by_the_link, in_dir("way/in/file", opens))
+ATTEMPT(makes_in_what_is_shown, in_dir("in/made", makes))
+ATTEMPT(sees_what_is_not, in_dir("out/file", looks_at))
+ATTEMPT(opens_what_is_not, in_dir("out", opens))
+ATTEMPT(makes_beside, in_dir("made", makes))
+ATTEMPT(sees_the_password_file, looks_at("/etc/passwd"))
+ATTEMPT(sees_other_processes, looks_at("/proc/1"))
+ATTEMPT(sees_its_own_files, looks_at("/proc/self/fd/2"))
+ATTEMPT(knows_the_boot, closing(open("/proc/sys/kernel/random/boot_id", O_RDONLY)))
+
+static int climbs_from_what_it_has_open(void)
+{
+    char *file CLEANUP_FREE = at(dir, "in");
+    int fd = open(file, O_RDONLY | O_DIRECTORY);
+    struct stat st;
+    return fd < 0 ? 0 : fstatat(fd, "../out/file", &st, 0);
+}
+
+/* As tree/entry.c asks for attributes on older kernels. */
+static int goes_through_a_descriptor(void)
+{
+    int fd = open(in, O_RDONLY | O_DIRECTORY);
+    char *path CLEANUP_FREE = mem_format("/proc/self/fd/%d/file", fd);
+    return looks_at(path);
+}
+
+static int renames_and_exchanges(void)
+{
+    char *a CLEANUP_FREE = at(in, "a"), *b CLEANUP_FREE = at(in, "sub/b");
+    char *sub CLEANUP_FREE = at(in, "sub"), *c CLEANUP_FREE = at(in, "c");
+    return mkdir(sub, 0700) ?: mkdir(a, 0700) ?: rename(a, b) ?: mkdir(c, 0700)
+               ?: renameat2(AT_FDCWD, b, AT_FDCWD, c, RENAME_EXCHANGE);
+}
+
+static void nothing_is_there_but_what_is_shown(void **state)
+{
+    static const struct {
+        const char *what;
+        int (*attempt)(void);
+        int error;
+    } cases[] = {
+        {"what is shown", sees_what_is_shown, 0},
+        {"by the link", goes_by_the_link, 0},
+        {"made in it", makes_in_what_is_shown, 0},
+        {"renamed in it", renames_and_exchanges, 0},
+        {"its own files", sees_its_own_files, 0},
+        {"through a descriptor", goes_through_a_descriptor, 0},
+        {"the boot's id", knows_the_boot, 0},
+        {"beside it", sees_what_is_not, ENOENT},
+        {"opened beside it", opens_what_is_not, ENOENT},
+        {"made beside it", makes_beside, EROFS},
+        {"climbs", climbs_from_what_it_has_open, ENOENT},
+        {"/etc/passwd", sees_the_password_file, ENOENT},
+        {"other processes", sees_other_processes, ENOENT},
+    };
+    int told;
+    (void)state;
+    struct enclosure *e = enclosure_new();
+    bool none = geteuid() != 0 || enclosure_lacks(e);
+    enclosure_free(e);
+    if (none)
+        skip();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int got = try(SANDBOX_MOUNTS, cases[i].attempt, &told);
+        if (got != cases[i].error)
+            fail_msg("%s: %d, expected %d", cases[i].what, got, cases[i].error);
+    }
+}
+
+/* Many directories are shown as the one above them; one after another, as they come. */
+static int sees_all_of_many(void)
+{
+    struct err err;
+    struct enclosure *e = enclosure_new();
+    for (int i = 0; i < 300; i++) {
+        char *path CLEANUP_FREE = mem_format("%s/many/%d", dir, i);
+        enclosure_show(e, path);
+    }
+    int result = enclosure_enter(e, &err);
+    enclosure_free(e);
+    if (result)
+        return -1;
+    return in_dir("many/299/file", looks_at) ?: in_dir("in", looks_at) == 0 ? -1 : 0;
+}
+
+static void many_are_one(void **state)
+{
+    int told;
+    (void)state;
+    if (geteuid() != 0 || try(SANDBOX_MOUNTS, sees_what_is_shown, &told) != 0)
+        skip();
+    char *many CLEANUP_FREE = at(dir, "many");
+    assert_int_equal(mkdir(many, 0700), 0);
+    for (int i = 0; i < 300; i++) {
+        char *path CLEANUP_FREE = mem_format("%s/%d", many, i);
+        assert_int_equal(mkdir(path, 0700), 0);
+        put(path, "file");
+    }
+    assert_int_equal(try(0, sees_all_of_many, &told), WENT);
+}
+
+/* Its root directory is no mount point, as in a chroot: pivot_root refuses. */
+static int goes_on_without(void)
+{
+    struct err err;
+    if (chroot(dir) < 0 || chdir("/in") < 0)
+        return 0;
+    struct enclosure *e = enclosure_new();
+    enclosure_show(e, "/in");
+    int result = enclosure_enter(e, &err);
+    bool said = enclosure_lacks(e) != NULL;
+    enclosure_free(e);
+    errno = EPROTO;
+    return result == ENCLOSURE_NONE && said && looks_at("/out/file") == 0 && looks_at("file") == 0
+               ? 0
+               : -1;
+}
+
+static void where_there_is_none_it_is_said(void **state)
+{
+    int told;
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    assert_int_equal(try(0, goes_on_without, &told), WENT);
+    struct enclosure *e = enclosure_new();
+    enclosure_show(e, "/");
+    assert_non_null(enclosure_lacks(e));
+    enclosure_free(e);
 }
 
 /* --- capabilities and limits --- */
@@ -405,6 +574,9 @@ int main(void)
         T(calls_that_are_not_listed_end_it),
         T(a_receiver_works_in_all_layers),
         T(calls_have_names),
+        T(nothing_is_there_but_what_is_shown),
+        T(many_are_one),
+        T(where_there_is_none_it_is_said),
         T(root_keeps_what_owners_need),
         T(no_core_and_no_new_privileges),
     };

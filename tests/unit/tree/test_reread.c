@@ -143,8 +143,55 @@ static void flip(struct place *p, const char *path, off_t at)
 
 static struct reread_tree *add(struct place *p, struct reread *r)
 {
-    const struct reread_hooks hooks = {on_differs, p};
+    const struct reread_hooks hooks = {.differs = on_differs, .ctx = p};
     return reread_add(r, p->root, p->m, &hooks);
+}
+
+/* From the reading's thread: its digest is noted, as '+' and the path. */
+static void on_proven(void *ctx, struct bytes path, const struct record *r)
+{
+    struct place *p = ctx;
+    char line[300];
+    assert_true(r->entry.has_digest && r->entry.type == ENTRY_FILE);
+    snprintf(line, sizeof line, "+%.*s ", (int)path.len, (const char *)path.data);
+    pthread_mutex_lock(&p->lock);
+    if (!strstr(p->heard, line))
+        strcat(p->heard, line);
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* The manifest knows this file by size and time only. */
+static void forget_content(struct place *p, const char *path)
+{
+    struct manifest_txn *t;
+    struct record r;
+    struct err err;
+    uint64_t parent;
+    assert_int_equal(manifest_begin(p->m, true, &t, &err), 0);
+    assert_int_equal(manifest_lookup(t, bytes_of(path), &r, &parent, &err), 1);
+    r.entry.has_digest = false;
+    assert_int_equal(manifest_put(t, parent, path_name(bytes_of(path)), &r, &err), 0);
+    assert_int_equal(manifest_commit(t, &err), 0);
+}
+
+/* What has no digest is read, but not while somebody writes it, and not what has one. */
+static void test_what_was_never_read_is_proven(void **state)
+{
+    struct place *p = *state;
+    struct reread *r = reread_new(FAST, 1);
+    const struct reread_hooks hooks = {.differs = on_differs, .proven = on_proven, .ctx = p};
+    forget_content(p, "large");
+    forget_content(p, "d/b");
+    int fd = openat(p->fd, "d/b", O_WRONLY);
+    struct reread_tree *t = reread_add(r, p->root, p->m, &hooks);
+    await(p, "+large ");
+    assert_false(has_heard(p, "+d/b "));
+    close(fd);
+    await(p, "+d/b ");
+    assert_false(has_heard(p, "+a ") || has_heard(p, "+d/c "));
+    assert_null(strpbrk(p->heard, "=~"));
+    reread_remove(t);
+    reread_free(r);
 }
 
 static void test_what_differs_is_found(void **state)
@@ -254,6 +301,7 @@ static void test_all_records(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_what_was_never_read_is_proven, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_differs_is_found, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_place_is_kept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_all_records, set_up, tear_down),

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "tree/digest.h"
+#include "tree/epoch.h"
 #include "tree/state.h"
 
 static char dir[64];
@@ -193,6 +194,65 @@ static void test_a_network_filesystem_is_refused(void **state)
     state_close(s);
 }
 
+static void make_file(const char *above, const char *name)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", above, name);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fclose(f);
+}
+
+static void test_forgotten(void **state)
+{
+    struct digest nobody = {0};
+    struct epoch e = {.counter = 3, .role = ROLE_PRIMARY, .primary = "web1"};
+    struct err err;
+    char *path = state_root_dir(dir, "/srv/www");
+    (void)state;
+    assert_int_equal(state_forget(dir, "/srv/www", &err), 0); /* nothing is known of it */
+    pid_t pid = holder(&nobody);
+    assert_int_equal(state_forget(dir, "/srv/www", &err), STATE_LOCKED);
+    end(pid);
+    struct state *s = must_open("/srv/www", &nobody);
+    make_file(state_manifest_dir(s), "data.mdb");
+    make_file(path, "root");
+    state_close(s);
+    assert_int_equal(state_forget(dir, "/srv/www", &err), 0);
+    assert_int_equal(access(path, F_OK), -1);
+    s = must_open("/srv/www", &nobody);
+    make_file(path, "root");
+    assert_int_equal(epoch_write(state_fd(s), &e, &err), 0);
+    state_close(s);
+    assert_int_equal(state_forget(dir, "/srv/www", &err), 0);
+    assert_int_equal(epoch_of(dir, "/srv/www", &e, &err), 0); /* a promotion is not forgotten */
+    assert_int_equal(e.counter, 3);
+    s = must_open("/srv/www", &nobody);
+    assert_int_equal(faccessat(state_fd(s), "root", F_OK, 0), -1);
+    state_close(s);
+    free(path);
+}
+
+/* A root that is not there any more, behind a link that is. */
+static void test_forgotten_behind_a_link(void **state)
+{
+    struct digest nobody = {0};
+    struct err err;
+    char real[128], link[128], root[160], resolved[160];
+    (void)state;
+    snprintf(real, sizeof real, "%s/real", dir);
+    snprintf(link, sizeof link, "%s/link", dir);
+    snprintf(root, sizeof root, "%s/gone/htdocs", link);
+    snprintf(resolved, sizeof resolved, "%s/gone/htdocs", real);
+    assert_int_equal(mkdir(real, 0700) | symlink("real", link), 0);
+    char *path = state_root_dir(dir, resolved);
+    state_close(must_open(resolved, &nobody));
+    assert_int_equal(access(path, F_OK), 0);
+    assert_int_equal(state_forget(dir, root, &err), 0);
+    assert_int_equal(access(path, F_OK), -1);
+    free(path);
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -203,6 +263,8 @@ int main(void)
         T(test_a_second_process_is_told_who_holds_it),
         T(test_the_same_primary_takes_over),
         T(test_a_network_filesystem_is_refused),
+        T(test_forgotten),
+        T(test_forgotten_behind_a_link),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

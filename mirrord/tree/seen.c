@@ -1,5 +1,5 @@
 /* Digests on their way into the manifest; see seen.h. */
-#include "primary/seen.h"
+#include "tree/seen.h"
 
 #include "base/mem.h"
 
@@ -12,15 +12,15 @@ struct note {
 };
 
 struct seen {
-    struct site *site;
+    struct manifest *manifest;
     struct note *notes;
     size_t count, room;
 };
 
-struct seen *seen_new(struct site *s)
+struct seen *seen_new(struct manifest *m)
 {
     struct seen *n = mem_alloc(sizeof *n);
-    n->site = s;
+    n->manifest = m;
     return n;
 }
 
@@ -78,7 +78,7 @@ int seen_store(struct seen *n, struct err *err)
 {
     for (size_t at = 0; at < n->count;) {
         struct manifest_txn *t;
-        if (manifest_begin(n->site->manifest, true, &t, err) < 0)
+        if (manifest_begin(n->manifest, true, &t, err) < 0)
             return -1;
         for (int i = 0; i < MANIFEST_TXN_MAX && at < n->count; i++, at++)
             if (store_one(t, &n->notes[at], err) < 0) {

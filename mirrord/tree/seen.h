@@ -1,16 +1,16 @@
 /*
- * Seen: digests that a push learned while it sent files, on their way into the manifest. Collected
- * and stored many to a transaction. Not thread-safe.
+ * Seen: digests of files that were read, on their way into the manifest. Collected and stored many
+ * to a transaction. Not thread-safe.
  */
-#ifndef PRIMARY_SEEN_H
-#define PRIMARY_SEEN_H
+#ifndef TREE_SEEN_H
+#define TREE_SEEN_H
 
-#include "primary/site.h"
+#include "tree/manifest.h"
 
 struct seen;
 
-struct seen *seen_new(struct site *s);
-void seen_free(struct seen *n); /* what was not stored is lost, which costs time only */
+struct seen *seen_new(struct manifest *m); /* borrowed */
+void seen_free(struct seen *n); /* what was not stored is lost, which costs time only; NULL is fine */
 
 /* Notes that the file at this path was read whole and has this digest, with these validators. */
 void seen_add(struct seen *n, struct bytes path, const struct record *r);

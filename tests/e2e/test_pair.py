@@ -1,0 +1,129 @@
+"""mirrord pair between two hosts: what it asks, writes and refuses, as scripts use it; new keys; and a
+host that was installed anew."""
+
+import os
+import re
+import stat
+
+from harness import case, check, check_equal, main
+from netns import Network
+
+CONFIG = "/etc/mirrord/mirrord.conf"
+KEY = "/etc/mirrord/id_ed25519"
+KEYS = "/root/.ssh/authorized_keys"
+
+
+def text(host, path):
+    return (host.get(path) or b"").decode()
+
+
+def mode(host, path):
+    return stat.S_IMODE(os.lstat(host.files + path).st_mode)
+
+
+def public(host):
+    return " ".join(text(host, KEY + ".pub").split()[:2])
+
+
+def reaches(host, other, code=0):
+    """With the key of pairing, and nothing but a receiver at the other end."""
+    r = host.run(f"ssh -o BatchMode=yes -o IdentitiesOnly=yes -i {KEY} "
+                 f"-o UserKnownHostsFile=/etc/mirrord/known_hosts -p {other.port} {other.name} id </dev/null", code)
+    check("uid=" not in r.out, "the key starts what it wants to\n", r)
+    return r
+
+
+def asked_and_accepted(web1, web2):
+    before = text(web2, KEYS)
+    accept = f"--accept-fingerprint {web2.fingerprint()}"
+    web1.run("mirrord pair web2 --accept-fingerprint SHA256:" + 43 * "A", 2).says(
+        "web2: .*no terminal.*" + re.escape(accept), "nothing was changed")
+    web1.run(f"mirrord pair web2 {accept}", 2).prints(
+        rf"web2: {CONFIG}, which is new", "mirrord@web1").says("--yes")
+    check_equal(text(web2, KEYS), before, "nothing is done without a yes")
+    check(web2.get(CONFIG) is None, "nor is the configuration there")
+    web1.type(f"mirrord pair web2 {accept}", (r"Do this\?", "perhaps"), (r"Do this\?", "no"), code=5)
+    check_equal(text(web2, KEYS), before, "nor after a no")
+    web1.run(f"mirrord pair web2 {accept} --yes").prints("web1: reached from web2",
+                                                        "web2: reached from web1")
+    for host, other in ((web1, web2), (web2, web1)):
+        line = (f'restrict,command="mirrord receive -c {CONFIG} --as {host.name}" {public(other)} '
+                f"mirrord@{other.name}\n")
+        check_equal(text(host, KEYS), before + line, host.name)
+        known = text(host, "/etc/mirrord/known_hosts")
+        check(known.startswith("|1|") and known.count("\n") == 1, "hashed:", known)
+        check_equal(mode(host, KEY), 0o600, "the mode of the key")
+        reaches(host, other)
+    check_equal(text(web2, CONFIG), text(web1, CONFIG), "the configuration")
+
+
+def repeated(web1, web2):
+    state = [text(h, p) for h in (web1, web2) for p in (KEYS, CONFIG, "/etc/mirrord/known_hosts", KEY)]
+    web2.run("mirrord pair").prints("all is in its place", "web2: reached from web1")
+    check_equal([text(h, p) for h in (web1, web2)
+                 for p in (KEYS, CONFIG, "/etc/mirrord/known_hosts", KEY)], state, "nothing changes")
+
+
+def changed_files(web1, web2):
+    good = text(web2, KEYS)
+    web2.put(KEYS, good.replace("restrict,", "").encode())
+    web2.put(CONFIG, (text(web1, CONFIG) + "# another hand\n").encode())
+    web1.run("mirrord pair web2 --yes", 2).says("--replace-config").prints(r"-# another hand")
+    web1.run("mirrord pair web2 --yes --replace-config").prints(r"  - command=", r"  \+ restrict")
+    check_equal(text(web2, KEYS), good, "a changed line is replaced")
+    check_equal(text(web2, CONFIG), text(web1, CONFIG), "a changed configuration is replaced")
+
+
+def rotated(web1, web2):
+    old = {h: public(h) for h in (web1, web2)}
+    elsewhere = "/root/.ssh/not_read_by_sshd"
+    web1.run(f"mirrord pair --rotate --yes --authorized-keys {elsewhere}", 1).says("old ones stay")
+    check_equal({h: public(h) for h in (web1, web2)}, old, "the old keys stay")
+    check_equal(text(web2, elsewhere), "", "the new ones are taken back")
+    web1.run(f"cp {KEY} /root/old")
+    web1.run("mirrord pair --rotate --yes").prints("web1: reached from web2", "web2: reached from web1")
+    for host, other in ((web1, web2), (web2, web1)):
+        check(public(host) != old[host] and public(host) in text(other, KEYS), "a new key")
+        check(old[host] not in text(other, KEYS), "the old one is let in no more")
+        check(host.get(KEY + ".new") is None and host.get(KEY + ".new.pub") is None, "no rest")
+        reaches(host, other)
+    web1.run(f"cp {KEY} /root/new; cp /root/old {KEY}; rm {KEY}.pub")
+    reaches(web1, web2, 255)
+    web1.run(f"cp /root/new {KEY}")
+
+
+def rehosted(web1, web2):
+    """web2 comes back empty, with another host key."""
+    old, stale = web2.fingerprint(), public(web2)
+    web2.die()
+    web2.run("rm -rf /etc/mirrord")
+    web2.put(KEYS, web2.get(KEYS).splitlines(True)[0])
+    web2.new_host_key()
+    web2.sshd()
+    new = web2.fingerprint()
+    web1.run("mirrord pair web2 --yes", 5).says("changed", re.escape(old), "--rehost web2")
+    web1.type("mirrord pair --rehost web2 --yes",
+              (f"it was {re.escape(old)}.*is {re.escape(new)}.*yes/no", "yes")).prints(
+                  "web1: reached from web2", "web2: reached from web1")
+    check(stale not in text(web1, KEYS), "the key that it had before is let in no more")
+    check_equal(text(web1, "/etc/mirrord/known_hosts").count("\n"), 1, "one host key")
+
+
+def not_installed(web1, web2):
+    web2.run("mv /usr/local/bin/mirrord /usr/local/bin/away")
+    web1.run("mirrord pair web2", 1).says("web2: mirrord is not installed there")
+    web2.die()
+    web1.run("mirrord pair web2", 6).says("web2: it does not show its host key: .*refused")
+
+
+@case(sshd=False)
+def pairing(env):
+    with Network(env, ["web1", "web2"], {"web2": 2222}) as network:
+        web1, web2 = network.hosts.values()
+        web1.run("mirrord init --hosts web1,web2=web2:2222 --sites '/srv/www/*'")
+        for step in (asked_and_accepted, repeated, changed_files, rotated, rehosted, not_installed):
+            step(web1, web2)
+
+
+if __name__ == "__main__":
+    main()
