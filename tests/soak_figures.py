@@ -18,7 +18,7 @@ failures = total(r"and (\d+) failures were made")
 torn = len(re.findall(r": torn:", text)) + total(r"^# torn reads: (\d+) of")
 reads = total(r"^# torn reads: \d+ of (\d+)")
 mixed, passes = total(r"^# mixed passes: (\d+) of"), total(r"^# mixed passes: \d+ of (\d+)")
-lost = len(re.findall(r"^ ?b?'[^\n]*(?:only here|only there| -> )", text, re.M))
+lost = len(re.findall(r"^ *b?'[^\n]*(?:only here|only there| -> )", text, re.M))
 print(f"{operations} operations, {injected + failures} faults injected, {crashes} crash points hit, "
       f"{torn} torn of {reads} reads, {mixed} mixed of {passes} passes over units, "
       f"{lost} lost or differing paths, {sys.argv[2]} failed rounds")

@@ -219,8 +219,9 @@ void intake_take(struct scan_site *s)
 
 void intake_run(struct scan_site *s)
 {
-    if (!s->source)
+    if (!s->source || reader_is_empty(s->scan->reader, s->source))
         return;
+    atomic_store(&s->pending, true); /* before it leaves the reader */
     if (reader_take(s->scan->reader, s->source, &s->events)) {
         log_warn("%s: more events came than can be kept: the whole site is looked through",
             s->site->label);

@@ -564,7 +564,7 @@ bool peer_site_is_level(const struct peer_site_status *at)
            at->hook.failures == 0;
 }
 
-bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_status *out)
+static bool describe(struct peer *p, const struct site *s, struct peer_site_status *out)
 {
     pthread_mutex_lock(&p->lock);
     struct membership *m = find(p, s);
@@ -605,6 +605,19 @@ bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_sta
     }
     pthread_mutex_unlock(&p->lock);
     return m != NULL;
+}
+
+/* Asked before and behind: what the scanner tells of is owed by then, and what a peer found busy the
+ * scanner has by then. */
+bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_status *out)
+{
+    bool pending = site_is_pending(s), found = describe(p, s, out);
+    if (!found || out->state != PEER_SITE_LEVEL)
+        return found;
+    out->pending = pending || site_is_pending(s);
+    if (out->pending)
+        out->state = PEER_SITE_PUSHING;
+    return true;
 }
 
 size_t peer_left(struct peer *p, const struct site *s, char (*out)[LOG_NAME_MAX], size_t max)

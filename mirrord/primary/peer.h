@@ -103,13 +103,14 @@ struct peer_site_status {
     enum {
         PEER_SITE_WAITING, /* not opened yet, or the scan is not done */
         PEER_SITE_COMPARING,
-        PEER_SITE_PUSHING, /* something is owed */
+        PEER_SITE_PUSHING, /* something is owed, or soon will be (pending) */
         PEER_SITE_LEVEL,
         PEER_SITE_HELD,   /* refused for safety until the operator says more */
         PEER_SITE_FAILED, /* the far end cannot open it; tried again */
         PEER_SITE_FENCED, /* another host is the primary */
         PEER_SITE_PAUSED, /* by the operator */
     } state;
+    bool pending;                    /* nothing is owed, but something happened and is not told */
     bool first_copy;                 /* it has never been level there */
     uint64_t copied_bytes;           /* of files, by this process */
     uint64_t unproven;               /* files there whose content was never read */

@@ -289,11 +289,42 @@ void queue_backdate(struct queue *q, struct queue_site *qs, struct bytes path)
     pthread_mutex_unlock(&q->lock);
 }
 
+/* What was sent beneath the path, or flies, is not what is there now: a comparison that runs must not
+ * take it for that, and what flies may arrive behind the comparison. */
+static void distrust_beneath(struct queue *q, struct queue_site *qs, struct bytes path)
+{
+    struct set_item *next, *i;
+    for (i = qs->done ? set_first(qs->done) : NULL; i; i = next) {
+        next = i->next;
+        if (path_beneath((struct bytes){i->key, i->len}, path))
+            set_remove(qs->done, i);
+    }
+    for (i = set_first(qs->items); i; i = i->next) {
+        struct owed *o = i->value;
+        if (o && o->place == OWED_FLYING && path_beneath((struct bytes){i->key, i->len}, path))
+            note_again(q, o, OWED_ANY, false);
+    }
+}
+
+/* All that is beneath the path, though nobody knows what the secondary has there: something that has
+ * left it may be beneath another directory of that name by now. */
+static struct owed *owe_all(
+    struct queue *q, struct queue_site *qs, struct bytes path, bool *fresh)
+{
+    struct owed *o = owe(q, qs, path, OWE_SUBTREE, OWED_ANY, fresh);
+    distrust_beneath(q, qs, path);
+    if (o->place == OWED_FLYING)
+        note_again(q, o, OWED_ANY, true);
+    else
+        o->check = true;
+    return o;
+}
+
 /* A move that will not be made: what is at both of its ends is owed instead. */
 static void give_up_move(struct queue *q, struct owed *o)
 {
     bool fresh;
-    struct owed *from = owe(q, o->home, bytes_of(o->source), OWE_SUBTREE, OWED_ANY, &fresh);
+    struct owed *from = owe_all(q, o->home, bytes_of(o->source), &fresh);
     if (fresh && o->seq < from->seq)
         from->seq = o->seq; /* a flush that waits for the move waits for this */
     o->kind = OWED_ANY;
@@ -363,8 +394,8 @@ void queue_owe_both(struct queue *q, struct queue_site *qs, struct bytes from, s
 {
     bool fresh;
     pthread_mutex_lock(&q->lock);
-    owe(q, qs, from, OWE_SUBTREE, OWED_ANY, &fresh);
-    owe(q, qs, to, OWE_SUBTREE, OWED_ANY, &fresh)->check = true;
+    owe_all(q, qs, from, &fresh);
+    owe_all(q, qs, to, &fresh);
     pthread_mutex_unlock(&q->lock);
     q->wake(q->ctx);
 }
@@ -375,6 +406,7 @@ void queue_move(struct queue *q, struct queue_site *qs, struct bytes from, struc
         queue_owe_both(q, qs, from, to);
         return;
     }
+    bool fresh;
     pthread_mutex_lock(&q->lock);
     struct set_item *item = set_add(qs->items, to.data, to.len);
     struct owed *o = item->value;
@@ -385,8 +417,8 @@ void queue_move(struct queue *q, struct queue_site *qs, struct bytes from, struc
             note_again(q, o, OWED_ANY, true);
         else
             o->check = true;
+        owe_all(q, qs, from, &fresh);
         pthread_mutex_unlock(&q->lock);
-        queue_owe(q, qs, from, OWE_SUBTREE, OWED_ANY, (struct bytes){0}, 0, 0);
         q->wake(q->ctx);
         return;
     }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/queue.h>
 
 #include "base/log.h"
@@ -200,6 +201,16 @@ void reader_remove(struct reader *r, struct reader_source *s)
     pthread_mutex_unlock(&r->lock);
     buf_free(&s->pending);
     free(s);
+}
+
+bool reader_is_empty(struct reader *r, const struct reader_source *s)
+{
+    int waiting = 0;
+    pthread_mutex_lock(&r->lock);
+    bool empty = buf_len(&s->pending) == 0 && !s->overflowed &&
+                 ioctl(s->fd, FIONREAD, &waiting) == 0 && waiting == 0;
+    pthread_mutex_unlock(&r->lock);
+    return empty;
 }
 
 bool reader_take(struct reader *r, struct reader_source *s, struct buf *out)

@@ -25,6 +25,10 @@ void reader_remove(struct reader *r, struct reader_source *s); /* NULL is fine *
 /* Another source that gets all that comes to this one's descriptor, from now on. */
 struct reader_source *reader_share(struct reader *r, const struct reader_source *with);
 
+/* Has nothing come that was not taken, not even into the kernel's queue? Any thread, as long as the
+ * source is there. */
+bool reader_is_empty(struct reader *r, const struct reader_source *s);
+
 /* Moves what has come into `out` (cleared first), also what the kernel still has: of two events that
  * belong together the thread may have read the first alone, and not run since. True: more than
  * READER_MAX came without being taken and was thrown away, what is in `out` is what came before. */

@@ -573,7 +573,7 @@ static bool target_is_ready(const struct roster_site *s, const struct roster_tar
     if (peer.state != PEER_UP)
         return peer.reached_once;
     return peer_site_status(t->peer->peer, s->site, &at) &&
-           (at.state == PEER_SITE_LEVEL || at.state >= PEER_SITE_HELD);
+           (at.state == PEER_SITE_LEVEL || at.pending || at.state >= PEER_SITE_HELD);
 }
 
 static bool site_is_ready(struct daemon *d, const struct roster_site *s)

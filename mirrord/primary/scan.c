@@ -95,6 +95,7 @@ void scan_add(struct scan *c, struct site *s)
         .check = barrier_check_unit,
         .checked = barrier_unit_checked,
         .check_free = barrier_unit_free,
+        .pending = pending_is,
         .ctx = c};
     post(c, &(struct scan_message){.kind = MESSAGE_ADD, .site = s});
 }
@@ -109,7 +110,7 @@ void scan_remove(struct scan *c, struct site *s)
     pthread_mutex_unlock(&c->lock);
 }
 
-static struct scan_site *find(struct scan *c, const struct site *site)
+struct scan_site *scan_find(struct scan *c, const struct site *site)
 {
     struct scan_site *s;
     TAILQ_FOREACH (s, &c->sites, order)
@@ -118,10 +119,19 @@ static struct scan_site *find(struct scan *c, const struct site *site)
     return NULL;
 }
 
+bool scan_has_mail(struct scan *c, const struct site *site)
+{
+    const struct scan_message *m;
+    STAILQ_FOREACH (m, &c->mailbox, order)
+        if (m->site == site && m->answer && m->answer->busy)
+            return true;
+    return false;
+}
+
 bool scan_status(struct scan *c, const struct site *site, struct scan_status *out)
 {
     pthread_mutex_lock(&c->lock);
-    struct scan_site *s = find(c, site);
+    struct scan_site *s = scan_find(c, site);
     if (s)
         *out = s->published;
     pthread_mutex_unlock(&c->lock);
@@ -328,29 +338,41 @@ static struct scan_site *least_shared(struct scan_site *than)
     return best;
 }
 
+/* The one that was there, which is the caller's now. */
+static struct reader_source *set_source(struct scan_site *s, struct reader_source *source)
+{
+    pthread_mutex_lock(&s->scan->lock);
+    struct reader_source *old = s->source;
+    s->source = source;
+    pthread_mutex_unlock(&s->scan->lock);
+    return old;
+}
+
 /* An instance of its own up to the fair share of all there are, then another site's. */
 static int open_watch(struct scan_site *s, struct err *err)
 {
     struct scan *c = s->scan;
     struct scan_site *other = least_shared(s);
+    struct reader_source *source = NULL;
     int r = WATCH_NO_INSTANCE;
     if (!other || c->instances < watch_instances_fair())
         r = watch_new(&s->watch, err);
     if (r == 0) {
         c->instances++;
-        return reader_add(c->reader, watch_fd(s->watch), &s->source, err);
+        r = reader_add(c->reader, watch_fd(s->watch), &source, err);
+        set_source(s, source);
+        return r;
     }
     if (r < 0 || !other)
         return -1;
     s->watch = watch_share(other->watch);
-    s->source = reader_share(c->reader, other->source);
+    set_source(s, reader_share(c->reader, other->source));
     return 0;
 }
 
 static void stop_watching(struct scan_site *s)
 {
-    reader_remove(s->scan->reader, s->source);
-    s->source = NULL;
+    reader_remove(s->scan->reader, set_source(s, NULL));
     if (s->watch && watch_sharers(s->watch) == 1)
         s->scan->instances--;
     watch_free(s->watch);
@@ -454,7 +476,7 @@ static void free_answer(struct scan_answer *a)
 
 static void take_message(struct scan *c, struct scan_message *m)
 {
-    struct scan_site *s = find(c, m->site);
+    struct scan_site *s = scan_find(c, m->site);
     switch (m->kind) {
     case MESSAGE_ADD:
         if (!s)
@@ -495,6 +517,8 @@ static bool take_mail(struct scan *c)
         m = stop ? NULL : STAILQ_FIRST(&c->mailbox);
         if (m)
             STAILQ_REMOVE_HEAD(&c->mailbox, order);
+        if (m && m->answer)
+            pending_answer(scan_find(c, m->site), m->answer);
         pthread_mutex_unlock(&c->lock);
         if (stop || !m)
             return !stop;
@@ -540,6 +564,7 @@ static void work_on(struct scan_site *s)
     barrier_check(s);
     if (scan_is_up(s))
         settle_run(s);
+    pending_settle(s);
     publish(s);
 }
 
@@ -592,6 +617,7 @@ static uint64_t work(struct scan *c)
     s = next_whole(c);
     if (s) {
         rescan_whole(s);
+        pending_settle(s);
         want_publish(s, PUBLISH_MS);
     }
     uint64_t now = io_now_ms(), due = next_whole(c) ? now : now + IDLE_MAX_MS;

@@ -8,6 +8,7 @@
 #define PRIMARY_SCAN_IMPL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/queue.h>
 
 #include "primary/batch.h"
@@ -72,7 +73,8 @@ struct scan_site {
     struct site *site;
     struct reread_tree *reread;   /* or NULL */
     struct watch *watch;          /* NULL: no instance was to be had */
-    struct reader_source *source; /* NULL likewise */
+    struct reader_source *source; /* NULL likewise; changed under the scan's lock */
+    atomic_bool pending;          /* what was taken from the reader may still be news to the sink */
     struct buf events;
     struct batch *batch;
     struct outbox outbox;
@@ -140,6 +142,17 @@ void scan_trouble(struct scan_site *s, const struct err *err);
 
 /* Tells what the outbox has; hints go into the batch. */
 void scan_send(struct scan_site *s);
+
+/* pending.c: the site's hook `pending` (any thread; ctx is the scan), and what keeps its answer: an
+ * answer of a peer was taken from the mailbox, or the scanner has done what it could for now. */
+bool pending_is(void *ctx, const struct site *site);
+void pending_answer(struct scan_site *s, const struct scan_answer *a);
+void pending_settle(struct scan_site *s);
+
+/* scan.c, under the scan's lock: the site's part, or NULL. */
+struct scan_site *scan_find(struct scan *c, const struct site *site);
+/* Likewise: does the mailbox have the report of a peer that a path of this site was busy? */
+bool scan_has_mail(struct scan *c, const struct site *site);
 bool scan_is_up(const struct scan_site *s); /* scanned, and neither held nor failed */
 
 /* intake.c */

@@ -180,6 +180,11 @@ struct deletions_limit site_limit(const struct site *s)
     return (struct deletions_limit){s->options.max_delete_percent, s->options.max_delete_count};
 }
 
+bool site_is_pending(const struct site *s)
+{
+    return s->hooks.pending && s->hooks.pending(s->hooks.ctx, s);
+}
+
 struct site *site_ref(struct site *s)
 {
     atomic_fetch_add(&s->refs, 1);

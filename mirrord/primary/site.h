@@ -58,6 +58,9 @@ struct site_hooks {
     void *(*check)(void *ctx, struct site *s, struct bytes unit);
     int (*checked)(void *check, struct err *err); /* enum site_checked; FAILED with err */
     void (*check_free)(void *check);
+    /* Has something happened in the tree of which nobody has been told yet: an event that waits to
+     * be read or looked at, a walk that may find more? NULL: nobody knows. */
+    bool (*pending)(void *ctx, const struct site *s);
     void *ctx;
 };
 
@@ -73,6 +76,7 @@ struct deletions_limit site_limit(const struct site *s);
 /* A secondary refused the epoch: from now on nothing is sent to any, and (unless it is a split) the
  * epoch that counts is kept. Any thread. */
 void site_fence(struct site *s, const struct msg_site_error *m);
+bool site_is_pending(const struct site *s); /* as its hook `pending` says */
 struct site *site_ref(struct site *s);
 void site_unref(struct site *s);
 

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "protocol/path.h"
+#include "secondary/label.h"
 
 #define COPY_NAME PATH_RESERVED "apart"
 
@@ -106,6 +107,8 @@ static int publish(struct apart *x, struct err *err)
     if (fchmod(x->to, mode) < 0)
         return err_sys(err, errno, "chmod a copy");
     copy_acl(x);
+    if (label_copy(x->from, x->to) < 0)
+        log_debug("the security label of %s is not copied: %s", x->name, strerror(errno));
     if (futimens(x->to, times) < 0)
         return err_sys(err, errno, "set times of a copy");
     if (renameat(x->dir, COPY_NAME, x->dir, x->name) < 0)

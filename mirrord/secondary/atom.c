@@ -76,6 +76,8 @@ static void stage_directory(struct atom *a)
         step_fail_errno(&a->step, REASON_IO, errno, "stage", "mkdir");
         return;
     }
+    struct replica *r = a->batch->replica;
+    label_place_directory(&r->label, r->root, a->step.path, dir, name);
     remember_inode(a, dir, name);
     set_add(a->batch->directories, a->step.path.data, a->step.path.len)->value = a;
 }

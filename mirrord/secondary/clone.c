@@ -83,13 +83,14 @@ void clone_free(struct clone *c)
 
 /* A directory that is live and known. Whoever owns it here goes on doing so where owners are not
  * mirrored. 1 made, 0 it is not there, -1 with errno. */
-static int copy_directory(struct clone *c, struct spot *at)
+static int copy_directory(struct clone *c, struct spot *at, struct bytes path)
 {
     struct stat st;
     if (fstatat(at->live, at->live_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
         return 0;
     if (mkdirat(at->dir, at->name, DIR_WORK) < 0)
         return -1;
+    label_place_directory(&c->r->label, c->r->root, path, at->dir, at->name);
     if (c->r->rules.owner || (st.st_uid == geteuid() && st.st_gid == getegid()))
         return 1;
     int fd CLEANUP_FD = openat(at->dir, at->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -159,7 +160,7 @@ static int visit(struct clone *c, struct bytes path, const struct record *r)
     at.live = stays ? root_borrow_parent(c->r->root, path, at.live_name) : -1;
     at.dir = at.live >= 0 ? in_clone(c, path, at.name) : -1;
     if (at.dir >= 0)
-        made = is_dir ? copy_directory(c, &at) : link_file(c, &at, path, r, s);
+        made = is_dir ? copy_directory(c, &at, path) : link_file(c, &at, path, r, s);
     if (is_dir && made == 1)
         add_dir(c, path, s, &r->validators);
     else if (is_dir)
@@ -203,9 +204,10 @@ static void fail(struct step *s, const char *call)
 
 static void fill_directory(struct clone *c, struct step *s, int dir, const char *name)
 {
-    if (mkdirat(dir, name, DIR_WORK) == 0)
+    if (mkdirat(dir, name, DIR_WORK) == 0) {
+        label_place_directory(&c->r->label, c->r->root, s->path, dir, name);
         add_dir(c, s->path, s, NULL);
-    else if (errno != EEXIST)
+    } else if (errno != EEXIST)
         fail(s, "mkdir");
 }
 

@@ -182,6 +182,7 @@ static void read_caps(struct replica *r)
     bool acl =
         fgetxattr(root_fd(r->root), "system.posix_acl_access", NULL, 0) >= 0 || errno != EOPNOTSUPP;
     bool chown = r->tools->can_chown;
+    r->label = label_of(root_fd(r->root));
     r->caps = (chown && r->policy.owner == RECEIVE_OWNER_MIRRORED ? CAP_SET_OWNER : 0) |
               (acl ? CAP_SET_ACL : 0);
     if (!chown && r->policy.owner == RECEIVE_OWNER_FIXED)

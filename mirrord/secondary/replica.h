@@ -10,6 +10,7 @@
 #include "protocol/msg.h"
 #include "secondary/health_feed.h"
 #include "secondary/inherit.h"
+#include "secondary/label.h"
 #include "secondary/marker.h"
 #include "secondary/meta.h"
 #include "secondary/receive.h"
@@ -66,6 +67,7 @@ struct replica {
     struct bytes mirrored; /* a directory last seen not to be excluded; owned */
     char boot[BOOT_ID + 1]; /* this one's id, for journals */
     struct meta_rules rules;
+    struct label label;
     struct walk *walk;       /* while it is opened */
     struct manifest *former; /* the manifest of another filter, while it is inherited from */
     struct inherit *inherit;

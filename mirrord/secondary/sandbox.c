@@ -223,7 +223,7 @@ static int enter(
 int sandbox_enter(
     struct sandbox *s, unsigned layers, const struct sandbox_alarm *alarm, struct err *err)
 {
-    int bad = enter(s, layers, alarm, err);
+    int bad = enter(s, layers & layers_here(), alarm, err);
     if (s->ruleset >= 0)
         close(s->ruleset);
     s->ruleset = -1;

@@ -11,10 +11,12 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "secondary/aside.h"
 #include "secondary/bin.h"
 #include "secondary/grace.h"
+#include "secondary/label.h"
 
 #define CACHEDIR_TAG                                                                               \
     "Signature: 8a477f597d28d172789f06886806bc55\n# This directory is made by mirrord.\n"
@@ -115,6 +117,8 @@ static int make_at(const struct root *root, const char *path, struct stage **out
     struct stage *s = NULL;
     if (open_at(path, &s, err) == 0 && stage_probe(s, root, err) == 0) {
         fremovexattr(root_fd(s->root), "system.posix_acl_default");
+        if (label_copy(root_fd(root), root_fd(s->root)) < 0)
+            log_debug("the stage %s keeps its security label: %s", path, strerror(errno));
         tag(root_fd(s->root));
         *out = s;
         return 0;

@@ -54,6 +54,8 @@ int transfer_create(struct atom *a)
     } else if (group != (gid_t)-1 && fchown(fd, (uid_t)-1, group) < 0)
         log_debug(
             "no group of the directory above for %s", QUOTED(a->step.path.data, a->step.path.len));
+    if (fd >= 0)
+        label_place(&replica_of(a)->label, replica_of(a)->root, a->step.path, fd);
     return fd;
 }
 

@@ -87,9 +87,9 @@ static ssize_t getxattrat_nofollow(
         SYSTEM_GETXATTRAT, dirfd, name, AT_SYMLINK_NOFOLLOW, attribute, &args, sizeof args);
 }
 
-/* getxattr of dirfd/name without following. An older kernel, or a filter that does not know the
- * system call, leaves the way through /proc, which takes six times as long. */
-static ssize_t get_attribute(
+/* An older kernel, or a filter that does not know the system call, leaves the way through /proc,
+ * which takes six times as long. */
+ssize_t entry_attribute(
     int dirfd, const char *name, const char *attribute, void *out, size_t size)
 {
     char path[sizeof "/proc/self/fd/" + 16 + PATH_NAME_MAX];
@@ -114,9 +114,9 @@ static int read_acl(int dirfd, const char *name, bool of_default, struct names *
     uint8_t raw[ENTRY_ACL_MAX];
     const char *attribute = of_default ? XATTR_NAME_POSIX_ACL_DEFAULT : XATTR_NAME_POSIX_ACL_ACCESS;
     /* Mostly there is none, and to be asked for the length alone costs the kernel no memory. */
-    ssize_t n = get_attribute(dirfd, name, attribute, NULL, 0);
+    ssize_t n = entry_attribute(dirfd, name, attribute, NULL, 0);
     if (n > 0)
-        n = get_attribute(dirfd, name, attribute, raw, sizeof raw);
+        n = entry_attribute(dirfd, name, attribute, raw, sizeof raw);
     if (n < 0 && acl_is_none(errno))
         return 0;
     if (n < 0)

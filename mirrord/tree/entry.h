@@ -42,6 +42,9 @@ struct entry_store {
 int entry_read(int dirfd, const char *name, const struct stat *st, struct names *names,
     bool keep_special, struct entry_store *store, struct entry *out, struct err *err);
 
+/* getxattr of dirfd/name, which is not followed; name "": of dirfd. */
+ssize_t entry_attribute(int dirfd, const char *name, const char *attribute, void *out, size_t size);
+
 /* Sets an ACL on a descriptor: text form as in struct entry; empty removes it. 0; 1 when there is
  * one to set and the filesystem has none; -1 with err (an unknown name: ERR_PARTIAL). */
 int entry_set_acl(int fd, bool of_default, struct bytes acl, struct names *names, struct err *err);

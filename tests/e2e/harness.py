@@ -331,7 +331,7 @@ class Env:
         """A script for --remote-command: mirrord with a state directory of its own."""
         os.makedirs(self.path(f"state-{name}"), 0o700, exist_ok=True)
         keep = ("HOME", "LC_ALL", MARK, "ASAN_OPTIONS", "UBSAN_OPTIONS", "MIRRORD_UNCONFINED",
-                "MIRRORD_SANDBOX")
+                "MIRRORD_SANDBOX", "MIRRORD_SLOW")
         lines = ["#!/bin/sh"]
         lines += [f"export {k}='{v}'" for k, v in self.environ().items() if k in keep]
         state = self.path(f"state-{name}")

@@ -198,13 +198,19 @@ def close(proxies):
         p.close()
 
 
+def forget(env, p):
+    """As if there had been no secondary yet."""
+    if p.daemon.process.poll() is None:
+        p.daemon.stop()
+    env.run("rm", "-rf", env.state, *p.dests, *(env.path(f"state-web{i + 2}") for i in range(len(p.dests))))
+    os.mkdir(env.state, 0o700)
+
+
 def measure(env):
     """Bytes each way of a whole first resync, which is then forgotten."""
     proxies, ports = through(env, 1)
     p = Pair(env, 1, fill=fill, ports=ports)
     total = {d: proxies[0].passed(d) for d in (UP, DOWN)}
-    p.daemon.stop()
     close(proxies)
-    env.run("rm", "-rf", p.dests[0], env.path("state-web2"), env.state)
-    os.mkdir(env.state, 0o700)
+    forget(env, p)
     return total

@@ -87,6 +87,8 @@ class Sweep:
     """A site on web1 whose secondary is a child process. It is turned back and forth between the
     two trees, so that one environment serves for many points."""
 
+    OPTIONS = ""
+
     def __init__(self, env):
         self.env, self.src, self.dest = env, env.path("src"), env.path("far/dest")
         self.list = {"near": env.path("near.list"), "far": env.path("far.list")}
@@ -97,8 +99,12 @@ class Sweep:
         self.config = write_text(env.path("mirrord.conf"), f"""state-dir = "{env.state}"
             control = "{env.path("control")}"
             {hosts} site "s" {{ root = "{self.src}" primary = web1 hosts = {{web1, web2}}
-            unit = {{"units/*"}} settle = 100ms max-delete = "100%" at web2 {{ root = "{self.dest}" }} }}\n""")
+            unit = {{"units/*"}} settle = 100ms max-delete = "100%" {self.OPTIONS}
+            at web2 {{ root = "{self.dest}" }} }}\n""")
         self.counts = collections.Counter()
+
+    def begin(self):
+        fill(self.src, self.trees[0], 0)
 
     def turn(self):
         """The primary's tree becomes the other one."""
@@ -150,10 +156,13 @@ class Sweep:
         self.is_level()
         return self.listed()
 
+    def there(self):
+        return snapshot(self.dest) if os.path.isdir(self.dest) else {}
+
     def torn(self):
         """Files that are neither as they were nor as they are to be."""
         out = []
-        now = snapshot(self.dest) if os.path.isdir(self.dest) else {}
+        now = self.there()
         for path, is_now in now.items():
             if is_now["type"] != "file" or path.startswith(b".mirrord-"):
                 continue
@@ -195,7 +204,14 @@ class Sweep:
     def empty_trash(self):
         """What cannot be done away with as usual may be set aside: it is kept, not lost."""
         for name in os.listdir(self.env.path("far")):
-            shutil.rmtree(self.env.path("far", name, "trash/foreign"), ignore_errors=True)
+            stage = self.env.path("far", name)
+            shutil.rmtree(f"{stage}/trash/foreign", ignore_errors=True)
+            for kept in os.listdir(stage):
+                if name != "dest" and kept[0] == "k":
+                    shutil.rmtree(f"{stage}/{kept}")
+
+    def is_kept(self, what):
+        """What somebody else put there."""
 
     def crash(self, end, name, fault):
         self.turn()
@@ -206,6 +222,7 @@ class Sweep:
         found = differences(self.after, snapshot(self.dest))
         check(again.code == 0 and not found, f"{end} {fault} (exit {was.code}): then exit "
               f"{again.code}\n{was.err}\n{again.err}", *found)
+        self.is_kept(f"{end} {fault}")
         if "=" in fault:
             self.empty_trash()
         left = self.left_over()
@@ -220,9 +237,106 @@ def choose(points, usual):
     return points if POINTS == "all" else points[:int(POINTS or usual)]
 
 
-def sweep(env, faults, usual):
-    s = Sweep(env)
-    fill(s.src, s.trees[0], 0)
+class Others(Sweep):
+    """What somebody else does on the secondary meets what moves here: files in the way, files added to
+    what is replaced or deleted, a backup by hard links; names exchanged, owners, sparse files; and
+    what is replaced is kept."""
+
+    OPTIONS = "keep-deleted = 1 unit-grace = 0"
+
+    def __init__(self, env):
+        super().__init__(env)
+        self.planted, self.turns = {}, 0
+        os.mkdir(env.path("backups"))
+
+    def begin(self):
+        for i in range(4):
+            put(f"{self.src}/swap/a/{i}", blob(i, 20_000))
+            put(f"{self.src}/swap/b/{i}", blob(10 + i, 20_000))
+            put(f"{self.src}/units/u/{i}", b"0.%d" % i)
+            put(f"{self.src}/changed/{i}", b"first %d" % i)
+        for path in ("here/moved", "shared/f", "shared/owner"):
+            put(f"{self.src}/{path}", blob(len(path), 60_000))
+        os.makedirs(f"{self.src}/there")
+        put(f"{self.src}/new-0/f", b"first")
+        put(f"{self.src}/sparse", bytes(400_000) + b"0")
+
+    def plant(self, path):
+        data = b"somebody else's %d %s" % (self.turns, path.encode())
+        self.planted[path.encode()] = data
+        put(f"{self.dest}/{path}", data)
+
+    def turn(self):
+        self.before, self.planted = snapshot(self.src), {}
+        self.turns += 1
+        t, src = self.turns, self.src
+        for a, b in (("a", "spare"), ("b", "a"), ("spare", "b")):
+            os.rename(f"{src}/swap/{a}", f"{src}/swap/{b}")
+        here, there = ("here", "there") if t % 2 else ("there", "here")
+        os.rename(f"{src}/{here}/moved", f"{src}/{there}/moved")
+        for i in range(4):
+            put(f"{src}/changed/{i}", b"turn %d, %d" % (t, i))
+            put(f"{src}/units/u/{i}", b"%d.%d" % (t, i))
+        os.chmod(f"{src}/shared/f", 0o600 + t % 2 * 0o40)
+        if os.geteuid() == 0:
+            os.chown(f"{src}/shared/owner", t % 2, t % 2)
+        put(f"{src}/sparse", bytes(300_000 + t % 2 * 200_000) + b"%d" % t)
+        shutil.rmtree(f"{src}/new-{t - 1}")
+        put(f"{src}/new-{t}/f", b"turn %d" % t)
+        put(f"{src}/in-the-way", b"turn %d" % t)
+        self.after = snapshot(src)
+        if os.path.isdir(f"{self.dest}/new-{t - 1}"):
+            self.plant(f"new-{t - 1}/planted")
+            self.plant("units/u/planted")
+            self.plant("in-the-way")
+            self.plant("changed/planted")
+            for name in ("f", "owner"):
+                os.link(f"{self.dest}/shared/{name}", self.env.path("backups", f"{t}-{name}"))
+            self.contents = {p: e.get("content") for p, e in snapshot(self.dest).items()}
+
+    def there(self):
+        """Without what was planted, as long as it stands there."""
+        return {p: e for p, e in super().there().items()
+                if p not in self.planted or self.contents[p] != e.get("content")}
+
+    def left_over(self):
+        return [n for n in os.listdir(self.env.path("far")) if n != "dest"
+                for n in os.listdir(self.env.path("far", n)) if n[0] in "nd"]
+
+    def is_kept(self, what):
+        """In the trash; or, where there was no room for that, the whole unit that was replaced."""
+        found = set()
+        for name in os.listdir(self.env.path("far")):
+            for top, _, files in os.walk(self.env.path("far", name) if name != "dest" else ""):
+                for f in files:
+                    with open(os.path.join(top, f), "rb") as content:
+                        found.add(content.read())
+        lost = [path for path, data in self.planted.items() if data not in found]
+        check(not lost, f"{what}: what somebody else put there is not kept: {lost}")
+        self.empty_trash()
+
+
+class Damaged(Sweep):
+    """The secondary's database is garbage at each turn, though the power was not lost: what it held is
+    put back from its copy and the ledger, however often that is interrupted, and nothing that
+    mirrord put there is set aside."""
+
+    def turn(self):
+        super().turn()
+        roots = self.env.path("state-web2", "roots")
+        for name in os.listdir(roots):
+            with open(os.path.join(roots, name, "manifest/data.mdb"), "r+b") as f:
+                f.write(random.Random(SEED).randbytes(50_000))
+
+
+def while_it_is_put_back(end, name, often):
+    files = ("former.c", "ledger.c", "io.c", "store.c")
+    return kills(end, name, often) + failures(end, name, often) if end == "far" and name.startswith(files) else []
+
+
+def sweep(env, faults, usual, kind=Sweep):
+    s = kind(env)
+    s.begin()
     s.run(code=0)
     s.is_level()
     points = s.points()
@@ -254,6 +368,21 @@ def test_killed_at_every_point(env):
 @case(sshd=False)
 def test_calls_fail_at_every_point(env):
     sweep(env, failures, 25)
+
+
+@case(sshd=False)
+def test_killed_while_others_are_at_work(env):
+    sweep(env, kills, 12, Others)
+
+
+@case(sshd=False)
+def test_calls_fail_while_others_are_at_work(env):
+    sweep(env, failures, 6, Others)
+
+
+@case(sshd=False)
+def test_killed_while_a_damaged_manifest_is_put_back(env):
+    sweep(env, while_it_is_put_back, 12, Damaged)
 
 
 @case(sshd=False)

@@ -383,6 +383,26 @@ def test_status(env):
 
 
 @case
+def test_level_is_said_of_nothing_that_is_not_there(env):
+    """Without a flush: what was closed, renamed or moved away before status was asked counts, and the
+    times of the directories."""
+    p = Pair(env, secondaries=1)
+
+    def is_level(what):
+        said = p.daemon.status()["sites"][0]["secondaries"][0]["state"] == "level"
+        found = p.found() if said else []
+        check(not found, f"{what}: it is said to be level, but", *found)
+        return said
+
+    for i in range(8):
+        for what, change in (("written", lambda: put(f"{p.src}/d/f{i}", b"content")),
+                             ("renamed", lambda: os.rename(f"{p.src}/d/f{i}", f"{p.src}/d/g{i}")),
+                             ("moved away", lambda: os.rename(f"{p.src}/d/g{i}", env.path("away")))):
+            change()
+            wait_for(lambda: is_level(what), f"{what}: level in the end")
+
+
+@case
 def test_status_without_a_daemon(env):
     p = Pair(env, start=False)
     r = p.env.mirrord("status", "-c", p.config, code=None)

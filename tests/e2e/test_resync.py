@@ -680,7 +680,8 @@ def test_compression_and_limits_of_rate(env):
 
 @case
 def test_two_at_once_on_one_root(env):
-    """The second waits briefly, then says who holds it; or both succeed one after the other."""
+    """One waits briefly, then says who holds it; or both succeed one after the other. Which of them is
+    first is a matter of load."""
     src, dest = places(env)
     WordPress(src, 300)
     first = env.spawn([os.environ["MIRRORD"], "resync", *env.link_options(), src, env.at(dest)])
@@ -688,7 +689,8 @@ def test_two_at_once_on_one_root(env):
     check(r.code in (0, 6), r)
     if r.code == 6:
         r.says(str(first.pid))
-    check_equal(first.wait(120), 0, "exit code of the first")
+    codes = sorted((r.code, first.wait(120)))
+    check(codes in ([0, 0], [0, 6]), f"exit codes {codes}")
     check_same(src, dest)
 
 

@@ -9,7 +9,7 @@ import stat
 from harness import (MIRRORD, ROOT, Skip, case, check, check_equal, descendants, main,
                      read_text, wait_for, write_text)
 from pair import site_text
-from trees import put, remove, snapshot
+from trees import check_same, put, remove, snapshot
 
 
 class Attack:
@@ -101,6 +101,75 @@ def test_paths_without_confinement(env):
     check(paths.unconfined, "the primary knows that there is no sandbox")
     check(Attack(env, "neither", exports(MIRRORD_UNCONFINED=1, MIRRORD_SANDBOX=0)).run(),
           "without both the attack works: the other two say something")
+
+
+LABEL = "security.selinux"
+
+
+def label(path):
+    try:
+        return os.getxattr(path, LABEL).decode()
+    except OSError:
+        return None
+
+
+EXPECTED = {
+    "": "root", "up": "up", "up/f": "up f", "up/deep/new": "deep", "up/new": "up", "up/new/dir": "up",
+    "up/new/dir/f": "up", "top": None, "units/u": "u", "units/u/code": "code", "units/u/code/f": "code f",
+    "units/u/g": "u", "units/u/new": "u", "units/u/new/f": "u", "units/other": "units", "units/other/f": "units"}
+
+
+class Labelled:
+    """A secondary that has labels, which root may set where no security module handles them."""
+
+    def __init__(self, env, name, exports):
+        self.env, self.src, self.dest = env, env.path("src-" + name), env.path("far-" + name, "dest")
+        self.log = env.path("log-" + name)
+        os.mkdir(env.path("far-" + name))
+        for path in ("up/f", "up/deep/f", "units/u/code/f", "units/u/g", "top"):
+            put(f"{self.src}/{path}", b"as it was")
+        far = env.far_end("far-" + name, f"{exports}exec '{MIRRORD}' \"$@\" --state-dir "
+                          f"'{env.path('state-' + name)}' 2>>'{self.log}'")
+        self.config = write_text(env.path(f"{name}.conf"), f"""state-dir = "{env.path("near-" + name)}"
+            control = "{env.path("control-" + name)}"
+            host web1 {{ }} host web2 {{ transport = child remote-command = "{far}" }}
+            """ + site_text("example.com", self.src, [self.dest], "unit = {\"units/*\"} settle = 100ms"))
+        daemon = env.daemon(self.config)
+        daemon.flush()
+        daemon.stop()
+        for path, text in (("", "root"), ("up", "up"), ("up/f", "up f"), ("up/deep", "deep"), ("units", "units"),
+                           ("units/u", "u"), ("units/u/code", "code"), ("units/u/code/f", "code f")):
+            os.setxattr(os.path.join(self.dest, path), LABEL, text.encode())
+
+    def change(self):
+        daemon = self.env.daemon(self.config)
+        for path in ("up/f", "up/deep/new", "up/new/dir/f", "units/u/code/f", "units/u/g", "units/u/new/f",
+                     "units/other/f"):
+            put(f"{self.src}/{path}", b"is something else now")
+        daemon.flush()
+        check_same(self.src, self.dest)
+        daemon.stop()
+
+    def labels(self):
+        return {path: label(os.path.join(self.dest, path)) for path in EXPECTED}
+
+
+@case(sshd=False)
+def test_security_labels_are_those_of_the_place(env):
+    here = put(env.path("labelled"), b"")
+    try:
+        os.setxattr(here, LABEL, b"any")
+    except OSError as e:
+        raise Skip(f"{LABEL}: {e.strerror}") from None
+    free = Labelled(env, "free", exports(MIRRORD_SANDBOX=0))
+    free.change()
+    check_equal(free.labels(), EXPECTED, "labels")
+    check("security label" not in read_text(free.log), read_text(free.log))
+    # Confined it may where SELinux decides; else only who administers the system may: all arrives, and it is said once.
+    confined = Labelled(env, "confined", "")
+    confined.change()
+    said = read_text(confined.log).count("security label of its place")
+    check_equal(said, 0 if confined.labels() == EXPECTED else 1, f"{confined.labels()}\n{read_text(confined.log)}")
 
 
 @case

@@ -3,6 +3,7 @@ sent at all, and the one-shot."""
 
 import os
 import shutil
+import signal
 import threading
 import time
 
@@ -22,6 +23,24 @@ def test_deleted_and_installed_again(env):
     arrives_whole(p, 1)
     reader.end()
     shutil.rmtree(f"{p.src}/{PLUGIN}")
+    p.flushed()
+    p.daemon.stop()
+
+
+@case
+def test_what_became_a_unit_leaves_nothing_behind(env):
+    """A directory is renamed to be a unit, and another one of its old name is there at once: the
+    secondary has what was in the first one there."""
+    def fill(src):
+        for i in range(3):
+            put(f"{src}/unpacked/in/f{i}", b"%d" % i)
+        os.mkdir(f"{src}/plugins")
+
+    p = Pair(env, 1, options='unit = {"plugins/*"} settle = 100ms', fill=fill)
+    p.daemon.process.send_signal(signal.SIGSTOP)
+    os.rename(f"{p.src}/unpacked", f"{p.src}/plugins/shop")
+    put(f"{p.src}/unpacked/other", b"x")
+    p.daemon.process.send_signal(signal.SIGCONT)
     p.flushed()
     p.daemon.stop()
 

@@ -149,10 +149,26 @@ static void test_a_move_that_cannot_be_done_becomes_content(void **state)
     queue_retry(f->q, o, 0, 1000, NULL);
     o = take(f, OWED_LIVE);
     assert_path(o, "old"); /* what is left there must go */
+    assert_true(o->check); /* also when another directory is there by now */
     o = take(f, OWED_LIVE);
     assert_path(o, "new");
     assert_int_equal(o->kind, OWED_ANY);
-    assert_true(o->subtree);
+    assert_true(o->subtree && o->check);
+}
+
+/* What the secondary has at either name is not what the moves say. */
+static void test_two_moves_to_one_name(void **state)
+{
+    struct fixture *f = *state;
+    queue_move(f->q, f->site, bytes_of("a"), bytes_of("to"));
+    queue_move(f->q, f->site, bytes_of("b"), bytes_of("to"));
+    struct owed *o = take(f, OWED_LIVE);
+    assert_path(o, "to");
+    assert_true(o->check);
+    queue_done(f->q, o);
+    o = take(f, OWED_LIVE);
+    assert_path(o, "b");
+    assert_true(o->check && o->subtree);
 }
 
 static void test_a_lost_connection_gives_up_moves(void **state)
@@ -537,8 +553,27 @@ static void test_units_and_moves(void **state)
     assert_true(move && move->kind == OWED_MOVE);
     queue_done(f->q, move);
     queue_move(f->q, f->site, bytes_of("plugins"), bytes_of("c"));
-    assert_path(take(f, OWED_LIVE), "plugins");
+    struct owed *plugins = take(f, OWED_LIVE);
+    assert_path(plugins, "plugins");
+    assert_true(plugins->check); /* what left it is still there, on the secondary */
     assert_path(take(f, OWED_LIVE), "c");
+}
+
+/* It was sent, and left with a directory that is a unit now: a comparison may find it there. */
+static void test_what_was_sent_before_a_rename_is_no_excuse(void **state)
+{
+    struct fixture *f = *state;
+    queue_remember(f->q, f->site, true);
+    owe(f, "d/sent", 0);
+    queue_done(f->q, take(f, OWED_LIVE));
+    owe(f, "d/flies", 0);
+    struct owed *flies = take(f, OWED_LIVE);
+    assert_true(queue_sent(f->q, f->site, bytes_of("d/sent")));
+    queue_move(f->q, f->site, bytes_of("d"), bytes_of("plugins/shop"));
+    assert_false(queue_sent(f->q, f->site, bytes_of("d/sent")));
+    assert_path(take(f, OWED_LIVE), "d");
+    queue_done(f->q, flies);
+    assert_path(take(f, OWED_LIVE), "d/flies");
 }
 
 static void test_flush_of_units(void **state)
@@ -582,6 +617,7 @@ int main(void)
         T(test_retry_without_pause),
         T(test_a_move_waits_for_all_and_all_for_it),
         T(test_a_move_that_cannot_be_done_becomes_content),
+        T(test_two_moves_to_one_name),
         T(test_a_lost_connection_gives_up_moves),
         T(test_a_chain_of_moves_is_one),
         T(test_a_chain_that_leads_back_is_no_move),
@@ -601,6 +637,7 @@ int main(void)
         WITH_UNITS(test_owed_beneath),
         WITH_UNITS(test_unit_waits_for_rest),
         WITH_UNITS(test_units_and_moves),
+        WITH_UNITS(test_what_was_sent_before_a_rename_is_no_excuse),
         WITH_UNITS(test_flush_of_units),
         WITH_UNITS(test_flush_of_a_path_alone),
     };

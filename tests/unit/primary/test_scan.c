@@ -366,6 +366,54 @@ static void test_flush_of_a_path_looks_at_it(void **state)
     done(m);
 }
 
+/* At no moment is nothing pending while something that happened before was not told. */
+static void until_told(struct model *m, const char *path, unsigned before)
+{
+    uint64_t end = io_now_ms() + 20000;
+    while (site_is_pending(model_site(m)))
+        assert_true(io_now_ms() < end);
+    assert_true(model_owed(m, path) > before);
+}
+
+static void test_pending_until_it_is_told(void **state)
+{
+    (void)state;
+    struct model *m = begun("mkdir d");
+    char *file CLEANUP_FREE = mem_format("%s/d/f", model_root(m));
+    char *away CLEANUP_FREE = mem_format("%s/away", model_top(m));
+    for (int i = 0; i < 60; i++) {
+        unsigned told = model_owed(m, "d/f");
+        int fd = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        assert_int_equal(write(fd, "content", 7), 7);
+        close(fd);
+        until_told(m, "d/f", told);
+        told = model_owed(m, "d/f");
+        assert_int_equal(i % 2 ? unlink(file) : rename(file, away), 0);
+        until_told(m, "d/f", told);
+    }
+    model_settle(m);
+    done(m);
+}
+
+/* One that is being written is not waited for: it is not meant yet. */
+static void test_not_pending_while_a_file_is_held_open(void **state)
+{
+    (void)state;
+    struct model *m = begun("mkdir d");
+    char *file CLEANUP_FREE = mem_format("%s/d/f", model_root(m));
+    int fd CLEANUP_FD = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    uint64_t end = io_now_ms() + 20000;
+    while (site_is_pending(model_site(m))) {
+        assert_true(io_now_ms() < end);
+        usleep(500);
+    }
+    assert_int_equal(write(fd, "content", 7), 7);
+    unsigned told = model_owed(m, "d/f");
+    close(TAKE_FD(fd));
+    until_told(m, "d/f", told);
+    done(m);
+}
+
 static void test_removed(void **state)
 {
     (void)state;
@@ -437,6 +485,8 @@ int main(void)
         cmocka_unit_test(test_flush_sees_all),
         cmocka_unit_test(test_flush_of_a_path_hurries_nothing_else),
         cmocka_unit_test(test_flush_of_a_path_looks_at_it),
+        cmocka_unit_test(test_pending_until_it_is_told),
+        cmocka_unit_test(test_not_pending_while_a_file_is_held_open),
         cmocka_unit_test(test_removed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
