@@ -282,7 +282,7 @@ static bool is_half(struct peer *p)
 {
     struct err err;
     int64_t since;
-    int dir = state_open_dir(p->state, p->root, false, &err);
+    int dir = state_open_dir(p->state, p->root, &err);
     assert_true(dir >= 0);
     int found = health_mark_read(dir, &since, &err);
     close(dir);

@@ -651,7 +651,7 @@ static struct health_note await_note(
 {
     struct err err;
     struct health_note n = {0};
-    int dir = state_open_dir(p->state, p->root, false, &err);
+    int dir = state_open_dir(p->state, p->root, &err);
     assert_true(dir >= 0);
     for (int i = 0; i < 3000 && !(health_note_read(dir, &n, &err) == 1 && says(&n)); i++)
         poll(NULL, 0, 10);
