@@ -17,6 +17,7 @@
 #include "secondary/bin.h"
 #include "secondary/checkpoint.h"
 #include "secondary/recover.h"
+#include "tree/sound.h"
 
 /* In the state directory of the root. */
 #define MANIFEST_DIR "manifest"
@@ -89,7 +90,8 @@ static void remove_file(struct replica *r, int dir, const char *name)
 
 static void remove_manifest(struct replica *r, const char *name)
 {
-    static const char *const files[] = {"data.mdb", "lock.mdb", "manifest.lock", FILTER_FILE};
+    static const char *const files[] = {
+        "data.mdb", "lock.mdb", "manifest.lock", SOUND_FILE, FILTER_FILE};
     int dir CLEANUP_FD = open_state_dir(r, name);
     for (size_t i = 0; dir >= 0 && i < sizeof files / sizeof *files; i++)
         remove_file(r, dir, files[i]);

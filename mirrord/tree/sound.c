@@ -14,7 +14,6 @@
 #include "base/io.h"
 #include "base/mem.h"
 
-#define FILE_NAME "sound"
 enum { TEXT_MAX = 256, QUIET_MS = 30 }; /* more than a granule of a file's times */
 
 static bool describe(int dirfd, char out[TEXT_MAX])
@@ -54,9 +53,9 @@ void sound_note(const char *dir)
     if (dirfd < 0 || !is_quiet(dirfd) || !describe(dirfd, text))
         return;
     int fd CLEANUP_FD =
-        openat(dirfd, FILE_NAME, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+        openat(dirfd, SOUND_FILE, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd >= 0 && io_write_full(fd, text, strlen(text)) < 0)
-        unlinkat(dirfd, FILE_NAME, 0);
+        unlinkat(dirfd, SOUND_FILE, 0);
 }
 
 bool sound_is(const char *dir)
@@ -65,6 +64,6 @@ bool sound_is(const char *dir)
     struct err ignored;
     int dirfd CLEANUP_FD = open_dir(dir);
     return dirfd >= 0 && describe(dirfd, now) &&
-           io_slurp(dirfd, FILE_NAME, TEXT_MAX, &then, NULL, &ignored) == 0 &&
+           io_slurp(dirfd, SOUND_FILE, TEXT_MAX, &then, NULL, &ignored) == 0 &&
            strcmp(then, now) == 0;
 }

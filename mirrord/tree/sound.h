@@ -9,6 +9,8 @@
 
 #include <stdbool.h>
 
+#define SOUND_FILE "sound" /* whoever removes the directory removes it, too */
+
 /* Of the files in this directory. It was closed; a failure only means that it is read again. */
 void sound_note(const char *dir);
 /* Nothing has happened to it since. */
