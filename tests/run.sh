@@ -17,8 +17,8 @@ packages_need_stopped $packages_php haproxy
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-trap 'exit 130' HUP INT TERM
-broken=
+trap 'kill $others 2>/dev/null; exit 130' HUP INT TERM
+broken='' others=''
 
 # The package is 100 MB and a service; its one program that the tests need is not.
 if ! command -v promtool >/dev/null && command -v apt-get >/dev/null; then
@@ -29,26 +29,41 @@ if ! command -v promtool >/dev/null && command -v apt-get >/dev/null; then
     if [ -x "$PROMTOOL" ]; then export PROMTOOL; else unset PROMTOOL; fi
 fi
 
-# NAME COMPILER TARGET SUITE [MESON OPTIONS…]: builds in $work/NAME and runs the tests of a suite; "" is
-# all of either. What does not build counts as one failure.
-suite() {
-    name=$1 compiler=$2 target=$3 tests=$4
-    shift 4
-    echo "== $name"
+# NAME COMPILER TARGET [MESON OPTIONS…]: builds in $work/NAME, the target or all.
+build() {
+    name=$1 compiler=$2 target=$3
+    shift 3
     # shellcheck disable=SC2086 # a target, or none
-    if ! CC=$compiler meson setup "$work/$name" "$top" -Dwerror=true "$@" >"$work/$name.log" 2>&1 ||
-        ! meson compile -C "$work/$name" $target >>"$work/$name.log" 2>&1; then
-        tail -n 60 "$work/$name.log"
-        broken="$broken $name"
-        return
-    fi
-    # One more than there are cores: much of what an end-to-end test does is wait.
-    meson test -C "$work/$name" --num-processes $(($(nproc) + 1)) --no-rebuild --print-errorlogs ${tests:+--suite "$tests"} || true
+    CC=$compiler meson setup "$work/$name" "$top" -Dwerror=true "$@" >"$work/$name.log" 2>&1 &&
+        meson compile -C "$work/$name" $target >>"$work/$name.log" 2>&1 && touch "$work/$name/is-built"
 }
 
-suite gcc gcc "" ""
-suite clang-sanitizers clang "" "" -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1
-suite faults gcc mirrord faults -Dfaults=true
+# NAME SUITE: runs the tests of a suite, or all. What does not build counts as one failure.
+run() {
+    echo "== $1"
+    if [ ! -e "$work/$1/is-built" ]; then
+        tail -n 60 "$work/$1.log"
+        broken="$broken $1"
+        return
+    fi
+    # Twice as many as there are cores: much of what an end-to-end test does is wait.
+    meson test -C "$work/$1" --num-processes $((2 * $(nproc))) --no-rebuild --print-errorlogs ${2:+--suite "$2"} || true
+}
+
+# The other builds are made with what the first one's tests leave idle.
+build_others() {
+    renice -n 19 -p "$(exec sh -c 'echo $PPID')" >/dev/null
+    build clang-sanitizers clang "" -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1
+    build faults gcc mirrord -Dfaults=true
+}
+
+build gcc gcc "" || true
+build_others &
+others=$!
+run gcc ""
+wait $others || true
+run clang-sanitizers ""
+run faults faults
 
 # shellcheck disable=SC2086 # a list
 python3 -B "$top/tests/summary.py" "$work" $broken

@@ -19,9 +19,9 @@ static struct {
     pthread_mutex_t lock;
     bool read; /* the environment was */
     char name[NAME_MAX_];
-    unsigned left; /* passings until it happens; 0: never (again) */
-    int error;     /* 0: it kills */
-    int list;      /* -1: none */
+    unsigned left;        /* passings until it happens; 0: never (again) */
+    int error;            /* 0: it kills */
+    int list;             /* -1: none */
     char slow[NAME_MAX_]; /* "": each loop */
     unsigned slow_ms;
 } faults = {.lock = PTHREAD_MUTEX_INITIALIZER, .list = -1};

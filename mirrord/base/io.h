@@ -39,10 +39,11 @@ int io_make_path(const char *path, unsigned mode, struct err *err);
 int io_nonblock(int fd);  /* 0, or -1 with errno */
 uint64_t io_now_ms(void); /* monotonic milliseconds */
 uint64_t io_now_us(void); /* monotonic microseconds */
-uint64_t io_boot_ms(void); /* since the machine started, suspended or not: the same in all processes */
+uint64_t io_boot_ms(
+    void); /* since the machine started, suspended or not: the same in all processes */
 
-/* Blocks SIGTERM and SIGINT and returns a descriptor that is readable once one came (signalfd(2)), or
- * -1 with errno; *before (may be NULL): the mask as it was. For a process with one thread. */
+/* Blocks SIGTERM and SIGINT and returns a descriptor that is readable once one came (signalfd(2)),
+ * or -1 with errno; *before (may be NULL): the mask as it was. For a process with one thread. */
 int io_take_ends(sigset_t *before);
 
 /* n unpredictable bytes; the process ends where the kernel has none. */

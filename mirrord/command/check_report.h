@@ -14,11 +14,11 @@ void check_report_problem(
     struct check_report *r, const char *file, unsigned line, const char *what, const char *repair);
 
 /* The parts of the check; each reports what it finds. */
-void check_report_places(struct check_report *r); /* state, control, keys, this host itself */
+void check_report_places(struct check_report *r);  /* state, control, keys, this host itself */
 void check_report_metrics(struct check_report *r); /* where they are written */
 void check_report_sockets(struct check_report *r); /* the sites' own: who can use them */
 void check_report_roots(struct check_report *r);
-void check_report_sandbox(void);                  /* what confines this host's receivers */
+void check_report_sandbox(void); /* what confines this host's receivers */
 void check_report_hooks(struct check_report *r);
 void check_report_layouts(struct check_report *r); /* which preset fits; notes, no problems */
 void check_report_limits(struct check_report *r); /* inotify's, against the directories there are */

@@ -16,8 +16,8 @@
 #include "protocol/msg.h"
 #include "tree/state.h"
 
-#define NOT_SAID   UINT64_MAX
-#define RESCAN_MAX (7 * 24 * 3600)
+#define NOT_SAID     UINT64_MAX
+#define RESCAN_MAX   (7 * 24 * 3600)
 #define MIN_FREE_MAX 90 /* percent */
 
 /* Split here once, so that everybody who starts it may rely on there being a command. */

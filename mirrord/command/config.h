@@ -85,21 +85,21 @@ struct config_site {
     struct config_at *at;
     size_t at_count;
     const struct preset *preset;
-    bool local_maintenance;      /* the preset's maintenance file is not mirrored; default true */
-    bool local_config;           /* nor is its wp-config.php or .env; default false */
-    struct filter *filter;       /* preset, exclude, include, and what is excluded on this host, in
-                                    this order */
-    struct unit_rules *units;    /* with their brackets and times */
+    bool local_maintenance;   /* the preset's maintenance file is not mirrored; default true */
+    bool local_config;        /* nor is its wp-config.php or .env; default false */
+    struct filter *filter;    /* preset, exclude, include, and what is excluded on this host, in
+                                 this order */
+    struct unit_rules *units; /* with their brackets and times */
     bool units_said, brackets_said; /* the preset's do not count */
-    bool owner;                  /* mirror owner and group; default true */
-    bool fsync_batch;            /* each batch survives a power loss; default false */
-    bool drift_report;           /* what others change on a secondary is left; default false */
-    bool special_bits;           /* keep setuid and setgid of files; default false */
-    unsigned max_delete_percent; /* default 20 */
-    unsigned max_delete_count;   /* default 200: held only when both are passed */
-    uint64_t max_size;           /* bytes; 0: no limit */
-    unsigned keep_days;          /* that secondaries keep what they delete; default 0: not */
-    unsigned unit_grace;         /* seconds; default CONFIG_UNIT_GRACE */
+    bool owner;                     /* mirror owner and group; default true */
+    bool fsync_batch;               /* each batch survives a power loss; default false */
+    bool drift_report;              /* what others change on a secondary is left; default false */
+    bool special_bits;              /* keep setuid and setgid of files; default false */
+    unsigned max_delete_percent;    /* default 20 */
+    unsigned max_delete_count;      /* default 200: held only when both are passed */
+    uint64_t max_size;              /* bytes; 0: no limit */
+    unsigned keep_days;             /* that secondaries keep what they delete; default 0: not */
+    unsigned unit_grace;            /* seconds; default CONFIG_UNIT_GRACE */
     struct config_hook hook;
     struct space_rule min_free;  /* what bulk leaves free on a secondary; default SPACE_PERCENT */
     unsigned health_lag_ms;      /* what is owed for longer makes it unhealthy */
@@ -116,14 +116,14 @@ struct config {
     struct config_file *files;
     size_t file_count;
     char *state_dir;
-    char *control; /* path of the control socket */
+    char *control;      /* path of the control socket */
     char *site_sockets; /* directory of the sites' own; NULL: not said */
     bool no_site_sockets;
     char *identity, *known_hosts;
-    uint64_t scan_rate; /* bytes of content that are read again a second; 0: none */
-    char *metrics;      /* the file for a monitoring system; NULL: none */
+    uint64_t scan_rate;  /* bytes of content that are read again a second; 0: none */
+    char *metrics;       /* the file for a monitoring system; NULL: none */
     unsigned metrics_ms; /* between two of them */
-    unsigned rescan; /* seconds between looks through whole trees; 0: not said */
+    unsigned rescan;     /* seconds between looks through whole trees; 0: not said */
     struct config_host *hosts;
     size_t host_count;
     struct config_site *sites; /* `sites` globs already expanded for the host `self`, behind those
@@ -159,7 +159,8 @@ const char *config_root_at(const struct config_site *s, const char *host);
 const struct config_at *config_at(const struct config_site *s, const char *host); /* or NULL */
 /* What is excluded on this host besides; NULL: nothing. */
 const struct filter *config_exclude_at(const struct config_site *s, const char *host);
-/* What counts on this host; its texts are borrowed, a command is NULL where nothing is to be run. */
+/* What counts on this host; its texts are borrowed, a command is NULL where nothing is to be run.
+ */
 struct config_hook config_hook_at(const struct config_site *s, const char *host);
 /* The same for the receiver; false: nothing is to be run, *out is untouched. */
 bool config_receive_hook(const struct config_site *s, const char *host, enum receive_command which,

@@ -206,8 +206,9 @@ static int on_hidden(cfg_t *cfg, cfg_opt_t *opt, int argc, const char **argv)
     KEY("preset"), KEY("wp-config"), KEY("maintenance"), KEY_LIST("exclude"), KEY_LIST("include"), \
         KEY("owner"), KEY("special-bits"), KEY("fsync"), KEY("max-delete"),                        \
         KEY("max-delete-count"), KEY("max-size"), KEY("drift"), KEY("keep-deleted"),               \
-        KEY_LIST("unit"), KEY_LIST("bracket"), KEY("settle"), KEY("settle-max"), KEY("unit-grace"), \
-        KEY("min-free"), KEY("socket-user"), KEY("health-max-lag"), KEY("health-orphaned"), HOOK
+        KEY_LIST("unit"), KEY_LIST("bracket"), KEY("settle"), KEY("settle-max"),                   \
+        KEY("unit-grace"), KEY("min-free"), KEY("socket-user"), KEY("health-max-lag"),             \
+        KEY("health-orphaned"), HOOK
 
 /* A parser of one file; it copies the tables. */
 static cfg_t *new_parser(struct parse *p)
@@ -223,10 +224,10 @@ static cfg_t *new_parser(struct parse *p)
         CFG_SEC("at", at, TITLED), CFG_END()};
     cfg_opt_t include = {.name = "include", .type = CFGT_FUNC, .func = on_include};
     cfg_opt_t top[] = {HIDDEN(p), KEY("state-dir"), KEY("control"), KEY("site-sockets"),
-        KEY("rescan"), KEY("scan-rate"),
-        KEY("metrics"), KEY("metrics-interval"), KEY("identity"), KEY("known-hosts"),
-        CFG_SEC("host", host, TITLED), CFG_SEC("defaults", defaults, CFGF_MULTI),
-        CFG_SEC("site", site, TITLED), CFG_SEC("sites", sites, TITLED), include, CFG_END()};
+        KEY("rescan"), KEY("scan-rate"), KEY("metrics"), KEY("metrics-interval"), KEY("identity"),
+        KEY("known-hosts"), CFG_SEC("host", host, TITLED),
+        CFG_SEC("defaults", defaults, CFGF_MULTI), CFG_SEC("site", site, TITLED),
+        CFG_SEC("sites", sites, TITLED), include, CFG_END()};
     cfg_t *cfg = cfg_init(top, CFGF_NONE);
     if (!cfg) {
         log_error("out of memory");
@@ -326,8 +327,8 @@ static int parse_file(struct parse *p, const char *path, struct config_block *al
     return rc;
 }
 
-/* libconfuse's lexer is one for the whole process, and the daemon reads its configuration on a reload
- * and when it goes on with a handover, which has a thread of its own. */
+/* libconfuse's lexer is one for the whole process, and the daemon reads its configuration on a
+ * reload and when it goes on with a handover, which has a thread of its own. */
 static pthread_mutex_t lexer = PTHREAD_MUTEX_INITIALIZER;
 
 int config_file_read(const char *path, struct config_block **out, struct err *err)

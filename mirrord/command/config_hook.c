@@ -1,5 +1,5 @@
-/* The commands after a commit and around a switch (on-commit, on-switch and their companions): their
- * values, what counts on one host, and what is wrong with them on this one. */
+/* The commands after a commit and around a switch (on-commit, on-switch and their companions):
+ * their values, what counts on one host, and what is wrong with them on this one. */
 #include <errno.h>
 #include <pwd.h>
 #include <string.h>

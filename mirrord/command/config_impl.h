@@ -41,7 +41,7 @@ int config_fail_at(const struct config_block *b, const char *key, struct err *er
 
 /* Values by type. Where the key is not set, *out stays. Texts replace what *out owned. 0 or -1. */
 int config_take_word(const struct config_block *b, const char *key, const char *const *words,
-    unsigned *out, struct err *err); /* *out: the index in words */
+    unsigned *out, struct err *err);   /* *out: the index in words */
 bool config_is_bool(const char *text); /* is it a word that config_take_bool takes? */
 int config_take_bool(const struct config_block *b, const char *key, bool *out, struct err *err);
 int config_take_number(const struct config_block *b, const char *key, unsigned min, unsigned max,

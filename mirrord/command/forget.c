@@ -47,7 +47,8 @@ static int ask(const struct request *r, const char *what, struct json **reply, s
     return rc;
 }
 
-/* The daemon's word, which knows what was there; and the disk's, now. *held: so is all of the glob. */
+/* The daemon's word, which knows what was there; and the disk's, now. *held: so is all of the glob.
+ */
 static int check_gone(const struct request *r, const char *root, bool *held, struct err *err)
 {
     struct json *status = NULL;
@@ -82,8 +83,8 @@ static void name_copies(
     }
 }
 
-/* That a volume is not mounted is no reason to delete what may be the last copy: where all of a glob
- * is gone, a script's --yes is not enough. */
+/* That a volume is not mounted is no reason to delete what may be the last copy: where all of a
+ * glob is gone, a script's --yes is not enough. */
 static int confirm(const struct request *r, bool held, const struct config *c,
     const struct config_site *s, struct err *err)
 {

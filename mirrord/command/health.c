@@ -67,8 +67,8 @@ static void add_item(const struct wish *w, const struct config *c, const struct 
     item->health = (struct health){.up = true};
 }
 
-static int add_named(
-    const struct wish *w, const struct config *c, char **names, struct health_report *r, struct err *err)
+static int add_named(const struct wish *w, const struct config *c, char **names,
+    struct health_report *r, struct err *err)
 {
     for (; *names; names++) {
         const struct config_site *s;
@@ -83,8 +83,8 @@ static int add_named(
     return 0;
 }
 
-static int look(const struct wish *w, struct config *c, char **names, struct health_report *r,
-    struct err *err)
+static int look(
+    const struct wish *w, struct config *c, char **names, struct health_report *r, struct err *err)
 {
     if (!c->self)
         return err_set(err, ERR_USAGE, "%s does not have this host: say --as HOST", c->path);
@@ -193,8 +193,7 @@ int command_health(int argc, char **argv)
         {0},
     };
     const struct options o = {"[--http | --agent] [--orphaned up|down|TIME] [SITE…]",
-        "Says whether this host's sites may be served; exits with 4 where one may not.", specs,
-        -1};
+        "Says whether this host's sites may be served; exits with 4 where one may not.", specs, -1};
     struct err err = {0};
     int first = options_parse(&o, argc, argv, &err);
     if (first <= 0)

@@ -112,8 +112,8 @@ char *health_http(int status, const char *json, bool body)
                       "%s"
                       "Connection: close\r\n"
                       "\r\n%s",
-        status, phrase(status), strlen(json),
-        status == 405 ? "Allow: GET, HEAD, OPTIONS\r\n" : "", body ? json : "");
+        status, phrase(status), strlen(json), status == 405 ? "Allow: GET, HEAD, OPTIONS\r\n" : "",
+        body ? json : "");
 }
 
 /* --- the agent --- */
@@ -162,7 +162,7 @@ void health_print(const struct health_report *r, FILE *out)
         const struct health_item *item = &r->items[i];
         const char *why = why_of(item);
         fprintf(out, "%-*s  %-4s  %s%s%s\n", width < 40 ? width : 40,
-            QUOTED(item->name, strlen(item->name)), item->health.up ? "up" : "DOWN",
-            state_of(item), *why ? ": " : "", why);
+            QUOTED(item->name, strlen(item->name)), item->health.up ? "up" : "DOWN", state_of(item),
+            *why ? ": " : "", why);
     }
 }

@@ -39,8 +39,8 @@ char *health_json(const struct health_report *r, const struct health_item *item)
  * 503; the caller frees it. */
 char *health_http(int status, const char *json, bool body);
 
-/* A line for HAProxy's agent-check: "up", or "down #" and why; without the blank HAProxy takes it all
- * for one word, which it does not know. The caller frees it. */
+/* A line for HAProxy's agent-check: "up", or "down #" and why; without the blank HAProxy takes it
+ * all for one word, which it does not know. The caller frees it. */
 char *health_agent(const struct health_report *r);
 
 /* A line for each item. */
@@ -51,8 +51,8 @@ void health_print(const struct health_report *r, FILE *out);
 enum { HEALTH_REQUEST_MAX = 8192, HEALTH_REQUEST_MS = 5000 };
 
 struct health_request {
-    int refused; /* the HTTP status; 0: it is a good one */
-    bool head;   /* only the head is wanted */
+    int refused;    /* the HTTP status; 0: it is a good one */
+    bool head;      /* only the head is wanted */
     char site[256]; /* "": all */
 };
 

@@ -19,9 +19,10 @@ enum { LINGER_MS = 1000, LINGER_MAX = 64 * 1024 };
 
 static int hex_of(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                      : c >= 'A' && c <= 'F'     ? c - 'A' + 10
-                                                                 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
 /* The site of "/NAME", without a slash or a query behind it; false: it is none's. */
@@ -99,8 +100,8 @@ static int read_head(int fd, char head[HEALTH_REQUEST_MAX + 1], struct err *err)
             return 431;
         int ready = wait_until(fd, until);
         if (ready == 0)
-            return err_set(err, ERR_TEMPORARY, "no whole request came within %d s",
-                HEALTH_REQUEST_MS / 1000);
+            return err_set(
+                err, ERR_TEMPORARY, "no whole request came within %d s", HEALTH_REQUEST_MS / 1000);
         ssize_t n = ready < 0 ? -1 : read(fd, head + len, HEALTH_REQUEST_MAX - len);
         if (n < 0 && (errno == EINTR || errno == EAGAIN))
             continue;

@@ -15,7 +15,7 @@
 struct resync_target {
     const char *name; /* for messages */
     struct conn_options link;
-    const char *remote_root; /* NULL: the far end's configuration says */
+    const char *remote_root;      /* NULL: the far end's configuration says */
     const struct filter *without; /* what is not mirrored there besides; NULL: nothing */
     int compress;
     uint64_t bwlimit;
@@ -45,9 +45,9 @@ struct resync_job {
     struct digest host_id;
     const char *host;
     struct epoch epoch; /* to be presented where the state is a scratch one */
-    FILE *progress;    /* a terminal, or NULL */
-    FILE *itemize;     /* where each change is named, or NULL */
-    bool name_skipped; /* devices, sockets and FIFOs by name */
+    FILE *progress;     /* a terminal, or NULL */
+    FILE *itemize;      /* where each change is named, or NULL */
+    bool name_skipped;  /* devices, sockets and FIFOs by name */
     const atomic_bool *stop;
 };
 

@@ -302,8 +302,8 @@ static bool look_at_health(void *ctx, const struct daemon_idle *s, struct daemon
 {
     const struct run *r = ctx;
     const struct health_limits limits = {.lag_ms = s->health_lag_ms,
-        .orphaned_ms = s->health_orphaned_ms == CONFIG_HEALTH_NEVER ? HEALTH_NEVER
-                                                                    : s->health_orphaned_ms};
+        .orphaned_ms =
+            s->health_orphaned_ms == CONFIG_HEALTH_NEVER ? HEALTH_NEVER : s->health_orphaned_ms};
     struct health h;
     struct err ignored;
     enum health_role role = s->fenced ? HEALTH_FENCED : HEALTH_SECONDARY;
@@ -378,11 +378,8 @@ static int forget(void *ctx, struct daemon *d, const char *name, struct err *err
 
 static int start(struct run *r, struct daemon **d, struct err *err)
 {
-    const struct daemon_hooks hooks = {.reload = reload,
-        .expand = expand,
-        .forget = forget,
-        .health = look_at_health,
-        .ctx = r};
+    const struct daemon_hooks hooks = {
+        .reload = reload, .expand = expand, .forget = forget, .health = look_at_health, .ctx = r};
     struct config *c;
     struct plan p;
     if (config_load(r->config, r->as, &c, err))

@@ -330,7 +330,8 @@ static int check_strangers(
     if (c->strangers <= limit)
         return 0;
     return err_set(err, ERR_REFUSED,
-        "it lists more than %zu names that are not here, the last ones in /%s: exclude what they are "
+        "it lists more than %zu names that are not here, the last ones in /%s: exclude what they "
+        "are "
         "in, or remove them there",
         limit, QUOTED(r->path, strlen(r->path)));
 }

@@ -2,8 +2,8 @@
  * The daemon: its beginning (limits, lock, signals, socket), its loop, and its end. What there is
  * to do is elsewhere; see daemon_impl.h.
  */
-#include "base/fault.h"
 #include "primary/daemon.h"
+#include "base/fault.h"
 
 #include <errno.h>
 #include <fcntl.h>

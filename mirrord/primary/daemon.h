@@ -12,7 +12,7 @@ struct daemon;
 
 struct daemon_target { /* one secondary of a site */
     const char *peer;
-    const char *remote_root; /* NULL: the far end's configuration says */
+    const char *remote_root;      /* NULL: the far end's configuration says */
     const struct filter *without; /* what is not mirrored there besides; NULL: nothing */
 };
 

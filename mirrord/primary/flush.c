@@ -34,7 +34,7 @@ struct flush_target {
     char *name;
     uint64_t mark;
     enum { TARGET_WAITS, TARGET_HAS_IT, TARGET_AWAY, TARGET_REFUSES } state;
-    bool held; /* it refuses for safety */
+    bool held;     /* it refuses for safety */
     uint64_t tell; /* STAGE_TELL: peer_tell's number, until it is told; else 0 */
     char why[ERR_TEXT_MAX];
     char path[256];
@@ -411,8 +411,7 @@ static void judge_telling(
         snprintf(t->why, sizeof t->why, "it has it, but its on-commit has not run yet");
 }
 
-static bool all_told(
-    const struct flush_wait *w, struct flush_site *f, const struct roster_site *s)
+static bool all_told(const struct flush_wait *w, struct flush_site *f, const struct roster_site *s)
 {
     bool all = true;
     for (size_t i = 0; i < f->target_count; i++) {

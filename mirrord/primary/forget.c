@@ -53,7 +53,8 @@ static const struct roster_site *find(struct daemon *d, const char *name, struct
             QUOTED(name, strlen(name)));
     else if (!s->presence)
         err_set(err, ERR_USAGE,
-            "%s is not gone: only what a glob matched and is not there any more is forgotten; to end "
+            "%s is not gone: only what a glob matched and is not there any more is forgotten; to "
+            "end "
             "the mirroring of another one, take it out of the configuration and mirrord reload",
             name);
     return s && s->presence ? s : NULL;

@@ -39,8 +39,8 @@ static void count(struct daemon *d, size_t *up, size_t *peers, size_t *level, si
         for (size_t i = 0; s->presence != DAEMON_SITE_GONE && i < s->target_count; i++) {
             const struct roster_peer *to = s->targets[i].peer;
             ++*mirrors;
-            *level += to && s->site && peer_site_status(to->peer, s->site, at) &&
-                      peer_site_is_level(at);
+            *level +=
+                to && s->site && peer_site_status(to->peer, s->site, at) && peer_site_is_level(at);
         }
 }
 

@@ -258,8 +258,8 @@ static int on_listing(struct push *p, struct bytes payload, struct err *err)
     return msg_get_listing(payload, &m) ? compare_listing(p, &m, err) : 1;
 }
 
-/* The atom with a transfer that the far end answers about. 1; 0: it was aborted meanwhile; -1: it was
- * never sent. */
+/* The atom with a transfer that the far end answers about. 1; 0: it was aborted meanwhile; -1: it
+ * was never sent. */
 static int find_sending(struct push *p, uint32_t number, struct atom **out, struct err *err)
 {
     *out = lanes_find_atom(p, number);

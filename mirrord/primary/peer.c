@@ -23,10 +23,10 @@ struct membership { /* a site of this peer */
     struct push_site *ps; /* the peer's thread's, but for what is atomic or locked */
     bool listed;          /* in the list that the push works on */
     bool leaving;
-    bool compare; /* asked for */
-    bool force;   /* likewise */
+    bool compare;  /* asked for */
+    bool force;    /* likewise */
     uint64_t tell; /* the last number of peer_tell */
-    bool adopt;   /* likewise */
+    bool adopt;    /* likewise */
 };
 
 struct peer {
@@ -52,16 +52,16 @@ struct peer {
     void (*changed)(void *ctx);
     void *changed_ctx;
 
-    struct push_site_list sites; /* the thread's */
-    uint64_t free_bytes;         /* the thread's */
-    bool unconfined;             /* the same */
-    uint64_t batches;            /* the thread's */
-    struct push_far far;         /* the thread's */
-    struct tally tally;          /* written by the thread */
-    struct often *often;         /* the thread's */
-    struct bases *bases;         /* the thread's */
+    struct push_site_list sites;           /* the thread's */
+    uint64_t free_bytes;                   /* the thread's */
+    bool unconfined;                       /* the same */
+    uint64_t batches;                      /* the thread's */
+    struct push_far far;                   /* the thread's */
+    struct tally tally;                    /* written by the thread */
+    struct often *often;                   /* the thread's */
+    struct bases *bases;                   /* the thread's */
     uint64_t sent_before, received_before; /* by connections that are gone; locked */
-    struct conn *conn;           /* the thread's */
+    struct conn *conn;                     /* the thread's */
 };
 
 enum {
@@ -320,7 +320,8 @@ static int session(struct peer *p, struct err *err)
         .tally = &p->tally,
         .often = p->often,
         .bases = p->bases,
-        .hooks = {.changed = on_changed, .sites = on_sites, .left = on_left, .owed = on_owed, .ctx = p},
+        .hooks =
+            {.changed = on_changed, .sites = on_sites, .left = on_left, .owed = on_owed, .ctx = p},
     };
     int r = push_run(&o, err);
     pthread_mutex_lock(&p->lock);
@@ -546,7 +547,7 @@ static void describe_state(const struct peer *p, const struct membership *m,
     case PUSH_UNSCANNED: s->state = PEER_SITE_WAITING; break;
     case PUSH_COMPARING: s->state = PEER_SITE_COMPARING; break;
     case PUSH_OPEN:
-        s->state = m->ps->comparing                 ? PEER_SITE_COMPARING
+        s->state = m->ps->comparing                ? PEER_SITE_COMPARING
                    : c->paths || is_asked_again(m) ? PEER_SITE_PUSHING
                                                    : PEER_SITE_LEVEL;
         break;
@@ -607,8 +608,8 @@ static bool describe(struct peer *p, const struct site *s, struct peer_site_stat
     return m != NULL;
 }
 
-/* Asked before and behind: what the scanner tells of is owed by then, and what a peer found busy the
- * scanner has by then. */
+/* Asked before and behind: what the scanner tells of is owed by then, and what a peer found busy
+ * the scanner has by then. */
 bool peer_site_status(struct peer *p, const struct site *s, struct peer_site_status *out)
 {
     bool pending = site_is_pending(s), found = describe(p, s, out);

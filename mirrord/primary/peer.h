@@ -76,8 +76,8 @@ void peer_pause(struct peer *p, bool on);
 /* A number that grows with everything owed; what was owed so far has a smaller or equal one. */
 uint64_t peer_mark(struct peer *p);
 
-/* Asks when the site's command after a commit is through with what the peer has by now. A number for
- * peer_told; 0: the site is not there. */
+/* Asks when the site's command after a commit is through with what the peer has by now. A number
+ * for peer_told; 0: the site is not there. */
 uint64_t peer_tell(struct peer *p, struct site *s);
 bool peer_told(struct peer *p, const struct site *s, uint64_t number); /* it is */
 

@@ -1,6 +1,6 @@
 /* One thread, one queue, one file at a time; see prove.h. */
-#include "base/fault.h"
 #include "primary/prove.h"
+#include "base/fault.h"
 
 #include <pthread.h>
 #include <sys/queue.h>

@@ -20,8 +20,8 @@ enum {
     PONGS_ALONE = 2, /* … and as many times that with PONG alone */
     POLL_MAX_MS = 5000,
     GIVEN_UP_MS = 60000, /* before a site is opened again that this end closed */
-    POLL_ONCE_MS = 200, /* for the progress line */
-    HELD_MS = 60000,    /* a site held for safety is looked at again after this */
+    POLL_ONCE_MS = 200,  /* for the progress line */
+    HELD_MS = 60000,     /* a site held for safety is looked at again after this */
     HELD_LOOK_MS = 2000,
     BYE_MS = 10000,
     RENEW_LOOK_MS = 50,  /* between looks whether RENEW can be sent */
@@ -290,8 +290,8 @@ static void tell_level(struct push *p, struct push_site *ps)
     ps->forgive = false;
 }
 
-/* Somebody wants to know when the command after a commit is through. One that is too old says nothing
- * of it. */
+/* Somebody wants to know when the command after a commit is through. One that is too old says
+ * nothing of it. */
 static void put_tell(struct push *p, struct push_site *ps)
 {
     if (ps->state != PUSH_OPEN || ps->tell <= ps->tell_sent || p->renew)

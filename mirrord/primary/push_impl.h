@@ -1,9 +1,9 @@
 /* What the parts of a push share: push.c (the loop), inbox.c (what comes in), push_site.c (a site),
- * push_room.c (the room for it), push_owed.c (what it is told of that), push_proof.c (what was taken
- * over is read), lanes.c (batches going out), send.c (one path), acks.c (what became of it), stream.c
- * (one file's content), mosaic.c (one made of an old one's extents),
- * unit_push.c (a unit), compare.c (two manifests), expand.c (a subtree path by path), renew.c
- * (another receiver for the same session). Private to them.
+ * push_room.c (the room for it), push_owed.c (what it is told of that), push_proof.c (what was
+ * taken over is read), lanes.c (batches going out), send.c (one path), acks.c (what became of it),
+ * stream.c (one file's content), mosaic.c (one made of an old one's extents), unit_push.c (a unit),
+ * compare.c (two manifests), expand.c (a subtree path by path), renew.c (another receiver for the
+ * same session). Private to them.
  */
 #ifndef PRIMARY_PUSH_IMPL_H
 #define PRIMARY_PUSH_IMPL_H
@@ -27,7 +27,7 @@ enum {
     PUSH_OUT_ONCE = 1024 * 1024, /* the same where nothing is live; of much nothing is packed yet */
     PUSH_CREDIT_BYTES = 8 * 1024 * 1024, /* sent and not acknowledged */
     PUSH_CREDIT_BATCHES = 64,
-    PUSH_OWED_MS = 500, /* between looks at what OWED has to tell */
+    PUSH_OWED_MS = 500,              /* between looks at what OWED has to tell */
     PUSH_PINGS_MAX = 2 * PACE_MARKS, /* more are never without an answer */
 };
 
@@ -139,8 +139,8 @@ struct push {
     struct pace pace;
     double tokens; /* of the bandwidth limit */
     uint64_t tokens_us;
-    uint64_t owed_due;   /* when to look what is to be told of sites */
-    bool owed_waits;     /* something is to be told yet, or again */
+    uint64_t owed_due; /* when to look what is to be told of sites */
+    bool owed_waits;   /* something is to be told yet, or again */
     uint64_t probe_ms; /* when to try again something that failed */
     uint8_t *block;    /* MSG_CHUNK_MAX bytes, scratch */
     uint8_t *packed;

@@ -289,8 +289,8 @@ void queue_backdate(struct queue *q, struct queue_site *qs, struct bytes path)
     pthread_mutex_unlock(&q->lock);
 }
 
-/* What was sent beneath the path, or flies, is not what is there now: a comparison that runs must not
- * take it for that, and what flies may arrive behind the comparison. */
+/* What was sent beneath the path, or flies, is not what is there now: a comparison that runs must
+ * not take it for that, and what flies may arrive behind the comparison. */
 static void distrust_beneath(struct queue *q, struct queue_site *qs, struct bytes path)
 {
     struct set_item *next, *i;
@@ -306,10 +306,9 @@ static void distrust_beneath(struct queue *q, struct queue_site *qs, struct byte
     }
 }
 
-/* All that is beneath the path, though nobody knows what the secondary has there: something that has
- * left it may be beneath another directory of that name by now. */
-static struct owed *owe_all(
-    struct queue *q, struct queue_site *qs, struct bytes path, bool *fresh)
+/* All that is beneath the path, though nobody knows what the secondary has there: something that
+ * has left it may be beneath another directory of that name by now. */
+static struct owed *owe_all(struct queue *q, struct queue_site *qs, struct bytes path, bool *fresh)
 {
     struct owed *o = owe(q, qs, path, OWE_SUBTREE, OWED_ANY, fresh);
     distrust_beneath(q, qs, path);

@@ -1,6 +1,6 @@
 /* Reads many descriptors into memory as fast as they fill; see reader.h. */
-#include "base/fault.h"
 #include "primary/reader.h"
+#include "base/fault.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -29,8 +29,8 @@ struct reader_source *reader_share(struct reader *r, const struct reader_source 
  * source is there. */
 bool reader_is_empty(struct reader *r, const struct reader_source *s);
 
-/* Moves what has come into `out` (cleared first), also what the kernel still has: of two events that
- * belong together the thread may have read the first alone, and not run since. True: more than
+/* Moves what has come into `out` (cleared first), also what the kernel still has: of two events
+ * that belong together the thread may have read the first alone, and not run since. True: more than
  * READER_MAX came without being taken and was thrown away, what is in `out` is what came before. */
 bool reader_take(struct reader *r, struct reader_source *s, struct buf *out);
 

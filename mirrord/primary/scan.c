@@ -3,8 +3,8 @@
  * for some milliseconds, so that a burst in one does not delay an upload in another. At most one
  * site at a time is walked whole. See scan_impl.h for the parts.
  */
-#include "base/fault.h"
 #include "primary/scan.h"
+#include "base/fault.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -23,8 +23,8 @@ struct scan_sink {
 };
 
 struct scan_options {
-    uint64_t rescan_ms;    /* between periodic rescans, jittered; 0: an hour */
-    uint64_t scan_rate;    /* bytes of content that are read again a second; 0: none */
+    uint64_t rescan_ms;      /* between periodic rescans, jittered; 0: an hour */
+    uint64_t scan_rate;      /* bytes of content that are read again a second; 0: none */
     uint64_t reread_every_s; /* seconds between passes of that; 0: as reread_new has it */
     uint64_t unwatched_ms; /* the same for what cannot be watched; 0: a minute, or rescan_ms if that
                               is less */

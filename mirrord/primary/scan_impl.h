@@ -23,8 +23,8 @@
 enum {
     SCAN_HELD_RETRY_MS = 5000,
     SCAN_PAIRS = 16, /* renames of which one half or MOVE_SELF may still come */
-    /* A name that was left waits so long for its other half, which the kernel queues just behind it;
-     * without it a directory would be sent anew. */
+    /* A name that was left waits so long for its other half, which the kernel queues just behind
+     * it; without it a directory would be sent anew. */
     SCAN_PAIR_MS = 50,
 };
 
@@ -90,17 +90,17 @@ struct scan_site {
     uint64_t retry_due_ms;    /* of a site held or failed; 0: it is neither */
     bool unwatched_told;
     bool watchless_told; /* that watch is NULL */
-    bool periodic; /* the whole walk is by the clock: nobody waits for it */
+    bool periodic;       /* the whole walk is by the clock: nobody waits for it */
     struct scan_answers answers;
     struct links *links; /* NULL: none were needed yet */
     struct settle settle;
-    struct set *lost;    /* paths of directories deleted lately, oldest first */
+    struct set *lost;       /* paths of directories deleted lately, oldest first */
     struct set *unreadable; /* paths; value: the number of the whole walk that met them last */
     unsigned whole_number;  /* of the whole walk that runs or ran last */
     struct set *looks;      /* how often peers found a path busy lately */
     LIST_HEAD(, scan_flush) flushes;
-    uint64_t barrier_due_us; /* they are not looked at before */
-    bool barrier_skipped;    /* they would have been looked at, but for that */
+    uint64_t barrier_due_us;   /* they are not looked at before */
+    bool barrier_skipped;      /* they would have been looked at, but for that */
     struct scan_status status; /* the scanner's own; published under the scan's lock */
     struct scan_status published;
     uint64_t publish_due_ms;
@@ -240,7 +240,7 @@ void barrier_check(struct scan_site *s);
 void barrier_fail_all(struct scan_site *s, const char *why);
 void barrier_fail(struct scan_flush *f, const char *why);
 void barrier_unref(struct scan_flush *f);
-bool barrier_is_wanted(const struct scan_site *s); /* something is waited for, */
+bool barrier_is_wanted(const struct scan_site *s);                 /* something is waited for, */
 uint64_t barrier_next_ms(const struct scan_site *s, uint64_t now); /* and to be looked at then */
 
 /* The site's hooks `check`, `checked` and `check_free`: ctx is the scan. */

@@ -38,11 +38,11 @@ struct site_options {
     bool dry_run;
     bool no_delete;
     unsigned max_delete_percent, max_delete_count; /* more deletions within ten minutes are held */
-    bool keep_root;    /* the root must be the directory that it was when it was first opened */
-    bool accept_root;  /* but for now: from this opening on it is the one that counts */
+    bool keep_root;   /* the root must be the directory that it was when it was first opened */
+    bool accept_root; /* but for now: from this opening on it is the one that counts */
     unsigned keep_days, unit_grace; /* wishes of the secondary: see struct msg_open */
     struct space_rule min_free;     /* what bulk is to leave free on a secondary */
-    uint64_t max_size; /* larger files are left alone at both ends; 0: no limit */
+    uint64_t max_size;              /* larger files are left alone at both ends; 0: no limit */
 };
 
 /* What the peers tell whoever scans the site. Called from peers' threads. */
@@ -90,7 +90,7 @@ struct site {
     struct manifest *manifest;
     struct mark mark; /* of this root's state, as it was written last */
     struct sessions *sessions;
-    bool lost;  /* the manifest was lost with the power: what is not known here is not equal */
+    bool lost; /* the manifest was lost with the power: what is not known here is not equal */
     struct unrest *unrest;
     bool fresh; /* the manifest was new at opening */
     struct site_hooks hooks;

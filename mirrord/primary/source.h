@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 
 #include "base/err.h"
-#include "tree/outline.h"
 #include "tree/manifest.h"
+#include "tree/outline.h"
 #include "tree/root.h"
 
 /* Has somebody this file open for writing? 1 yes, 0 no; -1 leases do not work here (another owner's

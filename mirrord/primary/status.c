@@ -258,8 +258,7 @@ static void count_level(struct daemon *d, const struct roster_peer *p, struct js
             if (strcmp(s->targets[i].name, p->name) != 0 || s->presence == DAEMON_SITE_GONE)
                 continue;
             sites++;
-            level += s->site && peer_site_status(p->peer, s->site, &at) &&
-                     peer_site_is_level(&at);
+            level += s->site && peer_site_status(p->peer, s->site, &at) && peer_site_is_level(&at);
         }
     set_count(j, "sites_level", level);
     set_count(j, "sites", sites);

@@ -38,7 +38,8 @@ enum {
     ASK_NAME_MAX = 255,
     ASK_TEXT_MAX = ERR_TEXT_MAX - 1,
     ASK_RECORDS_MAX = 8192, /* of hook_changes.h */
-    ASK_PACKET_MAX = 64 + ASK_RECORDS_MAX + ASK_NAME_MAX + ASK_TEXT_MAX + MSG_ROOT_MAX + sizeof(struct digest),
+    ASK_PACKET_MAX =
+        64 + ASK_RECORDS_MAX + ASK_NAME_MAX + ASK_TEXT_MAX + MSG_ROOT_MAX + sizeof(struct digest),
 };
 
 /* Which fields a kind has is in asks.c's table; the others are zeros. */

@@ -124,9 +124,8 @@ int checkpoint_restore(struct replica *r, struct err *err)
     if (!c->mark.since)
         c->mark.since = c->mark.saved;
     c->restored = true;
-    return write_mark(c, err) < 0
-               ? -1
-               : former_restore(r, "its database was damaged or deleted", err);
+    return write_mark(c, err) < 0 ? -1
+                                  : former_restore(r, "its database was damaged or deleted", err);
 }
 
 bool checkpoint_is_restored(const struct replica *r)

@@ -17,8 +17,8 @@ int checkpoint_open(struct replica *r, struct err *err);
 /* Once the manifest is open: makes it durable where the site asked for it. */
 int checkpoint_begin(struct replica *r, struct err *err);
 
-/* The manifest turned out to be damaged without a power loss, and nothing is open: as after one, the
- * last checkpoint's copy takes its place, and checkpoint_replay adds what the ledger has. */
+/* The manifest turned out to be damaged without a power loss, and nothing is open: as after one,
+ * the last checkpoint's copy takes its place, and checkpoint_replay adds what the ledger has. */
 int checkpoint_restore(struct replica *r, struct err *err);
 bool checkpoint_is_restored(const struct replica *r); /* at this opening, for either reason */
 bool checkpoint_has_ledger(const struct replica *r);

@@ -57,7 +57,8 @@ static int journal_some(struct commit *c, struct err *err)
     if (manifest_begin(c->r->manifest, true, &t, err) < 0)
         return -1;
     if ((c->at == 0 && record_read_old(c, t, err) < 0) ||
-        journal_put(t, c->steps, c->at, n, err) < 0 || (last && journal_seal(t, c->r->boot, err) < 0)) {
+        journal_put(t, c->steps, c->at, n, err) < 0 ||
+        (last && journal_seal(t, c->r->boot, err) < 0)) {
         manifest_abort(t);
         return -1;
     }

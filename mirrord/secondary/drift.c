@@ -37,8 +37,8 @@ struct drift {
     struct manifest_drift at; /* the last row that was told */
     struct reread_tree *tree; /* whose thread finds suspects, and digests */
     struct proof *proof;
-    pthread_mutex_t lock;     /* of these: */
-    struct set *suspects;     /* files that are to be walked by themselves */
+    pthread_mutex_t lock; /* of these: */
+    struct set *suspects; /* files that are to be walked by themselves */
 };
 
 struct drift *drift_new(struct replica *r)

@@ -170,8 +170,8 @@ static int choose(struct enclosure *e, struct err *err)
     tidy(e);
     while (e->shown_count > SHOWN_MAX) {
         if (!go_up(e))
-            return err_set(err, ERR_FAILED, "the roots are in more than %d directories of /",
-                SHOWN_MAX);
+            return err_set(
+                err, ERR_FAILED, "the roots are in more than %d directories of /", SHOWN_MAX);
         tidy(e);
     }
     return 0;
@@ -201,8 +201,9 @@ static bool concerns(const char *point, const char *shown)
     return strcmp(point, "/") == 0 || lies_beneath(shown, point) || lies_beneath(point, shown);
 }
 
-/* A line of mountinfo, "36 35 98:0 /root /point options shared:7 … - type …": what it says of a mount
- * that concerns what is shown. Of those that hold a directory the last and deepest one counts. */
+/* A line of mountinfo, "36 35 98:0 /root /point options shared:7 … - type …": what it says of a
+ * mount that concerns what is shown. Of those that hold a directory the last and deepest one
+ * counts. */
 static void look_at_mount(const struct enclosure *e, char *line, size_t *deepest, bool *private)
 {
     char point[4096];
@@ -226,8 +227,8 @@ static void look_at_mount(const struct enclosure *e, char *line, size_t *deepest
     }
 }
 
-/* What is mounted in a private mount later would not be seen in the enclosure, and a rename there could
- * take the host's mount away. */
+/* What is mounted in a private mount later would not be seen in the enclosure, and a rename there
+ * could take the host's mount away. */
 static int check_propagation(const struct enclosure *e, struct err *err)
 {
     FILE *f = fopen("/proc/self/mountinfo", "re");
@@ -258,8 +259,8 @@ static int clone_tree(const char *path)
         .flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
     int fd CLEANUP_FD = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
     return fd < 0 ? -1
-                  : open_tree(fd, "",
-                        AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+                  : open_tree(
+                        fd, "", AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 }
 
 /* Makes it and what it is in, beneath the new root directory. No links are there yet. */

@@ -1,6 +1,7 @@
 /*
  * A mount namespace in which nothing is but named directories: absolute paths and ".." lead nowhere
- * else, for whatever goes by a path, what Landlock does not govern included. Only root can make one.
+ * else, for whatever goes by a path, what Landlock does not govern included. Only root can make
+ * one.
  *
  * What renames and links are to go between must lie in one directory that is shown: two that are
  * shown apart are two mounts, and the kernel answers EXDEV.
@@ -17,8 +18,8 @@ struct enclosure;
 struct enclosure *enclosure_new(void); /* never NULL */
 void enclosure_free(struct enclosure *e);
 
-/* The directory (or file) of this absolute path, in which no links are, is shown with all that is in
- * it, mount points too. */
+/* The directory (or file) of this absolute path, in which no links are, is shown with all that is
+ * in it, mount points too. */
 void enclosure_show(struct enclosure *e, const char *real);
 
 /* This path is a symbolic link on the way to what is shown: it is made anew. */

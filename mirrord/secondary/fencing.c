@@ -59,8 +59,8 @@ static void find_directory(struct replica *r)
 {
     struct err ignored;
     if (r->epoch_dir < 0)
-        r->epoch_dir =
-            epochs_open(r->tools->options->state_dir, root_path(r->root), !r->tools->self, &ignored);
+        r->epoch_dir = epochs_open(
+            r->tools->options->state_dir, root_path(r->root), !r->tools->self, &ignored);
 }
 
 static int fenced(struct replica *r, struct err *err)
@@ -120,7 +120,8 @@ static void settle(struct tools *tools, const struct outside_place *p)
         log_warn("%s: %s", p->root, why.text);
 }
 
-/* The primary hands over. -1 with err, or the lock (EPOCHS_NONE: there is nothing to be settled). */
+/* The primary hands over. -1 with err, or the lock (EPOCHS_NONE: there is nothing to be settled).
+ */
 static int settle_locked(struct tools *tools, const struct outside_place *p, struct err *err)
 {
     int dir CLEANUP_FD = epochs_open(tools->options->state_dir, p->root, false, err);

@@ -110,8 +110,8 @@ static bool exists(struct replica *r, const char *name)
     return fstatat(state_fd(r->locked), name, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/* *lost: it cannot be used, though something is known of what was in it; then it is left as it is, and
- * not opened. NULL: it is made anew, then. */
+/* *lost: it cannot be used, though something is known of what was in it; then it is left as it is,
+ * and not opened. NULL: it is made anew, then. */
 static int open_manifest(struct replica *r, const char *name, const struct digest *filter,
     struct manifest **out, bool *lost, struct err *err)
 {
@@ -169,9 +169,8 @@ static void open_former(struct replica *r, bool *lost)
 {
     struct digest last;
     struct err why;
-    if (former_exists(r) &&
-        (read_filter(r, FORMER_DIR, &last, &why) != 1 ||
-            open_manifest(r, FORMER_DIR, &last, &r->former, lost, &why) < 0))
+    if (former_exists(r) && (read_filter(r, FORMER_DIR, &last, &why) != 1 ||
+                                open_manifest(r, FORMER_DIR, &last, &r->former, lost, &why) < 0))
         log_warn("%s: what was committed under the former filter is not known any more", r->path);
 }
 

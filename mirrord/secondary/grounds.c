@@ -43,12 +43,12 @@ struct ground {
     dev_t device;
     ino_t inode;
     bool read_only; /* as it is mounted: a mount namespace keeps what it began with */
-    int above; /* the directory that it is in, while something is ready there; else -1 */
+    int above;      /* the directory that it is in, while something is ready there; else -1 */
     struct spare root, stage;
 };
 
-/* A filesystem that cannot be unmounted meanwhile: what a process in a mount namespace of its own has
- * open does not stop that. */
+/* A filesystem that cannot be unmounted meanwhile: what a process in a mount namespace of its own
+ * has open does not stop that. */
 struct pin {
     dev_t device;
     int fd;

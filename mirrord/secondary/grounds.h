@@ -27,8 +27,8 @@ void grounds_leave(struct grounds *g);
  * is ready beside it, or "". */
 bool grounds_cover(const struct grounds *g, const char *root, char stage[PATH_NAME_MAX + 1]);
 
-/* Is the directory that the sandboxed process has for this root still what its path leads to? Within
- * its mount namespace that process may not see it. */
+/* Is the directory that the sandboxed process has for this root still what its path leads to?
+ * Within its mount namespace that process may not see it. */
 bool grounds_in_place(const struct grounds *g, const char *root);
 
 /* The root's path with its links resolved, which must not lead out of what the fence names. The

@@ -134,7 +134,8 @@ static bool judge_root(const struct evidence *e, struct health *h)
             e->root, strerror(e->missing));
     else if (e->other_root)
         say(h, HEALTH_IS_LOST, false,
-            "the root %s is not the directory that was filled before: is its volume not mounted? If "
+            "the root %s is not the directory that was filled before: is its volume not mounted? "
+            "If "
             "it is meant to be so, type on the primary: mirrord resync --force SITE HOST",
             e->root);
     else
@@ -166,12 +167,13 @@ static bool judge_lag(const struct evidence *e, struct health *h)
     const struct health_note *n = &e->note;
     if (h->owed_paths && h->behind_ms > e->limits->lag_ms)
         say(h, HEALTH_IS_BEHIND, false,
-            "it lacks %llu path%s, the oldest for %s (health-max-lag: %s)%s: type mirrord status on "
+            "it lacks %llu path%s, the oldest for %s (health-max-lag: %s)%s: type mirrord status "
+            "on "
             "the primary",
             (unsigned long long)h->owed_paths, h->owed_paths == 1 ? "" : "s", SPAN(h->behind_ms),
             SPAN(e->limits->lag_ms),
-            h->away_ms    ? ", and its primary is not connected"
-            : n->paused   ? ", and was paused"
+            h->away_ms   ? ", and its primary is not connected"
+            : n->paused  ? ", and was paused"
             : h->failing ? ", some of which fail"
                          : "");
     else if (n->trouble && !h->away_ms && age(e, n->trouble_ms) > e->limits->lag_ms)

@@ -3,7 +3,8 @@
  * disk and what the session noted (health_note.h), without a daemon, without waiting for anybody,
  * and changing nothing. It needs the right to read the state directory and to reach the root.
  *
- * A site is down by evidence only. That the primary is gone is none: nobody has anything newer then.
+ * A site is down by evidence only. That the primary is gone is none: nobody has anything newer
+ * then.
  */
 #ifndef SECONDARY_HEALTH_H
 #define SECONDARY_HEALTH_H
@@ -37,10 +38,10 @@ struct health_limits {
 struct health {
     enum health_state state;
     bool up;
-    char why[512];  /* a sentence; what to type where that helps; "" where all is well */
-    bool known;     /* what follows is: a session has been there */
-    bool told;      /* the primary has said how things stand */
-    bool level;     /* by its last word */
+    char why[512]; /* a sentence; what to type where that helps; "" where all is well */
+    bool known;    /* what follows is: a session has been there */
+    bool told;     /* the primary has said how things stand */
+    bool level;    /* by its last word */
     uint64_t owed_paths, failing;
     uint64_t behind_ms; /* age of the oldest of them, by now */
     uint64_t away_ms;   /* without a session for so long; 0: there is one, or never was */

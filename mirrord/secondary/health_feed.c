@@ -1,5 +1,5 @@
-/* The session's side of the health note; see health_feed.h. What is said of the site's health is not
- * decided here but by who reads the note (health.c). */
+/* The session's side of the health note; see health_feed.h. What is said of the site's health is
+ * not decided here but by who reads the note (health.c). */
 #include "secondary/health_feed.h"
 
 #include <stdio.h>

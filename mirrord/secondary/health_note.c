@@ -52,12 +52,12 @@ int health_note_write(int state_fd, const struct health_note *n, struct err *err
     boot_id(boot);
     put_line(primary, sizeof primary, n->primary);
     put_line(text, sizeof text, n->text);
-    char *all CLEANUP_FREE = mem_format(
-        "%d %s %" PRIu64 " %lld\n%d %" PRId64 " %" PRId64 "\n%d %" PRId64 "\n"
-        "%d %d %d %d\n%" PRIu64 " %" PRIu64 " %" PRId64 "\n%s\n%s\n",
-        NOTE_VERSION, boot, io_boot_ms(), (long long)time(NULL), (int)n->state, n->since_ms,
-        n->heard_ms, n->trouble, n->trouble_ms, n->filling, n->told, n->level, n->paused,
-        n->owed_paths, n->failing, n->owed_ms, primary, text);
+    char *all CLEANUP_FREE =
+        mem_format("%d %s %" PRIu64 " %lld\n%d %" PRId64 " %" PRId64 "\n%d %" PRId64 "\n"
+                   "%d %d %d %d\n%" PRIu64 " %" PRIu64 " %" PRId64 "\n%s\n%s\n",
+            NOTE_VERSION, boot, io_boot_ms(), (long long)time(NULL), (int)n->state, n->since_ms,
+            n->heard_ms, n->trouble, n->trouble_ms, n->filling, n->told, n->level, n->paused,
+            n->owed_paths, n->failing, n->owed_ms, primary, text);
     return io_replace(state_fd, NOTE, all, strlen(all), err);
 }
 
@@ -97,8 +97,8 @@ static bool parse(const char *all, struct health_note *out)
     int version, state, trouble, filling, told, level, paused, at = 0;
     struct health_note n = {0};
     if (sscanf(all,
-            "%d %36s %" SCNu64 " %lld %d %" SCNd64 " %" SCNd64 " %d %" SCNd64 " %d %d %d %d %" SCNu64
-            " %" SCNu64 " %" SCNd64 "%n",
+            "%d %36s %" SCNu64 " %lld %d %" SCNd64 " %" SCNd64 " %d %" SCNd64
+            " %d %d %d %d %" SCNu64 " %" SCNu64 " %" SCNd64 "%n",
             &version, boot, &written_ms, &wall_s, &state, &n.since_ms, &n.heard_ms, &trouble,
             &n.trouble_ms, &filling, &told, &level, &paused, &n.owed_paths, &n.failing, &n.owed_ms,
             &at) != 16 ||

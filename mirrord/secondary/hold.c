@@ -1,5 +1,6 @@
-/* Commands around the switch of units; see hold.h. Such a command has a pipe on its standard input that
- * stays open until the switch: should this process be killed, it reads its end, and lets go. */
+/* Commands around the switch of units; see hold.h. Such a command has a pipe on its standard input
+ * that stays open until the switch: should this process be killed, it reads its end, and lets go.
+ */
 #include "secondary/hold.h"
 
 #include <errno.h>
@@ -19,18 +20,18 @@
 #include "secondary/hook_run.h"
 
 enum {
-    FEED_MS = 2,           /* until a full pipe is tried again */
-    PIPE_SIZE = 1 << 20,   /* so that nearly all that is told fits */
-    FEED_MAX = 1 << 24,    /* bytes in one go */
+    FEED_MS = 2,         /* until a full pipe is tried again */
+    PIPE_SIZE = 1 << 20, /* so that nearly all that is told fits */
+    FEED_MAX = 1 << 24,  /* bytes in one go */
 };
 
 enum phase {
-    PHASE_NONE,    /* nothing runs */
-    PHASE_ASKED,   /* it is to be started */
-    PHASE_RUNS,    /* it has not said that it is ready */
+    PHASE_NONE,  /* nothing runs */
+    PHASE_ASKED, /* it is to be started */
+    PHASE_RUNS,  /* it has not said that it is ready */
     PHASE_READY,
-    PHASE_LET_GO,  /* it is told what changed, or ends */
-    PHASE_FAILED,  /* before that; whoever asked does not know yet */
+    PHASE_LET_GO, /* it is told what changed, or ends */
+    PHASE_FAILED, /* before that; whoever asked does not know yet */
 };
 
 struct hold {
@@ -119,8 +120,8 @@ static void failed(struct hold *k, const struct err *why)
     if (k->failing.count == 0)
         k->failing.since = (int64_t)time(NULL);
     k->failing.count++;
-    snprintf(k->failing.text, sizeof k->failing.text, "on-switch: %.*s", HOOK_TEXT_MAX - 16,
-        why->text);
+    snprintf(
+        k->failing.text, sizeof k->failing.text, "on-switch: %.*s", HOOK_TEXT_MAX - 16, why->text);
     log_error("site %s: on-switch %s failed (%u in a row): %s; units are switched without it, and "
               "pages that are made meanwhile may have files of both versions",
         k->site, k->order.argv[0], k->failing.count, QUOTED(why->text, strlen(why->text)));

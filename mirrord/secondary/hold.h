@@ -37,8 +37,8 @@ bool holds_knows(const struct holds *h, struct bytes site);
 /* Units of the site are about to be switched: the command is started unless it runs. */
 enum hold_state holds_begin(struct holds *h, struct bytes site);
 
-/* They are switched, or will not be: records of what changed (hook_changes.h); with the last of them
- * the readers go on. Fine where nobody is held. False: no records. */
+/* They are switched, or will not be: records of what changed (hook_changes.h); with the last of
+ * them the readers go on. Fine where nobody is held. False: no records. */
 bool holds_end(struct holds *h, struct bytes site, struct bytes records, bool last);
 
 /* Whoever asked for it is gone: all readers go on. */

@@ -21,12 +21,12 @@
 #include "secondary/hook_run.h"
 
 enum {
-    APART_MS = 1000,       /* between two starts for a site */
-    BUSY_MS = 200,         /* until another process's run is looked at again */
-    RETRY_MS = 15 * 1000,  /* after the first failure; each next pause is twice as long … */
-    RETRY_MOST = 6,        /* … so many times */
-    LAST_MS = 2000,        /* hooks_finish: over the commands' own time */
-    END_MS = 6000,         /* and for one that is ended */
+    APART_MS = 1000,      /* between two starts for a site */
+    BUSY_MS = 200,        /* until another process's run is looked at again */
+    RETRY_MS = 15 * 1000, /* after the first failure; each next pause is twice as long … */
+    RETRY_MOST = 6,       /* … so many times */
+    LAST_MS = 2000,       /* hooks_finish: over the commands' own time */
+    END_MS = 6000,        /* and for one that is ended */
 };
 
 struct hook {
@@ -38,8 +38,8 @@ struct hook {
     bool inherited;               /* the note said it is due: everything, if it still says so */
     uint64_t not_before;          /* io_now_ms */
     uint64_t started;
-    struct hook_run *run; /* NULL: it does not run */
-    int slot;             /* held while it runs */
+    struct hook_run *run;              /* NULL: it does not run */
+    int slot;                          /* held while it runs */
     uint64_t came, started_with, done; /* tickets, see hooks_told */
     struct hook_failing failing;
 };
@@ -67,8 +67,8 @@ struct receive_hook receive_hook_copy(const struct receive_hook *from)
     size_t n = 0;
     while (from->argv[n])
         n++;
-    struct receive_hook to = {mem_array(n + 1, sizeof *to.argv), mem_copy_string(from->user),
-        from->timeout_ms};
+    struct receive_hook to = {
+        mem_array(n + 1, sizeof *to.argv), mem_copy_string(from->user), from->timeout_ms};
     for (size_t i = 0; i < n; i++)
         to.argv[i] = mem_copy_string(from->argv[i]);
     return to;
@@ -266,8 +266,9 @@ static void failed(struct hook *k, const struct err *why)
         k->failing.since = now_s();
     k->failing.count++;
     snprintf(k->failing.text, sizeof k->failing.text, "%.*s", HOOK_TEXT_MAX, why->text);
-    log_error("site %s: on-commit %s failed (%u in a row): %s; it is run again with the next change "
-              "or by itself",
+    log_error(
+        "site %s: on-commit %s failed (%u in a row): %s; it is run again with the next change "
+        "or by itself",
         k->site, k->order.argv[0], k->failing.count, QUOTED(why->text, strlen(why->text)));
     if (!k->fresh)
         k->not_before = io_now_ms() + ((uint64_t)RETRY_MS << doubled);
@@ -339,8 +340,8 @@ static void launch(struct hooks *h, struct hook *k)
     if (input < 0)
         err_sys(&why, errno, "prepare its input");
     else
-        k->run = hook_run_start(&(struct hook_run_what){"on-commit", NULL, k->site, k->root,
-                                    &k->order, input, k->note},
+        k->run = hook_run_start(
+            &(struct hook_run_what){"on-commit", NULL, k->site, k->root, &k->order, input, k->note},
             &why);
     hook_changes_free(told);
     if (!k->run) {
@@ -431,8 +432,7 @@ static unsigned longest(const struct hooks *h)
 /* True: a signal came. */
 static bool work_until(struct hooks *h, int signals, uint64_t end)
 {
-    struct pollfd fds[] = {
-        {.fd = h->epoll, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
+    struct pollfd fds[] = {{.fd = h->epoll, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
     hooks_step(h);
     while (hooks_pending(h) && io_now_ms() < end) {
         int due = hooks_due_ms(h);

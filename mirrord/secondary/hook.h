@@ -25,8 +25,9 @@ struct holds;
 struct hooks *hooks_new(const char *state_dir); /* -1 of descriptors is an error when needed */
 void hooks_free(struct hooks *h);               /* NULL is fine; what runs is killed */
 
-/* Takes the site's command and what is noted of it in the state directory of its root (a descriptor,
- * borrowed): what is due there becomes due here. Known again, it changes nothing but that. */
+/* Takes the site's command and what is noted of it in the state directory of its root (a
+ * descriptor, borrowed): what is due there becomes due here. Known again, it changes nothing but
+ * that. */
 void hooks_know(struct hooks *h, struct bytes site, const char *root,
     const struct receive_hook *hook, int state_dir);
 bool hooks_knows(const struct hooks *h, struct bytes site);
@@ -44,18 +45,18 @@ struct hook_state {
 };
 void hooks_state(const struct hooks *h, struct bytes site, struct hook_state *out);
 
-/* Is the command through, and well, with all that had this ticket or a lower one? *now: the ticket of
- * what came last, by hooks_add or as a note. True for a site that is not known. */
+/* Is the command through, and well, with all that had this ticket or a lower one? *now: the ticket
+ * of what came last, by hooks_add or as a note. True for a site that is not known. */
 bool hooks_told(const struct hooks *h, struct bytes site, uint64_t ticket, uint64_t *now);
 
-/* A descriptor that is readable when hooks_step has work, and milliseconds until it has in any case;
- * -1: never. */
+/* A descriptor that is readable when hooks_step has work, and milliseconds until it has in any
+ * case; -1: never. */
 int hooks_fd(const struct hooks *h);
 int hooks_due_ms(const struct hooks *h);
 void hooks_step(struct hooks *h);
 
-/* Runs what changed and is not done, for max_ms at most or until SIGTERM; 0: as long as the commands
- * may take. What is left is noted. */
+/* Runs what changed and is not done, for max_ms at most or until SIGTERM; 0: as long as the
+ * commands may take. What is left is noted. */
 void hooks_finish(struct hooks *h, unsigned max_ms);
 void hooks_leave(struct hooks *h); /* a process that was forked does so */
 bool hooks_pending(const struct hooks *h);

@@ -1,5 +1,5 @@
-/* The bounded set of changed paths; see hook_changes.h. Its records may come from a process that was
- * taken over: form is all that is asked of them, since the command alone says what they do. */
+/* The bounded set of changed paths; see hook_changes.h. Its records may come from a process that
+ * was taken over: form is all that is asked of them, since the command alone says what they do. */
 #include "secondary/hook_changes.h"
 
 #include <string.h>

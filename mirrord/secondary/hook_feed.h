@@ -1,5 +1,5 @@
-/* What the sandboxed child says of its commits to who runs the commands after them, and what it tells
- * the primary of how they went. */
+/* What the sandboxed child says of its commits to who runs the commands after them, and what it
+ * tells the primary of how they went. */
 #ifndef SECONDARY_HOOK_FEED_H
 #define SECONDARY_HOOK_FEED_H
 

@@ -35,7 +35,8 @@ bool hook_note_read(int fd, struct hook_failing *out)
 void hook_note_due(int fd, const struct hook_failing *f)
 {
     char text[HOOK_TEXT_MAX + 64];
-    int n = snprintf(text, sizeof text, "%" PRIu32 " %" PRId64 " %s\n", f->count, f->since, f->text);
+    int n =
+        snprintf(text, sizeof text, "%" PRIu32 " %" PRId64 " %s\n", f->count, f->since, f->text);
     if (ftruncate(fd, 0) < 0 || io_pwrite_full(fd, text, (size_t)n, 0) < 0)
         log_warn("that a command after a commit is due could not be noted: %m");
 }

@@ -1,7 +1,7 @@
 /*
  * What is kept of a site's command after a commit in the state directory of its root: that it is
- * due (so that whoever comes next runs it, should this process be killed), and since when and why it
- * fails. The file's lock is held by who runs the command.
+ * due (so that whoever comes next runs it, should this process be killed), and since when and why
+ * it fails. The file's lock is held by who runs the command.
  */
 #ifndef SECONDARY_HOOK_NOTE_H
 #define SECONDARY_HOOK_NOTE_H
@@ -12,8 +12,8 @@
 enum { HOOK_TEXT_MAX = 480 };
 
 struct hook_failing {
-    uint32_t count; /* runs in a row; 0: it does not fail */
-    int64_t since;  /* seconds since the epoch */
+    uint32_t count;               /* runs in a row; 0: it does not fail */
+    int64_t since;                /* seconds since the epoch */
     char text[HOOK_TEXT_MAX + 1]; /* one line, as it was said: escape it */
 };
 

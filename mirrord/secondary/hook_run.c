@@ -21,8 +21,8 @@
 #include "link/tail.h"
 
 enum {
-    GRACE_MS = 5000,  /* from SIGTERM to SIGKILL */
-    LINES_MAX = 10,   /* of its output in the log, the last ones */
+    GRACE_MS = 5000, /* from SIGTERM to SIGKILL */
+    LINES_MAX = 10,  /* of its output in the log, the last ones */
     NOT_STARTED = 126,
 };
 
@@ -31,11 +31,11 @@ struct hook_run {
     char *site;
     pid_t pid;          /* its guard's, and that of their group */
     int status, output; /* pipes; output -1: closed */
-    uint64_t until; /* io_now_ms: then the next signal is sent */
+    uint64_t until;     /* io_now_ms: then the next signal is sent */
     unsigned limit_ms;
-    bool at_once;   /* the first signal is the last */
+    bool at_once; /* the first signal is the last */
     bool is_signed;
-    int sent;       /* the last signal of ours; 0: none */
+    int sent;        /* the last signal of ours; 0: none */
     const char *why; /* it was ended before its time was over; NULL: for that */
     struct tail tail;
 };
@@ -58,14 +58,13 @@ static int find_user(const char *user, struct who *w, struct err *err)
 {
     const struct passwd *p = getpwnam(user);
     if (!p)
-        return err_set(
-            err, ERR_USAGE, "there is no user %s here: correct on-commit-user", user);
+        return err_set(err, ERR_USAGE, "there is no user %s here: correct on-commit-user", user);
     if (geteuid() == 0)
         return set_who(w, p);
-    return p->pw_uid == geteuid() ? 0
-                                  : err_set(err, ERR_USAGE,
-                                        "only root could run it as %s: correct on-commit-user",
-                                        user);
+    return p->pw_uid == geteuid()
+               ? 0
+               : err_set(
+                     err, ERR_USAGE, "only root could run it as %s: correct on-commit-user", user);
 }
 
 /* Root is never meant by what is mirrored: the primary chooses that owner. */
@@ -130,8 +129,9 @@ static void be_command(
     _exit(NOT_STARTED);
 }
 
-/* Between us and the command, so that how it ended is to be read by whoever has the pipe: a receiver
- * that is at its end leaves it to another process. It holds the site's lock as long as it runs. */
+/* Between us and the command, so that how it ended is to be read by whoever has the pipe: a
+ * receiver that is at its end leaves it to another process. It holds the site's lock as long as it
+ * runs. */
 static void be_guard(const struct hook_run *r, const struct hook_run_what *what,
     const struct who *w, const int ours[5])
 {
@@ -192,9 +192,10 @@ struct hook_run *hook_run_start(const struct hook_run_what *what, struct err *er
     *r = (struct hook_run){.key = what->key, .sign = what->sign, .status = -1, .output = -1};
     r->site = mem_copy_string(what->site);
     hook_run_limit(r, order->timeout_ms, false);
-    int bad = hook_check_command(order->argv[0], err) < 0 ||
-              (order->user ? find_user(order->user, &w, err) : find_owner(what->root, &w, err)) < 0 ||
-              launch(r, what, &w, err) < 0;
+    int bad =
+        hook_check_command(order->argv[0], err) < 0 ||
+        (order->user ? find_user(order->user, &w, err) : find_owner(what->root, &w, err)) < 0 ||
+        launch(r, what, &w, err) < 0;
     free(w.name);
     if (!bad)
         return r;
@@ -246,7 +247,8 @@ static void read_output(struct hook_run *r)
 {
     char text[4096];
     ssize_t n = 1;
-    for (unsigned i = 0; r->output >= 0 && i < 16; i++) { /* one that never ends has its next turn */
+    for (unsigned i = 0; r->output >= 0 && i < 16;
+         i++) { /* one that never ends has its next turn */
         n = read(r->output, text, sizeof text);
         if (n <= 0)
             break;

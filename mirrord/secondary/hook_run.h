@@ -27,8 +27,8 @@ struct hook_run *hook_run_start(const struct hook_run_what *what, struct err *er
 
 bool hook_run_signed(const struct hook_run *r); /* the sign came */
 
-/* Descriptors that become readable when there is something for hook_run_step: its output (-1: it was
- * closed), its end. */
+/* Descriptors that become readable when there is something for hook_run_step: its output (-1: it
+ * was closed), its end. */
 int hook_run_output(const struct hook_run *r);
 int hook_run_status(const struct hook_run *r);
 

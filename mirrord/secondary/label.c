@@ -82,9 +82,10 @@ static void tell(struct label *l, struct root *root, struct bytes path, int fail
     if (l->told)
         return;
     l->told = true;
-    log_warn("%s: %s, and what comes after it, cannot be given the security label of its place: %s. "
-             "They keep the label of files made beside the root; allow it in the policy, or type: "
-             "restorecon -R %s",
+    log_warn(
+        "%s: %s, and what comes after it, cannot be given the security label of its place: %s. "
+        "They keep the label of files made beside the root; allow it in the policy, or type: "
+        "restorecon -R %s",
         root_path(root), QUOTED(path.data, path.len), strerror(failed), root_path(root));
 }
 

@@ -1,7 +1,7 @@
 /*
- * Security labels (SELinux). What is staged is made in the stage and would keep the stage's label: a
- * web server that may read httpd_sys_content_t alone then answers 403. So it is given the label that
- * it would have had it been made, or written, where it goes: that of the file or directory it
+ * Security labels (SELinux). What is staged is made in the stage and would keep the stage's label:
+ * a web server that may read httpd_sys_content_t alone then answers 403. So it is given the label
+ * that it would have had it been made, or written, where it goes: that of the file or directory it
  * replaces, else that of the nearest directory above.
  *
  * A symbolic link keeps what it got in the stage, which has the root's label, since nothing can be
@@ -23,8 +23,9 @@ struct label {
 struct label label_of(int root_fd);
 
 struct root;
-/* Before it is published: the new inode of this descriptor is to stand at this path in the root. What
- * cannot be set stays as it is, and that is logged once. Does nothing where there are no labels. */
+/* Before it is published: the new inode of this descriptor is to stand at this path in the root.
+ * What cannot be set stays as it is, and that is logged once. Does nothing where there are no
+ * labels. */
 void label_place(struct label *l, struct root *root, struct bytes path, int fd);
 
 /* The same with the inode's name, for a directory that is not open. */

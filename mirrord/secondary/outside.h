@@ -24,7 +24,7 @@ struct outside_site {
 };
 
 struct outside_place {
-    char *root;                    /* the caller frees it */
+    char *root; /* the caller frees it */
     struct receive_policy policy;
     bool barred;                   /* it came up behind the sandbox: the next process serves it */
     char stage[PATH_NAME_MAX + 1]; /* an empty one that is ready beside a root without; or "" */
@@ -71,19 +71,20 @@ struct outside {
     /* Records of hook_changes.h: what changed with a commit. False: they are none. */
     bool (*hook)(void *ctx, const struct outside_site *s, struct bytes records);
 
-    /* How the site's command goes; `opened`: what is noted as due becomes so. 0; -1: nobody knows. */
-    int (*hook_state)(
-        void *ctx, const struct outside_site *s, bool opened, struct hook_state *out);
+    /* How the site's command goes; `opened`: what is noted as due becomes so. 0; -1: nobody knows.
+     */
+    int (*hook_state)(void *ctx, const struct outside_site *s, bool opened, struct hook_state *out);
 
-    /* Is the command through with what had this ticket? *now: the ticket of what came last (hook.h). */
+    /* Is the command through with what had this ticket? *now: the ticket of what came last
+     * (hook.h). */
     bool (*told)(void *ctx, const struct outside_site *s, uint64_t ticket, uint64_t *now);
 
     /* Units are about to be switched: holds the site's readers, asked until it is done or is not
      * (enum hold_state). */
     unsigned (*hold)(void *ctx, const struct outside_site *s);
 
-    /* They are switched, or will not be: records of what changed; after the last of them the readers
-     * go on. False: they are no records. */
+    /* They are switched, or will not be: records of what changed; after the last of them the
+     * readers go on. False: they are no records. */
     bool (*let_go)(void *ctx, const struct outside_site *s, struct bytes records, bool last);
 
     struct hooks *hooks; /* that are to be stepped; NULL: none, or they are another process's */

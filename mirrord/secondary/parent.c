@@ -160,8 +160,7 @@ static void answer_exclude(const struct outside *o, const struct ask *q,
     answer->root = bytes_of(s->pattern);
 }
 
-static void answer_in_place(
-    const struct outside *o, const struct ask *q, struct ask *answer)
+static void answer_in_place(const struct outside *o, const struct ask *q, struct ask *answer)
 {
     char *root CLEANUP_FREE = mem_copy_bytes(q->root.data, q->root.len);
     answer->result = o->in_place(o->ctx, root);
@@ -328,8 +327,7 @@ void parent_leave(int fd)
         close(fd);
 }
 
-int parent_serve(
-    int socket, pid_t child, const struct outside *outside, int out, struct err *err)
+int parent_serve(int socket, pid_t child, const struct outside *outside, int out, struct err *err)
 {
     sigset_t before;
     int signals CLEANUP_FD = io_take_ends(&before);
@@ -532,7 +530,8 @@ static bool ask_told(void *ctx, const struct outside_site *s, uint64_t ticket, u
     return answered && p.ask.flag;
 }
 
-/* A parent that is gone held them: this process is to die with it, and switches nothing meanwhile. */
+/* A parent that is gone held them: this process is to die with it, and switches nothing meanwhile.
+ */
 static unsigned ask_hold(void *ctx, const struct outside_site *s)
 {
     struct packet p;
@@ -542,11 +541,8 @@ static unsigned ask_hold(void *ctx, const struct outside_site *s)
 
 static bool ask_let_go(void *ctx, const struct outside_site *s, struct bytes records, bool last)
 {
-    struct ask q = {.kind = ASK_LET_GO,
-        .flag = last,
-        .name = s->name,
-        .root = s->asked,
-        .records = records};
+    struct ask q = {
+        .kind = ASK_LET_GO, .flag = last, .name = s->name, .root = s->asked, .records = records};
     return send_ask(*(int *)ctx, &q, -1);
 }
 

@@ -11,10 +11,9 @@
 #include "secondary/outside.h"
 
 /* The parent's whole life: answers the child's requests until it is gone, passes SIGTERM on, reaps
- * it. What the child reported: 0, 1 (SESSION_RENEW), -1; -1 also when it was killed. `out` (-1: none)
- * is given up with the child's last word, unless another child goes on with it. */
-int parent_serve(
-    int socket, pid_t child, const struct outside *outside, int out, struct err *err);
+ * it. What the child reported: 0, 1 (SESSION_RENEW), -1; -1 also when it was killed. `out` (-1:
+ * none) is given up with the child's last word, unless another child goes on with it. */
+int parent_serve(int socket, pid_t child, const struct outside *outside, int out, struct err *err);
 
 /* Gives up a descriptor that the other end hears of only when nobody has it: a part of the stream,
  * which is the child's, or standard error, which sshd takes for one. Its number stays taken. */

@@ -58,8 +58,8 @@ static void be_child(struct common *c, int socket, pid_t parent)
     _exit(result < 0 ? 1 : 0);
 }
 
-/* Nobody is to wait for commands that still run: sshd lets the session end when this process has, and
- * nothing of it holds the stream. What they say from here on is in the note alone. */
+/* Nobody is to wait for commands that still run: sshd lets the session end when this process has,
+ * and nothing of it holds the stream. What they say from here on is in the note alone. */
 static void be_finisher(struct hooks *hooks)
 {
     int nothing = open("/dev/null", O_RDWR);

@@ -27,10 +27,10 @@ struct receive_policy {
     enum receive_owner owner;
     uint32_t uid, gid;
     struct deletions_limit limit;
-    unsigned keep_days;  /* that what is deleted and overwritten is kept; 0: not */
-    unsigned unit_grace; /* seconds that a replaced unit is kept for who has it open */
-    bool hook;           /* a command is run after commits */
-    bool on_switch;      /* one holds the readers while units are switched */
+    unsigned keep_days;         /* that what is deleted and overwritten is kept; 0: not */
+    unsigned unit_grace;        /* seconds that a replaced unit is kept for who has it open */
+    bool hook;                  /* a command is run after commits */
+    bool on_switch;             /* one holds the readers while units are switched */
     struct space_rule min_free; /* what bulk is to leave free */
 };
 
@@ -67,8 +67,8 @@ struct receive_fence {
     void (*each)(void *ctx, void (*root)(void *to, const char *path, bool beneath), void *to);
     /* Reads again what all this is taken from; -1 with err: it stays as it was. May be NULL. */
     int (*reload)(void *ctx, struct err *err);
-    /* The site's command, which the caller clears (receive_hook_clear); false: it has none. NULL: no
-     * site has. */
+    /* The site's command, which the caller clears (receive_hook_clear); false: it has none. NULL:
+     * no site has. */
     bool (*hook)(
         void *ctx, struct bytes name, enum receive_command which, struct receive_hook *out);
     void *ctx;
@@ -77,12 +77,12 @@ struct receive_fence {
 struct receive_options {
     const struct receive_fence *fence;
     const char *state_dir;
-    const char *host; /* what this host calls itself */
-    int in, out;      /* the stream */
-    unsigned look_every_s; /* seconds between walks that look for drift; 0: a day */
-    uint64_t scan_rate;    /* bytes of content that are read again a second; 0: none */
+    const char *host;        /* what this host calls itself */
+    int in, out;             /* the stream */
+    unsigned look_every_s;   /* seconds between walks that look for drift; 0: a day */
+    uint64_t scan_rate;      /* bytes of content that are read again a second; 0: none */
     unsigned reread_every_s; /* seconds between passes of that; 0: as reread_new has it */
-    unsigned keepalive_ms; /* the primary's; three without a byte end the session */
+    unsigned keepalive_ms;   /* the primary's; three without a byte end the session */
 };
 
 /* Serves one session to its end. 0 after BYE or a clean end of the stream; -1 with err. Forks. */

@@ -64,7 +64,7 @@ struct replica {
     bool doubtful;      /* what an interrupted commit could not do is not somebody else's doing */
     bool cut;           /* something may be left of directories that the manifest lost */
     bool root_touched;  /* the root's own times changed by what mirrord did */
-    struct bytes mirrored; /* a directory last seen not to be excluded; owned */
+    struct bytes mirrored;  /* a directory last seen not to be excluded; owned */
     char boot[BOOT_ID + 1]; /* this one's id, for journals */
     struct meta_rules rules;
     struct label label;

@@ -2,8 +2,8 @@
  * The session's loop and its table of messages; see session.h. Sequential on purpose: this is the
  * end that is exposed. What a message does is in replica.c, listing.c and batch.c.
  */
-#include "base/fault.h"
 #include "secondary/session.h"
+#include "base/fault.h"
 
 #include <errno.h>
 #include <linux/capability.h>
@@ -58,8 +58,8 @@ struct session {
     struct buf in;
     uint8_t *plain; /* of a PACK: MSG_CHUNK_MAX bytes, from the first one on; else NULL */
     enum phase phase;
-    int signals;    /* signalfd of SIGTERM and SIGINT */
-    uint64_t heard; /* when the last byte came */
+    int signals;                  /* signalfd of SIGTERM and SIGINT */
+    uint64_t heard;               /* when the last byte came */
     uint64_t heard_us, worked_us; /* the same, and when a job had its last step */
     struct buf pongs;             /* tokens (u64) that are answered when all before them is done */
 };

@@ -1,5 +1,5 @@
-/* Answers to TELL; see told.h. Of several that wait the first and the last do: what comes between is
- * answered with the last. */
+/* Answers to TELL; see told.h. Of several that wait the first and the last do: what comes between
+ * is answered with the last. */
 #include "secondary/told.h"
 
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* TELL: the primary wants to know when the command after a commit is through with what was committed
- * so far. */
+/* TELL: the primary wants to know when the command after a commit is through with what was
+ * committed so far. */
 #ifndef SECONDARY_TOLD_H
 #define SECONDARY_TOLD_H
 

@@ -19,7 +19,7 @@
 #include "secondary/swap.h"
 
 enum {
-    PASS_MAX = 256, /* atoms of a batch that is passed: they are compared one by one, */
+    PASS_MAX = 256,    /* atoms of a batch that is passed: they are compared one by one, */
     PASS_WORK = 65536, /* with those of the one that passes */
 };
 
@@ -241,7 +241,8 @@ static struct batch *next_commit(const struct tools *tools, const struct replica
 void turn_next(struct replica *r)
 {
     struct batch *b;
-    while (r->state == REPLICA_OPEN && (b = next_commit(r->tools, r)) && !b->commit && !b->pending) {
+    while (
+        r->state == REPLICA_OPEN && (b = next_commit(r->tools, r)) && !b->commit && !b->pending) {
         if (b->whole && !swap_ready(b))
             break;
         if (b->whole && !hold_feed_ready(b))

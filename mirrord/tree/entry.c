@@ -89,8 +89,7 @@ static ssize_t getxattrat_nofollow(
 
 /* An older kernel, or a filter that does not know the system call, leaves the way through /proc,
  * which takes six times as long. */
-ssize_t entry_attribute(
-    int dirfd, const char *name, const char *attribute, void *out, size_t size)
+ssize_t entry_attribute(int dirfd, const char *name, const char *attribute, void *out, size_t size)
 {
     char path[sizeof "/proc/self/fd/" + 16 + PATH_NAME_MAX];
     if (!*name)

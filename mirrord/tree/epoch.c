@@ -84,8 +84,7 @@ int epoch_write(int dir, const struct epoch *e, struct err *err)
         hex, role_names[e->role], e->primary[0] ? e->primary : "?");
     if (io_publish(dir, EPOCH_FILE, line, strlen(line), err) < 0)
         return -1;
-    return fchmodat(dir, EPOCH_FILE, 0644, 0) < 0 ? err_sys(err, errno, "chmod " EPOCH_FILE)
-                                                       : 0;
+    return fchmodat(dir, EPOCH_FILE, 0644, 0) < 0 ? err_sys(err, errno, "chmod " EPOCH_FILE) : 0;
 }
 
 uint64_t epoch_stamp(int dir)

@@ -1,7 +1,7 @@
 /*
  * The epoch of a root: which host is the primary, and the number that says so. A small file in the
- * root's own directory (epochs.h), outside of the database, that survives a power loss. It stands above
- * the configuration. Readable by all, for cron lines that ask who the primary is.
+ * root's own directory (epochs.h), outside of the database, that survives a power loss. It stands
+ * above the configuration. Readable by all, for cron lines that ask who the primary is.
  *
  * Writers hold the lock; a commit holds it too, from reading the epoch to the commit's end, so that
  * a promotion comes before it or behind it.
@@ -34,8 +34,8 @@ int epoch_of(const char *state_dir, const char *root, struct epoch *out, struct 
 
 #define EPOCH_LOCK "epoch.lock" /* in that directory */
 
-/* The lock's descriptor: close it to unlock. Waits. Where the file is, who may only read can lock it.
- * -1 with err. */
+/* The lock's descriptor: close it to unlock. Waits. Where the file is, who may only read can lock
+ * it. -1 with err. */
 int epoch_lock(int dir, struct err *err);
 
 /* Under the lock; durable when it returns. */

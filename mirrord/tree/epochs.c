@@ -19,7 +19,8 @@
 
 enum { DIRECTORY = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC };
 
-/* What lay in a root's state directory up to version 0.1: the epoch, and a handover that was begun. */
+/* What lay in a root's state directory up to version 0.1: the epoch, and a handover that was begun.
+ */
 static const char *const moved[] = {"epoch", "handover"};
 
 /* The files of one root, by links: where this is interrupted, they are where they were. */
@@ -81,8 +82,8 @@ static int fill(int state, int fresh, struct err *err)
     return syncfs(fresh) < 0 ? err_sys(err, errno, "sync") : 0;
 }
 
-/* All at once, by one rename: from then on what a receiver writes in a root's state is no epoch. Two
- * that start at once must agree: the first one's counts. */
+/* All at once, by one rename: from then on what a receiver writes in a root's state is no epoch.
+ * Two that start at once must agree: the first one's counts. */
 static int make_all(const char *state_dir, int state, struct err *err)
 {
     char *path CLEANUP_FREE = mem_format("%s/" EPOCHS "-XXXXXX", state_dir);

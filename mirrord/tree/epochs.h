@@ -1,6 +1,7 @@
 /*
- * Where epochs lie: STATE/epochs/NAME-HASH, a directory for each root, named as its state is (state.h)
- * but apart from it. A receiver's sandboxed process writes its roots' state, and may only read here.
+ * Where epochs lie: STATE/epochs/NAME-HASH, a directory for each root, named as its state is
+ * (state.h) but apart from it. A receiver's sandboxed process writes its roots' state, and may only
+ * read here.
  */
 #ifndef TREE_EPOCHS_H
 #define TREE_EPOCHS_H
@@ -13,8 +14,8 @@ enum { EPOCHS_NONE = -2 };
 
 /* The directory of this root's epoch: a descriptor that the caller closes. EPOCHS_NONE (`make`
  * false) where there is none; -1 with err. It is made with its lock's
- * file, for who may only read; others may pass through, though not list, for cron lines that ask who
- * the primary is. */
+ * file, for who may only read; others may pass through, though not list, for cron lines that ask
+ * who the primary is. */
 int epochs_open(const char *state_dir, const char *root_path, bool make, struct err *err);
 
 /* The same for a path that is resolved already, and not looked at again. */

@@ -45,7 +45,8 @@ struct record {
  * the root's lock, so that is an error). */
 int manifest_open(const char *dir, const struct digest *filter, struct manifest **out, bool *fresh,
     struct err *err);
-/* As manifest_open, but leaves alone what cannot be used. 0; 1: there is nothing that can be; -1. */
+/* As manifest_open, but leaves alone what cannot be used. 0; 1: there is nothing that can be; -1.
+ */
 int manifest_open_existing(
     const char *dir, const struct digest *filter, struct manifest **out, struct err *err);
 void manifest_close(struct manifest *m);

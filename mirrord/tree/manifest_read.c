@@ -206,8 +206,8 @@ int manifest_next_of_all(
 {
     struct bytes found, value;
     uint64_t dir;
-    int rc = next_key(
-        t, htobe64(at->dir), (struct bytes){at->name, at->name_len}, &found, &value, err);
+    int rc =
+        next_key(t, htobe64(at->dir), (struct bytes){at->name, at->name_len}, &found, &value, err);
     t->has_last = false;
     if (rc != 1)
         return rc;

@@ -22,9 +22,9 @@
 
 enum {
     PIECE = 128 * 1024,
-    FILE_COST = 16 * 1024, /* what a file counts at least: opening it costs, too */
-    NAP_US = 20000,        /* shorter pauses are added up */
-    LOOK = 256,            /* records in one transaction */
+    FILE_COST = 16 * 1024,   /* what a file counts at least: opening it costs, too */
+    NAP_US = 20000,          /* shorter pauses are added up */
+    LOOK = 256,              /* records in one transaction */
     PROVE_FIRST_MS = 60000,  /* what is new in the manifest may be on its way just now */
     PROVE_AGAIN_MS = 600000, /* between passes: for what was busy, and what came since */
     YOUNG_S = 1,             /* since its last change: whoever made that may go on */
@@ -206,8 +206,7 @@ static bool is_the_file(int fd, const struct target *x)
 /* What is believed from now on nobody may be writing (RULES 1). */
 static bool is_at_rest(int fd, const struct target *x)
 {
-    return x->known ||
-           (writer_probe(fd) != 1 && x->validators.ctime + YOUNG_S < (int64_t)now_s());
+    return x->known || (writer_probe(fd) != 1 && x->validators.ctime + YOUNG_S < (int64_t)now_s());
 }
 
 static enum verdict read_content(struct reread_tree *t, struct target *x, int fd)

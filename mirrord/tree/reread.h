@@ -1,10 +1,10 @@
 /*
  * Reading content in the background. Once: files that the manifest took for what they seem, by size
- * and time, get their digest (a tree that was found equal at the first contact is proven so). Again:
- * within a month every file of a tree is read once and held against its record in the manifest, so
- * that what went bad on the disk, or was changed under unchanged times, is found. One thread for all trees of a process, at idle I/O priority, at so many bytes a second
- * in all; what was not in the page cache before is not left in it. How far it is stays in each
- * manifest.
+ * and time, get their digest (a tree that was found equal at the first contact is proven so).
+ * Again: within a month every file of a tree is read once and held against its record in the
+ * manifest, so that what went bad on the disk, or was changed under unchanged times, is found. One
+ * thread for all trees of a process, at idle I/O priority, at so many bytes a second in all; what
+ * was not in the page cache before is not left in it. How far it is stays in each manifest.
  */
 #ifndef TREE_REREAD_H
 #define TREE_REREAD_H

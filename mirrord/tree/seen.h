@@ -10,7 +10,8 @@
 struct seen;
 
 struct seen *seen_new(struct manifest *m); /* borrowed */
-void seen_free(struct seen *n); /* what was not stored is lost, which costs time only; NULL is fine */
+void seen_free(
+    struct seen *n); /* what was not stored is lost, which costs time only; NULL is fine */
 
 /* Notes that the file at this path was read whole and has this digest, with these validators. */
 void seen_add(struct seen *n, struct bytes path, const struct record *r);

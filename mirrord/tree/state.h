@@ -48,7 +48,8 @@ void state_ask_to_yield(const char *state_dir, const char *root_path, const stru
 int state_is_held(int state_fd);
 
 /* A state directory for one look, beside the true one: what it learns is nobody's, and nothing that
- * runs is in its way. The caller frees the path and removes it with state_discard. NULL with err. */
+ * runs is in its way. The caller frees the path and removes it with state_discard. NULL with err.
+ */
 char *state_scratch(const char *state_dir, struct err *err);
 void state_discard(const char *scratch);
 

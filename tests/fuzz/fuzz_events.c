@@ -1,7 +1,7 @@
 /*
- * What comes out of an inotify instance, in any order and with any masks, becomes hints. An input is
- * records of watch (1 byte), mask (4), cookie (1), name (2 bytes of length in front); they are given
- * on as the kernel would write them (inotify(7)), which is trusted to write names of entries.
+ * What comes out of an inotify instance, in any order and with any masks, becomes hints. An input
+ * is records of watch (1 byte), mask (4), cookie (1), name (2 bytes of length in front); they are
+ * given on as the kernel would write them (inotify(7)), which is trusted to write names of entries.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -16,8 +16,8 @@
 
 enum { NAME_ROOM = 256, HINTS_MAX = 4096 };
 
-/* Real ones, for their numbers; the last is that of flush's cookies. An instance takes long to make,
- * and is kept as long as no input has removed a watch. */
+/* Real ones, for their numbers; the last is that of flush's cookies. An instance takes long to
+ * make, and is kept as long as no input has removed a watch. */
 static struct watch *get_watches(void)
 {
     static const char *const paths[] = {"/", "/usr", "/etc"};

@@ -1,7 +1,8 @@
 /*
  * Writes the first inputs of the corpora: every sample message, all of them in one stream, items,
- * entries, paths, records and steps, what a receiver's child asks, events, texts. `make_seeds CORPUS` writes them, `make_seeds --check CORPUS` fails where the
- * committed ones are not what the codec makes now.
+ * entries, paths, records and steps, what a receiver's child asks, events, texts. `make_seeds
+ * CORPUS` writes them, `make_seeds --check CORPUS` fails where the committed ones are not what the
+ * codec makes now.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -52,7 +52,9 @@ static void test_requests(void **state)
     expect_request("HEAD /example.com HTTP/1.1\r\n\r\n", 0, true, "example.com");
     expect_request("GET /example.com/?a=b HTTP/1.1\r\n\r\n", 0, false, "example.com");
     expect_request("GET /?site HTTP/1.1\r\n\r\n", 0, false, "");
-    expect_request("GET /%c3%BCber%2 HTTP/1.1\r\n\r\n", 0, false, "\xc3\xbc" "ber%2");
+    expect_request("GET /%c3%BCber%2 HTTP/1.1\r\n\r\n", 0, false,
+        "\xc3\xbc"
+        "ber%2");
     expect_request("GET /%00 HTTP/1.1\r\n\r\n", 400, false, "");
     expect_request("POST / HTTP/1.1\r\n\r\n", 405, false, "");
     expect_request("get / HTTP/1.1\r\n\r\n", 400, false, "");
@@ -80,7 +82,8 @@ static char *ask(
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, s), 0);
     assert_int_equal(io_write_full(s[0], bytes, n), 0);
     shutdown(s[0], SHUT_WR);
-    *result = agent ? health_serve_agent(r, s[1], s[1], &err) : health_serve_http(r, s[1], s[1], &err);
+    *result =
+        agent ? health_serve_agent(r, s[1], s[1], &err) : health_serve_http(r, s[1], s[1], &err);
     close(s[1]);
     while ((more = read(s[0], got + len, 65535 - len)) > 0)
         len += (size_t)more;
@@ -122,7 +125,8 @@ static void test_over_http(void **state)
     expect_answer(&r, "HEAD /b HTTP/1.1\r\n\r\n", "HTTP/1.1 503 ", "");
     expect_answer(&r, "OPTIONS /c HTTP/1.0\r\n\r\n", "HTTP/1.1 200 ", "\"orphaned\":1");
     expect_answer(&r, "GET /d HTTP/1.1\r\n\r\n", "HTTP/1.1 404 ", "no such site");
-    expect_answer(&r, "DELETE / HTTP/1.1\r\n\r\n", "HTTP/1.1 405 ", "Allow: GET, HEAD, OPTIONS\r\n");
+    expect_answer(
+        &r, "DELETE / HTTP/1.1\r\n\r\n", "HTTP/1.1 405 ", "Allow: GET, HEAD, OPTIONS\r\n");
     expect_answer(&r, "hello\r\n\r\n", "HTTP/1.1 400 ", "");
     items[0].health.up = true;
     expect_answer(&one, "GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 200 ", "\"host\":\"web2\"");

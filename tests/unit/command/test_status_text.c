@@ -108,7 +108,8 @@ static void test_health_of_a_secondary(void **state)
         "{\"name\":\"good\",\"state\":\"secondary\",\"primary\":\"web1\",\"secondaries\":[],"
         "\"health\":{\"healthy\":true,\"state\":\"level\",\"why\":\"\"}}]}";
     char *out = print(text, false);
-    assert_non_null(strstr(out, "  bad: web1 is the primary\n  bad here: DOWN, behind: it lacks 3 paths\n"));
+    assert_non_null(
+        strstr(out, "  bad: web1 is the primary\n  bad here: DOWN, behind: it lacks 3 paths\n"));
     assert_null(strstr(out, "alone"));
     free(out);
     out = print(text, true);

@@ -38,17 +38,17 @@ struct peer {
     uint64_t epoch;             /* likewise, with `id`; 0: none */
     uint8_t max_delete_percent; /* 100: no limit */
     uint32_t max_delete_count;
-    bool as_nobody;      /* the receiver runs without root */
-    int unit_grace;      /* seconds; 0: a minute, below 0: none */
+    bool as_nobody; /* the receiver runs without root */
+    int unit_grace; /* seconds; 0: a minute, below 0: none */
     uint16_t keep_days;
-    struct receive_policy policy; /* of the receiver's own configuration */
-    struct msg_trash trash;       /* as it came last */
+    struct receive_policy policy;          /* of the receiver's own configuration */
+    struct msg_trash trash;                /* as it came last */
     unsigned look_every_s, reread_every_s; /* of receive_options; 0: no content is read again */
-    const char *exclude; /* a filter rule, or NULL */
+    const char *exclude;                   /* a filter rule, or NULL */
     const struct filter *excludes; /* of the receiver's own configuration for this host, or NULL */
     const char *on_commit, *on_switch; /* its commands: names in `dir`, or NULL */
-    const char *reload_error;      /* what is wrong with its configuration when it is read again */
-    uint16_t version;              /* the newest that HELLO names; 0: MSG_VERSION */
+    const char *reload_error; /* what is wrong with its configuration when it is read again */
+    uint16_t version;         /* the newest that HELLO names; 0: MSG_VERSION */
 };
 
 struct ack {

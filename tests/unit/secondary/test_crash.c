@@ -426,8 +426,8 @@ static void closed_files_are_never_open(void **state)
         peer_put(&p, ".htpasswd", &closed, "new!");
         uint32_t atom = peer_entry(&p, ".env", &closed, HOW_DATA, "");
         atomic_store(countdown, n);
-        msg_put_data(&p.out,
-            &(struct msg_data){.atom = atom, .kind = DATA_CONTENT, .content = {"new!", 4}});
+        msg_put_data(
+            &p.out, &(struct msg_data){.atom = atom, .kind = DATA_CONTENT, .content = {"new!", 4}});
         peer_finish(&p, atom, &closed); /* all in one write, with the COMMIT */
         dead = dies(&p);
         atomic_store(countdown, 0);

@@ -1,7 +1,7 @@
 /*
  * A primary that asks for more than there is: sizes that no disk has, content that unpacks to more
- * than was announced, batches without an end, more sites than a session may have. Each ends with its
- * named error, and leaves the disk as it was.
+ * than was announced, batches without an end, more sites than a session may have. Each ends with
+ * its named error, and leaves the disk as it was.
  */
 #include "peer.h"
 
@@ -58,7 +58,8 @@ static void more_than_its_size(void **state)
     peer_end(p);
 }
 
-/* A frame of zstd that unpacks to more than a message may hold: 60 KB of zeros packed are gigabytes. */
+/* A frame of zstd that unpacks to more than a message may hold: 60 KB of zeros packed are
+ * gigabytes. */
 static void content_that_unpacks_to_too_much(void **state)
 {
     struct peer *p = *state;

@@ -1,5 +1,5 @@
-/* health: what is noted of a site comes back, on another boot's clock too, and what is made of it: a
- * site is down by evidence, and by nothing else. */
+/* health: what is noted of a site comes back, on another boot's clock too, and what is made of it:
+ * a site is down by evidence, and by nothing else. */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -138,18 +138,18 @@ static void test_a_note_comes_back(void **state)
     struct place *p = *state;
     struct err err;
     struct health_note back, n = {.state = HEALTH_FAILED,
-        .since_ms = 5,
-        .heard_ms = -7,
-        .trouble = true,
-        .trouble_ms = 11,
-        .text = "open: No\nsuch \x7f thing",
-        .filling = true,
-        .told = true,
-        .paused = true,
-        .owed_paths = UINT64_MAX,
-        .failing = 2,
-        .owed_ms = -12345678,
-        .primary = "web one\n"};
+                                 .since_ms = 5,
+                                 .heard_ms = -7,
+                                 .trouble = true,
+                                 .trouble_ms = 11,
+                                 .text = "open: No\nsuch \x7f thing",
+                                 .filling = true,
+                                 .told = true,
+                                 .paused = true,
+                                 .owed_paths = UINT64_MAX,
+                                 .failing = 2,
+                                 .owed_ms = -12345678,
+                                 .primary = "web one\n"};
     assert_int_equal(health_note_read(p->state, &back, &err), 0);
     note(p, &n);
     assert_int_equal(health_note_read(p->state, &back, &err), 1);

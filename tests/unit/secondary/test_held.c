@@ -205,8 +205,7 @@ int main(void)
     if (faults_init() < 0)
         return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(
-            a_switch_waits_and_uploads_do_not, peer_make, peer_unmake),
+        cmocka_unit_test_setup_teardown(a_switch_waits_and_uploads_do_not, peer_make, peer_unmake),
         cmocka_unit_test_setup_teardown(it_is_told_what_changed, peer_make, peer_unmake),
         cmocka_unit_test_setup_teardown(an_end_waits_for_it, peer_make, peer_unmake),
         cmocka_unit_test_setup_teardown(who_is_killed_lets_go, peer_make, peer_unmake),

@@ -1,5 +1,6 @@
-/* Commands around the switch of units, as the process outside of the sandbox runs them: when readers
- * are held, what the command is told, how long it may take, and what follows when it fails. */
+/* Commands around the switch of units, as the process outside of the sandbox runs them: when
+ * readers are held, what the command is told, how long it may take, and what follows when it fails.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -24,7 +25,7 @@ enum { LONG_MS = 60000, SHORT_MS = 200 };
 static char *dir, *command;
 static int scratch = -1;
 
-#define SITE bytes_of("s")
+#define SITE          bytes_of("s")
 #define RECORDS(text) ((struct bytes){text, sizeof text - 1})
 
 static int setup(void **state)
@@ -160,13 +161,14 @@ static void much_is_told(void **state)
 {
     enum { MANY = 12000 };
     (void)state;
-    struct hooks *h = begin("echo ready; sleep 0.1; tr '\\0' '\\n' >told; wc -l <told >lines", LONG_MS);
+    struct hooks *h =
+        begin("echo ready; sleep 0.1; tr '\\0' '\\n' >told; wc -l <told >lines", LONG_MS);
     assert_int_equal(ask(h), HOLD_READY);
     for (int i = 0; i < MANY; i++) {
         char record[300];
         int n = snprintf(record, sizeof record, "+%0200d", i);
-        assert_true(holds_end(
-            hooks_holds(h), SITE, (struct bytes){record, (size_t)n + 1}, i == MANY - 1));
+        assert_true(
+            holds_end(hooks_holds(h), SITE, (struct bytes){record, (size_t)n + 1}, i == MANY - 1));
     }
     finish(h);
     expect_file("lines", RECORDS("12000\n"));

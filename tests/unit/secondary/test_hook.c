@@ -1,5 +1,5 @@
-/* Commands after a commit, as the process outside of the sandbox runs them: what they are told, when
- * they run, how long, and what is kept of a failure. */
+/* Commands after a commit, as the process outside of the sandbox runs them: what they are told,
+ * when they run, how long, and what is kept of a failure. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -24,7 +24,7 @@
 static char *dir, *command;
 static int state_dir = -1;
 
-#define SITE bytes_of("s")
+#define SITE          bytes_of("s")
 #define RECORDS(text) ((struct bytes){text, sizeof text - 1})
 
 static int setup(void **state)
@@ -102,8 +102,8 @@ static size_t lines_of(const char *name)
 static void records_that_are_none(void **state)
 {
     static const struct bytes bad[] = {RECORDS("+a"), RECORDS("+\0"), RECORDS("\0"),
-        RECORDS("?a\0"), RECORDS("+../a\0"), RECORDS("+/a\0"), RECORDS("+a//\0"),
-        RECORDS("+/\0"), RECORDS("*a\0"), RECORDS("+a/.mirrord-x\0"), RECORDS("+a\0\0")};
+        RECORDS("?a\0"), RECORDS("+../a\0"), RECORDS("+/a\0"), RECORDS("+a//\0"), RECORDS("+/\0"),
+        RECORDS("*a\0"), RECORDS("+a/.mirrord-x\0"), RECORDS("+a\0\0")};
     struct hook_changes *c = hook_changes_new();
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)

@@ -1,4 +1,5 @@
-/* Which security label a staged inode gets. Where no security module handles them, root can set any. */
+/* Which security label a staged inode gets. Where no security module handles them, root can set
+ * any. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>

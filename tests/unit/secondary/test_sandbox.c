@@ -357,8 +357,8 @@ static int does_its_work(void)
     if (pid == 0)
         _exit(0);
     if (fd < 0 || fchmod(fd, 0640) || fchown(fd, getuid(), getgid()) || futimens(fd, now) ||
-        fstat(fd, &st) || !data || fdatasync(fd) || flock(fd, LOCK_SH) ||
-        rename(file, again) || waitpid(pid, NULL, 0) != pid)
+        fstat(fd, &st) || !data || fdatasync(fd) || flock(fd, LOCK_SH) || rename(file, again) ||
+        waitpid(pid, NULL, 0) != pid)
         return -1;
     errno = 0;
     bool older = syscall(SYS_clone3, NULL, 0) == -1 && errno == ENOSYS;

@@ -646,8 +646,7 @@ static void a_promotion_meanwhile(void **state)
 }
 
 /* The note once it says so, in the health note that the receiver keeps of the site. */
-static struct health_note await_note(
-    struct peer *p, bool (*says)(const struct health_note *n))
+static struct health_note await_note(struct peer *p, bool (*says)(const struct health_note *n))
 {
     struct err err;
     struct health_note n = {0};

@@ -448,8 +448,8 @@ static void test_hostile_content(void **state)
     buf_free(&signature);
 }
 
-/* As many blocks as a range may have, all with the rolling sum of the new content's every place: each
- * place is compared with all of them. */
+/* As many blocks as a range may have, all with the rolling sum of the new content's every place:
+ * each place is compared with all of them. */
 static void test_equal_weak_sums(void **state)
 {
     (void)state;

@@ -164,7 +164,7 @@ static void test_the_same_primary_takes_over(void **state)
     struct err err;
     int status;
     (void)state;
-    pid_t pid = holder(&one); /* has no handler: yields by dying */
+    pid_t pid = holder(&one);                    /* has no handler: yields by dying */
     state_ask_to_yield(dir, "/srv/www", &other); /* is another's */
     assert_int_equal(state_open(dir, "/srv/www", &one, 50, &s, &err), STATE_LOCKED);
     state_ask_to_yield(dir, "/srv/www", &one);
