@@ -237,7 +237,17 @@ static int put_in_place(struct commit *c, struct step *s, struct spot *at, const
     return rename_over(c, s, at, live);
 }
 
-/* What was staged is at its path now. */
+/* Is it what was put there? Somebody may have put back another one since, or written to it. */
+static bool is_untouched(const struct step *s, const struct stat *st)
+{
+    if (s->inode && st->st_ino != s->inode)
+        return false;
+    return s->kind != STEP_ENTRY || s->entry.type != ENTRY_FILE ||
+           (uint64_t)st->st_size == s->entry.size;
+}
+
+/* What was staged is at its path now. Of what took its place at once nothing is known: without
+ * validators whoever looks through the tree next finds it. */
 static void published(struct commit *c, struct step *s, struct spot *at)
 {
     struct stat st;
@@ -247,7 +257,7 @@ static void published(struct commit *c, struct step *s, struct spot *at)
         fail_errno(s, errno, "stat");
         return;
     }
-    s->after = validators_of(&st);
+    s->after = is_untouched(s, &st) ? validators_of(&st) : (struct validators){0};
     s->state = STEP_DONE;
     s->whole = is_directory(s) && s->kind == STEP_ENTRY;
     if (s->whole)
