@@ -294,6 +294,13 @@ def write_text(path, text, mode=0o600):
 _environments = []
 
 
+def mounted_beneath(path):
+    """Mount points in a directory, the innermost first."""
+    with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as f:
+        points = [line.split()[1] for line in f]
+    return [p for p in reversed(points) if p.startswith(path + "/")]
+
+
 class Env:
     """A directory with keys, an sshd and both ends' states. The far end is started through a script
     (remote) that gives it a state directory of its own."""
@@ -446,8 +453,10 @@ class Env:
         wait_for(lambda: not marked(self.mark), "killed processes are gone", 10)
         if keep:
             print(f"# kept: {self.dir}", flush=True)
-        else:
-            shutil.rmtree(self.dir, ignore_errors=True)
+            return
+        for path in mounted_beneath(self.dir):
+            subprocess.run(["umount", "-l", path], check=False)
+        shutil.rmtree(self.dir, ignore_errors=True)
 
 
 class Daemon:
