@@ -112,9 +112,11 @@ static void print_health(const struct config_site *s)
         s->health_lag_ms / 1000);
     if (s->health_orphaned_ms == CONFIG_HEALTH_NEVER)
         puts("not for want of a primary");
+    else if (s->health_orphaned_ms == 0)
+        puts("and when no primary is there");
     else
-        printf("and when no primary is there%s%.0d%s\n", s->health_orphaned_ms ? " for over " : "",
-            (int)(s->health_orphaned_ms / 1000), s->health_orphaned_ms ? " s" : "");
+        printf("and when no primary is there for over %u s\n",
+            (unsigned)(s->health_orphaned_ms / 1000));
 }
 
 static int print_effective(const struct config *c, const char *name, struct err *err)

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/io.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "command/check_report.h"
 #include "command/policy.h"
@@ -191,9 +192,23 @@ static void check_owner(struct check_report *r, const struct config_site *s)
         "create the user and the group here, or correct owner");
 }
 
+/* On a secondary, which gets the directories, that is nothing to speak of. */
+static void note_empty_glob(const struct config *c, const struct config_site *glob)
+{
+    const char *root = config_root_at(glob, c->self);
+    for (size_t i = 0; i < c->site_count; i++)
+        if (c->sites[i].block == glob)
+            return;
+    if (strcmp(glob->primary, c->self) == 0)
+        printf("note: %s:%u: sites %s: no directory matches %s, so nothing of it is mirrored yet\n",
+            glob->file, glob->line, glob->name, QUOTED(root, strlen(root)));
+}
+
 void check_report_roots(struct check_report *r)
 {
     const struct config *c = r->config;
+    for (size_t i = 0; c->self && i < c->glob_count; i++)
+        note_empty_glob(c, &c->globs[i]);
     for (size_t i = 0; c->self && i < c->site_count; i++) {
         if (!config_site_has_host(&c->sites[i], c->self))
             continue;

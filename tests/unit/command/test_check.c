@@ -121,6 +121,13 @@ static void test_all_well(void **state)
     assert_in(out, "metrics: ");
     assert_in(out, "/no/: No such file or directory\n    repair: mkdir -p ");
     free(out);
+    const char *glob = PLACES HOSTS "sites x { glob = \"@/none/*\" hosts = {web1, web2} "
+                                    "primary = web1 }\n";
+    write_config(d, glob);
+    assert_int_equal(check(d, "--offline", NULL, &out), 0);
+    assert_in(out, ":3: sites x: no directory matches /");
+    assert_in(out, "/none/*, so nothing of it is mirrored yet\n");
+    free(out);
 }
 
 /* Who can use a site's own socket. */
