@@ -68,23 +68,42 @@ const char *pair_end_says(const struct pair_end *e, const char *key)
 
 /* ---- ssh ---- */
 
+static char **append_options(char **argv, const char *const *options)
+{
+    for (; *options; options++)
+        argv = words_append(argv, (const char *const[]){"-o", *options, NULL});
+    return argv;
+}
+
 char **pair_end_ssh(const struct config_host *host, const struct pair_login *login,
     const char *const *options, struct err *err)
 {
+    /* No file of hosts but the one that is named, no connection of somebody else's, nothing
+     * forwarded, nothing run here. */
+    static const char *const always[] = {"GlobalKnownHostsFile=/dev/null", "UpdateHostKeys=no",
+        "CheckHostIP=no", "ControlMaster=no", "ControlPath=none", "ClearAllForwardings=yes",
+        "PermitLocalCommand=no", "RemoteCommand=none", "LogLevel=ERROR", NULL};
     char **argv = words_split(login->ssh_command);
     if (!argv || !argv[0]) {
         words_free(argv);
         err_set(err, ERR_USAGE, "--ssh-command: a quote is not closed, or there is no word");
         return NULL;
     }
-    for (; *options; options++)
-        argv = words_append(argv, (const char *const[]){"-o", *options, NULL});
+    argv = append_options(argv, always);
+    argv = append_options(argv, options);
     char *port CLEANUP_FREE = mem_format("%u", host->port);
     if (host->port)
         argv = words_append(argv, (const char *const[]){"-p", port, NULL});
     if (login->user)
         argv = words_append(argv, (const char *const[]){"-l", login->user, NULL});
     return words_append(argv, (const char *const[]){"-T", "--", host->address, NULL});
+}
+
+int pair_end_no_ssh(const char *program, struct err *err)
+{
+    return err_set(err, ERR_FAILED,
+        "there is no program %s: install OpenSSH's client, or name yours with --ssh-command",
+        program);
 }
 
 /* What is started there, as one word for the far shell. */
@@ -107,11 +126,8 @@ static int start(
     struct pair_end *e, const struct pair_login *login, const char *known_hosts, struct err *err)
 {
     char *trusted CLEANUP_FREE = mem_format("UserKnownHostsFile=\"%s\"", known_hosts);
-    const char *const options[] = {trusted, "GlobalKnownHostsFile=/dev/null",
-        "StrictHostKeyChecking=yes", "UpdateHostKeys=no", "CheckHostIP=no",
-        "ClearAllForwardings=yes", "ForwardAgent=no", "ControlMaster=no", "ControlPath=none",
-        "RequestTTY=no", "PermitLocalCommand=no", "RemoteCommand=none", "ConnectTimeout=20",
-        "ServerAliveInterval=15", "LogLevel=ERROR", NULL};
+    const char *const options[] = {trusted, "StrictHostKeyChecking=yes", "ForwardAgent=no",
+        "RequestTTY=no", "ConnectTimeout=20", "ServerAliveInterval=15", NULL};
     char **argv = pair_end_ssh(e->host, login, options, err);
     if (!argv)
         return -1;
@@ -119,9 +135,7 @@ static int start(
     argv = words_append(argv, (const char *const[]){command, NULL});
     int rc = proc_start_beside(&e->ssh, argv, err);
     if (rc > 0)
-        rc = err_set(err, ERR_FAILED,
-            "there is no program %s: install OpenSSH's client, or name yours with --ssh-command",
-            argv[0]);
+        rc = pair_end_no_ssh(argv[0], err);
     words_free(argv);
     return rc;
 }

@@ -38,9 +38,12 @@ const char *pair_end_says(const struct pair_end *e, const char *key);
 int pair_end_ask(struct pair_end *e, struct json *request, struct json **answer, struct err *err);
 
 /* The arguments with which ssh reaches this host: the login's words, options, port, user and
- * address; `options` are put behind "-o". The caller adds the command and frees it with words_free.
- * NULL: the login's command has an open quote. */
+ * address; `options`, and those that hold always, are put behind "-o". The caller adds the command
+ * and frees it with words_free. NULL: the login's command has an open quote. */
 char **pair_end_ssh(const struct config_host *host, const struct pair_login *login,
     const char *const *options, struct err *err);
+
+/* -1: what to do about there being no such program. */
+int pair_end_no_ssh(const char *program, struct err *err);
 
 #endif

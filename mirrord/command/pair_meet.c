@@ -39,11 +39,8 @@ static int run_ssh(const struct config_host *host, const struct pair_login *logi
     struct proc_result *result, struct err *err)
 {
     char *learned CLEANUP_FREE = mem_format("UserKnownHostsFile=\"%s\"", file);
-    const char *const options[] = {learned, "GlobalKnownHostsFile=/dev/null",
-        "StrictHostKeyChecking=accept-new", "HashKnownHosts=no", "UpdateHostKeys=no",
-        "CheckHostIP=no", "BatchMode=yes", "PreferredAuthentications=none", "ControlMaster=no",
-        "ControlPath=none", "PermitLocalCommand=no", "RemoteCommand=none",
-        "ClearAllForwardings=yes", "ConnectTimeout=15", "LogLevel=ERROR", NULL};
+    const char *const options[] = {learned, "StrictHostKeyChecking=accept-new", "HashKnownHosts=no",
+        "BatchMode=yes", "PreferredAuthentications=none", "ConnectTimeout=15", NULL};
     struct patience p = patience_for(MEET_MS, NULL);
     p.doing = "asking for its host key";
     char **argv = pair_end_ssh(host, login, options, err);
@@ -52,9 +49,7 @@ static int run_ssh(const struct config_host *host, const struct pair_login *logi
     argv = words_append(argv, (const char *const[]){"true", NULL});
     int rc = proc_capture(argv, OUTPUT_MAX, &p, result, err);
     if (rc > 0)
-        rc = err_set(err, ERR_FAILED,
-            "there is no program %s: install OpenSSH's client, or name yours with --ssh-command",
-            argv[0]);
+        rc = pair_end_no_ssh(argv[0], err);
     words_free(argv);
     return rc;
 }
