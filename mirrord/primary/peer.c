@@ -25,8 +25,8 @@ struct membership { /* a site of this peer */
     bool leaving;
     bool compare;  /* asked for */
     bool force;    /* likewise */
-    uint64_t tell; /* the last number of peer_tell */
     bool adopt;    /* likewise */
+    uint64_t tell; /* the last number of peer_tell */
 };
 
 struct peer {

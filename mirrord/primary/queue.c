@@ -299,11 +299,10 @@ static void distrust_beneath(struct queue *q, struct queue_site *qs, struct byte
         if (path_beneath((struct bytes){i->key, i->len}, path))
             set_remove(qs->done, i);
     }
-    for (i = set_first(qs->items); i; i = i->next) {
-        struct owed *o = i->value;
-        if (o && o->place == OWED_FLYING && path_beneath((struct bytes){i->key, i->len}, path))
+    struct owed *o;
+    TAILQ_FOREACH (o, &qs->flying, order)
+        if (path_beneath(queue_path(o), path))
             note_again(q, o, OWED_ANY, false);
-    }
 }
 
 /* All that is beneath the path, though nobody knows what the secondary has there: something that
