@@ -42,6 +42,38 @@ static const uint16_t fields[ASK_LAST + 1] = {
     [ASK_REFUSED] = NUMBER,
 };
 
+static void put_policy(struct wire_writer *w, const struct receive_policy *p)
+{
+    wire_u8(w, p->said);
+    wire_u8(w, p->owner);
+    wire_u32(w, p->uid);
+    wire_u32(w, p->gid);
+    wire_u32(w, p->limit.percent);
+    wire_u64(w, p->limit.count);
+    wire_u32(w, p->keep_days);
+    wire_u32(w, p->unit_grace);
+    wire_u8(w, p->hook);
+    wire_u8(w, p->on_switch);
+    wire_u32(w, p->min_free.percent);
+    wire_u64(w, p->min_free.bytes);
+}
+
+static void get_policy(struct wire_reader *r, struct receive_policy *p)
+{
+    p->said = field_get_bool(r);
+    p->owner = field_get_enum(r, RECEIVE_OWNER_FIXED);
+    p->uid = wire_get_u32(r);
+    p->gid = wire_get_u32(r);
+    p->limit.percent = wire_get_u32(r);
+    p->limit.count = wire_get_u64(r);
+    p->keep_days = wire_get_u32(r);
+    p->unit_grace = wire_get_u32(r);
+    p->hook = field_get_bool(r);
+    p->on_switch = field_get_bool(r);
+    p->min_free.percent = wire_get_u32(r);
+    p->min_free.bytes = wire_get_u64(r);
+}
+
 static void put(struct wire_writer *w, const struct ask *a, unsigned has)
 {
     wire_u8(w, a->kind);
@@ -70,20 +102,8 @@ static void put(struct wire_writer *w, const struct ask *a, unsigned has)
         wire_u32(w, (uint32_t)a->code);
         wire_u32(w, (uint32_t)a->sys);
     }
-    if (has & POLICY) {
-        wire_u8(w, a->policy.said);
-        wire_u8(w, a->policy.owner);
-        wire_u32(w, a->policy.uid);
-        wire_u32(w, a->policy.gid);
-        wire_u32(w, a->policy.limit.percent);
-        wire_u64(w, a->policy.limit.count);
-        wire_u32(w, a->policy.keep_days);
-        wire_u32(w, a->policy.unit_grace);
-        wire_u8(w, a->policy.hook);
-        wire_u8(w, a->policy.on_switch);
-        wire_u32(w, a->policy.min_free.percent);
-        wire_u64(w, a->policy.min_free.bytes);
-    }
+    if (has & POLICY)
+        put_policy(w, &a->policy);
     if (has & RECORDS)
         wire_short(w, a->records);
 }
@@ -144,20 +164,8 @@ bool ask_decode(struct bytes packet, struct ask *out)
         a.code = (int32_t)wire_get_u32(&r);
         a.sys = (int32_t)wire_get_u32(&r);
     }
-    if (has & POLICY) {
-        a.policy.said = field_get_bool(&r);
-        a.policy.owner = field_get_enum(&r, RECEIVE_OWNER_FIXED);
-        a.policy.uid = wire_get_u32(&r);
-        a.policy.gid = wire_get_u32(&r);
-        a.policy.limit.percent = wire_get_u32(&r);
-        a.policy.limit.count = wire_get_u64(&r);
-        a.policy.keep_days = wire_get_u32(&r);
-        a.policy.unit_grace = wire_get_u32(&r);
-        a.policy.hook = field_get_bool(&r);
-        a.policy.on_switch = field_get_bool(&r);
-        a.policy.min_free.percent = wire_get_u32(&r);
-        a.policy.min_free.bytes = wire_get_u64(&r);
-    }
+    if (has & POLICY)
+        get_policy(&r, &a.policy);
     if (has & RECORDS)
         a.records = wire_get_short(&r, ASK_RECORDS_MAX);
     if (!has || a.flag > 1 || !wire_done(&r))
