@@ -36,6 +36,7 @@ static void meddle_now(void)
     char c = 0;
     if (write(asked[1], &c, 1) != 1 || read(done[0], &c, 1) != 1)
         abort();
+    faults->meddle[0] = '\0';
 }
 
 int faults_init(void)
@@ -101,10 +102,10 @@ int __wrap_renameat2(int a, const char *b, int c, const char *d, unsigned flags)
 int __wrap_renameat2(int a, const char *b, int c, const char *d, unsigned flags)
 {
     tick();
-    if ((flags & RENAME_EXCHANGE) && strcmp(d, faults->name) == 0) {
-        if (faults->meddle[0])
+    bool named = strcmp(d, faults->name) == 0;
+    if ((flags & RENAME_EXCHANGE) && named) {
+        if (faults->meddle[0] && !atomic_load(&faults->after))
             meddle_now();
-        faults->meddle[0] = '\0';
         if (atomic_load(&faults->at_switch) == 1)
             raise(SIGKILL);
         errno = atomic_load(&faults->refuse);
@@ -112,8 +113,9 @@ int __wrap_renameat2(int a, const char *b, int c, const char *d, unsigned flags)
             return -1;
     }
     int result = __real_renameat2(a, b, c, d, flags);
-    if ((flags & RENAME_EXCHANGE) && strcmp(d, faults->name) == 0 &&
-        atomic_load(&faults->at_switch) == 2)
+    if (result == 0 && named && faults->meddle[0] && atomic_load(&faults->after))
+        meddle_now();
+    if ((flags & RENAME_EXCHANGE) && named && atomic_load(&faults->at_switch) == 2)
         raise(SIGKILL);
     return result;
 }

@@ -18,6 +18,7 @@ struct faults {
     atomic_int refuse;    /* errno of exchanges of what is called by `name`; 0: none fails */
     char name[32];
     char meddle[512]; /* a shell command to be run before the next exchange of it */
+    atomic_int after; /* … or right after the next rename to it */
 };
 
 extern struct faults *faults; /* shared with the receivers; all zero: nothing happens */
