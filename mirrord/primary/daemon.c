@@ -3,7 +3,6 @@
  * to do is elsewhere; see daemon_impl.h.
  */
 #include "primary/daemon.h"
-#include "base/fault.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"

@@ -1,11 +1,11 @@
 /* One thread, one queue, one file at a time; see prove.h. */
 #include "primary/prove.h"
-#include "base/fault.h"
 
 #include <pthread.h>
 #include <sys/queue.h>
 #include <sys/syscall.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "primary/source.h"

@@ -1,6 +1,5 @@
 /* Reads many descriptors into memory as fast as they fill; see reader.h. */
 #include "primary/reader.h"
-#include "base/fault.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -10,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/queue.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
 

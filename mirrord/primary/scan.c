@@ -4,7 +4,6 @@
  * site at a time is walked whole. See scan_impl.h for the parts.
  */
 #include "primary/scan.h"
-#include "base/fault.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +13,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
+#include "base/fault.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"

@@ -3,7 +3,6 @@
  * end that is exposed. What a message does is in replica.c, listing.c and batch.c.
  */
 #include "secondary/session.h"
-#include "base/fault.h"
 
 #include <errno.h>
 #include <linux/capability.h>
@@ -17,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/fault.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
