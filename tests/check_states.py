@@ -50,7 +50,7 @@ def errors(top):
 
 
 def states(top):
-    status = read(top, "mirrord/primary/status.c")
+    status = read(top, "mirrord/primary/daemon/status.c")
     for name in ("peer_state_name", "at_state_name", "scan_state_name"):
         yield from ((name, f"`{s}`") for s in returned(status, name))
     yield from (("state", f"`{s}`") for call in re.findall(r'json_set_text\(\s*j, "state",([^;]*);', status)
@@ -59,11 +59,11 @@ def states(top):
     yield from (("reasons", f"`{s}`") for s in re.findall(rf"{{REASON_[A-Z_]+, {STRING}}}", table)
                 if s not in ("none", "malformed"))
     yield from (("unit", key(s)) for s in
-                re.findall(STRING, body(read(top, "mirrord/primary/unrest.c"), "rest_ms")))
+                re.findall(STRING, body(read(top, "mirrord/primary/scan/unrest.c"), "rest_ms")))
     yield from (("flush", key(s)) for s in
-                re.findall(rf"\[PEER_SITE_\w+\] = {STRING}", read(top, "mirrord/primary/flush.c")))
+                re.findall(rf"\[PEER_SITE_\w+\] = {STRING}", read(top, "mirrord/primary/daemon/flush.c")))
     yield from (("piecemeal", s) for s in
-                returned(read(top, "mirrord/primary/push_site.c"), "push_site_piecemeal_text") +
+                returned(read(top, "mirrord/primary/push/push_site.c"), "push_site_piecemeal_text") +
                 returned(read(top, "protocol/msg_table.c"), "msg_piecemeal_text") if s != "unknown")
 
 

@@ -20,8 +20,8 @@ def documented(page):
 
 
 def emitted(top):
-    pausing = text(top, "mirrord/primary/pausing.c")
-    return set(re.findall(SETS, text(top, "mirrord/primary/status.c") +
+    pausing = text(top, "mirrord/primary/daemon/pausing.c")
+    return set(re.findall(SETS, text(top, "mirrord/primary/daemon/status.c") +
                           pausing[pausing.index("void pausing_describe"):]))
 
 

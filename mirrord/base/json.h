@@ -34,7 +34,7 @@ size_t json_count(const struct json *array);
 const struct json *json_at(const struct json *array, size_t i);
 const char *json_text_at(const struct json *array, size_t i); /* NULL: not a string */
 
-char *json_print(const struct json *j, bool pretty); /* the caller frees */
+char *json_print(const struct json *j, bool pretty);   /* the caller frees */
 struct json *json_parse(const char *text, size_t len); /* NULL: malformed, or nested over 32 deep */
 
 #endif

@@ -7,11 +7,11 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "command/check_report.h"
+#include "command/check/check_report.h"
 #include "command/command.h"
 #include "command/options.h"
 #include "command/status_text.h"
-#include "primary/site_names.h"
+#include "primary/daemon/site_names.h"
 
 enum { REACH_TIMEOUT_MS = 10000 };
 

@@ -1,4 +1,4 @@
-/* A session of two messages; see claim.h. What a claim means is secondary/fencing.c's and the
+/* A session of two messages; see claim.h. What a claim means is secondary/site/fencing.c's and the
  * commands' that send it. */
 #include "command/claim.h"
 
@@ -11,7 +11,7 @@
 #include "base/mem.h"
 #include "command/far.h"
 #include "command/words.h"
-#include "tree/state.h"
+#include "tree/state/state.h"
 
 enum { CONNECT_MS = 5000, ANSWER_MS = 15000, READ_SIZE = 16 * 1024 };
 

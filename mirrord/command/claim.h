@@ -2,8 +2,8 @@
 #ifndef COMMAND_CLAIM_H
 #define COMMAND_CLAIM_H
 
-#include "command/config.h"
-#include "tree/epoch.h"
+#include "command/config/config.h"
+#include "tree/state/epoch.h"
 
 struct claim; /* a session for one question */
 

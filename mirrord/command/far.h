@@ -2,8 +2,8 @@
 #ifndef COMMAND_FAR_H
 #define COMMAND_FAR_H
 
-#include "command/config.h"
-#include "primary/peer.h"
+#include "command/config/config.h"
+#include "primary/push/peer.h"
 
 /* Fills *out for this host of the configuration; strings are the configuration's. Returns the far
  * end's argument vector, which out->link.argv points to and the caller frees with words_free; NULL

@@ -8,7 +8,7 @@
 
 #include "base/mem.h"
 #include "command/command.h"
-#include "command/config.h"
+#include "command/config/config.h"
 #include "command/control_client.h"
 #include "command/options.h"
 #include "command/status_text.h"

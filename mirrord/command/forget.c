@@ -1,7 +1,7 @@
 /*
- * `mirrord forget`: a site that is gone is not known any more (primary/forget.c), and where the
- * operator wants it so, neither are its copies (copies.c): these first, so that what could not be
- * deleted is not forgotten.
+ * `mirrord forget`: a site that is gone is not known any more (primary/daemon/forget.c), and where
+ * the operator wants it so, neither are its copies (copies.c): these first, so that what could not
+ * be deleted is not forgotten.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -12,10 +12,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "command/command.h"
-#include "command/config.h"
+#include "command/config/config.h"
 #include "command/control_client.h"
-#include "command/copies.h"
 #include "command/options.h"
+#include "command/resync/copies.h"
 
 enum { TIMEOUT_MS = 60000 };
 

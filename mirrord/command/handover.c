@@ -18,12 +18,12 @@
 #include "base/mem.h"
 #include "command/claim.h"
 #include "command/command.h"
+#include "command/config/role.h"
 #include "command/control_client.h"
 #include "command/handover.h"
 #include "command/options.h"
-#include "command/role.h"
-#include "tree/epochs.h"
-#include "tree/state.h"
+#include "tree/state/epochs.h"
+#include "tree/state/state.h"
 
 #define INTENT_FILE "handover"
 

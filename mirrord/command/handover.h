@@ -3,7 +3,7 @@
 #ifndef COMMAND_HANDOVER_H
 #define COMMAND_HANDOVER_H
 
-#include "command/config.h"
+#include "command/config/config.h"
 
 /* One try to go on with the handover of a site that was begun here, if there is one; says what
  * became of it. True: it is not done yet. Beside the command that does the same it does nothing. */

@@ -1,8 +1,8 @@
 /*
- * `mirrord health`: may this host's sites be served? Looks at each (secondary/health.c judges), and
- * tells people, or a load balancer whose connection is standard input and output. That one is told
- * "down" by evidence only: what is wrong with the question, such as a configuration that cannot be
- * read, is logged, and all servers that share the mistake stay in.
+ * `mirrord health`: may this host's sites be served? Looks at each (secondary/health/health.c
+ * judges), and tells people, or a load balancer whose connection is standard input and output. That
+ * one is told "down" by evidence only: what is wrong with the question, such as a configuration
+ * that cannot be read, is logged, and all servers that share the mistake stay in.
  */
 #include <errno.h>
 #include <grp.h>
@@ -17,10 +17,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "command/command.h"
-#include "command/config.h"
-#include "command/health_report.h"
+#include "command/config/config.h"
+#include "command/config/role.h"
+#include "command/health/health_report.h"
 #include "command/options.h"
-#include "command/role.h"
 
 enum { ALARM_S = 10, NOBODY = 65534 };
 

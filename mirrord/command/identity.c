@@ -3,9 +3,9 @@
 
 #include "base/mem.h"
 #include "command/command.h"
-#include "command/config.h"
+#include "command/config/config.h"
 #include "command/options.h"
-#include "tree/machine.h"
+#include "tree/state/machine.h"
 
 int command_identity(int argc, char **argv)
 {

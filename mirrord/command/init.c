@@ -11,7 +11,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "command/command.h"
-#include "command/config.h"
+#include "command/config/config.h"
 #include "command/init_text.h"
 #include "command/options.h"
 

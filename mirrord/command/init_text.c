@@ -12,7 +12,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "command/config.h"
+#include "command/config/config.h"
 #include "command/options.h"
 
 enum { PORT_MAX = 65535 };

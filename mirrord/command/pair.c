@@ -13,8 +13,8 @@
 #include "base/mem.h"
 #include "command/command.h"
 #include "command/options.h"
-#include "command/pair_agent.h"
-#include "command/pair_impl.h"
+#include "command/pair/pair_agent.h"
+#include "command/pair/pair_impl.h"
 #include "command/words.h"
 
 struct request {

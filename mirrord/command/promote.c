@@ -13,13 +13,13 @@
 #include "base/mem.h"
 #include "command/claim.h"
 #include "command/command.h"
+#include "command/config/policy.h"
+#include "command/config/role.h"
 #include "command/control_client.h"
 #include "command/handover.h"
 #include "command/options.h"
-#include "command/policy.h"
-#include "command/role.h"
-#include "tree/epochs.h"
-#include "tree/state.h"
+#include "tree/state/epochs.h"
+#include "tree/state/state.h"
 
 enum { SETTLE_MS = 15000, SETTLE_SLICE_MS = 50 };
 

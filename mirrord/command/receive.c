@@ -9,11 +9,11 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "command/command.h"
-#include "command/config.h"
+#include "command/config/config.h"
+#include "command/config/policy.h"
 #include "command/options.h"
-#include "command/policy.h"
 #include "secondary/receive.h"
-#include "tree/state.h"
+#include "tree/state/state.h"
 
 struct request {
     const char *root, *config, *as, *state_dir;

@@ -6,11 +6,11 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "command/command.h"
-#include "command/config.h"
+#include "command/config/config.h"
+#include "command/config/policy.h"
 #include "command/options.h"
-#include "command/policy.h"
-#include "secondary/hook.h"
-#include "tree/state.h"
+#include "secondary/hook/hook.h"
+#include "tree/state/state.h"
 
 enum { LIMIT_S = 30, HOOK_MS = 10 * 1000 }; /* the web server waits for it */
 

@@ -1,6 +1,6 @@
 /*
- * `mirrord run`: the daemon. Here the configuration becomes the plan of primary/daemon.h, and again
- * on a reload; everything else is primary/'s.
+ * `mirrord run`: the daemon. Here the configuration becomes the plan of primary/daemon/daemon.h,
+ * and again on a reload; everything else is primary/'s.
  */
 #include <stdio.h>
 #include <string.h>
@@ -10,18 +10,18 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "command/command.h"
-#include "command/config.h"
+#include "command/config/config.h"
+#include "command/config/known_sites.h"
+#include "command/config/role.h"
 #include "command/far.h"
 #include "command/handover.h"
-#include "command/known_sites.h"
 #include "command/options.h"
-#include "command/role.h"
 #include "command/words.h"
-#include "primary/daemon.h"
-#include "secondary/health.h"
-#include "tree/digest.h"
-#include "tree/machine.h"
-#include "tree/state.h"
+#include "primary/daemon/daemon.h"
+#include "secondary/health/health.h"
+#include "tree/content/digest.h"
+#include "tree/state/machine.h"
+#include "tree/state/state.h"
 
 struct run {
     const char *config, *as, *state_dir, *control;

@@ -10,9 +10,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "command/command.h"
-#include "command/config.h"
+#include "command/config/config.h"
 #include "command/options.h"
-#include "secondary/trash.h"
+#include "secondary/trash/trash.h"
 
 struct listing {
     const char *site;

@@ -2,7 +2,7 @@
  * it live elsewhere. */
 #include "primary/site.h"
 
-#include "primary/sessions.h"
+#include "primary/push/sessions.h"
 
 #include <string.h>
 
@@ -13,9 +13,9 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "tree/digest.h"
-#include "tree/epochs.h"
-#include "tree/rootid.h"
+#include "tree/content/digest.h"
+#include "tree/state/epochs.h"
+#include "tree/state/rootid.h"
 
 enum { LOCK_WAIT_MS = 3000 };
 

@@ -9,16 +9,16 @@
 #include <stdatomic.h>
 
 #include "base/err.h"
-#include "primary/loss.h"
-#include "primary/unrest.h"
-#include "tree/epoch.h"
+#include "primary/scan/loss.h"
+#include "primary/scan/unrest.h"
 #include "tree/filter.h"
-#include "tree/manifest.h"
-#include "tree/mark.h"
-#include "tree/mounts.h"
+#include "tree/manifest/manifest.h"
+#include "tree/manifest/mark.h"
 #include "tree/root.h"
-#include "tree/space.h"
-#include "tree/state.h"
+#include "tree/state/epoch.h"
+#include "tree/state/mounts.h"
+#include "tree/state/space.h"
+#include "tree/state/state.h"
 #include "tree/unit_rules.h"
 
 struct site;

@@ -13,13 +13,13 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "secondary/grounds.h"
-#include "secondary/hook.h"
-#include "secondary/parent.h"
-#include "secondary/renewal.h"
-#include "secondary/sandbox.h"
+#include "secondary/confine/grounds.h"
+#include "secondary/confine/parent.h"
+#include "secondary/confine/renewal.h"
+#include "secondary/confine/sandbox.h"
+#include "secondary/hook/hook.h"
 #include "secondary/session.h"
-#include "tree/state.h"
+#include "tree/state/state.h"
 
 /* What an unprivileged process may ask for. In the usual 64 KiB sshd and the receiver wait for one
  * another all the time, and what does not fit sshd keeps, at a page fault for each 4 KiB of it. */

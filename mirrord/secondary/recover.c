@@ -5,16 +5,16 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "secondary/checkpoint.h"
-#include "secondary/commit.h"
-#include "secondary/former.h"
-#include "secondary/grace.h"
-#include "secondary/health_note.h"
-#include "secondary/hook_note.h"
-#include "secondary/journal.h"
-#include "secondary/opening.h"
-#include "secondary/reap.h"
-#include "secondary/retire.h"
+#include "secondary/commit/commit.h"
+#include "secondary/commit/journal.h"
+#include "secondary/health/health_note.h"
+#include "secondary/hook/hook_note.h"
+#include "secondary/site/checkpoint.h"
+#include "secondary/site/former.h"
+#include "secondary/site/opening.h"
+#include "secondary/stage/reap.h"
+#include "secondary/unit/grace.h"
+#include "secondary/unit/retire.h"
 
 static void free_steps(struct step **steps, size_t n)
 {

@@ -2,7 +2,7 @@
 #ifndef SECONDARY_RECOVER_H
 #define SECONDARY_RECOVER_H
 
-#include "secondary/replica.h"
+#include "secondary/site/replica.h"
 
 /* Rolls the manifest's journal forward, if there is one, and always clears it: a step that cannot
  * be done any more is forgotten and its path read again. -1 when the manifest fails. */

@@ -3,7 +3,7 @@
 #ifndef SECONDARY_SESSION_H
 #define SECONDARY_SESSION_H
 
-#include "secondary/outside.h"
+#include "secondary/confine/outside.h"
 #include "secondary/receive.h"
 
 /* What the session cannot find out itself. The host's id is outside the sandbox. */

@@ -3,11 +3,11 @@
 #define SECONDARY_TOOLS_H
 
 #include "base/set.h"
+#include "secondary/confine/outside.h"
 #include "secondary/job.h"
 #include "secondary/outbox.h"
-#include "secondary/outside.h"
 #include "secondary/receive.h"
-#include "tree/zip.h"
+#include "tree/content/zip.h"
 
 struct batch;
 

@@ -15,7 +15,7 @@
 #include "base/mem.h"
 #include "protocol/path.h"
 #include "tree/acl.h"
-#include "tree/digest.h"
+#include "tree/content/digest.h"
 
 struct validators validators_of(const struct stat *st)
 {

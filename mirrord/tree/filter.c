@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "protocol/path.h"
-#include "tree/digest.h"
+#include "tree/content/digest.h"
 
 struct rule {
     bool include;

@@ -24,8 +24,8 @@ const char *root_path(const struct root *r); /* absolute, resolved once at openi
 int root_in_place(const struct root *r);
 
 /* A new O_RDONLY|O_DIRECTORY descriptor of a directory beneath the root ("" is the root itself),
- * the caller's to close; -1 with errno (ELOOP: a link on the way, EXDEV: a mount point or an escape,
- * ENOTDIR, ENOENT, …). Mount points are never crossed. */
+ * the caller's to close; -1 with errno (ELOOP: a link on the way, EXDEV: a mount point or an
+ * escape, ENOTDIR, ENOENT, …). Mount points are never crossed. */
 int root_open_dir(struct root *r, struct bytes path);
 
 /* The same for the directory above `path`, and where the last component starts (NUL-terminated

@@ -3,7 +3,7 @@
 
 #include "tests/fuzz/replay.h"
 
-#include "secondary/asks.h"
+#include "secondary/confine/asks.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -5,7 +5,7 @@
 #include "tests/fuzz/replay.h"
 
 #include "base/mem.h"
-#include "command/config.h"
+#include "command/config/config.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

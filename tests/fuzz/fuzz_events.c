@@ -12,7 +12,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "primary/scan_impl.h"
+#include "primary/scan/scan_impl.h"
 
 enum { NAME_ROOM = 256, HINTS_MAX = 4096 };
 

@@ -8,8 +8,8 @@
 
 #include "tests/fuzz/replay.h"
 
-#include "tree/digest.h"
-#include "tree/extents.h"
+#include "tree/content/digest.h"
+#include "tree/content/extents.h"
 
 enum { NEW = 2 * MSG_EXTENT + 1000, HEAD = 4 };
 

@@ -9,7 +9,7 @@
 #include "tests/fuzz/replay.h"
 
 #include "base/io.h"
-#include "tree/delta.h"
+#include "tree/content/delta.h"
 
 enum { OLD = 4096, ENOUGH = 1 << 20 };
 

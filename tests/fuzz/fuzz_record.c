@@ -3,7 +3,7 @@
 
 #include "tests/fuzz/replay.h"
 
-#include "tree/manifest_impl.h"
+#include "tree/manifest/manifest_impl.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

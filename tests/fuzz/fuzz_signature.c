@@ -4,7 +4,7 @@
  */
 #include "tests/fuzz/replay.h"
 
-#include "tree/delta.h"
+#include "tree/content/delta.h"
 
 enum { NEW = 8192 };
 

@@ -3,7 +3,7 @@
 
 #include "tests/fuzz/replay.h"
 
-#include "secondary/step.h"
+#include "secondary/commit/step.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -1,7 +1,7 @@
 /* A packed piece as a peer sends it: one frame of at most what is allowed, or refused. */
 #include "tests/fuzz/replay.h"
 
-#include "tree/zip.h"
+#include "tree/content/zip.h"
 
 enum { ALLOWED = 64 * 1024 };
 

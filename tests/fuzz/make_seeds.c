@@ -9,10 +9,10 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "secondary/asks.h"
-#include "secondary/step.h"
+#include "secondary/commit/step.h"
+#include "secondary/confine/asks.h"
 #include "tests/unit/protocol/sample.h"
-#include "tree/manifest_impl.h"
+#include "tree/manifest/manifest_impl.h"
 
 struct seeds {
     const char *corpus;

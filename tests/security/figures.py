@@ -9,9 +9,9 @@ import re
 import subprocess
 import sys
 
-COVERED = ("protocol/", "mirrord/primary/inbox.c", "mirrord/secondary/session.c",
-           "mirrord/secondary/batch.c", "mirrord/secondary/atom.c", "mirrord/secondary/asks.c",
-           "mirrord/secondary/listing.c")
+COVERED = ("protocol/", "mirrord/primary/push/inbox.c", "mirrord/secondary/session.c",
+           "mirrord/secondary/commit/batch.c", "mirrord/secondary/commit/atom.c", "mirrord/secondary/confine/asks.c",
+           "mirrord/secondary/site/listing.c")
 WANTED = 90  # percent of lines
 
 

@@ -13,9 +13,9 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "command/config.h"
-#include "command/known_sites.h"
-#include "secondary/hook.h"
+#include "command/config/config.h"
+#include "command/config/known_sites.h"
+#include "secondary/hook/hook.h"
 
 struct dir {
     char path[64];

@@ -12,7 +12,7 @@
 #include "base/io.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "command/health_report.h"
+#include "command/health/health_report.h"
 
 static struct health_item items[40];
 

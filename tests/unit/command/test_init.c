@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "command/config.h"
+#include "command/config/config.h"
 #include "command/init_text.h"
 
 static void expect_host(

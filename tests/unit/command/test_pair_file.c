@@ -14,8 +14,8 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "command/pair_agent.h"
-#include "command/pair_file.h"
+#include "command/pair/pair_agent.h"
+#include "command/pair/pair_file.h"
 #include "link/base64.h"
 
 enum { MAX = 1000 };

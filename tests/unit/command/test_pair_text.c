@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "command/pair_text.h"
+#include "command/pair/pair_text.h"
 
 #define FORCED     "restrict,command=\"mirrord receive -c /etc/m.conf --as web2\" "
 #define WORDS(...) ((char *const *)(const char *const[]){__VA_ARGS__, NULL})

@@ -20,9 +20,9 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/set.h"
-#include "primary/peer.h"
-#include "primary/source.h"
-#include "tree/digest.h"
+#include "primary/push/peer.h"
+#include "primary/push/source.h"
+#include "tree/content/digest.h"
 
 enum { PATIENCE_MS = 60000, WHOLE = 1 << 30 };
 

@@ -6,7 +6,7 @@
 #ifndef TEST_SCAN_MODEL_H
 #define TEST_SCAN_MODEL_H
 
-#include "primary/scan.h"
+#include "primary/scan/scan.h"
 
 struct model;
 

@@ -9,8 +9,8 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "primary/batch.h"
-#include "primary/number_map.h"
+#include "primary/scan/batch.h"
+#include "primary/scan/number_map.h"
 
 static struct hint_key key(uint64_t dir, const char *name)
 {

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "primary/bucket.h"
+#include "primary/scan/bucket.h"
 
 static unsigned taken(struct bucket *b, uint64_t now)
 {

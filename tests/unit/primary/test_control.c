@@ -17,7 +17,7 @@
 #include "base/buf.h"
 #include "base/io.h"
 #include "base/mem.h"
-#include "primary/control.h"
+#include "primary/daemon/control.h"
 
 struct server {
     char top[64];

@@ -22,7 +22,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "primary/daemon.h"
+#include "primary/daemon/daemon.h"
 
 enum { PATIENCE_MS = 20000, SITES_MAX = 4 };
 

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "primary/drifted.h"
+#include "primary/push/drifted.h"
 
 static struct entry file(uint64_t size)
 {

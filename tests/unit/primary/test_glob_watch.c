@@ -13,7 +13,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
-#include "primary/glob_watch.h"
+#include "primary/daemon/glob_watch.h"
 
 enum { LONG_MS = 20000 };
 

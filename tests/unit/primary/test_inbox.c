@@ -19,8 +19,8 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "link/conn_impl.h"
-#include "primary/push.h"
-#include "tree/walk.h"
+#include "primary/push/push.h"
+#include "tree/walk/walk.h"
 
 enum { PATIENCE_MS = 10000, KEEPALIVE_MS = 1000 };
 

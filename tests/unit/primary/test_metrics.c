@@ -17,7 +17,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "primary/daemon_impl.h"
+#include "primary/daemon/daemon_impl.h"
 
 static void test_labels(void **state)
 {

@@ -23,7 +23,8 @@ int __wrap_writer_probe(int fd)
 
 enum { WRITES = 30, APART_US = 5000, QUIET_MS = 50, TRIES = 50 };
 
-/* Appends for a while, closing it each time and never pausing for long; false: this machine paused. */
+/* Appends for a while, closing it each time and never pausing for long; false: this machine paused.
+ */
 static bool write_on(const char *path)
 {
     uint64_t last = io_now_ms();

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "primary/pace.h"
+#include "primary/push/pace.h"
 
 enum { TICK_US = 100, FRAME = 16 * 1024, PERIOD_US = 10000000 };
 

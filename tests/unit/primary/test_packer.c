@@ -11,9 +11,9 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
-#include "primary/packer.h"
+#include "primary/push/packer.h"
 #include "protocol/frame.h"
-#include "tree/zip.h"
+#include "tree/content/zip.h"
 
 enum { LEVEL = 1, ROUNDS = 40, CONTENT = 100 * 1024, PATIENCE_MS = 20000 };
 

@@ -15,7 +15,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
-#include "primary/pauses.h"
+#include "primary/daemon/pauses.h"
 
 struct place {
     char dir[64];

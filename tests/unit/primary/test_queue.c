@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "primary/peer.h"
-#include "primary/queue.h"
+#include "primary/push/peer.h"
+#include "primary/push/queue.h"
 
 struct fixture {
     struct queue *q;

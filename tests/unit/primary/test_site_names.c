@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "primary/site_names.h"
+#include "primary/daemon/site_names.h"
 
 static void expect(const char *dir, const char *site, const char *wanted)
 {

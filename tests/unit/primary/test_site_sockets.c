@@ -18,8 +18,8 @@
 #include "ask.h"
 #include "base/io.h"
 #include "base/mem.h"
-#include "primary/daemon_impl.h"
-#include "primary/site_names.h"
+#include "primary/daemon/daemon_impl.h"
+#include "primary/daemon/site_names.h"
 
 enum { SITES = 2 };
 

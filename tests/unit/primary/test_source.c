@@ -15,8 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "primary/source.h"
-#include "tree/digest.h"
+#include "primary/push/source.h"
+#include "tree/content/digest.h"
 
 struct fixture {
     char dir[64];

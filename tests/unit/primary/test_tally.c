@@ -7,7 +7,7 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include "primary/tally.h"
+#include "primary/daemon/tally.h"
 
 static void test_buckets(void **state)
 {

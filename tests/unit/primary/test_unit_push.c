@@ -14,9 +14,9 @@
 
 #include "base/io.h"
 #include "base/mem.h"
-#include "primary/peer.h"
-#include "primary/push_impl.h"
-#include "primary/scan.h"
+#include "primary/push/peer.h"
+#include "primary/push/push_impl.h"
+#include "primary/scan/scan.h"
 #include "protocol/frame.h"
 
 enum { PATIENCE_MS = 20000, SETTLE_MS = 30, SENT_MAX = 64 };

@@ -16,8 +16,8 @@
 
 #include "base/io.h"
 #include "base/mem.h"
-#include "primary/reader.h"
-#include "primary/watch.h"
+#include "primary/scan/reader.h"
+#include "primary/scan/watch.h"
 
 struct place {
     char path[64];

@@ -16,7 +16,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "stream.h"
-#include "tree/digest.h"
+#include "tree/content/digest.h"
 
 enum { PATIENCE_MS = 30000, UNIT_GRACE = 60 };
 

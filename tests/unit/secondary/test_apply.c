@@ -10,10 +10,10 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "tree/delta.h"
-#include "tree/sound.h"
-#include "tree/state.h"
-#include "tree/zip.h"
+#include "tree/content/delta.h"
+#include "tree/content/zip.h"
+#include "tree/manifest/sound.h"
+#include "tree/state/state.h"
 
 /* Bytes that differ everywhere and do not compress to nothing. */
 static char *some_content(size_t n, unsigned seed)
@@ -672,7 +672,7 @@ static void excluded_things_stay(void **state)
 }
 
 /* Another filter does not make what was committed foreign, and nothing is read again. */
-/* As when it was closed a while after the last change: see tree/sound.h. */
+/* As when it was closed a while after the last change: see tree/manifest/sound.h. */
 static void leave_a_note(const struct peer *p)
 {
     struct err err;

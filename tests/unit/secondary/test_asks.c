@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-#include "secondary/asks.h"
+#include "secondary/confine/asks.h"
 
 static const struct ask samples[] = {
     {.kind = ASK_NUMBER_OF, .flag = 1, .name = {"www-data", 8}},

@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "secondary/bin.h"
-#include "tree/delta.h"
+#include "secondary/stage/bin.h"
+#include "tree/content/delta.h"
 
 /* An old file that is too small for a delta by extents, and a new one that has it many times. */
 enum { BASE = 1024 * 1024 - 8, SIZE = 16 * BASE };

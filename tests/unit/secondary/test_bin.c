@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "secondary/bin.h"
+#include "secondary/stage/bin.h"
 
 enum { TOO_LONG_S = 60 };
 

@@ -17,10 +17,10 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "secondary/health_note.h"
+#include "secondary/health/health_note.h"
 #include "secondary/receive.h"
-#include "tree/manifest.h"
-#include "tree/state.h"
+#include "tree/manifest/manifest.h"
+#include "tree/state/state.h"
 
 enum { FILES = 5, KEEP_DAYS = 7 };
 

@@ -10,8 +10,8 @@
 #include "base/mem.h"
 #include "tests/unit/secondary/peer.h"
 #include "tree/filter.h"
-#include "tree/manifest.h"
-#include "tree/state.h"
+#include "tree/manifest/manifest.h"
+#include "tree/state/state.h"
 
 enum { SEEN_MAX = 2000 };
 

@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "secondary/stage.h"
-#include "tree/zip.h"
+#include "secondary/stage/stage.h"
+#include "tree/content/zip.h"
 
 /* The largest size that can be said is no promise. */
 static void a_size_that_no_disk_has(void **state)

@@ -12,8 +12,8 @@
 #include <cmocka.h>
 
 #include "base/io.h"
-#include "secondary/extent_reader.h"
-#include "tree/digest.h"
+#include "secondary/stage/extent_reader.h"
+#include "tree/content/digest.h"
 
 enum { EXTENTS = 40, SIZE = EXTENTS * MSG_EXTENT + 1000 };
 

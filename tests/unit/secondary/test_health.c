@@ -11,11 +11,11 @@
 #include <cmocka.h>
 
 #include "base/boot.h"
-#include "secondary/health.h"
-#include "secondary/marker.h"
+#include "secondary/health/health.h"
+#include "secondary/site/marker.h"
 #include "tests/unit/tree/scratch.h"
-#include "tree/rootid.h"
-#include "tree/state.h"
+#include "tree/state/rootid.h"
+#include "tree/state/state.h"
 
 static const char *boot;
 

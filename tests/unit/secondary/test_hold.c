@@ -17,8 +17,8 @@
 
 #include "base/io.h"
 #include "base/mem.h"
-#include "secondary/hold.h"
-#include "secondary/hook.h"
+#include "secondary/hook/hold.h"
+#include "secondary/hook/hook.h"
 
 enum { LONG_MS = 60000, SHORT_MS = 200 };
 

@@ -19,7 +19,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "protocol/path.h"
-#include "secondary/hook.h"
+#include "secondary/hook/hook.h"
 
 static char *dir, *command;
 static int state_dir = -1;

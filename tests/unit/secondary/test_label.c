@@ -17,7 +17,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
-#include "secondary/label.h"
+#include "secondary/stage/label.h"
 #include "tree/root.h"
 
 #define ATTRIBUTE "security.selinux"

@@ -21,13 +21,13 @@
 
 #include "base/io.h"
 #include "base/mem.h"
-#include "secondary/grounds.h"
-#include "secondary/hook.h"
-#include "secondary/marker.h"
-#include "secondary/outside.h"
-#include "secondary/parent.h"
-#include "tree/epochs.h"
-#include "tree/state.h"
+#include "secondary/confine/grounds.h"
+#include "secondary/confine/outside.h"
+#include "secondary/confine/parent.h"
+#include "secondary/hook/hook.h"
+#include "secondary/site/marker.h"
+#include "tree/state/epochs.h"
+#include "tree/state/state.h"
 
 static char *dir, *root;
 static struct receive_fence fence;

@@ -13,9 +13,9 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "secondary/outside.h"
-#include "secondary/parts.h"
-#include "secondary/reap.h"
+#include "secondary/confine/outside.h"
+#include "secondary/stage/parts.h"
+#include "secondary/stage/reap.h"
 
 struct place {
     char dir[64], name[PATH_NAME_MAX + 1];

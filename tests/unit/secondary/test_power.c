@@ -19,7 +19,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "secondary/receive.h"
-#include "tree/digest.h"
+#include "tree/content/digest.h"
 
 enum { LOG_MAX = 4096 };
 

@@ -8,9 +8,9 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "tree/delta.h"
-#include "tree/digest.h"
-#include "tree/extents.h"
+#include "tree/content/delta.h"
+#include "tree/content/digest.h"
+#include "tree/content/extents.h"
 
 enum { EXT = MSG_EXTENT, OLD = 6 * EXT + 1000 };
 

@@ -35,10 +35,10 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "secondary/asks.h"
-#include "secondary/enclosure.h"
-#include "secondary/parent.h"
-#include "secondary/sandbox.h"
+#include "secondary/confine/asks.h"
+#include "secondary/confine/enclosure.h"
+#include "secondary/confine/parent.h"
+#include "secondary/confine/sandbox.h"
 
 static char *dir, *in, *also, *out; /* allowed: in, also */
 

@@ -12,14 +12,14 @@
 
 #include "base/io.h"
 #include "base/mem.h"
-#include "secondary/health_note.h"
+#include "secondary/health/health_note.h"
 #include "secondary/receive.h"
 #include "stream.h"
-#include "tree/digest.h"
-#include "tree/epoch.h"
-#include "tree/epochs.h"
-#include "tree/state.h"
-#include "tree/zip.h"
+#include "tree/content/digest.h"
+#include "tree/content/zip.h"
+#include "tree/state/epoch.h"
+#include "tree/state/epochs.h"
+#include "tree/state/state.h"
 
 static void opens_a_new_root(void **state)
 {

@@ -8,8 +8,8 @@
 #include <stdio.h>
 
 #include "scratch.h"
-#include "tree/buckets.h"
-#include "tree/digest.h"
+#include "tree/content/digest.h"
+#include "tree/manifest/buckets.h"
 
 static const struct digest no_filter;
 

@@ -1,5 +1,5 @@
 /* The sliding sum of deletions, its limits and its file. */
-#include "tree/deletions.h"
+#include "tree/state/deletions.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

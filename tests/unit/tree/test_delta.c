@@ -2,7 +2,7 @@
  * Signature, delta and patch: over kinds of edits, sizes and the pieces in which the bytes come,
  * and with every kind of bad input that the far end could send.
  */
-#include "tree/delta.h"
+#include "tree/content/delta.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

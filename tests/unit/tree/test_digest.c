@@ -1,5 +1,5 @@
 /* Digests of content: the same however the bytes come, and the sums of digests. */
-#include "tree/digest.h"
+#include "tree/content/digest.h"
 
 #include <fcntl.h>
 #include <setjmp.h>

@@ -9,7 +9,7 @@
 #include <pwd.h>
 
 #include "scratch.h"
-#include "tree/digest.h"
+#include "tree/content/digest.h"
 #include "tree/entry.h"
 
 struct place {

@@ -1,7 +1,7 @@
 /* Epochs: who wins, what is stored, and that a damaged file lets nobody in. */
-#include "tree/epoch.h"
-#include "tree/epochs.h"
-#include "tree/state.h"
+#include "tree/state/epoch.h"
+#include "tree/state/epochs.h"
+#include "tree/state/state.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

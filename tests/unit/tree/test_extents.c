@@ -3,7 +3,7 @@
  * order and without holes; and what is alike is found. However the extents come: at once, or as
  * they are waited for.
  */
-#include "tree/extents.h"
+#include "tree/content/extents.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,7 +17,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
-#include "tree/digest.h"
+#include "tree/content/digest.h"
 
 enum { KIB = 1024, EXT = MSG_EXTENT };
 

@@ -9,7 +9,7 @@
 
 #include "base/io.h"
 #include "protocol/path.h"
-#include "tree/digest.h"
+#include "tree/content/digest.h"
 #include "tree/filter.h"
 
 static struct filter *filter_of(const char *pattern)

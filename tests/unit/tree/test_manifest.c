@@ -12,9 +12,9 @@
 
 #include "base/set.h"
 #include "scratch.h"
-#include "tree/digest.h"
-#include "tree/manifest.h"
-#include "tree/sound.h"
+#include "tree/content/digest.h"
+#include "tree/manifest/manifest.h"
+#include "tree/manifest/sound.h"
 
 static const struct digest filter_a = {{1}}, filter_b = {{2}};
 

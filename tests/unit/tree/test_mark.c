@@ -14,7 +14,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "scratch.h"
-#include "tree/mark.h"
+#include "tree/manifest/mark.h"
 
 static const char *boot = "first";
 

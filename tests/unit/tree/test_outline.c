@@ -2,7 +2,7 @@
  * What is known of a file: made of bytes that come in pieces of any size; and gaps refined by it
  * are the gap again, of pieces of the known file and new ones.
  */
-#include "tree/outline.h"
+#include "tree/content/outline.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,7 +15,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
-#include "tree/digest.h"
+#include "tree/content/digest.h"
 
 enum { EXT = MSG_EXTENT, BLOCK = OUTLINE_BLOCK, SIZE = 3 * EXT + 5 * BLOCK + 100 };
 

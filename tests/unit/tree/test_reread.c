@@ -13,8 +13,8 @@
 
 #include "base/io.h"
 #include "scratch.h"
-#include "tree/reread.h"
-#include "tree/walk.h"
+#include "tree/walk/reread.h"
+#include "tree/walk/walk.h"
 
 static const struct digest no_filter;
 

@@ -1,5 +1,5 @@
 /* What a root is known by, and where volumes were mounted inside it. */
-#include "tree/rootid.h"
+#include "tree/state/rootid.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "scratch.h"
-#include "tree/mounts.h"
+#include "tree/state/mounts.h"
 
 static void another_directory_is_another(void **state)
 {

@@ -10,7 +10,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "tree/space.h"
+#include "tree/state/space.h"
 
 static void test_keep(void **state)
 {

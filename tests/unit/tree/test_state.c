@@ -18,10 +18,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tree/digest.h"
-#include "tree/epoch.h"
-#include "tree/epochs.h"
-#include "tree/state.h"
+#include "tree/content/digest.h"
+#include "tree/state/epoch.h"
+#include "tree/state/epochs.h"
+#include "tree/state/state.h"
 
 static char dir[64];
 static long filesystem; /* what everything seems to be on; 0: what it is on */

@@ -9,8 +9,8 @@
 #include <time.h>
 
 #include "scratch.h"
-#include "tree/digest.h"
-#include "tree/walk.h"
+#include "tree/content/digest.h"
+#include "tree/walk/walk.h"
 
 static const struct digest no_filter;
 

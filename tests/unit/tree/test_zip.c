@@ -1,5 +1,5 @@
 /* Packing and unpacking of single frames, and every way in which a frame can be wrong. */
-#include "tree/zip.h"
+#include "tree/content/zip.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

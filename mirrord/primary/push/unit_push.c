@@ -1,0 +1,450 @@
+/*
+ * A unit on its way to one secondary, in two phases (RULES 4): it is compared, what differs is sent
+ * into one batch, then it is looked through once more, and only if nothing in it has changed since
+ * the comparison began is the batch committed; else it is dropped, and the unit owed anew. Up to
+ * UNITS_OPEN at a time, each a frame in turn, behind live changes.
+ */
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "primary/push/peer.h"
+#include "primary/push/unit_plan.h"
+
+enum {
+    UNITS_OPEN = 4,
+    CHANGED_MS = 20, /* pauses of one that changed meanwhile */
+    CHANGED_MAX_MS = 2000,
+    SOON_MS = 50, /* its directory has to be there first */
+    SOON_TRIES = 5,
+    ONCE_TRIES = 12, /* once: then it is reported */
+};
+
+enum unit_state { UNIT_COMPARING, UNIT_PLANNING, UNIT_SENDING, UNIT_CHECKING, UNIT_COMMITTED };
+
+struct unit_push {
+    TAILQ_ENTRY(unit_push) order;
+    struct push_site *ps;
+    struct owed *owed; /* flies */
+    enum unit_state state;
+    uint64_t generation; /* when the comparison began */
+    bool whole;          /* directories are switched */
+    bool forced;         /* it never rests: what can be sent is */
+    bool spoiled;        /* it is not any more what was compared */
+    struct err err;      /* it cannot be read */
+    struct compare *compare;
+    struct unit_plan *plan;
+    struct push_batch *batch;
+    void *check;
+};
+
+static void unit_free(struct push *p, struct unit_push *u)
+{
+    TAILQ_REMOVE(&p->units, u, order);
+    compare_free(u->compare);
+    unit_plan_free(u->plan);
+    if (u->check)
+        u->ps->site->hooks.check_free(u->check);
+    free(u);
+}
+
+void unit_push_free_all(struct push *p, const struct push_site *ps)
+{
+    struct unit_push *u, *next;
+    for (u = TAILQ_FIRST(&p->units); u; u = next) {
+        next = TAILQ_NEXT(u, order);
+        if (!ps || u->ps == ps)
+            unit_free(p, u);
+    }
+}
+
+struct unit_push *unit_push_each(
+    struct push *p, const struct unit_push *before, struct compare **compare)
+{
+    struct unit_push *u = before ? TAILQ_NEXT(before, order) : TAILQ_FIRST(&p->units);
+    if (u && compare)
+        *compare = u->compare;
+    return u;
+}
+
+bool unit_push_waits(const struct push *p)
+{
+    const struct unit_push *u;
+    TAILQ_FOREACH (u, &p->units, order)
+        if (u->state == UNIT_CHECKING && u->check)
+            return true;
+    return false;
+}
+
+void unit_push_spoiled(struct unit_push *u, const struct err *err)
+{
+    u->spoiled = true;
+    if (err->code && !u->err.code)
+        u->err = *err;
+}
+
+/* What was sent of it is forgotten there; the queue has it again after this. */
+static void drop(struct push *p, struct unit_push *u)
+{
+    if (u->batch) {
+        msg_put_drop(&p->out, &(struct msg_drop){.batch = u->batch->number});
+        lanes_forget(u->batch);
+    }
+    unit_free(p, u);
+}
+
+static void give_up(struct push *p, struct push_site *ps, struct owed *o, const char *why)
+{
+    p->o->hooks.failed(p->o->hooks.ctx, ps, queue_path(o), why);
+    ps->incomplete = true;
+    queue_done(p->o->queue, o);
+}
+
+/* Owed again when it rests again. */
+static void start_over(struct push *p, struct unit_push *u)
+{
+    struct push_site *ps = u->ps;
+    struct owed *o = u->owed;
+    log_debug("%s: %s: %s changed while it was being sent: dropped", p->o->name, ps->site->label,
+        QUOTED(queue_path(o).data, queue_path(o).len));
+    drop(p, u);
+    if (p->o->once && o->tries >= ONCE_TRIES)
+        give_up(p, ps, o, "it was changing all the time: run resync again when it is at rest");
+    else
+        queue_retry(p->o->queue, o, CHANGED_MS, CHANGED_MAX_MS, NULL);
+}
+
+/* Something in it cannot be read, or was refused: all of it waits. */
+static void failed(struct push *p, struct push_site *ps, struct owed *o, const struct err *err)
+{
+    struct bytes path = queue_path(o);
+    if (!o->error)
+        push_site_warn(p, ps, path, err);
+    push_site_error(ps, err, path);
+    if (p->o->once)
+        give_up(p, ps, o, err->text);
+    else
+        queue_retry(p->o->queue, o, LATER_MS, LATER_MAX, err->text);
+}
+
+static void fail(struct push *p, struct unit_push *u, const struct err *why)
+{
+    struct push_site *ps = u->ps;
+    struct owed *o = u->owed;
+    struct err err = *why;
+    drop(p, u);
+    failed(p, ps, o, &err);
+}
+
+static void done(struct push *p, struct unit_push *u)
+{
+    struct owed *o = u->owed;
+    drop(p, u);
+    queue_done(p->o->queue, o);
+}
+
+static struct bytes parent_of(const struct push_site *ps, const struct owed *o)
+{
+    return unit_rules_parent(ps->site->options.units, queue_path(o));
+}
+
+/* Does the manifest have a directory above the unit? If not, the unit is not here either. */
+static bool has_parent(const struct push_site *ps, const struct owed *o)
+{
+    struct manifest_txn *t;
+    struct record r;
+    uint64_t above;
+    struct bytes parent = parent_of(ps, o);
+    if (!parent.len || manifest_begin(ps->site->manifest, false, &t, NULL) < 0)
+        return true;
+    int found = manifest_lookup(t, parent, &r, &above, NULL);
+    manifest_abort(t);
+    return found < 0 || (found == 1 && r.entry.type == ENTRY_DIR);
+}
+
+/* The directory above is owed as well, and mostly on its way already. */
+static void await_parent(struct push *p, struct push_site *ps, struct owed *o)
+{
+    struct bytes parent = parent_of(ps, o);
+    queue_owe(p->o->queue, ps->owed, parent, OWE_DIR, OWED_ANY, (struct bytes){0}, 0, 0);
+    queue_retry(p->o->queue, o, SOON_MS, LATER_MAX, NULL);
+}
+
+/* --- the states: true when something was done --- */
+
+static bool step_comparing(struct push *p, struct unit_push *u)
+{
+    struct push_site *ps = u->ps;
+    struct owed *o = u->owed;
+    if (!compare_is_over(u->compare))
+        return compare_ask(p, u->compare);
+    if (compare_lacks_parent(u->compare)) {
+        if (!has_parent(ps, o)) {
+            done(p, u);
+            return true;
+        }
+        drop(p, u);
+        await_parent(p, ps, o);
+        return true;
+    }
+    u->plan = unit_plan_new(ps, u, queue_path(o), p->o->unit_atoms);
+    u->state = UNIT_PLANNING;
+    return true;
+}
+
+static void begin_batch(struct push *p, struct unit_push *u, bool whole)
+{
+    u->batch = lanes_batch(p, &p->lanes[LANE_UNIT], u->ps, true);
+    u->batch->unit = u;
+    u->whole = whole;
+    u->state = UNIT_SENDING;
+    for (struct set_item *i = whole ? unit_plan_tops(u->plan) : NULL; i; i = i->next) {
+        struct atom *a = lanes_atom(p, u->batch, u->owed);
+        a->what = PUSH_SKIPPED;
+        msg_put_unit(
+            &p->out, &(struct msg_unit){
+                         .batch = u->batch->number, .atom = a->number, .path = {i->key, i->len}});
+    }
+}
+
+static void note_piecemeal(struct push *p, struct push_site *ps, struct bytes unit, unsigned flags)
+{
+    if (push_site_piecemeal(ps, unit, flags))
+        log_warn("%s: %s: %s is not switched as a whole there but renamed file by file: %s",
+            p->o->name, ps->site->label, QUOTED(unit.data, unit.len),
+            push_site_piecemeal_text(flags));
+}
+
+static void send_by_path(struct push *p, struct unit_push *u, enum unit_way way)
+{
+    note_piecemeal(p, u->ps, queue_path(u->owed),
+        way == UNIT_TOO_LARGE ? PIECEMEAL_LARGE : PIECEMEAL_REPLACED);
+    unit_plan_owe(p, u->plan, u->compare);
+}
+
+static bool step_planning(struct push *p, struct unit_push *u)
+{
+    struct err err;
+    int r = unit_plan_step(u->plan, u->compare, &err);
+    if (r < 0)
+        fail(p, u, &err);
+    if (r != 0)
+        return true;
+    enum unit_way way = unit_plan_way(u->plan);
+    unit_plan_owe_alone(p, u->plan);
+    bool by_path = way == UNIT_TOO_LARGE || way == UNIT_REPLACED;
+    if (by_path)
+        send_by_path(p, u, way);
+    if (by_path || way == UNIT_NOTHING) {
+        done(p, u);
+        return true;
+    }
+    if (!push_room_for(p, u->ps, u->owed, unit_plan_bytes(u->plan), 0)) {
+        unit_free(p, u);
+        return true;
+    }
+    compare_free(TAKE_PTR(u->compare));
+    begin_batch(p, u, way == UNIT_SWITCH);
+    return true;
+}
+
+static void look_through(struct unit_push *u)
+{
+    const struct site_hooks *hooks = &u->ps->site->hooks;
+    if (hooks->check)
+        u->check = hooks->check(hooks->ctx, u->ps->site, queue_path(u->owed));
+    u->state = UNIT_CHECKING;
+}
+
+static void send_next(struct push *p, struct unit_push *u, struct owed *o)
+{
+    struct err err;
+    err_clear(&err);
+    o->whole = u->owed->whole;
+    int r = send_part(p, u->batch, o, &err);
+    if (r < 0) {
+        err_prefix(&err, "read %s", QUOTED(queue_path(o).data, queue_path(o).len));
+        unit_push_spoiled(u, &err);
+    } else if (r != SOURCE_OK) {
+        unit_push_spoiled(u, &err);
+    }
+}
+
+static bool step_sending(struct push *p, struct unit_push *u)
+{
+    if (u->err.code) {
+        fail(p, u, &u->err);
+        return true;
+    }
+    if (u->spoiled && !u->forced) { /* looked through all the same, so that it is known why */
+        look_through(u);
+        return true;
+    }
+    if (!lanes_has_credit(&p->lanes[LANE_UNIT]))
+        return false;
+    struct owed *o = unit_plan_next(u->plan);
+    if (o)
+        send_next(p, u, o);
+    else if (u->batch->transfers > 0)
+        return false;
+    else
+        look_through(u);
+    return true;
+}
+
+/* Has something happened in it since the comparison began? */
+static bool is_stale(struct unit_push *u)
+{
+    bool forced;
+    uint64_t now = unrest_generation(u->ps->site->unrest, queue_path(u->owed), &forced);
+    return !u->forced && now != u->generation;
+}
+
+static void commit(struct push *p, struct unit_push *u)
+{
+    if (TAILQ_EMPTY(&u->batch->atoms)) {
+        done(p, u);
+        return;
+    }
+    u->state = UNIT_COMMITTED;
+    lanes_commit(p, u->batch);
+}
+
+static bool step_checking(struct push *p, struct unit_push *u)
+{
+    struct err err;
+    int r = u->check ? u->ps->site->hooks.checked(u->check, &err) : SITE_UNCHANGED;
+    if (r == SITE_CHECKING)
+        return false;
+    if (r == SITE_FAILED)
+        fail(p, u, &err);
+    else if (!u->forced && (r == SITE_CHANGED || u->spoiled || is_stale(u)))
+        start_over(p, u);
+    else
+        commit(p, u);
+    return true;
+}
+
+static bool step(struct push *p, struct unit_push *u)
+{
+    if (u->state == UNIT_COMMITTED || (u->state < UNIT_SENDING && renew_holds_back(p)))
+        return false;
+    if (is_stale(u)) {
+        start_over(p, u);
+        return true;
+    }
+    switch (u->state) {
+    case UNIT_COMPARING: return step_comparing(p, u);
+    case UNIT_PLANNING: return step_planning(p, u);
+    case UNIT_SENDING: return step_sending(p, u);
+    case UNIT_CHECKING: return step_checking(p, u);
+    case UNIT_COMMITTED: break;
+    }
+    return false;
+}
+
+/* --- taking and giving back --- */
+
+/* Its number is taken while it rests. One that a change in progress has raised already would hide
+ * that the manifest is without it yet. */
+static void take(struct push *p, struct push_site *ps, struct owed *o)
+{
+    bool forced;
+    struct unrest *unrest = ps->site->unrest;
+    uint64_t generation = unrest_generation(unrest, queue_path(o), &forced);
+    if (!unrest_at_rest(unrest, queue_path(o))) {
+        queue_retry(p->o->queue, o, 0, LATER_MAX, NULL);
+        return;
+    }
+    struct unit_push *u = mem_alloc(sizeof *u);
+    u->ps = ps;
+    u->owed = o;
+    u->generation = generation;
+    u->forced = forced;
+    u->compare = compare_unit(ps, o);
+    TAILQ_INSERT_TAIL(&p->units, u, order);
+}
+
+static bool take_next(struct push *p)
+{
+    const struct unit_push *u;
+    struct push_site *ps;
+    unsigned open = 0;
+    TAILQ_FOREACH (u, &p->units, order)
+        open += u->state != UNIT_COMMITTED;
+    if (renew_holds_back(p) || open >= UNITS_OPEN || !lanes_has_credit(&p->lanes[LANE_UNIT]))
+        return false;
+    TAILQ_FOREACH (ps, p->o->sites, order) {
+        struct owed *o =
+            lanes_may_send(p, ps, OWED_UNIT) ? queue_take(p->o->queue, ps->owed, OWED_UNIT) : NULL;
+        if (!o)
+            continue;
+        if (push_site_lacks(ps, queue_path(o), true))
+            queue_done(p->o->queue, o);
+        else if (!send_root_in_place(ps))
+            queue_retry(p->o->queue, o, LATER_MS, LATER_MAX, NULL);
+        else if (send_is_recorded(ps, queue_path(o)) || !switches_hold(p, ps, o))
+            take(p, ps, o);
+        return true;
+    }
+    return false;
+}
+
+bool unit_push_step(struct push *p)
+{
+    struct unit_push *u;
+    TAILQ_FOREACH (u, &p->units, order)
+        if (step(p, u))
+            return true; /* it may be gone */
+    return take_next(p);
+}
+
+/* --- the answer --- */
+
+static const struct atom *first_failure(const struct push_batch *b)
+{
+    const struct atom *a;
+    TAILQ_FOREACH (a, &b->atoms, order)
+        if (a->reason != REASON_NONE)
+            return a;
+    return NULL;
+}
+
+static void refused(struct push *p, struct push_site *ps, struct owed *o, const struct atom *a)
+{
+    struct err why;
+    struct bytes path = queue_path(a->owed);
+    if (a->reason == REASON_NEED_CONTENT && o->tries < SOON_TRIES) {
+        o->whole = true;
+        queue_retry(p->o->queue, o, 0, LATER_MAX, NULL);
+        return;
+    }
+    if (a->reason == REASON_NO_PARENT && o->tries < SOON_TRIES) {
+        await_parent(p, ps, o);
+        return;
+    }
+    err_set(
+        &why, ERR_PARTIAL, "%s: %s", QUOTED(path.data, path.len), QUOTED(a->text, strlen(a->text)));
+    failed(p, ps, o, &why);
+}
+
+void unit_push_acked(struct push *p, struct push_batch *b, uint8_t flags)
+{
+    struct unit_push *u = b->unit;
+    struct owed *o = u->owed;
+    const struct atom *wrong = first_failure(b);
+    struct atom *a;
+    if (u->whole)
+        note_piecemeal(p, b->ps, queue_path(o), flags & ACK_PIECEMEAL);
+    if (wrong) {
+        refused(p, b->ps, o, wrong);
+    } else {
+        TAILQ_FOREACH (a, &b->atoms, order)
+            if (a->what != PUSH_SKIPPED)
+                acks_tell(p, b, a);
+        log_debug("%s: %s: switched %s", p->o->name, b->ps->site->label,
+            QUOTED(queue_path(o).data, queue_path(o).len));
+        queue_done(p->o->queue, o);
+    }
+    unit_free(p, u);
+}

@@ -1,0 +1,17 @@
+/* The messages about one atom of an open batch. -1 with err: the session must end, with
+ * tools->reason; whatever else goes wrong fails the atom alone. */
+#ifndef SECONDARY_COMMIT_ATOM_H
+#define SECONDARY_COMMIT_ATOM_H
+
+#include "secondary/commit/batch.h"
+
+int atom_entry(struct tools *tools, const struct msg_entry *m, struct err *err);
+int atom_delete(struct tools *tools, const struct msg_delete *m, struct err *err);
+int atom_unit(struct tools *tools, const struct msg_unit *m, struct err *err);
+int atom_move(struct tools *tools, const struct msg_move *m, struct err *err);
+int atom_data(struct tools *tools, const struct msg_data *m, struct err *err);
+int atom_range(struct tools *tools, const struct msg_range *m, struct err *err);
+int atom_finish(struct tools *tools, const struct msg_finish *m, struct err *err);
+int atom_abort(struct tools *tools, const struct msg_abort *m, struct err *err);
+
+#endif
