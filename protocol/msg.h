@@ -115,7 +115,8 @@ enum msg_reason {
     REASON_OWNER = 12,        /* a user or group that this host does not know */
     REASON_INTERNAL = 13,
     REASON_YIELD = 14, /* another session of the same primary took over, or a renewal is to */
-    REASON_LAST = REASON_YIELD,
+    REASON_FULL = 15,  /* the far end has no room for what it keeps itself */
+    REASON_LAST = REASON_FULL,
 };
 
 struct msg_hello {

@@ -143,8 +143,8 @@ struct push_hooks {
     /* A path was committed (or would be, in a dry run). `source` only for PUSH_MOVED. */
     void (*item)(void *ctx, struct push_site *ps, enum push_event what, struct bytes path,
         struct bytes source);
-    /* once: a path that could not be mirrored, for good. */
-    void (*failed)(void *ctx, struct push_site *ps, struct bytes path, const char *why);
+    /* once: a path that could not be mirrored, for good. why->sys: the errno behind it, or 0. */
+    void (*failed)(void *ctx, struct push_site *ps, struct bytes path, const struct err *why);
     /* Now and then, for a progress line. */
     void (*progress)(void *ctx);
     /* What OWED is to say of the site (but for its number); false: nothing now. May be NULL. */
