@@ -160,8 +160,8 @@ static void opened(
 {
     p->opening--;
     ps->caps = m->caps;
-    if (p->o->unconfined)
-        *p->o->unconfined = !(m->caps & CAP_SANDBOX);
+    if (p->o->fences)
+        *p->o->fences = m->caps & (CAP_SANDBOX | CAPS_LACKS);
     ps->free_bytes = m->free_bytes;
     ps->no_room = false;
     ps->first_copy |= m->state != ROOT_OURS;

@@ -178,7 +178,7 @@ struct push_options {
     size_t strangers;  /* that a comparison may find; 0: MSG_STRANGERS_MAX */
     bool once; /* end when all sites are level, held or failed; failing paths are given up */
     uint64_t *free_bytes; /* of the last site that reported; may be NULL */
-    bool *unconfined;     /* the far end's sandbox lacks something; may be NULL */
+    uint32_t *fences;     /* CAP_SANDBOX, or CAP_LACKS_… of the far end; may be NULL */
     uint64_t *batches;    /* counts those acknowledged; may be NULL */
     struct push_far *far; /* what the far end says it is; may be NULL */
     struct tally *tally;  /* may be NULL */
