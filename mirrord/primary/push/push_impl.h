@@ -9,12 +9,12 @@
 #define PRIMARY_PUSH_PUSH_IMPL_H
 
 #include "base/buf.h"
+#include "primary/push/above.h"
 #include "primary/push/bases.h"
 #include "primary/push/pace.h"
 #include "primary/push/packer.h"
 #include "primary/push/push.h"
 #include "primary/push/source.h"
-#include "primary/scan/above.h"
 #include "tree/content/zip.h"
 #include "tree/names.h"
 
