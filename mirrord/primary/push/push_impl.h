@@ -2,14 +2,16 @@
  * push_room.c (the room for it), push_owed.c (what it is told of that), push_proof.c (what was
  * taken over is read), lanes.c (batches going out), send.c (one path), acks.c (what became of it),
  * stream.c (one file's content), mosaic.c (one made of an old one's extents), unit_push.c (a unit),
- * compare.c (two manifests), expand.c (a subtree path by path), renew.c (another receiver for the
- * same session). Private to them.
+ * compare.c and merge.c (two manifests; compare.h), expand.c (a subtree path by path), switches.c
+ * (links that wait for what they lead to), renew.c (another receiver for the same session). Private
+ * to them.
  */
 #ifndef PRIMARY_PUSH_PUSH_IMPL_H
 #define PRIMARY_PUSH_PUSH_IMPL_H
 
 #include "base/buf.h"
 #include "primary/push/bases.h"
+#include "primary/push/compare.h"
 #include "primary/push/pace.h"
 #include "primary/push/packer.h"
 #include "primary/push/push.h"
@@ -297,39 +299,6 @@ int stream_step(struct push *p, struct stream *t, struct err *err);
 /* The far end's signature, or what its old file holds. */
 int stream_signature(struct stream *t, const struct msg_signature *m, struct err *err);
 int stream_extents(struct stream *t, const struct msg_extents *m, struct err *err);
-
-/* compare.c */
-/* Compares the directory `top` and all beneath it; what differs is owed as bulk. */
-void compare_start(
-    struct push *p, struct push_site *ps, struct bytes top, const struct msg_opened *m);
-int compare_listing(struct push *p, const struct msg_listing *m, struct err *err);
-bool compare_step(struct push *p, struct push_site *ps); /* asks for more, or false */
-void compare_free(struct compare *c);
-
-struct difference {
-    struct bytes path; /* owned */
-    enum owed_kind kind;
-    bool subtree;
-    bool taken; /* its content is used by a move, or it is one */
-    uint8_t type;
-    bool was_dir; /* a directory there */
-    uint64_t bytes, entries, files;
-    bool has_digest;
-    struct digest digest; /* of a file */
-    struct msg_sums sums; /* of a directory */
-    char *source;
-    bool has_theirs; /* a file that is as long there, with this digest */
-    struct digest theirs;
-};
-
-/* The same for one unit (borrowed), whose differences are the asker's: compare_ask as long as it is
- * not over. What it found is there until it is freed, directories before what is in them. */
-struct compare *compare_unit(struct push_site *ps, const struct owed *unit);
-bool compare_ask(struct push *p, struct compare *c); /* asks for more, or false */
-bool compare_is_over(const struct compare *c);
-bool compare_is_asking(const struct compare *c);    /* it waits for answers */
-bool compare_lacks_parent(const struct compare *c); /* the directory above it is not there yet */
-const struct difference *compare_found(const struct compare *c, size_t i); /* NULL at the end */
 
 /* expand.c: the expanders of a site are a list, the newest first */
 /* Everything beneath the directory that `top` names, parents first. */
