@@ -6,9 +6,9 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "primary/owe.h"
 #include "primary/push/compare_impl.h"
 #include "primary/push/moves.h"
-#include "primary/push/peer.h"
 #include "primary/push/push_impl.h"
 #include "tree/manifest/buckets.h"
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "primary/push/peer.h"
+#include "primary/owe.h"
 #include "primary/push/push_impl.h"
 
 struct level {

@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "primary/push/push_impl.h"
-#include "primary/push/sessions.h"
+#include "primary/sessions.h"
 
 enum {
     SILENCES = 4, /* keepalives: an answer owed and no frame for so long, and the link is lost … */

@@ -15,8 +15,8 @@
 #include "primary/push/pace.h"
 #include "primary/push/packer.h"
 #include "primary/push/push.h"
-#include "primary/push/source.h"
 #include "primary/scan/above.h"
+#include "primary/scan/source.h"
 #include "tree/content/zip.h"
 #include "tree/names.h"
 

@@ -8,7 +8,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/set.h"
-#include "primary/push/peer.h"
+#include "primary/owe.h"
 
 TAILQ_HEAD(owed_list, owed);
 

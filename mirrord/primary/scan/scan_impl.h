@@ -11,9 +11,9 @@
 #include <stdatomic.h>
 #include <sys/queue.h>
 
-#include "primary/push/prove.h"
 #include "primary/scan/batch.h"
 #include "primary/scan/outbox.h"
+#include "primary/scan/prove.h"
 #include "primary/scan/reader.h"
 #include "primary/scan/scan.h"
 #include "primary/scan/watch.h"
