@@ -1,10 +1,10 @@
 /* What the parts of a push share: push.c (the loop), inbox.c (what comes in), push_site.c (a site),
  * push_room.c (the room for it), push_owed.c (what it is told of that), push_proof.c (what was
- * taken over is read), lanes.c (batches going out), send.c (one path), acks.c (what became of it),
- * stream.c (one file's content), mosaic.c (one made of an old one's extents), unit_push.c (a unit),
- * compare.c and merge.c (two manifests; compare.h), expand.c (a subtree path by path), switches.c
- * (links that wait for what they lead to), renew.c (another receiver for the same session). Private
- * to them.
+ * taken over is read), lanes.c (batches going out), send.c, send_entry.c and sight.c (one path),
+ * acks.c (what became of it), stream.c (one file's content), mosaic.c (one made of an old one's
+ * extents), unit_push.c (a unit), compare.c and merge.c (two manifests; compare.h), expand.c (a
+ * subtree path by path), switches.c (links that wait for what they lead to), renew.c (another
+ * receiver for the same session). Private to them.
  */
 #ifndef PRIMARY_PUSH_PUSH_IMPL_H
 #define PRIMARY_PUSH_PUSH_IMPL_H
@@ -93,7 +93,7 @@ struct bundle {      /* bundle.c */
     struct wire_writer frame; /* scratch */
 };
 
-struct foreseen {            /* send.c: what the manifest has of the path that was listed last */
+struct foreseen {            /* sight.c: what the manifest has of the path that was listed last */
     const struct owed *owed; /* NULL: nothing to rely on */
     struct entry entry;
     struct validators validators;
@@ -247,9 +247,6 @@ enum { LATER_MS = 1000, LATER_MAX = 60000 }; /* pauses of what could not be done
 /* Puts the newest state of a path, taken from the queue, into the lane's batch, or hands it to
  * another lane, or back to the queue. */
 void send_owed(struct push *p, struct lane *lane, struct push_site *ps, struct owed *o);
-/* Keeps what the record says of a file, for whoever sends that next and finds it with the same
- * validators: true, unless they prove too little. */
-bool send_foresee(struct push *p, const struct record *r);
 /* One path of a unit into its batch. SOURCE_OK; SOURCE_BUSY: it is not any more what was compared;
  * -1: it cannot be read. */
 int send_part(struct push *p, struct push_batch *b, struct owed *o, struct err *err);
@@ -259,6 +256,10 @@ void send_busy(struct push *p, struct push_site *ps, struct owed *o); /* it is b
 /* The far end has not what a delta was made against: it is asked for what it has. */
 void send_unbased(struct push *p, struct push_site *ps, struct owed *o);
 void send_unreadable(struct push *p, struct push_site *ps, struct owed *o, struct err *err);
+
+/* sight.c: keeps what the record says of a file, for whoever sends that next and finds it with the
+ * same validators: true, unless they prove too little. */
+bool sight_foresee(struct push *p, const struct record *r);
 
 /* bundle.c */
 /* The frame from `start` to the end of `out` is an ENTRY that may travel with others; offsets
