@@ -1,10 +1,10 @@
-/* What the parts of a push share: push.c (the loop), inbox.c (what comes in), push_site.c (a site),
- * push_room.c (the room for it), push_owed.c (what it is told of that), push_proof.c (what was
- * taken over is read), lanes.c (batches going out), send.c, send_entry.c and sight.c (one path),
- * acks.c (what became of it), stream.c (one file's content), mosaic.c (one made of an old one's
- * extents), unit_push.c (a unit), compare.c and merge.c (two manifests; compare.h), expand.c (a
- * subtree path by path), switches.c (links that wait for what they lead to), renew.c (another
- * receiver for the same session). Private to them.
+/* What the parts of a push share: push.c (the loop), inbox.c (what comes in), tend.c (which sites
+ * are open), push_site.c (a site), push_room.c (the room for it), push_owed.c (what it is told of
+ * that), push_proof.c (what was taken over is read), lanes.c (batches going out), send.c,
+ * send_entry.c and sight.c (one path), acks.c (what became of it), stream.c (one file's content),
+ * mosaic.c (one made of an old one's extents), unit_push.c (a unit), compare.c and merge.c (two
+ * manifests; compare.h), expand.c (a subtree path by path), switches.c (links that wait for what
+ * they lead to), renew.c (another receiver for the same session). Private to them.
  */
 #ifndef PRIMARY_PUSH_PUSH_IMPL_H
 #define PRIMARY_PUSH_PUSH_IMPL_H
@@ -156,6 +156,11 @@ static inline bool push_stopping(const struct push *p)
 /* push.c */
 void push_ping(struct push *p, uint64_t token);
 
+/* tend.c */
+enum { TEND_HELD_MS = 2000 };     /* between looks at a site that is held */
+void tend_sites(struct push *p);  /* opens what is to be opened (again), closes what goes */
+void tend_levels(struct push *p); /* where everything is there, the far end is told, once */
+
 /* renew.c */
 void renew_want(struct push *p);
 /* Goes on with it: RENEW may be out after this. */
@@ -167,12 +172,14 @@ static inline bool renew_holds_back(const struct push *p) /* is nothing new to b
     return p->renew >= RENEW_DRAINING;
 }
 
+/* tend.c: the far end is told that it is closed, for this reason; it is opened again after a pause.
+ */
+void push_site_give_up(struct push *p, struct push_site *ps, const struct err *why);
+
 /* push_site.c */
 /* Warns of a path's trouble: once an hour for each site and cause. */
 void push_site_warn(struct push *p, struct push_site *ps, struct bytes path, const struct err *why);
 /* Records a site's trouble for status. */
-/* The far end is told that it is closed; it is opened again after a pause. */
-void push_site_give_up(struct push *p, struct push_site *ps, const struct err *why);
 void push_site_error(struct push_site *ps, const struct err *why, struct bytes path);
 /* Beside ACK's flags, why a unit is renamed file by file: */
 enum { PIECEMEAL_LARGE = 1 << 8, PIECEMEAL_REPLACED = 1 << 9 };
