@@ -10,9 +10,9 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "primary/push/peer.h"
-#include "primary/push/source.h"
+#include "primary/owe.h"
 #include "primary/scan/examine_impl.h"
+#include "primary/scan/source.h"
 #include "tree/content/digest.h"
 
 enum {

@@ -18,7 +18,7 @@ bool pending_is(void *ctx, const struct site *site)
     pthread_mutex_lock(&c->lock);
     struct scan_site *s = scan_find(c, site);
     bool pending = s && ((s->source && !reader_is_empty(c->reader, s->source)) ||
-                            scan_has_mail(c, site) || atomic_load(&s->pending));
+                            mailbox_has_busy(c, site) || atomic_load(&s->pending));
     pthread_mutex_unlock(&c->lock);
     return pending;
 }

@@ -1,5 +1,5 @@
 /* What a site lost lately; see loss.h. Knows nothing of what is held because of it. */
-#include "primary/scan/loss.h"
+#include "primary/loss.h"
 
 #include <time.h>
 

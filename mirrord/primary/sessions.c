@@ -1,5 +1,5 @@
 /* Counting openings; see sessions.h. Knows nothing of the protocol. */
-#include "primary/push/sessions.h"
+#include "primary/sessions.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -2,8 +2,8 @@
  * Reading again, on a thread of its own and at the lowest I/O priority, files whose content their
  * validators did not prove: the ones too large for the scanner to read itself.
  */
-#ifndef PRIMARY_PUSH_PROVE_H
-#define PRIMARY_PUSH_PROVE_H
+#ifndef PRIMARY_SCAN_PROVE_H
+#define PRIMARY_SCAN_PROVE_H
 
 #include "primary/site.h"
 

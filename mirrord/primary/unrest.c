@@ -1,5 +1,5 @@
 /* Units on their way to rest; see unrest.h. */
-#include "primary/scan/unrest.h"
+#include "primary/unrest.h"
 
 #include <pthread.h>
 #include <stdio.h>

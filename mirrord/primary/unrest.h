@@ -4,8 +4,8 @@
  * what is there. Shared between the scanner, which alone says that one is at rest, and the peers.
  * Thread-safe. Knows rules and times, not the disk.
  */
-#ifndef PRIMARY_SCAN_UNREST_H
-#define PRIMARY_SCAN_UNREST_H
+#ifndef PRIMARY_UNREST_H
+#define PRIMARY_UNREST_H
 
 #include <stddef.h>
 

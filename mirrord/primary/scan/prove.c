@@ -1,5 +1,5 @@
 /* One thread, one queue, one file at a time; see prove.h. */
-#include "primary/push/prove.h"
+#include "primary/scan/prove.h"
 
 #include <pthread.h>
 #include <sys/queue.h>
@@ -8,7 +8,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "primary/push/source.h"
+#include "primary/scan/source.h"
 
 enum {
     PIECE = 256 * 1024,

@@ -3,8 +3,8 @@
  * minutes, less those that came back. What vanishes and is put there again, as in an update, is no
  * loss; a removal in many small batches is one. Thread-safe.
  */
-#ifndef PRIMARY_SCAN_LOSS_H
-#define PRIMARY_SCAN_LOSS_H
+#ifndef PRIMARY_LOSS_H
+#define PRIMARY_LOSS_H
 
 #include <pthread.h>
 

@@ -7,8 +7,8 @@
  * that an opening costs no fsync and a crash only skips some. What the secondaries answered is a
  * small file beside it; losing its last lines with the power only means that less is noticed.
  */
-#ifndef PRIMARY_PUSH_SESSIONS_H
-#define PRIMARY_PUSH_SESSIONS_H
+#ifndef PRIMARY_SESSIONS_H
+#define PRIMARY_SESSIONS_H
 
 #include "tree/manifest/mark.h"
 

@@ -1,5 +1,5 @@
 /* Counters with one writer; see tally.h. */
-#include "primary/daemon/tally.h"
+#include "primary/push/tally.h"
 
 const uint64_t tally_latency_bounds[TALLY_BOUNDS] = {
     5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 300000, 1800000, 7200000};

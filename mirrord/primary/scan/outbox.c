@@ -1,5 +1,5 @@
 /* A list of copies; see outbox.h. */
-#include "primary/push/outbox.h"
+#include "primary/scan/outbox.h"
 
 #include "base/mem.h"
 

@@ -2,8 +2,8 @@
  * What pushing to one secondary counts, for metrics and the hourly line: written by its thread
  * alone, read by any. Plain stores and loads: no number waits for another.
  */
-#ifndef PRIMARY_DAEMON_TALLY_H
-#define PRIMARY_DAEMON_TALLY_H
+#ifndef PRIMARY_PUSH_TALLY_H
+#define PRIMARY_PUSH_TALLY_H
 
 #include <stdatomic.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* Reading a live file under the bracket of RULES 1; see source.h. */
-#include "primary/push/source.h"
+#include "primary/scan/source.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,8 +3,8 @@
  * the file's content at one moment only if both probes pass and both fstats agree; everything
  * else is "changed", never an error and never a mixture.
  */
-#ifndef PRIMARY_PUSH_SOURCE_H
-#define PRIMARY_PUSH_SOURCE_H
+#ifndef PRIMARY_SCAN_SOURCE_H
+#define PRIMARY_SCAN_SOURCE_H
 
 #include <sys/stat.h>
 

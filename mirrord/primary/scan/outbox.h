@@ -1,7 +1,7 @@
 /* What has been found but may be told only after the manifest's transaction is committed: things
  * owed, moves, and paths to look at again. In order. */
-#ifndef PRIMARY_PUSH_OUTBOX_H
-#define PRIMARY_PUSH_OUTBOX_H
+#ifndef PRIMARY_SCAN_OUTBOX_H
+#define PRIMARY_SCAN_OUTBOX_H
 
 #include "protocol/wire.h"
 
