@@ -51,6 +51,7 @@ struct atom { /* one path of a batch on its way */
     struct expander *expander; /* its subtree follows */
     uint64_t reserved;         /* bytes of bulk_flying that are its */
     uint16_t reason;           /* of its failure; REASON_NONE: none */
+    uint32_t errnum;           /* behind it, there; 0: none */
     char *text;
 };
 
