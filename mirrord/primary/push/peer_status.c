@@ -62,6 +62,27 @@ bool peer_site_is_level(const struct peer_site_status *at)
            at->hook.failures == 0;
 }
 
+/* What the secondary has told of the site. An error is worth a word while something fails. */
+static void copy_told(struct push_site *ps, bool failing, struct peer_site_status *out)
+{
+    pthread_mutex_lock(&ps->lock);
+    out->room = ps->room;
+    out->keep = ps->keep;
+    out->low = ps->low;
+    memcpy(out->no_room_path, ps->waits_path, sizeof out->no_room_path);
+    out->trash_foreign = ps->trash.foreign;
+    out->trash_foreign_bytes = ps->trash.foreign_bytes;
+    out->trash_kept = ps->trash.kept;
+    drifted_status(ps->drifted, &out->drift);
+    out->hook = ps->hook;
+    if (ps->error.code && (failing || out->state >= PEER_SITE_HELD)) {
+        snprintf(out->error, sizeof out->error, "%.*s", (int)sizeof out->error - 1, ps->error.text);
+        memcpy(out->error_path, ps->error_path, sizeof out->error_path);
+        out->error_time = ps->error_time;
+    }
+    pthread_mutex_unlock(&ps->lock);
+}
+
 static bool describe(struct peer *p, const struct site *s, struct peer_site_status *out)
 {
     pthread_mutex_lock(&p->lock);
@@ -83,23 +104,7 @@ static bool describe(struct peer *p, const struct site *s, struct peer_site_stat
         if (out->state == PEER_SITE_LEVEL && comparing)
             out->state = PEER_SITE_COMPARING;
         out->answered = p->status.state == PEER_UP && m->ps->state >= PUSH_UNSCANNED;
-        pthread_mutex_lock(&m->ps->lock);
-        out->room = m->ps->room;
-        out->keep = m->ps->keep;
-        out->low = m->ps->low;
-        memcpy(out->no_room_path, m->ps->waits_path, sizeof out->no_room_path);
-        out->trash_foreign = m->ps->trash.foreign;
-        out->trash_foreign_bytes = m->ps->trash.foreign_bytes;
-        out->trash_kept = m->ps->trash.kept;
-        drifted_status(m->ps->drifted, &out->drift);
-        out->hook = m->ps->hook;
-        if (m->ps->error.code && (c.failing || out->state >= PEER_SITE_HELD)) {
-            snprintf(out->error, sizeof out->error, "%.*s", (int)sizeof out->error - 1,
-                m->ps->error.text);
-            memcpy(out->error_path, m->ps->error_path, sizeof out->error_path);
-            out->error_time = m->ps->error_time;
-        }
-        pthread_mutex_unlock(&m->ps->lock);
+        copy_told(m->ps, c.failing > 0, out);
     }
     pthread_mutex_unlock(&p->lock);
     return m != NULL;
