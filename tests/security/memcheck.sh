@@ -25,11 +25,11 @@ packages_need $packages_build $packages_ssh valgrind
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' HUP INT TERM
-build=${BUILD:-$work/build}
+build=${BUILD:-$work/build} jobs=${JOBS:-$(nproc)}
 
 echo "== building"
 if ! { [ -e "$build/build.ninja" ] || meson setup "$build" "$top" --buildtype debugoptimized -Dseccomp=disabled \
-    -Dtests=false; } >"$work/log" 2>&1 || ! meson compile -C "$build" >>"$work/log" 2>&1 ||
+    -Dtests=false; } >"$work/log" 2>&1 || ! meson compile -j "$jobs" -C "$build" >>"$work/log" 2>&1 ||
     ! cc -shared -fPIC -O1 -Wall -o "$work/calls.so" "$top/tests/security/calls.c" >>"$work/log" 2>&1; then
     tail -n 40 "$work/log"
     exit 1

@@ -25,7 +25,7 @@ jobs=${JOBS:-$(nproc)}
 echo "== building"
 if ! { [ -e "$build/build.ninja" ] || CC=clang meson setup "$build" "$top" -Db_sanitize=thread \
     -Db_lundef=false -Doptimization=1; } >"$work/log" 2>&1 ||
-    ! meson compile -C "$build" >>"$work/log" 2>&1; then
+    ! meson compile -j "$jobs" -C "$build" >>"$work/log" 2>&1; then
     tail -n 40 "$work/log"
     exit 1
 fi
