@@ -21,11 +21,13 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 130' HUP INT TERM
 build=${BUILD:-$work/build}
 jobs=${JOBS:-$(nproc)}
+[ "$1" = unit ] && target='' || target=mirrord
 
 echo "== building"
+# shellcheck disable=SC2086 # a target, or all
 if ! { [ -e "$build/build.ninja" ] || CC=clang meson setup "$build" "$top" -Db_sanitize=thread \
     -Db_lundef=false -Doptimization=1; } >"$work/log" 2>&1 ||
-    ! meson compile -j "$jobs" -C "$build" >>"$work/log" 2>&1; then
+    ! meson compile -j "$jobs" -C "$build" $target >>"$work/log" 2>&1; then
     tail -n 40 "$work/log"
     exit 1
 fi
