@@ -117,9 +117,13 @@ static int take_rate(void *to, const char *text, struct err *err)
     return config_parse_size(text, to, err) ? err_prefix(err, "--bwlimit") : 0;
 }
 
-static int parse(struct request *r, int argc, char **argv, struct err *err)
+struct option_table {
+    struct option_spec specs[32]; /* ends with one without a name */
+};
+
+static struct option_table list_options(struct request *r)
 {
-    const struct option_spec specs[] = {
+    return (struct option_table){{
         OPTION_CONFIG(&r->config),
         OPTION_AS(&r->as),
         OPTION_CONTROL(&r->control),
@@ -156,12 +160,16 @@ static int parse(struct request *r, int argc, char **argv, struct err *err)
         {0, "stats", OPTION_IGNORE, NULL, NULL, "already so", NULL},
         OPTION_VERBOSE(&r->verbosity),
         OPTION_QUIET(&r->verbosity),
-        {0},
-    };
+    }};
+}
+
+static int parse(struct request *r, int argc, char **argv, struct err *err)
+{
+    const struct option_table table = list_options(r);
     const struct options o = {"SRC [USER@]HOST:DEST | [-c FILE] [SITE [HOST…]]",
         r->verify ? "Reads content at both ends and names what differs; changes nothing."
                   : "Makes DEST exactly SRC, once; or the secondaries of configured sites.",
-        specs, -1};
+        table.specs, -1};
     int first = options_parse(&o, argc, argv, err);
     if (first > 0 && r->port > 65535)
         return err_set(err, ERR_USAGE, "--port: %u is more than 65535", r->port);

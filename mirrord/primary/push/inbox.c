@@ -7,9 +7,9 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "primary/push/peer.h"
+#include "primary/owe.h"
 #include "primary/push/push_impl.h"
-#include "primary/push/sessions.h"
+#include "primary/sessions.h"
 
 enum {
     READ_SIZE = 128 * 1024,

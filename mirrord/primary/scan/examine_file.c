@@ -10,16 +10,15 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "primary/push/peer.h"
-#include "primary/push/source.h"
+#include "primary/owe.h"
 #include "primary/scan/examine_impl.h"
+#include "primary/scan/source.h"
 #include "tree/content/digest.h"
 
 enum {
     EMPTY_MS = 5000,           /* an empty file is probably about to be written: */
     EMPTY_FLUSHED_MS = 200,    /* while somebody waits, that is ten times Imagick's longest pause */
     QUIET_MS = 50,             /* where leases do not work */
-    PROVE_MS = 20,             /* a granule and more */
     PROBE_LINKED_MS = 500,     /* the same, of one whose close may be reported for another name */
     PROBE_MAX_MS = 10000,      /* between looks at a file that is held open */
     OPEN_FIRST_MS = 2000,      /* a file held open is pushed first after this, */
@@ -133,15 +132,13 @@ static enum examine_outcome check_content(struct look *l)
     if (!(r.flags & RECORD_RACY))
         return EXAMINE_DONE;
     l->h->flags = HINT_PROVE;
-    return examine_later(l, PROVE_MS);
+    return examine_later(l, validators_pause_ms(&v));
 }
 
 static unsigned racy_flag(const struct look *l)
 {
-    struct timespec now;
     struct validators v = validators_of(&l->st);
-    clock_gettime(CLOCK_REALTIME, &now);
-    return validators_racy(&v, &now) ? RECORD_RACY : 0;
+    return validators_racy(&v, &l->seen) ? RECORD_RACY : 0;
 }
 
 static bool same_time_and_size(const struct entry *a, const struct entry *b)

@@ -20,7 +20,6 @@
 #include "secondary/confine/sandbox.h"
 #include "secondary/hook/hook_feed.h"
 #include "secondary/recover.h"
-#include "secondary/session.h"
 #include "secondary/site/checkpoint.h"
 #include "secondary/site/drift.h"
 #include "secondary/site/former.h"
