@@ -88,7 +88,9 @@ static char *why_none(const struct config *c)
 {
     for (size_t i = 0; i < c->glob_count; i++)
         if (config_site_has_host(&c->globs[i], c->self))
-            return mem_format("no site is here: nothing matches %s (%s:%u); is its volume mounted?",
+            return mem_format(
+                "no site is here: nothing matches %s (%s:%u); is its volume mounted, or "
+                "has nothing been copied here yet?",
                 config_root_at(&c->globs[i], c->self), c->globs[i].file, c->globs[i].line);
     return mem_format("no site is here: %s has none with %s among its hosts; add it to one, or let "
                       "no load balancer send anybody here",
