@@ -233,6 +233,16 @@ static void judge_drift(const struct resync_result *out, struct err *err)
             out->items == 1 ? " differs" : "s differ");
 }
 
+/* The job's own errors begin with the host that is in `name`, too. */
+static void put_name(struct err *err, const char *name, const char *host)
+{
+    size_t len = strlen(host);
+    if (strncmp(err->text, host, len) == 0 && err->text[len] == ':')
+        err_set(err, err->code, "%s%s", name, err->text + len);
+    else
+        err_prefix(err, "%s", name);
+}
+
 static void run_job(struct request *r, const char *name, const struct site_options *site,
     const struct resync_target *target)
 {
@@ -256,7 +266,7 @@ static void run_job(struct request *r, const char *name, const struct site_optio
     if (!equal || r->json || r->verbosity > 0)
         report(r, name, &out, &err);
     if (err.code && name[0])
-        err_prefix(&err, "%s", name);
+        put_name(&err, name, target->name);
     if (err.code && r->worst.code && !r->json)
         log_error("%s", err.text); /* only the first is printed at the end */
     note_outcome(r, &err);
@@ -327,6 +337,7 @@ static int without_configuration(struct request *r, struct err *err)
     site.units = r->units;
     site.root = r->operands[0];
     const struct resync_target target = {.name = host,
+        .place = dest,
         .link = {.transport = r->transport,
             .host = host,
             .user = user,
@@ -380,6 +391,7 @@ static void push_to_host(struct request *r, const struct config *c, const struct
         site.max_delete_count = s->max_delete_count;
     }
     const struct resync_target target = {.name = h->name,
+        .place = config_root_at(s, h->name),
         .link = peer.link,
         .without = config_exclude_at(s, h->name),
         .compress = peer.compress,

@@ -16,7 +16,7 @@ struct receive_self {
     struct digest id;
     int failed; /* then with err */
     struct err err;
-    bool confined;     /* by all layers of the sandbox */
+    unsigned lacks;    /* of the sandbox's layers: enum sandbox_layer's */
     bool enclosed;     /* in a mount namespace: what becomes of a root's path it may not see */
     int left;          /* what the process before left (renewal.h); below 0: this is the first */
     int leave;         /* where this one leaves it */

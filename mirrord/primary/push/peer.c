@@ -62,6 +62,7 @@ struct peer *peer_new(const struct peer_options *o)
     p->host_id = o->host_id;
     p->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     p->down_at_ms = io_now_ms();
+    p->fences = CAP_SANDBOX; /* until it says otherwise */
     p->queue = queue_new(wake, p);
     pthread_mutex_init(&p->lock, NULL);
     TAILQ_INIT(&p->members);
@@ -110,7 +111,8 @@ static void on_changed(void *ctx)
         snprintf(p->status.kind, sizeof p->status.kind, "%s", conn_kind(p->conn));
     }
     p->status.free_bytes = p->free_bytes;
-    p->status.unconfined = p->unconfined;
+    p->status.unconfined = !(p->fences & CAP_SANDBOX);
+    p->status.lacks = p->fences & CAPS_LACKS;
     p->status.batches = p->batches;
     void (*changed)(void *) = p->changed;
     void *to = p->changed_ctx;
@@ -179,7 +181,7 @@ static int session(struct peer *p, struct err *err)
         .paused = &p->paused,
         .wake_fd = p->wake_fd,
         .free_bytes = &p->free_bytes,
-        .unconfined = &p->unconfined,
+        .fences = &p->fences,
         .batches = &p->batches,
         .far = &p->far,
         .tally = &p->tally,

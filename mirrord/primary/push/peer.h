@@ -87,7 +87,8 @@ struct peer_status {
     struct push_far far;                 /* as it said last */
     uint64_t batches;                    /* acknowledged */
     uint64_t free_bytes;                 /* of the last site's disk that reported */
-    bool unconfined;                     /* its receiver's sandbox lacks something */
+    bool unconfined;                     /* its receiver's sandbox lacks something, … */
+    uint32_t lacks;                      /* … CAP_LACKS_…; 0: it does not say what */
     bool reached_once; /* an attempt has ended, with or without success: for `ready` */
 };
 

@@ -49,7 +49,7 @@ struct peer {
 
     struct push_site_list sites;           /* the thread's */
     uint64_t free_bytes;                   /* the thread's */
-    bool unconfined;                       /* the same */
+    uint32_t fences;                       /* the same */
     uint64_t batches;                      /* the thread's */
     struct push_far far;                   /* the thread's */
     struct tally tally;                    /* written by the thread */

@@ -10,12 +10,12 @@
 #define PRIMARY_PUSH_PUSH_IMPL_H
 
 #include "base/buf.h"
+#include "primary/push/above.h"
 #include "primary/push/bases.h"
 #include "primary/push/compare.h"
 #include "primary/push/pace.h"
 #include "primary/push/packer.h"
 #include "primary/push/push.h"
-#include "primary/scan/above.h"
 #include "primary/scan/source.h"
 #include "tree/content/zip.h"
 #include "tree/names.h"
@@ -51,6 +51,7 @@ struct atom { /* one path of a batch on its way */
     struct expander *expander; /* its subtree follows */
     uint64_t reserved;         /* bytes of bulk_flying that are its */
     uint16_t reason;           /* of its failure; REASON_NONE: none */
+    uint32_t errnum;           /* behind it, there; 0: none */
     char *text;
 };
 

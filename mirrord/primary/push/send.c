@@ -17,8 +17,10 @@ enum {
 void send_busy(struct push *p, struct push_site *ps, struct owed *o)
 {
     if (p->o->once && o->tries >= BUSY_TRIES) {
-        p->o->hooks.failed(p->o->hooks.ctx, ps, queue_path(o),
+        struct err why;
+        err_set(&why, ERR_PARTIAL,
             "it was being written all the time: run resync again when its writer is done");
+        p->o->hooks.failed(p->o->hooks.ctx, ps, queue_path(o), &why);
         ps->incomplete = true;
         queue_done(p->o->queue, o);
         return;
@@ -40,7 +42,7 @@ static void send_failed(struct push *p, struct push_site *ps, struct owed *o, co
 {
     push_site_error(ps, err, queue_path(o));
     if (p->o->once) {
-        p->o->hooks.failed(p->o->hooks.ctx, ps, queue_path(o), err->text);
+        p->o->hooks.failed(p->o->hooks.ctx, ps, queue_path(o), err);
         queue_done(p->o->queue, o);
     } else {
         queue_retry(p->o->queue, o, LATER_MS, LATER_MAX, err->text);

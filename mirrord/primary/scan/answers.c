@@ -13,7 +13,6 @@
 
 enum {
     RUN_MAX = 512, /* answers in one transaction */
-    PROVE_MS = 20, /* a granule and more */
     LOOK_MS = 20,  /* after a peer found a path busy; doubled each time */
     LOOK_DOUBLINGS = 8,
     LOOK_FORGET_MS = 30000,
@@ -79,7 +78,7 @@ static int take_digest(struct scan_site *s, struct manifest_txn *t, const struct
     bool racy = a->flags & RECORD_RACY;
     if (racy) {
         uint64_t now = io_now_ms();
-        batch_add(s->batch, key, HINT_PROVE, now, now + PROVE_MS);
+        batch_add(s->batch, key, HINT_PROVE, now, now + validators_pause_ms(&a->validators));
     }
     if (known && !differs && (racy || !(r->flags & RECORD_RACY)))
         return 0; /* nothing new */

@@ -147,8 +147,10 @@ static void hint_path(struct scan_site *s, struct manifest_txn *t, const struct 
     struct record r;
     struct hint_key key = {0, path_name(i->path)};
     uint64_t now = io_now_ms();
-    if (manifest_lookup(t, i->path, &r, &key.dir, NULL) > 0 && key.dir)
-        batch_add(s->batch, key, i->flags, now, now + ((i->flags & HINT_PROVE) ? 20 : 0));
+    if (manifest_lookup(t, i->path, &r, &key.dir, NULL) <= 0 || !key.dir)
+        return;
+    unsigned pause = i->flags & HINT_PROVE ? validators_pause_ms(&r.validators) : 0;
+    batch_add(s->batch, key, i->flags, now, now + pause);
 }
 
 static void send_hints(struct scan_site *s)

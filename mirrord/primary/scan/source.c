@@ -20,8 +20,11 @@ struct source {
     int fd;
     bool open_too; /* a writer does not matter */
     struct stat st;
-    struct timespec opened; /* CLOCK_REALTIME before the first byte */
+    struct timespec opened; /* validators_clock before the first byte */
     struct digest_stream *digest;
+    bool young;              /* a change now might leave the times as they are, … */
+    uint64_t young_to;       /* … as might have one up to when these first bytes were read, */
+    struct digest young_is;  /* … which had this digest */
     struct outline *outline; /* NULL: not kept */
     bool sparse;             /* it has fewer blocks than bytes … */
     uint64_t from, to;       /* … and this of it, if anything, is a hole, or (not) data */
@@ -59,7 +62,9 @@ static bool is_gone(int errnum)
 
 static int start(struct source s, struct source **out)
 {
+    struct validators seen = validators_of(&s.st);
     s.digest = digest_stream_new();
+    s.young = validators_racy(&seen, &s.opened);
     /* What was not looked at, but comes out of the manifest, has no blocks: perhaps it is, then. */
     s.sparse = s.st.st_size >= SPARSE_MIN && s.st.st_blocks * 512 < s.st.st_size;
     *out = mem_alloc(sizeof s);
@@ -71,7 +76,7 @@ int source_open(
     struct root *root, struct bytes path, bool open_too, struct source **out, struct err *err)
 {
     struct source s = {.fd = -1, .open_too = open_too};
-    clock_gettime(CLOCK_REALTIME, &s.opened);
+    validators_clock(&s.opened);
     s.fd = root_open_file(root, path, &s.st);
     if (s.fd < 0 && is_gone(errno))
         return SOURCE_GONE;
@@ -102,7 +107,7 @@ int source_open_at(int dirfd, const char *name, const struct stat *seen, bool op
     struct source **out, struct err *err)
 {
     struct source s = {.st = *seen, .open_too = open_too};
-    clock_gettime(CLOCK_REALTIME, &s.opened);
+    validators_clock(&s.opened);
     s.fd = root_open_name(dirfd, name);
     if (s.fd < 0)
         return is_gone(errno) ? SOURCE_GONE : err_sys(err, errno, "open");
@@ -140,6 +145,25 @@ static void look_for_holes(struct source *s, uint64_t at)
     s->to = s->sparse ? (uint64_t)to : at;
 }
 
+static void end_youth(struct source *s)
+{
+    s->young = false;
+    s->young_to = digest_stream_length(s->digest);
+    digest_stream_end(s->digest, &s->young_is);
+}
+
+/* Before something is read: what changes from now on shows, if enough time has passed. */
+static void grow_older(struct source *s)
+{
+    struct timespec now;
+    struct validators seen = validators_of(&s->st);
+    if (!s->young)
+        return;
+    validators_clock(&now);
+    if (!validators_racy(&seen, &now))
+        end_youth(s);
+}
+
 /* As io_pread_full, but holes are not read: that would fill the page cache with nothing. */
 static ssize_t read_at(struct source *s, uint8_t *p, size_t n, uint64_t at)
 {
@@ -159,6 +183,7 @@ ssize_t source_read(struct source *s, void *p, size_t n, struct err *err)
         n = left;
     if (n == 0)
         return 0;
+    grow_older(s);
     ssize_t got = read_at(s, p, n, at);
     if (got < 0)
         return err_sys(err, errno, "read");
@@ -173,6 +198,7 @@ ssize_t source_read_leaf(
 {
     uint64_t left = (uint64_t)s->st.st_size - at;
     size_t n = left < DIGEST_LEAF ? (size_t)left : DIGEST_LEAF;
+    grow_older(s);
     ssize_t got = read_at(s, p, n, at);
     if (got < 0)
         return err_sys(err, errno, "read");
@@ -208,10 +234,24 @@ struct outline *source_take_outline(struct source *s)
     return TAKE_PTR(s->outline);
 }
 
+/* What was read while a change might not have shown is read once more: part of one state and part
+ * of another would not be what is there now. */
+static bool is_still_there(struct source *s)
+{
+    struct digest now;
+    struct err ignored;
+    if (s->young)
+        end_youth(s);
+    return s->young_to == 0 || (digest_of_fd(s->fd, s->young_to, &now, &ignored) == 0 &&
+                                   digest_equal(&now, &s->young_is));
+}
+
 int source_settle(struct source *s, struct record *r)
 {
     struct stat now;
     if (digest_stream_length(s->digest) != (uint64_t)s->st.st_size)
+        return SOURCE_BUSY;
+    if (!is_still_there(s))
         return SOURCE_BUSY;
     if (fstat(s->fd, &now) < 0 || (!s->open_too && source_is_busy(s->fd, &now)))
         return SOURCE_BUSY;

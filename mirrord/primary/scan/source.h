@@ -1,7 +1,8 @@
 /*
  * Reading a live file (RULES 1): fstat, writer probe, read, writer probe, fstat. What was read is
- * the file's content at one moment only if both probes pass and both fstats agree; everything
- * else is "changed", never an error and never a mixture.
+ * the file's content at one moment only if both probes pass and both fstats agree, and if what was
+ * read so soon after the last change that another would have left the same times is found once
+ * more; everything else is "changed", never an error and never a mixture.
  */
 #ifndef PRIMARY_SCAN_SOURCE_H
 #define PRIMARY_SCAN_SOURCE_H

@@ -1,5 +1,5 @@
 /* One directory kept open; see above.h. */
-#include "primary/scan/above.h"
+#include "primary/push/above.h"
 
 #include <string.h>
 #include <unistd.h>

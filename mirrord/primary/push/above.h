@@ -2,8 +2,8 @@
  * The directory above the path that was looked at last, kept open for the next path in it. Not to
  * be kept for long: who renames directories meanwhile is not heard.
  */
-#ifndef PRIMARY_SCAN_ABOVE_H
-#define PRIMARY_SCAN_ABOVE_H
+#ifndef PRIMARY_PUSH_ABOVE_H
+#define PRIMARY_PUSH_ABOVE_H
 
 #include "tree/root.h"
 
