@@ -89,7 +89,8 @@ bool push_room_for(
         ps->waits_from = ps->room;
     if (!ps->waits)
         say_waits(p, ps, queue_path(o));
-    ps->waits = o->no_room = true;
+    ps->waits = true;
+    o->no_room = true;
     queue_retry(p->o->queue, o, LATER_MAX, LATER_MAX, NULL);
     return false;
 }

@@ -94,8 +94,9 @@ bool switches_await(struct push *p, struct push_site *ps, struct owed *o, const 
 
 bool switches_hold(struct push *p, struct push_site *ps, struct owed *o)
 {
-    o->awaits = ps->awaited_ms && io_now_ms() < ps->awaited_ms + HELD_MS;
-    if (o->awaits)
+    bool awaits = ps->awaited_ms && io_now_ms() < ps->awaited_ms + HELD_MS;
+    o->awaits = awaits;
+    if (awaits) /* from then on it is the queue's, and may be gone */
         queue_retry(p->o->queue, o, SWITCH_DELAY_MS, SWITCH_DELAY_MAX, NULL);
-    return o->awaits;
+    return awaits;
 }
