@@ -548,7 +548,9 @@ static int loop(struct session *s, struct err *err)
 static void send_error(struct session *s, const struct err *why)
 {
     struct err ignored;
-    struct msg_error m = {.reason = s->tools.reason, .text = bytes_of(why->text)};
+    bool full = why->sys == ENOSPC || why->sys == EDQUOT;
+    struct msg_error m = {
+        .reason = full ? REASON_FULL : s->tools.reason, .text = bytes_of(why->text)};
     if (s->phase == ENDED)
         return;
     if (m.text.len > MSG_TEXT_MAX)

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -56,9 +57,25 @@ struct validators validators_decode(struct wire_reader *r)
     return v;
 }
 
+void validators_clock(struct timespec *now)
+{
+    clock_gettime(CLOCK_REALTIME_COARSE, now);
+}
+
+static unsigned granule_ms(const struct validators *v)
+{
+    return v->ctime_nsec ? VALIDATORS_GRANULE_MS : VALIDATORS_SECOND_MS;
+}
+
+unsigned validators_pause_ms(const struct validators *v)
+{
+    enum { MORE_MS = 10 }; /* the clock may be behind */
+    return granule_ms(v) + MORE_MS;
+}
+
 bool validators_racy(const struct validators *v, const struct timespec *now)
 {
-    const int64_t granule = VALIDATORS_GRANULE_MS * 1000000L;
+    const int64_t granule = granule_ms(v) * 1000000L;
     int64_t seconds = (int64_t)now->tv_sec - v->ctime;
     if (seconds > 1)
         return false;

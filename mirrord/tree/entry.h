@@ -23,10 +23,17 @@ bool validators_equal(const struct validators *a, const struct validators *b);
 void validators_encode(struct wire_writer *w, const struct validators *v);
 struct validators validators_decode(struct wire_reader *r);
 
-/* True when ctime is not older than `now` (CLOCK_REALTIME) by the granule: a later change might
- * leave the same validators, so they must not be relied on (RULES 1). */
+/* The clock that files are stamped by: behind CLOCK_REALTIME by a tick, or by more where the
+ * machine stood still. What is changed later is not stamped earlier. */
+void validators_clock(struct timespec *now);
+/* True when ctime is not older than `now`, of validators_clock before whatever is to be believed
+ * was looked at, by the granule: a later change might leave the same validators, so they must not
+ * be relied on (RULES 1). A ctime without nanoseconds is taken for one of a filesystem that keeps
+ * none (ext4 with inodes of 128 bytes, HFS+). */
 bool validators_racy(const struct validators *v, const struct timespec *now);
-enum { VALIDATORS_GRANULE_MS = 10 };
+enum { VALIDATORS_GRANULE_MS = 10, VALIDATORS_SECOND_MS = 1010 };
+/* How long after it was found racy what has these validators is to be read again, milliseconds. */
+unsigned validators_pause_ms(const struct validators *v);
 
 /* Storage behind an entry's pointers, when it was read from disk. */
 struct entry_store {

@@ -8,7 +8,7 @@ import shutil
 import signal
 import threading
 
-from harness import Skip, case, check, check_equal, main, read_text, wait_for, write_text
+from harness import SLOW, Skip, case, check, check_equal, main, read_text, wait_for, write_text
 from hosts import HOSTS, Hosts
 from trees import differences, put, snapshot
 
@@ -146,6 +146,7 @@ def test_handover_and_back(env):
         # One question over a session that was there already; nobody waited for another try.
         took = re.search(r"nobody was for (\d+) ms", r.err)
         check(took and "trying again" not in r.err, r)
+        check(int(took[1]) < 1000 * SLOW, r)
         print(f"  {old} to {new}: without a primary for {took[1]} ms")
         check(h.is_primary(new) and not h.is_primary(old), f"{new} is the primary")
         check(not h.found(old, (new,)), f"nothing is lost: {h.found(old, (new,))}")

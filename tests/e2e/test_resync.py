@@ -1,17 +1,22 @@
 """`mirrord resync SRC HOST:DEST`: every kind of entry, every option, and what it refuses."""
 
+import ctypes
 import os
 import pty
 import re
 import shutil
 import socket
 import stat
+import struct
 import subprocess
 
 from harness import ROOT, SANITIZED, Skip, case, check, check_equal, main, wait_for
 from pair import site_text
 from trees import (WordPress, check_same, differences, inodes, put, remove, rsync_differences,
                    set_mtime, snapshot)
+
+IN_ACCESS = 1
+libc = ctypes.CDLL(None, use_errno=True)
 
 
 def places(env):
@@ -406,13 +411,31 @@ def test_a_large_directory_with_few_changes(env):
     check_same(src, dest)
 
 
+def who_reads(paths, work):
+    """Those of the files that are read meanwhile."""
+    fd = libc.inotify_init1(os.O_NONBLOCK)
+    marks = {libc.inotify_add_watch(fd, os.fsencode(path), IN_ACCESS): path for path in paths}
+    try:
+        work()
+        events = os.read(fd, 1 << 16)
+    except BlockingIOError:
+        events = b""
+    finally:
+        os.close(fd)
+    check_equal(len(marks), len(paths), "watches")
+    return {marks[wd] for wd, *_ in struct.iter_unpack("iIII", events)}
+
+
 @case
 def test_checksum_reads_everything(env):
-    """A change behind the validators' back: bytes on both ends that no stat shows."""
+    """What no stat shows is found by reading, at both ends; else nothing that is known is read."""
     src, dest = places(env)
     put(f"{src}/f", b"a" * 5000, mtime_ns=1600000000_000000000)
     level(env, src, dest)
-    level(env, src, dest, "--checksum")
+    both = [f"{src}/f", f"{dest}/f"]
+    wait_for(lambda: not who_reads(both, lambda: env.resync(src, dest)), "their validators prove them")
+    check_equal(who_reads(both, lambda: env.resync(src, dest, "--checksum")), set(both), "read")
+    check_equal(who_reads(both, lambda: env.resync(src, dest)), set(), "read without it")
 
 
 @case
@@ -420,7 +443,9 @@ def test_dry_run_changes_nothing(env):
     src, dest = places(env)
     put(f"{src}/new", b"x")
     put(f"{src}/same", b"x")
-    env.resync(src, dest, "-n")
+    for i in range(400):  # a directory that is compared by buckets
+        put(f"{src}/many{i}", b"")
+    env.resync(src, dest, "-n").prints("402 created")
     check(not os.path.exists(dest), "a dry run made DEST")
     level(env, src, dest)
     put(f"{src}/other", b"x")

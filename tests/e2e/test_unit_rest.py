@@ -249,5 +249,28 @@ def test_one_shot(env):
     check("0 created, 0 updated" in out, out)
 
 
+@case
+def test_an_update_while_a_one_shot_sends(env):
+    """Nobody tells it of changes, so it looks through what it has sent, and sends all of it again."""
+    src, dest, files, data = env.path("src"), env.path("dest"), 60, os.urandom(4000)
+    top = f"{src}/{PLUGIN}"
+    write_version(top, 0, files)
+    env.resync(src, dest, "--preset", "wordpress")
+    reader = Reader(f"{dest}/{PLUGIN}", files)
+    write_version(top, 1, files, data=data)
+
+    def staged():
+        stages = [d for d in os.listdir(env.dir) if d.startswith(".mirrord-")]
+        return sum(len(f) for d in stages for _, _, f in os.walk(env.path(d))) > files // 4
+    p = env.spawn([os.environ["MIRRORD"], "resync", *env.link_options(), "--preset", "wordpress",
+                   "--bwlimit", "200K", src, env.at(dest)])
+    wait_for(staged, "the first is on its way")
+    check_equal(version_at(f"{dest}/{PLUGIN}/file0.php"), 0, "still")
+    write_version(top, 2, files, data=data[::-1])
+    check_equal(p.wait(), 0, "the resync")
+    check_same(src, dest)
+    reader.end()
+
+
 if __name__ == "__main__":
     main()

@@ -11,7 +11,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "primary/push/peer.h"
+#include "primary/owe.h"
 #include "primary/scan/examine_impl.h"
 
 enum {
@@ -223,6 +223,7 @@ static enum examine_outcome look_at(struct look *l)
 {
     char name[PATH_NAME_MAX + 1] = "";
     memcpy(name, l->name.data, l->name.len);
+    validators_clock(&l->seen);
     if (fstatat(l->fd, name, &l->st, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT ? examine_gone(l) : examine_unknown(l, errno, "stat");
     if (filter_excludes(l->s->site->filter, look_path(l), S_ISDIR(l->st.st_mode)))

@@ -25,6 +25,7 @@ struct look {
     struct record record; /* valid until something is put */
     uint64_t above_inode; /* of the directory above, as the manifest has it */
     int fd;               /* the directory above; -1: none */
+    struct timespec seen; /* validators_clock, not later than: */
     struct stat st;
     struct entry entry; /* as the disk has it */
     struct entry_store store;

@@ -13,6 +13,7 @@
 #include "base/boot.h"
 #include "base/io.h"
 #include "base/mem.h"
+#include "tree/entry.h"
 
 enum { TEXT_MAX = 256, QUIET_MS = 30 }; /* more than a granule of a file's times */
 
@@ -33,9 +34,9 @@ static bool is_quiet(int dirfd)
 {
     struct stat st;
     struct timespec now;
-    if (fstatat(dirfd, "data.mdb", &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-        clock_gettime(CLOCK_REALTIME, &now) < 0)
+    if (fstatat(dirfd, "data.mdb", &st, AT_SYMLINK_NOFOLLOW) < 0)
         return false;
+    validators_clock(&now);
     int64_t age =
         (now.tv_sec - st.st_ctim.tv_sec) * 1000 + (now.tv_nsec - st.st_ctim.tv_nsec) / 1000000;
     return age >= QUIET_MS;

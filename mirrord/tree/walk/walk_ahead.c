@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "tree/entry.h"
 
 enum {
     OFFERS_MAX = 16,
@@ -124,7 +125,7 @@ static void glance(struct walk_ahead *a, struct offer *o, size_t i)
 static void look(struct walk_ahead *a, struct offer *o)
 {
     struct walk_sighting *s = &o->seen;
-    clock_gettime(CLOCK_REALTIME, &s->began);
+    validators_clock(&s->began);
     s->fd = root_open_dir(a->root, (struct bytes){o->path, o->path_len});
     if (s->fd < 0 || walk_list(s->fd, &s->listing) != 0) {
         s->error = errno;

@@ -286,7 +286,7 @@ int walk_compare(struct walk *w, struct err *err)
         w->seen = mem_array(WALK_CHUNK, sizeof *w->seen);
     now = w->found.began;
     if (w->next >= w->found.count)
-        clock_gettime(CLOCK_REALTIME, &now);
+        validators_clock(&now);
     for (size_t i = 0; i < n; i++)
         w->seen[i].sight = look(w, w->next + i, &w->seen[i].st);
     if (manifest_begin(w->manifest, false, &t, err) != 0)

@@ -38,7 +38,7 @@ static void give_up(struct walk *w, struct walk_item *item, const struct err *wh
 static bool stat_again(struct walk *w, struct walk_item *item)
 {
     struct err why;
-    clock_gettime(CLOCK_REALTIME, &item->seen);
+    validators_clock(&item->seen);
     if (fstatat(w->found.fd, item->name.data, &item->st, AT_SYMLINK_NOFOLLOW) == 0)
         return !S_ISDIR(item->st.st_mode) || item->st.st_dev == w->device;
     if (errno == ENOENT)
@@ -405,7 +405,7 @@ int walk_root_record(struct walk *w, struct err *err)
     arena_reset(&w->arena);
     if (get_root_record(w, &item, err) != 0)
         return -1;
-    clock_gettime(CLOCK_REALTIME, &item.seen);
+    validators_clock(&item.seen);
     if (fstat(root_fd(w->root), &item.st) != 0)
         return err_sys(err, errno, "stat %s", root_path(w->root));
     if (entry_read(

@@ -40,7 +40,7 @@ void walk_read_stop(struct walk *w)
 bool walk_read_begin(struct walk *w, const char *name, const struct validators *validators)
 {
     struct walk_reading *r = &w->reading;
-    clock_gettime(CLOCK_REALTIME, &r->began);
+    validators_clock(&r->began);
     r->fd = root_open_name(w->found.fd, name);
     if (r->fd < 0)
         return false;

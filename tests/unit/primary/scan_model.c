@@ -21,7 +21,7 @@
 #include "base/mem.h"
 #include "base/set.h"
 #include "primary/push/peer.h"
-#include "primary/push/source.h"
+#include "primary/scan/source.h"
 #include "tree/content/digest.h"
 
 enum { PATIENCE_MS = 60000, WHOLE = 1 << 30 };

@@ -15,8 +15,32 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "primary/push/source.h"
+#include "primary/scan/source.h"
 #include "tree/content/digest.h"
+
+/* While the clock stands nothing gets another time. */
+static struct timespec standing;
+
+struct validators __real_validators_of(const struct stat *st);
+struct validators __wrap_validators_of(const struct stat *st);
+struct validators __wrap_validators_of(const struct stat *st)
+{
+    struct validators v = __real_validators_of(st);
+    if (standing.tv_sec) {
+        v.ctime = v.mtime = 1000;
+        v.ctime_nsec = v.mtime_nsec = 4000000;
+    }
+    return v;
+}
+
+void __real_validators_clock(struct timespec *now);
+void __wrap_validators_clock(struct timespec *now);
+void __wrap_validators_clock(struct timespec *now)
+{
+    __real_validators_clock(now);
+    if (standing.tv_sec)
+        *now = standing;
+}
 
 struct fixture {
     char dir[64];
@@ -42,6 +66,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
     unlinkat(root_fd(f->root), "f", 0);
     unlinkat(root_fd(f->root), "fifo", 0);
+    standing = (struct timespec){0};
     root_close(f->root);
     return rmdir(f->dir);
 }
@@ -95,7 +120,7 @@ static void test_not_racy_when_old(void **state)
     struct validators v = validators_of(&st);
     for (struct timespec now = {0}; validators_racy(&v, &now) || !now.tv_sec;) {
         poll(NULL, 0, 2); /* the condition is the clock's */
-        clock_gettime(CLOCK_REALTIME, &now);
+        validators_clock(&now);
     }
     struct source *s = open_file(f, false, SOURCE_OK);
     read_all(s, "content");
@@ -153,6 +178,73 @@ static void test_truncated_meanwhile(void **state)
     assert_int_equal(source_read(s, text, sizeof text, &err), 0);
     assert_int_equal(source_settle(s, &r), SOURCE_BUSY);
     source_free(s);
+}
+
+/* The first or the second of two leaves. */
+static void read_half(struct source *s, bool second, bool leaves)
+{
+    static char half[DIGEST_LEAF];
+    struct digest leaf;
+    struct err err;
+    ssize_t got = leaves ? source_read_leaf(s, second ? DIGEST_LEAF : 0, half, &leaf, &err)
+                         : source_read(s, half, DIGEST_LEAF, &err);
+    assert_int_equal(got, DIGEST_LEAF);
+}
+
+static void write_part(struct fixture *f, size_t at, char letter)
+{
+    static char part[DIGEST_LEAF];
+    int fd = openat(root_fd(f->root), "f", O_RDWR | O_CREAT, 0600);
+    memset(part, letter, sizeof part);
+    assert_int_equal(pwrite(fd, part, sizeof part, (off_t)at), sizeof part);
+    close(fd);
+}
+
+static void write_whole(struct fixture *f, char letter)
+{
+    write_part(f, 0, letter);
+    write_part(f, DIGEST_LEAF, letter);
+}
+
+/* Half of each of two contents is not taken for one, though the times do not tell: the second was
+ * written within the same tick of the clock as the first. */
+static void test_written_twice_in_a_tick(void **state)
+{
+    for (int leaves = 0; leaves < 2; leaves++) {
+        struct record r = {0};
+        write_whole(*state, 'a');
+        standing = (struct timespec){1000, 5000000};
+        struct source *s = open_file(*state, false, SOURCE_OK);
+        read_half(s, false, leaves);
+        write_whole(*state, 'b');
+        read_half(s, true, leaves);
+        assert_int_equal(source_settle(s, &r), SOURCE_BUSY);
+        source_free(s);
+        s = open_file(*state, false, SOURCE_OK); /* and once it stays as it is: */
+        read_half(s, false, leaves);
+        read_half(s, true, leaves);
+        assert_int_equal(source_settle(s, &r), SOURCE_OK);
+        assert_true(r.flags & RECORD_RACY);
+        source_free(s);
+    }
+}
+
+/* Only what was read before the clock went on can be of another state than the rest. */
+static void test_the_tick_ends_while_it_is_read(void **state)
+{
+    static const size_t late[] = {0, DIGEST_LEAF};
+    for (int i = 0; i < 2; i++) {
+        struct record r = {0};
+        write_whole(*state, 'a');
+        standing = (struct timespec){1000, 5000000};
+        struct source *s = open_file(*state, false, SOURCE_OK);
+        read_half(s, false, false);
+        standing.tv_nsec += 2 * VALIDATORS_GRANULE_MS * 1000000;
+        read_half(s, true, false);
+        write_part(*state, late[i], 'b'); /* with other times, if the clock were true */
+        assert_int_equal(source_settle(s, &r), i == 0 ? SOURCE_BUSY : SOURCE_OK);
+        source_free(s);
+    }
 }
 
 static void test_nothing_to_read(void **state)
@@ -309,6 +401,8 @@ int main(void)
         T(test_a_writer_at_the_end),
         T(test_changed_meanwhile),
         T(test_truncated_meanwhile),
+        T(test_written_twice_in_a_tick),
+        T(test_the_tick_ends_while_it_is_read),
         T(test_nothing_to_read),
         T(test_of_a_file_seen_before),
         T(test_leaves),

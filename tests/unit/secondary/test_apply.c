@@ -597,6 +597,16 @@ static void many_failures_take_many_frames(void **state)
     peer_end(p);
 }
 
+/* The mtime of another file, and so many seconds. */
+static void dated_as(struct peer *p, const char *path, const char *other, int later)
+{
+    struct stat st;
+    assert_int_equal(lstat(on_root(p, other), &st), 0);
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, st.st_mtim};
+    times[1].tv_sec += later;
+    assert_int_equal(utimensat(AT_FDCWD, on_root(p, path), times, 0), 0);
+}
+
 static void foreign_things_are_set_aside(void **state)
 {
     struct peer *p = *state;
@@ -610,8 +620,18 @@ static void foreign_things_are_set_aside(void **state)
     peer_put(p, "dir2", &d, NULL);
     peer_put(p, "chmod", &f, "x");
     peer_put(p, "same", &f, "x");
+    peer_put(p, "another", &f, "x");
+    peer_put(p, "longer", &f, "x");
+    peer_put(p, "later", &f, "x");
     peer_commit_all(p);
     write_file(p, "changed", "local change");
+    write_file(p, "another.new", "z"); /* of these each has but one thing that tells */
+    dated_as(p, "another.new", "another", 0);
+    assert_int_equal(rename(on_root(p, "another.new"), on_root(p, "another")), 0);
+    write_file(p, "longer", "zz");
+    dated_as(p, "longer", "same", 0);
+    write_file(p, "later", "z");
+    dated_as(p, "later", "same", 1);
     write_file(p, "deleted", "local change");
     write_file(p, "new", "upload on the wrong server");
     write_file(p, "dir/upload", "upload");
@@ -625,18 +645,22 @@ static void foreign_things_are_set_aside(void **state)
     peer_put(p, "dir2", &g, "yy");
     peer_put(p, "chmod", &g, "yy");
     peer_put(p, "same", &g, "yy");
+    peer_put(p, "another", &g, "yy");
+    peer_put(p, "longer", &g, "yy");
+    peer_put(p, "later", &g, "yy");
     peer_commit_all(p);
     assert_file(p, "changed", "yy", &g);
     assert_absent(p, "deleted");
     assert_file(p, "new", "yy", &g);
     assert_absent(p, "dir");
     assert_file(p, "dir2", "yy", &g);
-    static const char *const kept[] = {"changed", "deleted", "new", "dir", "dir2"};
+    static const char *const kept[] = {
+        "changed", "deleted", "new", "dir", "dir2", "another", "longer", "later"};
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
         assert_int_equal(foreign_count(p, kept[i]), 1);
     assert_int_equal(foreign_count(p, "chmod"), 0);
     assert_int_equal(foreign_count(p, "same"), 0);
-    assert_known(p, 5);
+    assert_known(p, 8);
     peer_end(p);
 }
 

@@ -47,7 +47,8 @@ uint64_t __wrap_io_now_ms(void)
     return __real_io_now_ms() + (uint64_t)atomic_load(&shared->later);
 }
 
-/* f: a file was synced, D: a directory, j: LMDB's data, s: a filesystem, r: a rename. */
+/* f: a file was synced, D: a directory, S: the stage, j: LMDB's data, s: a filesystem, r: a rename.
+ */
 static void note(char what)
 {
     if (!atomic_load(&shared->recording))
@@ -60,8 +61,14 @@ static void note(char what)
 /* LMDB's calls come here, too: the program's own functions go before libc's. */
 int fsync(int fd)
 {
+    char link[64], path[2 * PEER_PATH] = "";
     struct stat st;
-    note(fstat(fd, &st) == 0 && S_ISDIR(st.st_mode) ? 'D' : 'f');
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    bool is_dir = fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
+    if (is_dir && readlink(link, path, sizeof path - 1) < 0)
+        path[0] = '\0';
+    const char *name = strrchr(path, '/');
+    note(!is_dir ? 'f' : name && strncmp(name, "/.mirrord-", 10) == 0 ? 'S' : 'D');
     return (int)syscall(SYS_fsync, fd);
 }
 
@@ -534,11 +541,16 @@ static void a_durable_batch_is_synced_in_order(void **state)
     peer_batch(p);
     peer_put(p, "d/f", &f, "new");
     record(p, calls);
-    assert_string_equal(calls, "fDjrDj"); /* content, stage; journal; rename; directories; record */
+    /* content, stage; journal; rename; its directory, the stage's; record */
+    assert_string_equal(calls, "fSjrDSj");
     peer_batch(p);
     peer_entry(p, "d/f", &m, HOW_META, NULL);
     record(p, calls);
-    assert_string_equal(calls, "jfDj"); /* nothing is staged: the file itself */
+    assert_string_equal(calls, "jfDSj"); /* nothing is staged: the file itself */
+    peer_batch(p);
+    peer_delete(p, "d/f");
+    record(p, calls);
+    assert_string_equal(calls, "jDSj"); /* it does not come back */
     peer_batch(p);
     peer_put(p, "e", &d, NULL);
     for (int i = 0; i < 40; i++) {

@@ -9,10 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/io.h"
 #include "base/mem.h"
+#include "tree/entry.h"
 
 /* Deletes dirfd/name with all beneath it; paths may be longer than PATH_MAX. */
 static inline void scratch_delete(int dirfd, const char *name)
@@ -54,6 +56,17 @@ static inline bool scratch_write(int dirfd, const char *name, const char *text)
     if (fd >= 0)
         close(fd);
     return good;
+}
+
+/* Waits until what was written is older than the granule, so that its validators prove it. */
+static inline void scratch_settle(void)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    struct validators written = {.ctime = now.tv_sec, .ctime_nsec = (uint32_t)now.tv_nsec | 1};
+    while (validators_clock(&now), validators_racy(&written, &now))
+        nanosleep(&pause, NULL);
 }
 
 /* Sets mtime, and so a new ctime. */

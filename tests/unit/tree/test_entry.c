@@ -87,6 +87,39 @@ static void test_racy(void **state)
     assert_true(validators_racy(&v, &at));
     at.tv_sec = 5000000000;
     assert_false(validators_racy(&v, &at));
+    assert_true(validators_pause_ms(&v) > VALIDATORS_GRANULE_MS);
+}
+
+/* What has no nanoseconds may be any moment of its second. */
+static void test_racy_for_a_second(void **state)
+{
+    (void)state;
+    struct validators v = {.ctime = 1000};
+    struct timespec at = {.tv_sec = 1000};
+    assert_true(validators_racy(&v, &at));
+    at.tv_nsec = 999999999;
+    assert_true(validators_racy(&v, &at));
+    at = (struct timespec){.tv_sec = 1001, .tv_nsec = 9999999};
+    assert_true(validators_racy(&v, &at));
+    at.tv_nsec = 10000000;
+    assert_false(validators_racy(&v, &at));
+    assert_true(validators_pause_ms(&v) > VALIDATORS_SECOND_MS);
+}
+
+/* What is written is not stamped earlier than the clock was before, however long ago its last tick.
+ */
+static void test_the_clock_of_stamps(void **state)
+{
+    struct place *p = *state;
+    struct timespec before;
+    struct stat st;
+    for (int i = 0; i < 2000; i++) {
+        validators_clock(&before);
+        assert_true(scratch_write(p->fd, "f", i % 2 ? "odd" : "even"));
+        assert_int_equal(fstatat(p->fd, "f", &st, 0), 0);
+        assert_true(st.st_ctim.tv_sec > before.tv_sec ||
+                    (st.st_ctim.tv_sec == before.tv_sec && st.st_ctim.tv_nsec >= before.tv_nsec));
+    }
 }
 
 static void test_files(void **state)
@@ -360,6 +393,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_validators, set_up, tear_down),
         cmocka_unit_test(test_racy),
+        cmocka_unit_test(test_racy_for_a_second),
+        cmocka_unit_test_setup_teardown(test_the_clock_of_stamps, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_files, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_directories, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_links, set_up, tear_down),

@@ -71,7 +71,7 @@ static void learn(struct place *p)
     const struct walk_options o = {.prove = true};
     struct err err;
     for (int i = 0; i < 2; i++) {
-        nanosleep(&(struct timespec){.tv_nsec = (VALIDATORS_GRANULE_MS + 10) * 1000000L}, NULL);
+        scratch_settle();
         struct walk *w = walk_new(p->root, p->m, f, names, (struct bytes){0}, &o, NULL);
         while (walk_step(w, 5, &err) == WALK_MORE)
             continue;

@@ -13,6 +13,17 @@
 #include "tree/walk/walk.h"
 
 static const struct digest no_filter;
+static bool whole_seconds; /* the filesystem keeps no more of a file's times */
+
+struct validators __real_validators_of(const struct stat *st);
+struct validators __wrap_validators_of(const struct stat *st);
+struct validators __wrap_validators_of(const struct stat *st)
+{
+    struct validators v = __real_validators_of(st);
+    if (whole_seconds)
+        v.ctime_nsec = v.mtime_nsec = 0;
+    return v;
+}
 
 struct place {
     char *path; /* holds tree/ and m/ */
@@ -115,18 +126,6 @@ static void walk_top(struct place *p, const char *top)
 static void walk_all(struct place *p)
 {
     walk_top(p, "");
-}
-
-/* Until what was written is older than the granule, so that validators prove it. */
-static void let_settle(void)
-{
-    struct timespec start, now, pause = {.tv_nsec = 1000000};
-    clock_gettime(CLOCK_REALTIME, &start);
-    do {
-        nanosleep(&pause, NULL);
-        clock_gettime(CLOCK_REALTIME, &now);
-    } while ((now.tv_sec - start.tv_sec) * 1000 + (now.tv_nsec - start.tv_nsec) / 1000000 <=
-             VALIDATORS_GRANULE_MS + 10);
 }
 
 static int lookup(struct place *p, const char *path, struct record *out)
@@ -251,7 +250,7 @@ static void test_first_and_second_walk(void **state)
     assert_int_equal(record_at(p, "d/empty").entry.mode, 0700);
     assert_int_equal(record_at(p, "").entry.type, ENTRY_DIR);
     assert_true(is_there(p, longest));
-    let_settle();
+    scratch_settle();
     walk_all(p);
     assert_string_equal(p->heard, "");
     assert_int_equal(p->counts.entries, 7);
@@ -271,7 +270,7 @@ static void test_changes(void **state)
     assert_int_equal(mkdirat(p->fd, "dir-link", 0755), 0);
     assert_true(scratch_write(p->fd, "dir-link/f", "x"));
     walk_all(p);
-    let_settle();
+    scratch_settle();
     walk_all(p);
     assert_true(scratch_write(p->fd, "d/f", "longer"));
     assert_int_equal(fchmodat(p->fd, "d/same", 0600, 0), 0);
@@ -296,23 +295,30 @@ static void test_changes(void **state)
     assert_as_new(p, false);
 }
 
-static void test_longer_than_path_max(void **state)
+/* So many directories in one another, with names as long as they can be. The innermost. */
+static int make_deep(const struct place *p, int levels)
 {
-    struct place *p = *state;
     char name[256];
     int fd = dup(p->fd);
     memset(name, 'n', 255);
     name[255] = '\0';
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < levels; i++) {
         assert_int_equal(mkdirat(fd, name, 0755), 0);
         int next = openat(fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         close(fd);
         fd = next;
     }
+    return fd;
+}
+
+static void test_longer_than_path_max(void **state)
+{
+    struct place *p = *state;
+    int fd = make_deep(p, 20);
     assert_true(scratch_write(fd, "end", "deep"));
     walk_all(p);
     assert_int_equal(p->counts.entries, 21);
-    let_settle();
+    scratch_settle();
     p->o.prove = true;
     walk_all(p);
     assert_int_equal(sums_of(p->m).unproven, 0);
@@ -328,17 +334,7 @@ static void test_longer_than_path_max(void **state)
 static void test_longer_than_total_max(void **state)
 {
     struct place *p = *state;
-    char name[256];
-    int fd = dup(p->fd);
-    memset(name, 'n', 255);
-    name[255] = '\0';
-    for (int i = 0; i < 130; i++) {
-        assert_int_equal(mkdirat(fd, name, 0755), 0);
-        int next = openat(fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        close(fd);
-        fd = next;
-    }
-    close(fd);
+    close(make_deep(p, 130));
     p->hooks.skipped = NULL;
     p->hooks.changed = NULL;
     walk_all(p);
@@ -348,7 +344,7 @@ static void test_longer_than_total_max(void **state)
 
 static void prove(struct place *p)
 {
-    let_settle();
+    scratch_settle();
     p->o.prove = true;
     walk_all(p);
     p->o.prove = false;
@@ -371,7 +367,7 @@ static void test_content_is_read_when_it_must_be(void **state)
     assert_int_equal(p->counts.hashed, 0);
     /* Same size: read. */
     assert_true(scratch_write(p->fd, "f", "HELLO"));
-    let_settle();
+    scratch_settle();
     walk_all(p);
     assert_int_equal(p->counts.hashed, 5);
     assert_non_null(strstr(p->heard, "~f "));
@@ -380,7 +376,7 @@ static void test_content_is_read_when_it_must_be(void **state)
     assert_true(r.entry.has_digest && digest_equal(&r.entry.digest, &want));
     /* Only ctime: read, found the same, not a change. */
     assert_int_equal(fchmodat(p->fd, "f", 0644, 0), 0);
-    let_settle();
+    scratch_settle();
     walk_all(p);
     assert_int_equal(p->counts.hashed, 5);
     assert_string_equal(p->heard, "");
@@ -388,7 +384,7 @@ static void test_content_is_read_when_it_must_be(void **state)
     assert_true(r.entry.has_digest);
     /* Another size: not read, not known. */
     assert_true(scratch_write(p->fd, "f", "hello!"));
-    let_settle();
+    scratch_settle();
     walk_all(p);
     assert_int_equal(p->counts.hashed, 0);
     r = record_at(p, "f");
@@ -410,7 +406,7 @@ static void test_racy(void **state)
     digest_of("hello", 5, &want);
     assert_true(r.entry.has_digest && digest_equal(&r.entry.digest, &want));
     p->o.prove = false;
-    let_settle();
+    scratch_settle();
     walk_all(p);
     assert_false(record_at(p, "f").flags & RECORD_RACY);
     /* What was believed too early is read again. */
@@ -422,6 +418,36 @@ static void test_racy(void **state)
     assert_int_equal(r.flags, 0);
     assert_true(r.entry.has_digest && digest_equal(&r.entry.digest, &want));
     assert_string_equal(p->heard, "~f ");
+}
+
+/* A change that leaves all as it was that a stat tells is found, since it came in the same second
+ * as the one before. */
+static void test_times_of_whole_seconds(void **state)
+{
+    struct place *p = *state;
+    struct digest want;
+    struct record r;
+    struct stat st;
+    struct validators now;
+    p->o.prove = whole_seconds = true;
+    do { /* until both came in one second, whose begin is some time ago */
+        assert_true(scratch_write(p->fd, "f", "hello"));
+        assert_int_equal(fstatat(p->fd, "f", &st, 0), 0);
+        scratch_settle();
+        walk_all(p);
+        r = record_at(p, "f");
+        assert_true(scratch_write(p->fd, "f", "HELLO"));
+        assert_int_equal(fstatat(p->fd, "f", &st, 0), 0);
+        now = validators_of(&st);
+    } while (!validators_equal(&now, &r.validators));
+    p->o.prove = false;
+    scratch_settle();
+    walk_all(p);
+    whole_seconds = false;
+    digest_of("HELLO", 5, &want);
+    r = record_at(p, "f");
+    assert_true(r.entry.has_digest && digest_equal(&r.entry.digest, &want));
+    assert_non_null(strstr(p->heard, "~f "));
 }
 
 static void test_checksum(void **state)
@@ -453,7 +479,7 @@ static void test_lost_with_the_power(void **state)
     p->o.keep_accepted = true;
     for (int lost = 0; lost < 2; lost++) {
         assert_true(scratch_write(p->fd, "f", "hello"));
-        let_settle();
+        scratch_settle();
         walk_all(p);
         prove(p);
         struct record r = record_at(p, "f");
@@ -472,7 +498,7 @@ static void test_open_for_writing(void **state)
     struct place *p = *state;
     assert_true(scratch_write(p->fd, "f", "hello"));
     walk_all(p);
-    let_settle();
+    scratch_settle();
     int fd = openat(p->fd, "f", O_WRONLY | O_CLOEXEC);
     p->o.prove = true;
     walk_all(p);
@@ -512,7 +538,7 @@ static void test_keep_accepted(void **state)
     /* Only ctime moved, the content is the same. */
     assert_int_equal(fchmodat(p->fd, "f", 0600, 0), 0);
     assert_true(scratch_write(p->fd, "d/new", "x"));
-    let_settle();
+    scratch_settle();
     walk_all(p);
     r = record_at(p, "f");
     assert_int_equal(r.flags, RECORD_COMMITTED);
@@ -525,7 +551,7 @@ static void test_keep_accepted(void **state)
     assert_int_equal(unlinkat(p->fd, "d/new", 0), 0);
     assert_int_equal(unlinkat(p->fd, "d", AT_REMOVEDIR), 0);
     assert_int_equal(symlinkat("x", p->fd, "d"), 0);
-    let_settle();
+    scratch_settle();
     walk_all(p);
     assert_non_null(strstr(p->heard, "~f "));
     assert_int_equal(record_at(p, "f").flags, 0);
@@ -584,7 +610,7 @@ static void fill_for_drift(struct place *p)
     assert_true(scratch_write(p->fd, "d/time", "x"));
     assert_true(scratch_write(p->fd, "gone/f", "x"));
     assert_int_equal(symlinkat("x", p->fd, "l"), 0);
-    let_settle();
+    scratch_settle();
     walk_all(p);
     prove(p);
     assert_string_equal(drift_of(p), ""); /* nothing was committed */
@@ -606,7 +632,7 @@ static void test_drift(void **state)
     assert_true(scratch_write(p->fd, "new/beneath", "is not told of"));
     assert_int_equal(unlinkat(p->fd, "l", 0), 0);
     assert_int_equal(symlinkat("y", p->fd, "l"), 0);
-    let_settle();
+    scratch_settle();
     walk_all(p);
     assert_int_equal(p->counts.drift, 7); /* with the root's times */
     assert_string_equal(drift_of(p), "/:2 /gone:2 /l:3 /new:0 d/f:1 d/mode:1 d/time:1 ");
@@ -616,7 +642,7 @@ static void test_drift(void **state)
     /* Changed once more: what was committed is remembered, not what was in between. */
     assert_true(scratch_write(p->fd, "d/mode", "longer than before"));
     assert_true(scratch_write(p->fd, "gone", "a file"));
-    let_settle();
+    scratch_settle();
     walk_all(p);
     assert_string_equal(drift_of(p), "/:2 /gone:2 /l:3 /new:0 d/f:1 d/mode:1 d/time:1 ");
 }
@@ -631,14 +657,14 @@ static void test_drift_that_is_undone(void **state)
         {.tv_nsec = UTIME_OMIT}, {dir.entry.mtime, dir.entry.mtime_nsec}};
     assert_true(scratch_write(p->fd, "d/f", "HELLO"));
     assert_true(scratch_write(p->fd, "d/new", "x"));
-    let_settle();
+    scratch_settle();
     walk_all(p);
     assert_string_equal(drift_of(p), "/d:2 d/f:1 d/new:0 ");
     assert_true(scratch_write(p->fd, "d/f", "hello"));
     assert_int_equal(utimensat(p->fd, "d/f", times, 0), 0);
     assert_int_equal(unlinkat(p->fd, "d/new", 0), 0);
     assert_int_equal(utimensat(p->fd, "d", dir_times, 0), 0);
-    let_settle();
+    scratch_settle();
     walk_all(p);
     assert_string_equal(drift_of(p), "");
     assert_int_equal(record_at(p, "d/f").flags, RECORD_COMMITTED);
@@ -653,7 +679,7 @@ static void test_drift_moves_and_goes(void **state)
     struct err err;
     fill_for_drift(p);
     assert_true(scratch_write(p->fd, "d/f", "HELLO"));
-    let_settle();
+    scratch_settle();
     walk_all(p);
     assert_string_equal(drift_of(p), "d/f:1 ");
     assert_int_equal(manifest_begin(p->m, true, &t, &err), 0);
@@ -978,7 +1004,7 @@ static void test_commits_between_steps(void **state)
             assert_int_equal(record_at(p, late).flags & RECORD_COMMITTED, RECORD_COMMITTED);
             assert_true(at == 0 || !is_there(p, "d/g"));
         }
-        let_settle();
+        scratch_settle();
         walk_all(p);
         assert_as_new(p, true);
     }
@@ -1062,7 +1088,7 @@ static void test_steps(void **state)
     assert_true(scratch_write(p->fd, "large", content));
     assert_true(scratch_write(p->fd, "small", "x"));
     walk_all(p);
-    let_settle();
+    scratch_settle();
     p->o.prove = true;
     struct walk *w = new_walk(p, "");
     int rc, steps = 0;
@@ -1159,7 +1185,7 @@ static void test_random_changes(void **state)
             walk_all(p);
             assert_as_new(p, false);
         }
-        let_settle();
+        scratch_settle();
         p->o.prove = true;
         walk_all(p);
         assert_int_equal(sums_of(p->m).unproven, 0);
@@ -1185,7 +1211,7 @@ static void test_random_changes_under_the_walk(void **state)
             fail_msg("%s", err.text);
         for (int i = 0; i < 20; i++)
             change_disk(p, &random);
-        let_settle();
+        scratch_settle();
         p->o.prove = true;
         walk_all(p);
         assert_as_new(p, true);
@@ -1233,7 +1259,7 @@ static void test_ahead(void **state)
     assert_int_equal(p->counts.files, 60 * 6);
     assert_int_equal(p->counts.excluded, 60 * 3);
     assert_int_equal(p->counts.skipped, 1);
-    let_settle();
+    scratch_settle();
     walk_all(p);
     walk_all(p);
     assert_string_equal(p->heard, "?d007/fifo ");
@@ -1307,6 +1333,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_longer_than_total_max, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_content_is_read_when_it_must_be, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_racy, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_times_of_whole_seconds, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_checksum, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_lost_with_the_power, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_open_for_writing, set_up, tear_down),
