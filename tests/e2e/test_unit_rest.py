@@ -65,6 +65,22 @@ def test_bracket(env):
 
 
 @case
+def test_a_checkout_is_a_bracket(env):
+    """git has its index locked while it works: what is below .git/ is not sent, but watched."""
+    p = start(env, options="preset = wordpress settle = 400ms", leave_out=lambda path: path.startswith(b".git"))
+    put(f"{p.src}/.git/index", b"x")
+    put(f"{p.src}/.git/index.lock", b"")
+    write_version(f"{p.src}/{PLUGIN}", 1)
+    p.daemon.ask("flush", "--timeout", "2", code=4).prints(r"shop.*\.git/index\.lock")
+    check_equal(version_at(f"{p.dests[0]}/{PLUGIN}/file0.php"), 0)
+    os.rename(f"{p.src}/.git/index.lock", f"{p.src}/.git/index")
+    p.daemon.flush(seconds=10)
+    check_equal(version_at(f"{p.dests[0]}/{PLUGIN}/file0.php"), 1)
+    check(not os.path.exists(f"{p.dests[0]}/.git"), ".git was sent")
+    p.daemon.stop()
+
+
+@case
 def test_bracket_that_was_left_behind(env):
     """By an install that failed: nothing moves in it, so it holds nobody up. A .maintenance is
     obeyed no longer than settle-max."""
