@@ -47,8 +47,8 @@ uint64_t __wrap_io_now_ms(void)
     return __real_io_now_ms() + (uint64_t)atomic_load(&shared->later);
 }
 
-/* f: a file was synced, D: a directory, S: the stage, j: LMDB's data, s: a filesystem, r: a rename.
- */
+/* f: a file was synced, D: a directory, S: the stage, j: LMDB's data, c: another file's, s: a
+ * filesystem, r: a rename. */
 static void note(char what)
 {
     if (!atomic_load(&shared->recording))
@@ -59,22 +59,27 @@ static void note(char what)
 }
 
 /* LMDB's calls come here, too: the program's own functions go before libc's. */
-int fsync(int fd)
+static bool is_named(int fd, const char *begin)
 {
     char link[64], path[2 * PEER_PATH] = "";
-    struct stat st;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    bool is_dir = fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
-    if (is_dir && readlink(link, path, sizeof path - 1) < 0)
-        path[0] = '\0';
+    if (readlink(link, path, sizeof path - 1) < 0)
+        return false;
     const char *name = strrchr(path, '/');
-    note(!is_dir ? 'f' : name && strncmp(name, "/.mirrord-", 10) == 0 ? 'S' : 'D');
+    return name && strncmp(name + 1, begin, strlen(begin)) == 0;
+}
+
+int fsync(int fd)
+{
+    struct stat st;
+    bool is_dir = fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
+    note(!is_dir ? 'f' : is_named(fd, ".mirrord-") ? 'S' : 'D');
     return (int)syscall(SYS_fsync, fd);
 }
 
 int fdatasync(int fd)
 {
-    note('j');
+    note(is_named(fd, "data.mdb") ? 'j' : 'c');
     return (int)syscall(SYS_fdatasync, fd);
 }
 
