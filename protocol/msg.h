@@ -14,10 +14,11 @@
 #include "protocol/path.h"
 
 enum {
-    MSG_VERSION = 2,             /* newest version spoken */
-    MSG_VERSION_OLDEST = 1,      /* oldest version spoken */
-    MSG_VERSION_RENEW = 2,       /* from which on there are RENEW and RENEWED */
-    MSG_VERSION_NEWS = 2,        /* from which on HOOK, SPACE, OWED, TELL, PROVING may be sent */
+    MSG_VERSION = 2,        /* newest version spoken */
+    MSG_VERSION_OLDEST = 1, /* oldest version spoken */
+    MSG_VERSION_RENEW = 2,  /* from which on there are RENEW and RENEWED */
+    MSG_VERSION_NEWS =
+        2, /* from which on HOOK, SPACE, OWED, TELL, PROVING, CAP_LACKS_… may be sent */
     MSG_VERSION_BASED = 2,       /* from which on there is HOW_BASED */
     MSG_TEXT_MAX = 1024,         /* error texts and software names */
     MSG_SITE_NAME_MAX = 255,     /* bytes */
@@ -115,7 +116,8 @@ enum msg_reason {
     REASON_OWNER = 12,        /* a user or group that this host does not know */
     REASON_INTERNAL = 13,
     REASON_YIELD = 14, /* another session of the same primary took over, or a renewal is to */
-    REASON_LAST = REASON_YIELD,
+    REASON_FULL = 15,  /* the far end has no room for what it keeps itself */
+    REASON_LAST = REASON_FULL,
 };
 
 struct msg_hello {
@@ -184,8 +186,12 @@ enum msg_caps { /* what the secondary can do */
     CAP_SET_OWNER = 1 << 0,
     CAP_SET_ACL = 1 << 1,
     CAP_PARTS = 1 << 2,   /* has parts of large files from an earlier session */
-    CAP_SANDBOX = 1 << 3, /* its receiver is confined by all that it should be */
-    CAPS_ALL = (1 << 4) - 1,
+    CAP_SANDBOX = 1 << 3, /* its receiver is confined by all that it should be; else it lacks: */
+    CAP_LACKS_LANDLOCK = 1 << 4, /* these from MSG_VERSION_NEWS on */
+    CAP_LACKS_CALLS = 1 << 5,
+    CAP_LACKS_MOUNTS = 1 << 6,
+    CAPS_LACKS = CAP_LACKS_LANDLOCK | CAP_LACKS_CALLS | CAP_LACKS_MOUNTS,
+    CAPS_ALL = (1 << 7) - 1,
 };
 
 /* Digests over a directory's subtree as tree/manifest keeps them; entry counts include dirs. */

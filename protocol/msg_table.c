@@ -65,6 +65,7 @@ static const struct msg_name_row msg_reasons[] = {
     {REASON_OWNER, "owner"},
     {REASON_INTERNAL, "internal"},
     {REASON_YIELD, "yield"},
+    {REASON_FULL, "full"},
 };
 
 static const char *msg_find_name(const struct msg_name_row *rows, size_t n, uint16_t value)

@@ -1,5 +1,6 @@
-"""Checks who may include whom: folders include only what lies below them, the codec only
-itself and C's own headers, and each third-party library is included by exactly one .c file.
+"""Checks who may include whom: folders include only what lies below them, as do the parts of
+primary, the codec only itself and C's own headers, and each third-party library is included by
+exactly one .c file.
 
 Usage: check_includes.py TOP-OF-THE-TREE
 """
@@ -18,6 +19,8 @@ BELOW = {
     "command": {"primary", "secondary", "tree", "link", "base", "protocol"},
     "main": {"command", "base"},
 }
+# Within a folder: from the first to those behind it. "" is what lies beside the others.
+ORDER = {"primary": ["daemon", "push", "scan", ""]}
 LIBRARIES = {
     "librsync.h": "librsync", "libssh2.h": "libssh2", "libssh2_publickey.h": "libssh2",
     "libssh2_sftp.h": "libssh2", "xxhash.h": "xxhash", "lmdb.h": "lmdb", "zstd.h": "zstd",
@@ -45,6 +48,19 @@ def sources(top):
                         yield folder, path, f.read()
 
 
+def within(path):
+    """The folder within one of the tree's; "": none."""
+    return path.split("/")[1] if path.count("/") > 1 else ""
+
+
+def check_order(folder, path, name):
+    order = ORDER.get(folder)
+    if order and name.startswith(folder + "/"):
+        ours, theirs = within(path.removeprefix("mirrord/")), within(name)
+        if order.index(theirs) < order.index(ours):
+            yield f'{path}: "{name}": {ours or folder} must not include {theirs}'
+
+
 def check_file(folder, path, text, users):
     for mark, name in INCLUDE.findall(text):
         if mark == '"':
@@ -53,6 +69,7 @@ def check_file(folder, path, text, users):
                 yield f'{path}: "{name}": name the folder too'
             elif other != folder and other not in BELOW.get(folder, set()):
                 yield f'{path}: "{name}": {folder} must not include {other}'
+            yield from check_order(folder, path, name)
         elif name in LIBRARIES:
             users.setdefault(LIBRARIES[name], set()).add(path)
             if path.endswith(".h"):

@@ -59,7 +59,7 @@ def states(top):
     yield from (("reasons", f"`{s}`") for s in re.findall(rf"{{REASON_[A-Z_]+, {STRING}}}", table)
                 if s not in ("none", "malformed"))
     yield from (("unit", key(s)) for s in
-                re.findall(STRING, body(read(top, "mirrord/primary/scan/unrest.c"), "rest_ms")))
+                re.findall(STRING, body(read(top, "mirrord/primary/unrest.c"), "rest_ms")))
     yield from (("flush", key(s)) for s in
                 re.findall(rf"\[PEER_SITE_\w+\] = {STRING}", read(top, "mirrord/primary/daemon/flush.c")))
     yield from (("piecemeal", s) for s in

@@ -11,7 +11,7 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 
 # shellcheck disable=SC2086 # lists
 packages_need $packages_build $packages_ssh clang llvm libclang-rt-14-dev libcmocka-dev rsync acl mandoc \
-    dpkg-dev debhelper lintian systemd
+    dpkg-dev debhelper lintian systemd sudo
 # shellcheck disable=SC2086 # a list
 packages_need_stopped $packages_php haproxy
 

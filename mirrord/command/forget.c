@@ -83,12 +83,27 @@ static void name_copies(
     }
 }
 
+/* Ctrl-C ends the question, too, as the end of the input does. */
+static bool is_yes_typed(void)
+{
+    char line[16] = "";
+    struct sigaction now = {.sa_handler = on_signal}, before;
+    sigemptyset(&now.sa_mask);
+    sigaction(SIGINT, &now, &before); /* without SA_RESTART */
+    fputs("Type yes to go on: ", stderr);
+    bool typed = fgets(line, sizeof line, stdin) != NULL;
+    if (!typed)
+        fputc('\n', stderr);
+    if (!stop)
+        sigaction(SIGINT, &before, NULL);
+    return typed && !stop && strcmp(line, "yes\n") == 0;
+}
+
 /* That a volume is not mounted is no reason to delete what may be the last copy: where all of a
  * glob is gone, a script's --yes is not enough. */
 static int confirm(const struct request *r, bool held, const struct config *c,
     const struct config_site *s, struct err *err)
 {
-    char line[16] = "";
     if (r->yes && !held)
         return 0;
     if (!isatty(STDIN_FILENO) && held)
@@ -106,10 +121,10 @@ static int confirm(const struct request *r, bool held, const struct config *c,
     name_copies(stderr, c, s, r->site);
     if (held)
         fputs("All sites like it are gone together: is their volume not mounted?\n", stderr);
-    fprintf(stderr, "Type yes to go on: ");
-    if (fgets(line, sizeof line, stdin) && strcmp(line, "yes\n") == 0)
+    if (is_yes_typed())
         return 0;
-    return err_set(err, ERR_REFUSED, "nothing is deleted, and %s not forgotten", r->site);
+    return err_set(err, stop ? ERR_FAILED : ERR_REFUSED,
+        "%snothing is deleted, and %s not forgotten", stop ? "interrupted: " : "", r->site);
 }
 
 static int delete_copies(const struct request *r, struct err *err)

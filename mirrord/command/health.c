@@ -83,6 +83,18 @@ static int add_named(const struct wish *w, const struct config *c, char **names,
     return 0;
 }
 
+/* A host that has nothing to serve is down: it is new, or a volume is not mounted. */
+static char *why_none(const struct config *c)
+{
+    for (size_t i = 0; i < c->glob_count; i++)
+        if (config_site_has_host(&c->globs[i], c->self))
+            return mem_format("no site is here: nothing matches %s (%s:%u); is its volume mounted?",
+                config_root_at(&c->globs[i], c->self), c->globs[i].file, c->globs[i].line);
+    return mem_format("no site is here: %s has none with %s among its hosts; add it to one, or let "
+                      "no load balancer send anybody here",
+        c->path, c->self);
+}
+
 static int look(
     const struct wish *w, struct config *c, char **names, struct health_report *r, struct err *err)
 {
@@ -96,6 +108,8 @@ static int look(
         if (config_site_has_host(s, c->self))
             add_item(w, c, s, s->name, config_root_at(s, c->self), r);
     }
+    if (!r->count)
+        r->none = why_none(c);
     return 0;
 }
 
@@ -147,8 +161,6 @@ static int tell(const struct wish *w, const struct health_report *r)
         fputs(json, stdout);
     else if (w->verbosity >= 0)
         health_print(r, stdout);
-    if (!r->count && !json && w->verbosity >= 0)
-        puts("no site of the configuration is on this host");
     return !health_is_up(r) ? ERR_BEHIND : unknown ? ERR_FAILED : 0;
 }
 
@@ -172,6 +184,7 @@ static int run(const struct wish *w, char **names, struct err *err)
         free(r.items[i].error);
     }
     free(r.items);
+    free(r.none);
     config_free(c);
     return result;
 }

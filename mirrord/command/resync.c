@@ -117,9 +117,13 @@ static int take_rate(void *to, const char *text, struct err *err)
     return config_parse_size(text, to, err) ? err_prefix(err, "--bwlimit") : 0;
 }
 
-static int parse(struct request *r, int argc, char **argv, struct err *err)
+struct option_table {
+    struct option_spec specs[32]; /* ends with one without a name */
+};
+
+static struct option_table list_options(struct request *r)
 {
-    const struct option_spec specs[] = {
+    return (struct option_table){{
         OPTION_CONFIG(&r->config),
         OPTION_AS(&r->as),
         OPTION_CONTROL(&r->control),
@@ -156,12 +160,16 @@ static int parse(struct request *r, int argc, char **argv, struct err *err)
         {0, "stats", OPTION_IGNORE, NULL, NULL, "already so", NULL},
         OPTION_VERBOSE(&r->verbosity),
         OPTION_QUIET(&r->verbosity),
-        {0},
-    };
+    }};
+}
+
+static int parse(struct request *r, int argc, char **argv, struct err *err)
+{
+    const struct option_table table = list_options(r);
     const struct options o = {"SRC [USER@]HOST:DEST | [-c FILE] [SITE [HOST…]]",
         r->verify ? "Reads content at both ends and names what differs; changes nothing."
                   : "Makes DEST exactly SRC, once; or the secondaries of configured sites.",
-        specs, -1};
+        table.specs, -1};
     int first = options_parse(&o, argc, argv, err);
     if (first > 0 && r->port > 65535)
         return err_set(err, ERR_USAGE, "--port: %u is more than 65535", r->port);
@@ -225,6 +233,16 @@ static void judge_drift(const struct resync_result *out, struct err *err)
             out->items == 1 ? " differs" : "s differ");
 }
 
+/* The job's own errors begin with the host that is in `name`, too. */
+static void put_name(struct err *err, const char *name, const char *host)
+{
+    size_t len = strlen(host);
+    if (strncmp(err->text, host, len) == 0 && err->text[len] == ':')
+        err_set(err, err->code, "%s%s", name, err->text + len);
+    else
+        err_prefix(err, "%s", name);
+}
+
 static void run_job(struct request *r, const char *name, const struct site_options *site,
     const struct resync_target *target)
 {
@@ -248,7 +266,7 @@ static void run_job(struct request *r, const char *name, const struct site_optio
     if (!equal || r->json || r->verbosity > 0)
         report(r, name, &out, &err);
     if (err.code && name[0])
-        err_prefix(&err, "%s", name);
+        put_name(&err, name, target->name);
     if (err.code && r->worst.code && !r->json)
         log_error("%s", err.text); /* only the first is printed at the end */
     note_outcome(r, &err);
@@ -319,6 +337,7 @@ static int without_configuration(struct request *r, struct err *err)
     site.units = r->units;
     site.root = r->operands[0];
     const struct resync_target target = {.name = host,
+        .place = dest,
         .link = {.transport = r->transport,
             .host = host,
             .user = user,
@@ -372,6 +391,7 @@ static void push_to_host(struct request *r, const struct config *c, const struct
         site.max_delete_count = s->max_delete_count;
     }
     const struct resync_target target = {.name = h->name,
+        .place = config_root_at(s, h->name),
         .link = peer.link,
         .without = config_exclude_at(s, h->name),
         .compress = peer.compress,

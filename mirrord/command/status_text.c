@@ -140,6 +140,30 @@ static void print_pause(FILE *out, const struct json *of, const char *colon)
         *until ? " until " : "", until, *reason ? ": " : "", PLAIN(reason), name, colon);
 }
 
+static const char *fence_text(const char *lacks)
+{
+    if (strcmp(lacks, "landlock") == 0)
+        return "Landlock (the kernel there is older than 5.19, or has it switched off)";
+    if (strcmp(lacks, "system-calls") == 0)
+        return "a list of allowed system calls (that mirrord was built without libseccomp)";
+    if (strcmp(lacks, "mounts") == 0)
+        return "a mount namespace (a container without CAP_SYS_ADMIN, or a root right in /)";
+    return lacks;
+}
+
+static void print_fences(FILE *out, const struct json *peer)
+{
+    const struct json *lacks = json_get(peer, "sandbox_lacks");
+    size_t count = json_count(lacks);
+    if (!json_get_bool(peer, "unconfined", false))
+        return;
+    fputs("      its receiver is fenced in less than it could be: it lacks ", out);
+    for (size_t i = 0; i < count; i++)
+        fprintf(out, "%s%s", i ? ", and " : "", fence_text(PLAIN(json_text_at(lacks, i))));
+    fprintf(out, "%s\n      the mirror works all the same; type there: mirrord check\n",
+        count ? "" : "something that it cannot name: another version of mirrord");
+}
+
 static void print_secondary(const struct page *p, const struct json *peer, int width)
 {
     FILE *out = p->out;
@@ -152,8 +176,7 @@ static void print_secondary(const struct page *p, const struct json *peer, int w
     if (has_state(peer, "down") && number(peer, "retry_ms") > 0)
         fprintf(out, "  next try in %s", duration_text(wait, number(peer, "retry_ms") / 1000));
     fputc('\n', out);
-    if (json_get_bool(peer, "unconfined", false))
-        fputs("      its receiver's sandbox lacks something; type there: mirrord check\n", out);
+    print_fences(out, peer);
     if (has_state(peer, "up"))
         return;
     print_error(out, peer);

@@ -1,11 +1,10 @@
 /*
  * libssh2, all of it. The session is always non-blocking. Two habits keep it from the library's
  * traps: what it sends is always taken whole into our own buffer (sock.c), so that no packet is
- * ever partly sent; and what the caller writes is staged here until the library has it, so that a
- * call that must be repeated is repeated with the same arguments whatever the caller does
- * meanwhile.
+ * ever partly sent; and a call that must be repeated is repeated with the same arguments
+ * (ssh2_stream.c).
  */
-#include "link/ssh2.h"
+#include "link/ssh2_impl.h"
 
 #include <errno.h>
 #include <libssh2.h>
@@ -22,47 +21,14 @@
 #include "base/mem.h"
 #include "link/algs.h"
 #include "link/base64.h"
-#include "link/heap.h"
 #include "link/kexinit.h"
-#include "link/sock.h"
-#include "link/tail.h"
+#include "link/wanted.h"
 
 enum {
     WINDOW = 4 * 1024 * 1024,
     PACKET = 32768,        /* the library refuses packets over 40,000 bytes */
-    STAGE = 32700,         /* the most it puts in one packet */
-    SEND_AT = 128 * 1024,  /* conn_write sends by itself */
-    WAITING = 256 * 1024,  /* the most that may wait */
     READ_MAX = 256 * 1024, /* larger reads would adjust the window each time */
     RSA_SHA2_SINCE = 0x010b00,
-};
-
-/* The short keys first, as OpenSSH has them: what encrypts is what a copy of pictures waits for. */
-static const char ciphers[] = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr,"
-                              "aes256-ctr,aes192-ctr";
-static const char macs[] = "hmac-sha2-256-etm@openssh.com,hmac-sha2-256,"
-                           "hmac-sha2-512-etm@openssh.com,hmac-sha2-512,hmac-sha1";
-static const char hostkey_types[] = "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,"
-                                    "ecdsa-sha2-nistp521,rsa-sha2-512,rsa-sha2-256,ssh-rsa";
-
-struct ssh2 {
-    struct conn conn; /* first */
-    LIBSSH2_SESSION *session;
-    LIBSSH2_CHANNEL *channel;
-    struct heap heap;          /* of the library: it forgets a key at each key exchange */
-    struct patience *patience; /* while opening, else NULL */
-    struct sock sock;
-    int always; /* an eventfd that is always readable: to poll when the library holds input */
-    bool handshaking;
-    bool shut, eof_sent; /* by our side */
-    bool ended;          /* the reader has been told of the end of the stream */
-    bool closing;
-    unsigned char stage[STAGE];
-    size_t staged, stage_at;
-    struct tail said;     /* on standard error */
-    struct tail farewell; /* in the server's disconnect message */
-    struct buf first;     /* what the server sent first, until the handshake is done */
-    char kind[80];
 };
 
 static pthread_once_t library_once = PTHREAD_ONCE_INIT;
@@ -159,8 +125,7 @@ static void set_callback(LIBSSH2_SESSION *session, int type, void (*function)(vo
 
 /* ---- errors and waiting ---- */
 
-/* What went wrong with this session; rc is the library's answer. */
-static int fail(struct ssh2 *s, int rc, const char *doing, struct err *err)
+int ssh2_fail(struct ssh2 *s, int rc, const char *doing, struct err *err)
 {
     if (s->farewell.len)
         return err_set(
@@ -186,7 +151,7 @@ static int wait_server(struct ssh2 *s, struct err *err)
 {
     bool sent = sock_flush(&s->sock);
     if (s->sock.lost)
-        return fail(s, 0, s->patience->doing, err);
+        return ssh2_fail(s, 0, s->patience->doing, err);
     struct pollfd pfd = {.fd = s->sock.fd, .events = sent ? POLLIN : POLLIN | POLLOUT};
     return patience_poll(s->patience, &pfd, 1, err);
 }
@@ -286,45 +251,34 @@ static char *keep_supported(struct ssh2 *s, int method, const char *list)
     return kept;
 }
 
+static const int methods[KEXINIT_LISTS] = {
+    [KEXINIT_KEX] = LIBSSH2_METHOD_KEX,
+    [KEXINIT_HOSTKEY] = LIBSSH2_METHOD_HOSTKEY,
+    [KEXINIT_CIPHER_CS] = LIBSSH2_METHOD_CRYPT_CS,
+    [KEXINIT_CIPHER_SC] = LIBSSH2_METHOD_CRYPT_SC,
+    [KEXINIT_MAC_CS] = LIBSSH2_METHOD_MAC_CS,
+    [KEXINIT_MAC_SC] = LIBSSH2_METHOD_MAC_SC,
+};
+
 static int set_methods(struct ssh2 *s, const char *hostkeys, struct err *err)
 {
-    char *keys CLEANUP_FREE = algs_order_hostkeys(hostkey_types, hostkeys);
-    const struct {
-        int method;
-        const char *list;
-    } wishes[] = {
-        {LIBSSH2_METHOD_HOSTKEY, keys},
-        {LIBSSH2_METHOD_CRYPT_CS, ciphers},
-        {LIBSSH2_METHOD_CRYPT_SC, ciphers},
-        {LIBSSH2_METHOD_MAC_CS, macs},
-        {LIBSSH2_METHOD_MAC_SC, macs},
-    };
-    for (size_t i = 0; i < sizeof wishes / sizeof *wishes; i++) {
-        char *list CLEANUP_FREE = keep_supported(s, wishes[i].method, wishes[i].list);
-        int rc = libssh2_session_method_pref(s->session, wishes[i].method, list);
+    char *keys CLEANUP_FREE = algs_order_hostkeys(wanted_list(KEXINIT_HOSTKEY), hostkeys);
+    for (int i = 0; i < KEXINIT_LISTS; i++) {
+        const char *wanted = i == KEXINIT_HOSTKEY ? keys : wanted_list(i);
+        if (!wanted)
+            continue;
+        char *list CLEANUP_FREE = keep_supported(s, methods[i], wanted);
+        int rc = libssh2_session_method_pref(s->session, methods[i], list);
         if (rc)
-            return fail(s, rc, "choose algorithms", err);
+            return ssh2_fail(s, rc, "choose algorithms", err);
     }
     return 0;
 }
 
-static const struct {
-    int method;
-    const char *name;
-    const char *ours; /* NULL: all the library has */
-} kex_lists[KEXINIT_LISTS] = {
-    [KEXINIT_KEX] = {LIBSSH2_METHOD_KEX, "key exchange", NULL},
-    [KEXINIT_HOSTKEY] = {LIBSSH2_METHOD_HOSTKEY, "host key type", hostkey_types},
-    [KEXINIT_CIPHER_CS] = {LIBSSH2_METHOD_CRYPT_CS, "cipher", ciphers},
-    [KEXINIT_CIPHER_SC] = {LIBSSH2_METHOD_CRYPT_SC, "cipher", ciphers},
-    [KEXINIT_MAC_CS] = {LIBSSH2_METHOD_MAC_CS, "MAC", macs},
-    [KEXINIT_MAC_SC] = {LIBSSH2_METHOD_MAC_SC, "MAC", macs},
-};
-
 static bool in_common(struct ssh2 *s, enum kexinit_list which, const char *theirs)
 {
-    const char *wanted = kex_lists[which].ours ? kex_lists[which].ours : theirs;
-    char *ours CLEANUP_FREE = keep_supported(s, kex_lists[which].method, wanted);
+    const char *wanted = wanted_list(which) ? wanted_list(which) : theirs;
+    char *ours CLEANUP_FREE = keep_supported(s, methods[which], wanted);
     return algs_meet(ours, theirs);
 }
 
@@ -333,20 +287,20 @@ static int explain_handshake(struct ssh2 *s, int rc, struct err *err)
 {
     if (rc != LIBSSH2_ERROR_KEX_FAILURE && rc != LIBSSH2_ERROR_KEY_EXCHANGE_FAILURE &&
         rc != LIBSSH2_ERROR_METHOD_NOT_SUPPORTED && rc != LIBSSH2_ERROR_METHOD_NONE)
-        return fail(s, rc, "negotiate with the server", err);
+        return ssh2_fail(s, rc, "negotiate with the server", err);
     char *lists[KEXINIT_LISTS];
     if (!kexinit_parse(buf_bytes(&s->first), buf_len(&s->first), lists))
-        return fail(s, rc, "negotiate with the server", err);
+        return ssh2_fail(s, rc, "negotiate with the server", err);
     int result = -1;
     for (int i = 0; i < KEXINIT_LISTS; i++) {
         if (result < 0 && !in_common(s, i, lists[i])) {
             err_set(err, ERR_FAILED, "no %s in common with libssh2 %s: the server offers only %s",
-                kex_lists[i].name, ssh2_version(), QUOTED(lists[i], strlen(lists[i])));
+                wanted_name(i), ssh2_version(), QUOTED(lists[i], strlen(lists[i])));
             result = CONN_NO_ALGORITHM;
         }
         free(lists[i]);
     }
-    return result < 0 ? fail(s, rc, "negotiate with the server", err) : result;
+    return result < 0 ? ssh2_fail(s, rc, "negotiate with the server", err) : result;
 }
 
 int ssh2_handshake(struct ssh2 *s, int fd, const char *hostkeys, struct err *err)
@@ -384,7 +338,7 @@ int ssh2_hostkey(struct ssh2 *s, struct ssh2_hostkey *out, struct err *err)
     const char *key = libssh2_session_hostkey(s->session, &len, &type);
     const char *hash = libssh2_hostkey_hash(s->session, LIBSSH2_HOSTKEY_HASH_SHA256);
     if (!key || !hash)
-        return fail(s, 0, "read the host key", err);
+        return ssh2_fail(s, 0, "read the host key", err);
     char *print CLEANUP_FREE = base64_encode(hash, 32, false);
     *out = (struct ssh2_hostkey){.type = hostkey_name(type),
         .key = base64_encode(key, len, true),
@@ -400,10 +354,10 @@ static int login_result(struct ssh2 *s, int rc, struct err *err)
     if (rc == 0)
         return 0;
     if (s->sock.lost || s->farewell.len)
-        return fail(s, rc, "log in", err);
+        return ssh2_fail(s, rc, "log in", err);
     if (rc == LIBSSH2_ERROR_AUTHENTICATION_FAILED || rc == LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED)
         return 1;
-    return fail(s, rc, "log in", err);
+    return ssh2_fail(s, rc, "log in", err);
 }
 
 int ssh2_login_key(struct ssh2 *s, const char *user, const struct keyfile *key, struct err *err)
@@ -450,7 +404,7 @@ static int login_identities(struct ssh2 *s, LIBSSH2_AGENT *agent, const char *us
         if (rc == 0)
             return 0;
         if (s->sock.lost || s->farewell.len) /* else it is only this key's failure */
-            return fail(s, 0, "log in", err);
+            return ssh2_fail(s, 0, "log in", err);
         if (patience_check(s->patience, err))
             return -1;
     }
@@ -463,7 +417,7 @@ int ssh2_login_agent(
     s->patience->doing = "logging in with the agent's keys";
     LIBSSH2_AGENT *agent = libssh2_agent_init(s->session);
     if (!agent)
-        return fail(s, 0, "ask the agent", err);
+        return ssh2_fail(s, 0, "ask the agent", err);
     int rc = 1;
     if (libssh2_agent_connect(agent) == 0) {
         if (libssh2_agent_list_identities(agent) == 0)
@@ -488,7 +442,7 @@ static int open_channel(struct ssh2 *s, struct err *err)
             return 0;
         int rc = libssh2_session_last_errno(s->session);
         if (rc != LIBSSH2_ERROR_EAGAIN)
-            return fail(s, rc, "open a channel", err);
+            return ssh2_fail(s, rc, "open a channel", err);
         if (wait_server(s, err))
             return -1;
     }
@@ -504,128 +458,29 @@ int ssh2_exec(struct ssh2 *s, const char *command, struct err *err)
         libssh2_channel_process_startup(s->channel, "exec", 4, command, (unsigned)strlen(command)),
         err);
     if (rc)
-        return fail(s, rc, "start the command", err);
+        return ssh2_fail(s, rc, "start the command", err);
     s->patience = NULL;
     s->sock.hasty = false;
     name_kind(s);
     return 0;
 }
 
-/* ---- the stream ---- */
+/* ---- the channel ---- */
 
-static struct ssh2 *ssh2_of(const struct conn *c)
+ssize_t ssh2_put(struct ssh2 *s, const void *p, size_t n, struct err *err)
 {
-    return (struct ssh2 *)c;
+    ssize_t put = libssh2_channel_write(s->channel, p, n);
+    if (put == LIBSSH2_ERROR_EAGAIN || put == 0)
+        return CONN_AGAIN;
+    return put < 0 ? ssh2_fail(s, (int)put, "write", err) : put;
 }
 
-static void op_close(struct conn *c)
+int ssh2_put_end(struct ssh2 *s, struct err *err)
 {
-    ssh2_free(ssh2_of(c));
-}
-
-/* Hands the stage to the library. 0: it is empty; CONN_AGAIN: the far end's window is full or keys
- * are exchanged; -1. */
-static int push_stage(struct ssh2 *s, struct err *err)
-{
-    while (s->stage_at < s->staged) {
-        ssize_t n = libssh2_channel_write(
-            s->channel, (const char *)s->stage + s->stage_at, s->staged - s->stage_at);
-        if (n == LIBSSH2_ERROR_EAGAIN || n == 0)
-            return CONN_AGAIN;
-        if (n < 0)
-            return fail(s, (int)n, "write", err);
-        s->stage_at += (size_t)n;
-    }
-    s->stage_at = s->staged = 0;
-    return 0;
-}
-
-static int check_lost(struct ssh2 *s, struct err *err)
-{
-    return s->sock.lost ? fail(s, 0, "write", err) : 0;
-}
-
-/* 0 when the stage is free to be filled. */
-static int make_room(struct ssh2 *s, struct err *err)
-{
-    int rc = push_stage(s, err);
-    if (rc == -1)
-        return -1;
-    if (buf_len(&s->sock.out) >= SEND_AT)
-        sock_flush(&s->sock);
-    if (check_lost(s, err))
-        return -1;
-    return rc == 0 && buf_len(&s->sock.out) < WAITING ? 0 : CONN_AGAIN;
-}
-
-static ssize_t op_write(struct conn *c, const void *p, size_t n, struct err *err)
-{
-    struct ssh2 *s = ssh2_of(c);
-    if (s->shut)
-        return err_set(err, ERR_FAILED, "write after the end of the stream");
-    size_t taken = 0;
-    int rc = 0;
-    while (taken < n && (rc = make_room(s, err)) == 0) {
-        s->staged = n - taken < STAGE ? n - taken : STAGE;
-        memcpy(s->stage, (const char *)p + taken, s->staged);
-        taken += s->staged;
-    }
-    if (rc != -1 && taken)
-        rc = make_room(s, err);
-    if (rc == -1)
-        return -1;
-    return taken || n == 0 ? (ssize_t)taken : CONN_AGAIN;
-}
-
-static int push_eof(struct ssh2 *s, struct err *err)
-{
-    if (!s->shut || s->eof_sent)
-        return 0;
     int rc = libssh2_channel_send_eof(s->channel);
     if (rc == LIBSSH2_ERROR_EAGAIN)
         return CONN_AGAIN;
-    if (rc)
-        return fail(s, rc, "end the stream", err);
-    s->eof_sent = true;
-    return 0;
-}
-
-static int op_flush(struct conn *c, struct err *err)
-{
-    struct ssh2 *s = ssh2_of(c);
-    int rc = push_stage(s, err);
-    if (rc == 0)
-        rc = push_eof(s, err);
-    if (rc == -1)
-        return -1;
-    bool sent = sock_flush(&s->sock);
-    if (check_lost(s, err))
-        return -1;
-    return rc == 0 && sent ? 0 : CONN_AGAIN;
-}
-
-static size_t op_pending(const struct conn *c)
-{
-    const struct ssh2 *s = ssh2_of(c);
-    return s->staged - s->stage_at + buf_len(&s->sock.out);
-}
-
-/* The library has input that the caller has not read: the socket will not tell. */
-static bool holds_input(const struct ssh2 *s)
-{
-    return libssh2_poll_channel_read(s->channel, 1) || s->sock.lost ||
-           (!s->ended && libssh2_channel_eof(s->channel));
-}
-
-static int op_poll(struct conn *c, struct pollfd fds[2])
-{
-    struct ssh2 *s = ssh2_of(c);
-    bool out = buf_len(&s->sock.out) > 0 && !s->sock.lost;
-    fds[0] = (struct pollfd){.fd = s->sock.fd, .events = out ? POLLIN | POLLOUT : POLLIN};
-    if (!holds_input(s))
-        return 1;
-    fds[1] = (struct pollfd){.fd = s->always, .events = POLLIN};
-    return 2;
+    return rc ? ssh2_fail(s, rc, "end the stream", err) : 0;
 }
 
 static void hear(struct ssh2 *s)
@@ -636,37 +491,35 @@ static void hear(struct ssh2 *s)
         tail_add(&s->said, text, (size_t)n);
 }
 
-static ssize_t op_read(struct conn *c, void *p, size_t n, struct err *err)
+const char *ssh2_said(struct ssh2 *s)
 {
-    struct ssh2 *s = ssh2_of(c);
+    if (ssh2_has_input(s))
+        hear(s);
+    return s->said.text;
+}
+
+ssize_t ssh2_get(struct ssh2 *s, void *p, size_t n, struct err *err)
+{
     ssize_t got = libssh2_channel_read(s->channel, p, n < READ_MAX ? n : READ_MAX);
     if (got > 0)
         return got;
     if (got < 0 && got != LIBSSH2_ERROR_EAGAIN)
-        return fail(s, (int)got, "read", err);
-    if (libssh2_poll_channel_read(s->channel, 1)) /* no data, so it is standard error's */
+        return ssh2_fail(s, (int)got, "read", err);
+    if (ssh2_has_input(s)) /* no data, so it is standard error's */
         hear(s);
-    if (libssh2_channel_eof(s->channel)) {
-        s->ended = true;
+    if (ssh2_has_ended(s))
         return 0;
-    }
-    return s->sock.lost ? fail(s, 0, "read", err) : CONN_AGAIN;
+    return s->sock.lost ? ssh2_fail(s, 0, "read", err) : CONN_AGAIN;
 }
 
-static int op_shutdown(struct conn *c, struct err *err)
+bool ssh2_has_input(const struct ssh2 *s)
 {
-    struct ssh2 *s = ssh2_of(c);
-    s->shut = true;
-    int rc = op_flush(c, err);
-    return rc == CONN_AGAIN ? 0 : rc; /* the rest goes with later flushes */
+    return libssh2_poll_channel_read(s->channel, 1);
 }
 
-static const char *op_stderr(struct conn *c)
+bool ssh2_has_ended(const struct ssh2 *s)
 {
-    struct ssh2 *s = ssh2_of(c);
-    if (libssh2_poll_channel_read(s->channel, 1))
-        hear(s);
-    return s->said.text;
+    return libssh2_channel_eof(s->channel);
 }
 
 static int signal_number(const char *name, size_t len)
@@ -680,9 +533,8 @@ static int signal_number(const char *name, size_t len)
 }
 
 /* The end of the channel carries how the command ended. */
-static int op_exit_status(struct conn *c)
+int ssh2_exit_status(struct ssh2 *s)
 {
-    struct ssh2 *s = ssh2_of(c);
     if (!libssh2_channel_eof(s->channel) || libssh2_channel_wait_closed(s->channel) != 0)
         return -1;
     char *name = NULL;
@@ -694,44 +546,4 @@ static int op_exit_status(struct conn *c)
         libssh2_free(s->session, name);
     }
     return number ? 128 + number : libssh2_channel_get_exit_status(s->channel);
-}
-
-static void op_settle(struct conn *c, int ms)
-{
-    struct ssh2 *s = ssh2_of(c);
-    struct patience p = patience_for((unsigned)ms, NULL);
-    char drop[4096];
-    for (;;) {
-        ssize_t n = op_read(c, drop, sizeof drop, NULL);
-        if (n == -1 || (n <= 0 && s->sock.lost) || (n == 0 && op_exit_status(c) >= 0))
-            return;
-        struct pollfd pfd = {.fd = s->sock.fd, .events = POLLIN};
-        if (n <= 0 && patience_poll(&p, &pfd, 1, NULL))
-            return;
-    }
-}
-
-static const char *op_kind(const struct conn *c)
-{
-    return ssh2_of(c)->kind;
-}
-
-static const struct conn_ops ssh2_ops = {
-    .close = op_close,
-    .read = op_read,
-    .write = op_write,
-    .flush = op_flush,
-    .pending = op_pending,
-    .poll = op_poll,
-    .shutdown = op_shutdown,
-    .stderr_text = op_stderr,
-    .exit_status = op_exit_status,
-    .settle = op_settle,
-    .kind = op_kind,
-};
-
-struct conn *ssh2_conn(struct ssh2 *s)
-{
-    s->conn.ops = &ssh2_ops;
-    return &s->conn;
 }

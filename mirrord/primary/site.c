@@ -2,7 +2,7 @@
  * it live elsewhere. */
 #include "primary/site.h"
 
-#include "primary/push/sessions.h"
+#include "primary/sessions.h"
 
 #include <string.h>
 

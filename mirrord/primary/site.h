@@ -9,8 +9,8 @@
 #include <stdatomic.h>
 
 #include "base/err.h"
-#include "primary/scan/loss.h"
-#include "primary/scan/unrest.h"
+#include "primary/loss.h"
+#include "primary/unrest.h"
 #include "tree/filter.h"
 #include "tree/manifest/manifest.h"
 #include "tree/manifest/mark.h"

@@ -6,6 +6,8 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include "base/io.h"
+
 static int wait_for_room(struct outbox *o)
 {
     struct pollfd p[] = {{.fd = o->fd, .events = POLLOUT}, {.fd = o->signals, .events = POLLIN}};
@@ -21,17 +23,31 @@ static int wait_for_room(struct outbox *o)
     return r < 0 ? err_sys(&o->err, errno, "poll") : 0;
 }
 
+/* Writes up to `end`, from *done on. */
+static int write_piece(struct outbox *o, size_t *done, size_t end)
+{
+    uint64_t begun = io_now_ms();
+    while (*done < end) {
+        ssize_t n = write(o->fd, o->writer.data + *done, end - *done);
+        if (n >= 0)
+            *done += (size_t)n;
+        else if (errno != EAGAIN && errno != EINTR)
+            return err_sys(&o->err, errno, "write to the other end");
+        else if (io_now_ms() - begun >= (uint64_t)o->crawl_ms)
+            return err_set(&o->err, ERR_TEMPORARY,
+                "the other end has read too little for %d seconds", o->crawl_ms / 1000);
+        else if (errno == EAGAIN && wait_for_room(o) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int write_all(struct outbox *o)
 {
     for (size_t done = 0; done < o->writer.len;) {
-        ssize_t n = write(o->fd, o->writer.data + done, o->writer.len - done);
-        if (n >= 0)
-            done += (size_t)n;
-        else if (errno == EAGAIN) {
-            if (wait_for_room(o) < 0)
-                return -1;
-        } else if (errno != EINTR)
-            return err_sys(&o->err, errno, "write to the other end");
+        size_t left = o->writer.len - done;
+        if (write_piece(o, &done, done + (left < OUTBOX_FULL ? left : OUTBOX_FULL)) < 0)
+            return -1;
     }
     return 0;
 }

@@ -1,6 +1,6 @@
 /* What waits to be written to the primary. Writing blocks until the other end takes it, which it
- * always does, or until it has not moved for so long that the session is over, or somebody asks it
- * to end. */
+ * always does, or until it has not moved, or moved by little, for so long that the session is over,
+ * or somebody asks it to end. */
 #ifndef SECONDARY_OUTBOX_H
 #define SECONDARY_OUTBOX_H
 
@@ -12,9 +12,10 @@ enum { OUTBOX_FULL = 64 * 1024 };
 struct outbox {
     struct wire_writer writer; /* whole frames */
     int fd;
-    int patience_ms;
-    int signals; /* readable: asked to end; what can be written at once still is */
-    bool failed; /* nothing more can be sent; why is in err */
+    int patience_ms; /* without a byte taken */
+    int crawl_ms;    /* for OUTBOX_FULL bytes, or what there is */
+    int signals;     /* readable: asked to end; what can be written at once still is */
+    bool failed;     /* nothing more can be sent; why is in err */
     struct err err;
 };
 

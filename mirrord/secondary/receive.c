@@ -45,9 +45,9 @@ static void be_child(struct common *c, int socket, pid_t parent)
     struct outside outside = parent_outside(&socket);
     FAULT("sandbox"); /* what a build for tests opens, it opens here */
     int result = sandbox_enter(c->box, SANDBOX_ALL, &alarm, &err);
-    c->self.confined = !sandbox_lacks(c->box);
+    c->self.lacks = sandbox_lacking(c->box);
     c->self.enclosed = sandbox_encloses(c->box);
-    if (!c->self.confined && c->self.left < 0)
+    if (c->self.lacks && c->self.left < 0)
         log_warn("this receiver is not confined by %s", sandbox_lacks(c->box));
     if (result == 0)
         result = session_run(c->options, &outside, &c->self, &err);

@@ -24,6 +24,7 @@
 #include "secondary/commit/batch.h"
 #include "secondary/commit/turn.h"
 #include "secondary/confine/renewal.h"
+#include "secondary/crawl.h"
 #include "secondary/hook/hook_feed.h"
 #include "secondary/hook/told.h"
 #include "secondary/site/fencing.h"
@@ -61,6 +62,7 @@ struct session {
     int signals;                  /* signalfd of SIGTERM and SIGINT */
     uint64_t heard;               /* when the last byte came */
     uint64_t heard_us, worked_us; /* the same, and when a job had its last step */
+    struct crawl crawl;           /* of the frame of which `in` has a part */
     struct buf pongs;             /* tokens (u64) that are answered when all before them is done */
 };
 
@@ -396,10 +398,28 @@ static int on_pack(struct session *s, struct bytes payload, struct err *err)
 
 /* --- the loop --- */
 
+static uint64_t keepalives_ms(const struct session *s, unsigned n)
+{
+    return (uint64_t)s->tools.options->keepalive_ms * n;
+}
+
+/* A primary that brings its messages by single bytes is not waited for. */
+static int check_crawl(struct session *s, bool whole, struct err *err)
+{
+    uint64_t ms = crawl_look(&s->crawl, whole || buf_len(&s->in) == 0, io_now_ms());
+    char text[80];
+    if (ms < keepalives_ms(s, CRAWL_KEEPALIVES))
+        return 0;
+    snprintf(text, sizeof text, "a message has been coming for %u seconds and is not whole",
+        (unsigned)(ms / 1000));
+    return refuse(s, REASON_LIMIT, err, text);
+}
+
 /* Everything that has arrived whole. */
 static int handle_all(struct session *s, struct err *err)
 {
     struct frame f;
+    bool whole = false;
     int n;
     while (
         (s->phase & LISTENING) && (n = frame_next(buf_bytes(&s->in), buf_len(&s->in), &f)) != 0) {
@@ -409,8 +429,9 @@ static int handle_all(struct session *s, struct err *err)
         if (handle(s, &f, err) < 0)
             return -1;
         buf_drain(&s->in, (size_t)n);
+        whole = true;
     }
-    return 0;
+    return check_crawl(s, whole, err);
 }
 
 static int read_some(struct session *s, struct err *err)
@@ -440,7 +461,7 @@ static bool asked_to_yield(struct session *s)
 
 static uint64_t silence_ms(const struct session *s)
 {
-    return (uint64_t)s->tools.options->keepalive_ms * SILENCES;
+    return keepalives_ms(s, SILENCES);
 }
 
 /* How long to wait for input: until there is work, or the silence has lasted too long. */
@@ -450,6 +471,8 @@ static int wait_ms(const struct session *s, int work)
     int left = silent < silence_ms(s) ? (int)(silence_ms(s) - silent) : 0;
     if (set_first(s->tools.replicas) && left > FENCING_LOOK_MS)
         left = FENCING_LOOK_MS;
+    if (buf_len(&s->in) && left > CRAWL_GAP_MS)
+        left = CRAWL_GAP_MS;
     return work >= 0 && work < left ? work : left;
 }
 
@@ -525,7 +548,9 @@ static int loop(struct session *s, struct err *err)
 static void send_error(struct session *s, const struct err *why)
 {
     struct err ignored;
-    struct msg_error m = {.reason = s->tools.reason, .text = bytes_of(why->text)};
+    bool full = why->sys == ENOSPC || why->sys == EDQUOT;
+    struct msg_error m = {
+        .reason = full ? REASON_FULL : s->tools.reason, .text = bytes_of(why->text)};
     if (s->phase == ENDED)
         return;
     if (m.text.len > MSG_TEXT_MAX)
@@ -633,6 +658,7 @@ int session_run(const struct receive_options *o, const struct outside *outside,
     s.tools.options = o;
     s.tools.out.fd = o->out;
     s.tools.out.patience_ms = (int)silence_ms(&s);
+    s.tools.out.crawl_ms = (int)keepalives_ms(&s, CRAWL_KEEPALIVES);
     s.tools.out.signals = s.signals;
     jobs_init(&s.tools.jobs);
     s.tools.names = names_new(&outside->names);

@@ -3,20 +3,7 @@
 #ifndef SECONDARY_SESSION_H
 #define SECONDARY_SESSION_H
 
-#include "secondary/confine/outside.h"
-#include "secondary/receive.h"
-
-/* What the session cannot find out itself. The host's id is outside the sandbox. */
-struct receive_self {
-    struct digest id;
-    int failed; /* then with err */
-    struct err err;
-    bool confined;     /* by all layers of the sandbox */
-    bool enclosed;     /* in a mount namespace: what becomes of a root's path it may not see */
-    int left;          /* what the process before left (renewal.h); below 0: this is the first */
-    int leave;         /* where this one leaves it */
-    struct err config; /* with a code: why the configuration is still the former */
-};
+#include "secondary/tools.h"
 
 enum { SESSION_RENEW = 1 };
 

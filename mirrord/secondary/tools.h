@@ -11,6 +11,18 @@
 
 struct batch;
 
+/* What the session cannot find out itself. The host's id is outside the sandbox. */
+struct receive_self {
+    struct digest id;
+    int failed; /* then with err */
+    struct err err;
+    unsigned lacks;    /* of the sandbox's layers: enum sandbox_layer's */
+    bool enclosed;     /* in a mount namespace: what becomes of a root's path it may not see */
+    int left;          /* what the process before left (renewal.h); below 0: this is the first */
+    int leave;         /* where this one leaves it */
+    struct err config; /* with a code: why the configuration is still the former */
+};
+
 struct tools {
     const struct receive_options *options;
     struct outbox out;

@@ -25,7 +25,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 MIRRORD = os.path.abspath(os.environ.get("MIRRORD", "mirrord"))
 SANITIZED = os.environ.get("MIRRORD_SANITIZED") == "1"
-SLOW = 4 if SANITIZED else 1
+SLOW = int(os.environ.get("MIRRORD_E2E_SLOW", 4 if SANITIZED else 1))
+COMM = os.environ.get("MIRRORD_E2E_COMM", os.path.basename(MIRRORD))[:15]  # under valgrind it is valgrind's
 MARK = "MIRRORD_E2E"  # in the environment of every process of an Env: how leftovers are found
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 ROOT = os.geteuid() == 0
@@ -250,8 +251,7 @@ class Sshd:
     def receivers(self):
         """The mirrord processes that serve the connections."""
         table = processes()
-        mine = os.path.basename(MIRRORD)[:15]
-        return [p for p in descendants(self.process.pid, table) if table[p][1] == mine]
+        return [p for p in descendants(self.process.pid, table) if table[p][1] == COMM]
 
     def cut(self):
         """Ends all connections, as a network that fails does."""
@@ -330,6 +330,8 @@ class Env:
         if SANITIZED:
             log = f"log_path={self.path('sanitizer')}:exitcode=99"
             out.update({"ASAN_OPTIONS": log + ":detect_stack_use_after_return=0",
+                        # A receiver forks twice, and its child has workers.
+                        "TSAN_OPTIONS": log + ":second_deadlock_stack=1:die_after_fork=0",
                         "UBSAN_OPTIONS": log + ":halt_on_error=1:print_stacktrace=1"})
         out.update(more)
         return out
@@ -337,7 +339,7 @@ class Env:
     def far_end(self, name, command=None):
         """A script for --remote-command: mirrord with a state directory of its own."""
         os.makedirs(self.path(f"state-{name}"), 0o700, exist_ok=True)
-        keep = ("HOME", "LC_ALL", MARK, "ASAN_OPTIONS", "UBSAN_OPTIONS", "MIRRORD_UNCONFINED",
+        keep = ("HOME", "LC_ALL", MARK, "ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS", "MIRRORD_UNCONFINED",
                 "MIRRORD_SANDBOX", "MIRRORD_SLOW")
         lines = ["#!/bin/sh"]
         lines += [f"export {k}='{v}'" for k, v in self.environ().items() if k in keep]
@@ -416,8 +418,10 @@ class Env:
         return d
 
     def sanitizer_reports(self):
-        return [read_text(self.path(n)) for n in sorted(os.listdir(self.dir))
-                if n.startswith("sanitizer.")]
+        """Valgrind makes its file at once: there it is lines of its own that count."""
+        found = [(n, read_text(self.path(n))) for n in sorted(os.listdir(self.dir))
+                 if n.startswith(("sanitizer.", "valgrind."))]
+        return [text for n, text in found if n.startswith("s") or re.search("^==", text, re.M)]
 
     def settle(self):
         """Ends what runs. The far ends must go by themselves once their connections are cut."""

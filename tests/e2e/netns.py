@@ -3,15 +3,11 @@
 unless another is asked for, and reach each other by name. Nothing of it is seen from outside, and all of it ends with the environment."""
 
 import os
-import pty
-import re
-import select
 import shutil
 import subprocess
-import time
 
-from harness import (MIRRORD, ROOT, SLOW, Result, Skip, check, children, keygen, read_text, wait_for,
-                     write_text)
+from harness import MIRRORD, ROOT, Skip, children, keygen, read_text, wait_for, write_text
+from terminal import type_at
 
 PREPARE = r"""
 set -e
@@ -161,32 +157,8 @@ class Host:
         return r
 
     def type(self, command, *answers, code=0, seconds=120):
-        """Runs it at a terminal where somebody types: (a pattern that is waited for, what is typed)."""
-        ours, theirs = pty.openpty()
-        p = self.env.spawn(self.enter(command), stdin=theirs, stdout=theirs, stderr=theirs)
-        os.close(theirs)
-        text, looked, todo = "", 0, list(answers)
-        end = time.monotonic() + seconds * SLOW
-        while time.monotonic() < end:
-            if not select.select([ours], [], [], 0.1)[0]:
-                continue
-            try:
-                data = os.read(ours, 65536)
-            except OSError:  # nobody has the other side any more
-                break
-            text += data.decode(errors="replace")
-            found = todo and re.search(todo[0][0], text[looked:], re.S)
-            if found:
-                looked += found.end()
-                os.write(ours, todo.pop(0)[1].encode() + b"\n")
-        else:
-            p.kill()
-            text += f"\n[killed after {seconds * SLOW} s]"
-        got = p.wait()
-        os.close(ours)
-        r = Result([f"{self.name}#", command], got, text.replace("\r", "").encode(), b"")
-        check(got == code and not todo, f"exit {got} instead of {code}, not asked: {todo}\n{r}")
-        return r
+        """At a terminal where somebody types: (a pattern that is waited for, what is typed)."""
+        return type_at(self.env, self.enter(command), answers, code, seconds, [f"{self.name}#", command])
 
     def start(self, command, log):
         """In the background; its output goes to a file in /run."""

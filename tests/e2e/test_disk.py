@@ -142,6 +142,54 @@ def test_full(env):
 
 
 @case
+def test_a_resync_that_does_not_fit(env):
+    """Exit 6 where room is all that was missing: bytes, inodes, or the far end's own state; it names host, path and
+    room, and goes on once there is more. Where something else failed too, exit 3."""
+    if not MOUNTS:
+        raise Skip("no mounts without CAP_SYS_ADMIN")
+    at, src = env.path("disk"), env.path("src")
+    os.mkdir(at)
+
+    def mount(options):
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", at], check=True)
+    mount("size=4m")
+    put(f"{src}/large", os.urandom(6 * MIB))
+    put(f"{src}/small", b"fits")
+    env.resync(src, f"{at}/site", "-n").prints("2 created")
+    env.resync(src, f"{at}/site", code=6).says(
+        rf"{env.sshd.address}: large: .*No space left", rf"{env.sshd.address}: 1 path of 6.3 MB did not fit on the disk "
+        rf"of {at}/site \([0-9.]+ of 4.2 MB .*free\): make room there \(df -h {at}/site")
+    check_equal(os.listdir(f"{at}/site"), ["small"], "what is there")
+
+    config = env.config(site_text("s", src, [f"{at}/other"]), hosts=("web1", "web2"))
+    env.mirrord("resync", "-c", config, "--as", "web1", code=6).says(
+        "s web2: large: .*No space left", rf"resync: s web2: 1 path of 6.3 MB did not fit on the disk of {at}/other")
+
+    subprocess.run(["chown", "12345", f"{src}/small"], check=True)
+    env.resync(src, f"{at}/third", code=3).says("small: .*no name", "2 paths could not be mirrored.* 1 of them, 6.3 MB, "
+                                                "did not fit")
+    os.chown(f"{src}/small", 0, 0)
+    subprocess.run(["mount", "-o", "remount,size=64m", at], check=True)
+    env.resync(src, f"{at}/site")
+    check_same(src, f"{at}/site")
+    subprocess.run(["umount", at], check=True)
+
+    mount("size=4m,nr_inodes=16")
+    os.makedirs(env.path("many"))
+    for i in range(40):
+        put(env.path("many", f"{i}"), b"x")
+    env.resync(env.path("many"), f"{at}/many", code=6).says(
+        "did not fit.* and 0 of 16 inodes free")
+    subprocess.run(["umount", at], check=True)
+
+    mount("size=64k")
+    with open(f"{at}/filler", "wb") as f:
+        subprocess.run(["dd", "if=/dev/zero", "bs=4k", "status=none"], stdout=f, stderr=subprocess.DEVNULL, check=False)
+    far = env.far_end("full", f"exec '{MIRRORD}' \"$@\" --state-dir '{at}/state'")
+    env.resync(src, env.path("elsewhere"), code=6, remote=far).says(rf"\(full\): {at}/state: .*No space left")
+
+
+@case
 def test_full_of_small_files(env):
     """More fail than a minute's pauses would bring back in time."""
     d = Disk(env, "size=3m")
@@ -272,6 +320,8 @@ def test_over_quota(env):
     put(f"{d.src}/new", b"small")
     d.complains("quota exceeded", "old|new")
     d.check_whole()
+    shutil.copytree(d.src, env.path("copy"))
+    env.resync(env.path("copy"), f"{d.at}/third", code=6, remote=env.path("remote-web2")).says("quota exceeded")
     os.unlink(flag)
     d.levels()
     d.other_goes_on()

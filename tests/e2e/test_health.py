@@ -3,6 +3,7 @@ HTTP and as HAProxy's agent; and that it, status and the metrics say the same wh
 off and comes back, and while the primary is lost and replaced."""
 
 import os
+import re
 import signal
 
 from balancer import Listener
@@ -61,6 +62,23 @@ class Asked:
     def close(self):
         self.http.close()
         self.agent.close()
+
+
+@case
+def test_a_host_without_a_site(env):
+    """It has nothing to serve: down, and why is said."""
+    none = env.config("", hosts=("web1", "web2"), name="none.conf")
+    glob = env.config(f'sites "g" {{ glob = "{env.path("volume")}/*/htdocs" hosts = {{web1, web2}} primary = web1 }}\n',
+                      hosts=("web1", "web2"), name="glob.conf")
+    for config, words in ((none, ".*none.conf has none with web2 among its hosts; add it"),
+                          (glob, r"nothing matches .*/volume/\*/htdocs \(.*glob.conf:[0-9]+\); is its volume mounted")):
+        argv = ("-c", config, "--as", "web2")
+        env.mirrord("health", *argv, code=4).prints("^DOWN  no site is here: " + words)
+        said = env.mirrord("health", "--json", *argv, code=4).json()
+        check(not said["healthy"] and re.search(words, said["error"]), said)
+        listener = Listener(env, "--http", *argv)
+        check_equal(listener.http()[0], 503)
+        listener.close()
 
 
 @case

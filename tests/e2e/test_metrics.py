@@ -113,6 +113,19 @@ def test_status_as_it_is_documented(env):
 
 
 @case(env=False)
+def test_alerts_say_what_to_type():
+    """Each one's text, and nothing that mirrord does not know."""
+    known = set(re.findall(r'^ +\{"([a-z-]+)", command_', read_text(f"{TESTS}/../../mirrord/main.c"), re.M))
+    check(len(known) > 15, "the commands of main.c:", known)
+    for alert in read_text(f"{EXAMPLES}/mirrord.rules.yml").split("- alert: ")[1:]:
+        name, text = alert.split("\n")[0], re.search(r"description: '(.*)'", alert).group(1)
+        typed = re.findall(r"\b[Tt]ype\b[^:]*: (mirrord [a-z-]+|systemctl \w+|journalctl -u|df -h)", text)
+        check(typed, name, "does not say what to type:", text)
+        used = set(re.findall(r"(?:: |; )mirrord ([a-z-]+)", text))
+        check(used <= known, name, "has commands that there are not:", used - known)
+
+
+@case(env=False)
 def test_alert_rules():
     promtool("check", "rules", f"{EXAMPLES}/mirrord.rules.yml")
     promtool("test", "rules", f"{EXAMPLES}/mirrord.rules.test.yml")

@@ -3,9 +3,10 @@ host that was installed anew."""
 
 import os
 import re
+import shutil
 import stat
 
-from harness import case, check, check_equal, main
+from harness import Skip, case, check, check_equal, main
 from netns import Network
 
 CONFIG = "/etc/mirrord/mirrord.conf"
@@ -131,6 +132,68 @@ def pairing(env):
         web1.run("mirrord init --hosts web1,web2=web2:2222 --sites '/srv/www/*/htdocs'")
         for step in (asked_and_accepted, copied, repeated, changed_files, rotated, rehosted, not_installed):
             step(web1, web2)
+
+
+SUDOERS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../examples/sudoers")
+USERS = {"mirrord": "1501", "alice": "1502"}
+
+
+def sudoers(host, alice=True):
+    """The shipped lines, for this host: the receiver's user, and (or not) the person who pairs."""
+    with open(SUDOERS, encoding="utf-8") as f:
+        lines = f.read().replace("/usr/bin/", "/usr/local/bin/").replace("web2", host.name)
+    if alice:
+        lines = lines.replace("# alice ALL=", "alice ALL=")
+    host.put("/etc/sudoers", (lines + "root ALL=(ALL:ALL) ALL\n").encode())
+    host.run("chmod 440 /etc/sudoers && visudo -cqf /etc/sudoers")
+
+
+def populate(host):
+    """Two users without any right but what sudoers gives; nobody logs in as root any more."""
+    passwd, shadow, group = (text(host, f"/etc/{name}") for name in ("passwd", "shadow", "group"))
+    for name, number in USERS.items():
+        passwd += f"{name}:x:{number}:{number}::/srv/home/{name}:/bin/sh\n"
+        shadow += f"{name}:*:19000:0:99999:7:::\n"
+        group += f"{name}:x:{number}:\n"
+        host.put(f"/srv/home/{name}/.ssh/authorized_keys", host.get(KEYS) if name == "alice" else b"")
+    for name, data in (("passwd", passwd), ("shadow", shadow), ("group", group)):
+        host.put(f"/etc/{name}", data.encode())
+    host.run("cd /srv/home; for u in *; do chown -R $u:$u $u; chmod -R go= $u; done; "
+             f"chmod 755 /srv /srv/home; sudo -V >/dev/null; : > {KEYS}")
+
+
+@case(sshd=False)
+def pairing_with_sudo(env):
+    """The real sudo, with a sudoers file of the host's own (the shipped one): neither who pairs nor the keys are root's."""
+    if not shutil.which("sudo") or not shutil.which("visudo"):
+        raise Skip("sudo is not installed")
+    with Network(env, ["web1", "web2"]) as network:
+        web1, web2 = network.hosts.values()
+        for host in (web1, web2):
+            populate(host)
+            sudoers(host, alice=False)
+        web1.run("mirrord init --hosts web1,web2 --sites '/srv/www/*/htdocs'")
+        accept = f"--login alice --sudo --accept-fingerprint {web2.fingerprint()} --yes"
+        web1.run(f"mirrord pair web2 {accept}", 1).says(
+            "web2: sudo does not let alice start mirrord there", "alice ALL=.root. NOPASSWD: /usr/bin/mirrord pair --agent")
+        check(web2.get(CONFIG) is None, "nothing is there without the right to it")
+        sudoers(web2)
+        web1.run(f"mirrord pair web2 {accept}").prints("web1: reached from web2", "web2: reached from web1")
+        check(f"{public(web1)} mirrord@web1" in text(web2, KEYS), "root's keys, written by alice with sudo")
+        for host in (web1, web2):
+            host.run(f"rm -r /etc/mirrord; : > {KEYS}")
+
+        web1.run("mirrord init --hosts web1,web2 --user mirrord --sites '/srv/www/*/htdocs'")
+        web1.run(f"mirrord pair web2 {accept.replace('--sudo ', '')}").prints("web1: reached from web2",
+                                                                              "web2: reached from web1")
+        key = "/srv/home/mirrord/.ssh/authorized_keys"
+        check_equal(text(web2, KEYS), "", "root's own keys")
+        check_equal(text(web2, key), f'restrict,command="sudo -n mirrord receive -c {CONFIG} --as web2" {public(web1)} '
+                                     "mirrord@web1\n", "the user's")
+        web1.put("/srv/www/shop/htdocs/index.php", b"<?php")
+        web1.run("chown 1502:1502 /srv/www/shop/htdocs/index.php; mirrord resync").prints("shop web2: 1 created")
+        there = os.lstat(web2.files + "/srv/www/shop/htdocs/index.php")
+        check_equal((there.st_uid, there.st_gid), (1502, 1502), "the owner: the receiver is root")
 
 
 if __name__ == "__main__":

@@ -50,7 +50,9 @@ class Attack:
         self.swap()
         self.change()
         changed = snapshot(self.outside) != self.before
-        self.unconfined = self.daemon.status()["secondaries"][0]["unconfined"]
+        far = self.daemon.status()["secondaries"][0]
+        self.unconfined, self.lacks = far["unconfined"], far["sandbox_lacks"]
+        self.said = self.daemon.ask("status", "--all", code=None).out
         check_equal(self.unconfined, "not confined by" in read_text(self.log), "what status says")
         self.daemon.stop()
         return changed
@@ -99,6 +101,8 @@ def test_paths_without_confinement(env):
     paths = Attack(env, "paths", exports(MIRRORD_SANDBOX=0))
     check(not paths.run(), "the paths hold")
     check(paths.unconfined, "the primary knows that there is no sandbox")
+    check_equal(paths.lacks, ["landlock", "system-calls"], "what it says is missing")
+    check("it lacks Landlock (" in paths.said, paths.said)
     check(Attack(env, "neither", exports(MIRRORD_UNCONFINED=1, MIRRORD_SANDBOX=0)).run(),
           "without both the attack works: the other two say something")
 

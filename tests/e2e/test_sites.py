@@ -5,6 +5,7 @@ import shutil
 
 from harness import MIRRORD, case, check, check_equal, free_port, main, read_text, wait_for, write_text
 from pair import site_text
+from terminal import CTRL_C, CTRL_D, type_at
 from trees import check_same, put
 
 HOSTS = ("web1", "web2")
@@ -143,6 +144,30 @@ def test_forgotten_with_its_copies(env):
     check_equal(s.site("a"), None, "what status says of it")
     s.make("a")
     wait_for(lambda: os.path.exists(s.far("a", "first")), lambda: f"a new site of that name\n{s.log()}")
+    s.daemon.stop()
+
+
+@case
+def test_forgetting_is_asked_about(env):
+    """On a terminal: only a whole yes deletes; a no, the end of the input and Ctrl-C leave all as it is."""
+    s = Sites(env)
+    argv = [MIRRORD, "forget", "-c", s.config, "--as", "web1", "--delete-copies", "a"]
+    question = rf"All that was mirrored of a is deleted there.*  {env.path('far')}/a/htdocs on web2\n.*Type yes to go on: "
+    type_at(env, argv, [], code=5)  # it is there: nobody is asked
+    s.take_away("a")
+    for typed, code, said in (("no", 5, "nothing is deleted, and a not forgotten"),
+                              ("y", 5, "nothing is deleted, and a not forgotten"),
+                              (CTRL_D, 5, "nothing is deleted, and a not forgotten"),
+                              (CTRL_C, 1, "interrupted: nothing is deleted, and a not forgotten")):
+        type_at(env, argv, [(question, typed)], code=code, seconds=15).prints(said)
+        check_equal((os.listdir(s.far("a")), s.state("a")), (["first"], "gone"), f"after {typed!r}")
+    os.rename(env.path("www"), env.path("away"))
+    s.becomes("b", "held")
+    type_at(env, argv[:-1] + ["b"], [("are gone together: is their volume not mounted.*Type yes", "no")], code=5, seconds=15)
+    os.rename(env.path("away"), env.path("www"))
+    s.becomes("b", "ok")
+    type_at(env, argv, [(question, "yes")]).prints("a on web2: 1 path deleted", "a: forgotten")
+    check_equal((os.listdir(s.far("a")), s.site("a")), ([], None), "after a yes")
     s.daemon.stop()
 
 

@@ -146,6 +146,11 @@ static void seed_texts(struct seeds *s)
         {"request", "flush",
             "{\"do\":\"flush\",\"site\":\"a\",\"paths\":[\"x\",\"y/\"],\"seconds\":3}"},
         {"request", "escapes", "{\"do\":\"\\u00e4\\n\",\"deep\":[[[[{}]]]],\"n\":-1e300}"},
+        {"health", "get", "GET /shop%20a/?x HTTP/1.1\r\nHost: web2\r\n\r\n"},
+        {"health", "options", "OPTIONS * HTTP/1.0\n\n"},
+        {"health", "note",
+            "1 00000000-0000-0000-0000-000000000000 5000 1700000000\n1 4000 4500\n1 4100\n"
+            "0 1 0 1\n3 1 4200\nweb1\nstage x: No space left on device\n"},
         {"rules", "anchored", "wp-content/cache/\nwp-content/cache/x\nwp-content/cachex"},
         {"rules", "stars", "**/a*b?[a-c]/**\nx/axxbyb/z\naab"},
         {"rules", "unit", "wp-admin + wp-includes + *.php\nwp-admin/x.php\nindex.php"},

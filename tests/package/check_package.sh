@@ -40,11 +40,20 @@ sed -i 's/^Version: .*/&~older/' "$work/older/DEBIAN/control"
 dpkg-deb --root-owner-group -b "$work/older" "$work/older.deb" >"$work/log" 2>&1 ||
     fail "a lower version" "$work/log"
 
+skipped=0
 if [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null; then
     unshare -m sh "$top/tests/package/in_overlay.sh" "$work/older.deb" "$deb" >"$work/log" 2>&1 ||
         fail "install, upgrade, remove, purge" "$work/log"
     ok "install, upgrade, remove, purge"
-    echo "$passed passed, 0 failed"
 else
-    echo "$passed passed, 0 failed, 1 skipped"
+    skipped=1
 fi
+
+result=0
+sh "$top/tests/package/systemd.sh" "$deb" >"$work/log" 2>&1 || result=$?
+[ $result = 0 ] || [ $result = 77 ] || fail "its units under a systemd that runs" "$work/log"
+if [ $result = 0 ]; then ok "its units under a systemd that runs"; else
+    tail -n 1 "$work/log"
+    skipped=$((skipped + 1))
+fi
+echo "$passed passed, 0 failed, $skipped skipped"

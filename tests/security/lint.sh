@@ -3,6 +3,7 @@
 # and what is right all the same stands in lint.txt with its reason; anything else fails. The last line is
 # figures. About 20 minutes of one processor.
 # Usage: sh tests/security/lint.sh [cppcheck|clang-tidy|analyzer…]       all, unless said
+# JOBS=N: how many at once.
 set -eu
 exec </dev/null
 top=$(cd "$(dirname "$0")/../.." && pwd)
@@ -12,6 +13,7 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 packages_need $packages_build clang clang-tidy cppcheck
 
 [ $# -gt 0 ] || set -- cppcheck clang-tidy analyzer
+jobs=${JOBS:-$(nproc)}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' HUP INT TERM
@@ -38,7 +40,7 @@ run_cppcheck() {
 run_clang_tidy() {
     CC=clang meson setup "$work/tidy" -Dtests=false >"$work/tidy.log" 2>&1
     # Left out are kinds that ask for another style, and those that want Annex K.
-    find mirrord protocol -name '*.c' -print0 | xargs -0 -n 8 -P "$(nproc)" \
+    find mirrord protocol -name '*.c' -print0 | xargs -0 -n 8 -P "$jobs" \
         clang-tidy -p "$work/tidy" --quiet '--checks=-*,clang-analyzer-*,bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-reserved-identifier,-bugprone-narrowing-conversions,-bugprone-implicit-widening-of-multiplication-result,-bugprone-branch-clone,-bugprone-assignment-in-if-condition,-bugprone-sizeof-expression,-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling,-clang-analyzer-security.insecureAPI.strcpy' \
         2>/dev/null | tidy_up clang-tidy
 }
@@ -46,7 +48,7 @@ run_clang_tidy() {
 run_analyzer() {
     CC=gcc meson setup "$work/analyzer" -Dtests=false --buildtype debugoptimized -Dc_args=-fanalyzer \
         >"$work/analyzer.log" 2>&1
-    ninja -k 0 -C "$work/analyzer" 2>&1 | tidy_up analyzer
+    ninja -k 0 -j "$jobs" -C "$work/analyzer" 2>&1 | tidy_up analyzer
 }
 
 for tool; do

@@ -74,6 +74,13 @@ void config_free_files(struct config *c);
  * parser miscounts lines that have comments). 0 with *out (the caller frees); ERR_USAGE. */
 int config_text_read(const char *path, char **out, size_t *len, struct err *err);
 
+#define CONFIG_NOT_SAID UINT64_MAX /* of a size, until all that may say it was read */
+
+/* A site, or with root_key "glob" a block of them; `defaults` may be NULL, `self` too. *s is filled
+ * as far as it went, for freeing. */
+int config_read_site(const struct config_block *b, const struct config_block *defaults,
+    const char *root_key, const char *self, struct config_site *s, struct err *err);
+
 /* Turns the `sites` blocks into one site for each directory that matches on the host `self`. */
 int config_expand(struct config *c, struct err *err);
 

@@ -30,6 +30,11 @@ static const char *state_of(const struct health_item *item)
     return item->error ? "unknown" : health_state_name(item->health.state);
 }
 
+static const char *why_none(const struct health_report *r)
+{
+    return r->none ? r->none : "no site of the configuration is on this host";
+}
+
 static const char *why_of(const struct health_item *item)
 {
     return item->error ? item->error : item->health.why;
@@ -81,7 +86,7 @@ char *health_json(const struct health_report *r, const struct health_item *item)
     if (r->error)
         json_set_text(all, "error", r->error);
     else if (!r->count)
-        json_set_text(all, "error", "no site of the configuration is on this host");
+        json_set_text(all, "error", why_none(r));
     const struct health_report one = {.items = (struct health_item *)item, .count = 1};
     put_items(item ? &one : r, all);
     char *text CLEANUP_FREE = json_print(all, false);
@@ -139,7 +144,7 @@ char *health_agent(const struct health_report *r)
         return mem_copy_string("up\n");
     const struct health_item *item = first_down(r, &down);
     if (!item)
-        return mem_copy_string("down #no site of the configuration is on this host\n");
+        return mem_format("down #%.*s\n", AGENT_TEXT_MAX, why_none(r));
     if (down > 1)
         snprintf(more, sizeof more, " (and %zu sites more)", down - 1);
     char *line = mem_format("down #%s: %s: %.*s%s\n", QUOTED(item->name, strlen(item->name)),
@@ -155,6 +160,8 @@ char *health_agent(const struct health_report *r)
 void health_print(const struct health_report *r, FILE *out)
 {
     int width = 4;
+    if (!r->count)
+        fprintf(out, "DOWN  %s\n", why_none(r));
     for (size_t i = 0; i < r->count; i++)
         if ((int)strlen(r->items[i].name) > width)
             width = (int)strlen(r->items[i].name);

@@ -21,6 +21,7 @@ struct health_report {
     struct health_item *items;
     size_t count;
     char *error; /* there are no items, since it is not known which: the configuration's; NULL */
+    char *none;  /* there are no items, since there are no sites: why, and what to do; else NULL */
 };
 
 /* --- health_answer.c --- */
@@ -43,7 +44,7 @@ char *health_http(int status, const char *json, bool body);
  * all for one word, which it does not know. The caller frees it. */
 char *health_agent(const struct health_report *r);
 
-/* A line for each item. */
+/* A line for each item, or for why there is none. */
 void health_print(const struct health_report *r, FILE *out);
 
 /* --- health_request.c --- */

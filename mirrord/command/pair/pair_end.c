@@ -22,6 +22,8 @@ enum { READ_SIZE = 64 * 1024, CHATTER_MAX = 256 * 1024 };
 struct pair_end {
     const struct config_host *host;
     bool here;
+    bool sudo;  /* it is started there with sudo … */
+    char *user; /* … by this user; NULL: whoever ssh says */
     struct proc ssh;
     struct buf in;
     struct json *hello; /* what it said of itself */
@@ -58,6 +60,7 @@ void pair_end_close(struct pair_end *e)
         proc_end(&e->ssh);
     buf_free(&e->in);
     json_free(e->hello);
+    free(e->user);
     free(e);
 }
 
@@ -132,6 +135,8 @@ static int start(
     if (!argv)
         return -1;
     char *command CLEANUP_FREE = agent_command(e->host, login);
+    e->sudo = strncmp(command, "sudo ", strlen("sudo ")) == 0;
+    e->user = login->user ? mem_copy_string(login->user) : NULL;
     argv = words_append(argv, (const char *const[]){command, NULL});
     int rc = proc_start_beside(&e->ssh, argv, err);
     if (rc > 0)
@@ -154,6 +159,12 @@ static int ended(struct pair_end *e, struct err *err)
             "mirrord; "
             "--login USER and --ssh-command CMD say how you get there",
             e->host->address);
+    if (e->sudo && e->ssh.status == 1)
+        return err_set(err, ERR_FAILED,
+            "sudo does not let %s start mirrord there, see above: that takes a line in "
+            "/etc/sudoers.d/mirrord, `%s ALL=(root) NOPASSWD: /usr/bin/mirrord pair --agent` (the "
+            "path as `command -v mirrord` has it there)",
+            e->user ? e->user : "this login", e->user ? e->user : "USER");
     return err_set(err, ERR_FAILED,
         "`mirrord pair --agent` ended there with %d: is the same version of mirrord installed, and "
         "is this a login that may run any command?",

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/set.h"
+#include "command/resync/resync_room.h"
 #include "tree/manifest/seen.h"
 
 enum { WALK_STEP_MS = 50, SEEN_STORE = 1024, PROGRESS_MS = 200 };
@@ -32,6 +33,7 @@ struct job {
     struct tour tour;
     struct seen *seen;
     struct push_site *ps;
+    struct resync_room no_room;
     struct conn *conn;
     uint64_t started_ms, shown_ms;
     uint64_t tree_bytes;
@@ -243,11 +245,28 @@ static void on_item(
         fprintf(j->o->itemize, "%s %s\n", words[what], name);
 }
 
-static void on_failed(void *ctx, struct push_site *ps, struct bytes path, const char *why)
+/* 0: it is no file, or not known. */
+static uint64_t size_of(const struct job *j, struct bytes path)
 {
+    struct manifest_txn *t;
+    struct record r;
+    uint64_t above;
+    if (manifest_begin(j->site->manifest, false, &t, NULL) < 0)
+        return 0;
+    bool file = manifest_lookup(t, path, &r, &above, NULL) > 0 && r.entry.type == ENTRY_FILE;
+    manifest_abort(t);
+    return file ? r.entry.size : 0;
+}
+
+static void on_failed(void *ctx, struct push_site *ps, struct bytes path, const struct err *why)
+{
+    struct job *j = ctx;
+    const char *site = j->o->site.name;
     (void)ps;
-    add_error(ctx, path, why);
-    log_error("%s: %s", QUOTED(path.data, path.len), why);
+    add_error(j, path, why->text);
+    resync_room_note(&j->no_room, size_of(j, path), why);
+    log_error("%s%s%s: %s: %s", site, site[0] ? " " : "", j->o->target->name,
+        QUOTED(path.data, path.len), why->text);
 }
 
 /* What has left counts as bytes, what is committed there as files. */
@@ -294,6 +313,9 @@ static int verdict(const struct job *j, struct err *err)
         *err = j->ps->error;
         return -1;
     }
+    if (resync_room_verdict(
+            &j->no_room, j->out->error_count, &j->ps->room, j->o->target->place, err) < 0)
+        return -1;
     if (j->out->error_count)
         return err_set(err, ERR_PARTIAL, "%zu path%s could not be mirrored; the rest is equal",
             j->out->error_count, j->out->error_count == 1 ? "" : "s");
@@ -348,7 +370,7 @@ static int push_site(struct job *j, struct err *err)
     j->out->push = j->ps->counts;
     if (r == 0)
         r = verdict(j, err);
-    if (r < 0 && err->code != ERR_PARTIAL) {
+    if (r < 0 && (err->code != ERR_PARTIAL || j->no_room.full + j->no_room.quota > 0)) {
         err_prefix(err, "%s", j->o->target->name);
     } else if (walked < 0) {
         *err = unwalked;

@@ -13,7 +13,8 @@
 #include "tree/walk/walk.h"
 
 struct resync_target {
-    const char *name; /* for messages */
+    const char *name;  /* for messages */
+    const char *place; /* the root there, for messages */
     struct conn_options link;
     const char *remote_root;      /* NULL: the far end's configuration says */
     const struct filter *without; /* what is not mirrored there besides; NULL: nothing */

@@ -1,7 +1,8 @@
 /*
- * What the parts of the daemon share: daemon.c (beginning, loop, end), roster.c (which sites and
- * peers there are), status.c, flush.c (requests that wait), site_sockets.c. All on the main thread;
- * the roster's lock is for the scanner's thread, which tells the peers of a site what is owed.
+ * What the parts of the daemon share: daemon.c (beginning, loop, end), roster.c (which sites
+ * there are), roster_peers.c, roster_open.c, status.c, flush.c (requests that wait),
+ * site_sockets.c. All on the main thread; the roster's lock is for the scanner's thread, which
+ * tells the peers of a site what is owed.
  */
 #ifndef PRIMARY_DAEMON_DAEMON_IMPL_H
 #define PRIMARY_DAEMON_DAEMON_IMPL_H
@@ -105,14 +106,27 @@ struct daemon {
     TAILQ_HEAD(, forget_wait) forgets;
 };
 
-/* roster.c */
+/* roster.c: the sites of the plan */
 int roster_apply(struct daemon *d, const struct daemon_plan *plan, struct err *err);
-/* Opens what is due, lets go of what has left. Milliseconds until there is something to do. */
-unsigned roster_tick(struct daemon *d);
 void roster_free(struct daemon *d); /* stops all peers, closes all sites */
 struct roster_site *roster_find(struct daemon *d, const char *name);   /* or NULL */
 struct roster_site *roster_of(struct daemon *d, const struct site *s); /* or NULL */
-extern const struct scan_sink roster_sink;                             /* ctx: the daemon */
+/* Closed, and opened again as soon as its users have let go of it. */
+void roster_reopen(struct daemon *d, struct roster_site *s, bool accept_root);
+/* Gives a site the peers of its targets, where it has none yet. */
+void roster_attach_peers(struct daemon *d, struct roster_site *s);
+
+/* roster_peers.c */
+struct roster_peer *roster_find_peer(struct daemon *d, const char *name); /* or NULL */
+void roster_add_peer(struct daemon *d, const struct peer_options *o);     /* and starts it */
+/* Stops those that the plan has not, or has otherwise; NULL: all. */
+void roster_remove_peers(struct daemon *d, const struct daemon_plan *plan);
+const struct peer_options *roster_planned_peer(const struct daemon_plan *plan, const char *name);
+extern const struct scan_sink roster_sink; /* ctx: the daemon */
+
+/* roster_open.c */
+/* Opens what is due, lets go of what has left. Milliseconds until there is something to do. */
+unsigned roster_tick(struct daemon *d);
 
 /* The operator overrules all holds of the site at these hosts (names; none: all). */
 void roster_force(struct daemon *d, struct roster_site *s, const struct json *hosts);

@@ -264,6 +264,18 @@ static void count_level(struct daemon *d, const struct roster_peer *p, struct js
     set_count(j, "sites", sites);
 }
 
+static struct json *lacks_json(uint32_t lacks)
+{
+    struct json *a = json_array();
+    if (lacks & CAP_LACKS_LANDLOCK)
+        json_append_text(a, "landlock");
+    if (lacks & CAP_LACKS_CALLS)
+        json_append_text(a, "system-calls");
+    if (lacks & CAP_LACKS_MOUNTS)
+        json_append_text(a, "mounts");
+    return a;
+}
+
 static struct json *peer_json(struct daemon *d, const struct roster_peer *p)
 {
     struct peer_status status;
@@ -283,6 +295,7 @@ static struct json *peer_json(struct daemon *d, const struct roster_peer *p)
     set_count(j, "batches", status.batches);
     set_count(j, "free_bytes", status.free_bytes);
     json_set_bool(j, "unconfined", status.unconfined);
+    json_set_json(j, "sandbox_lacks", lacks_json(status.lacks));
     count_level(d, p, j);
     pausing_describe(d, true, p->name, j);
     return j;

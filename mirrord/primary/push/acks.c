@@ -7,7 +7,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "primary/push/peer.h"
+#include "primary/owe.h"
 #include "primary/push/push_impl.h"
 #include "tree/content/digest.h"
 
@@ -47,6 +47,7 @@ static void note_failure(struct push_batch *b, const struct msg_failure *f)
         if (a->number != f->atom)
             continue;
         a->reason = f->reason ? f->reason : REASON_INTERNAL;
+        a->errnum = f->errno_value;
         free(a->text);
         a->text = mem_copy_bytes(f->text.data, f->text.len);
         return;
@@ -167,11 +168,12 @@ static void refused(struct push *p, struct push_batch *b, struct atom *a)
     }
     struct err why;
     err_set(&why, ERR_PARTIAL, "%s", QUOTED(a->text, strlen(a->text)));
+    why.sys = (int)a->errnum;
     if (!a->owed->error && !p->o->once) /* a one-shot reports it itself */
         tell(p, b->ps, path, &why);
     push_site_error(b->ps, &why, path);
     if (p->o->once)
-        p->o->hooks.failed(p->o->hooks.ctx, b->ps, path, why.text);
+        p->o->hooks.failed(p->o->hooks.ctx, b->ps, path, &why);
     if (a->expander)
         expander_answer(p, a->expander, p->o->once, why.text);
     else if (p->o->once)

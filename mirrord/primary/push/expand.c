@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "primary/push/peer.h"
+#include "primary/owe.h"
 #include "primary/push/push_impl.h"
 
 struct level {
@@ -208,7 +208,7 @@ static struct owed *claim_next(struct push *p, struct expander *e, struct err *e
         if (manifest_begin(e->ps->site->manifest, false, &t, err) < 0)
             return NULL;
         int r = next_path(e, t, &len, &record, err);
-        bool foreseen = r > 0 && send_foresee(p, &record);
+        bool foreseen = r > 0 && sight_foresee(p, &record);
         manifest_abort(t);
         if (r <= 0) {
             e->listed = r == 0;

@@ -1,14 +1,15 @@
 /* What comes in from the secondary: one table of messages, checked in one place for what is legal
  * when, each handed to the part it concerns. */
+#include <errno.h>
 #include <string.h>
 
 #include "base/fault.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "primary/push/peer.h"
+#include "primary/owe.h"
 #include "primary/push/push_impl.h"
-#include "primary/push/sessions.h"
+#include "primary/sessions.h"
 
 enum {
     READ_SIZE = 128 * 1024,
@@ -78,6 +79,7 @@ static int on_hello(struct push *p, struct bytes payload, struct err *err)
 static enum err_code code_of(uint16_t reason)
 {
     switch (reason) {
+    case REASON_FULL:
     case REASON_LOCKED:
     case REASON_YIELD: return ERR_TEMPORARY;
     case REASON_PATH:
@@ -158,8 +160,8 @@ static void opened(
 {
     p->opening--;
     ps->caps = m->caps;
-    if (p->o->unconfined)
-        *p->o->unconfined = !(m->caps & CAP_SANDBOX);
+    if (p->o->fences)
+        *p->o->fences = m->caps & (CAP_SANDBOX | CAPS_LACKS);
     ps->free_bytes = m->free_bytes;
     ps->no_room = false;
     ps->first_copy |= m->state != ROOT_OURS;
@@ -235,7 +237,8 @@ static int on_site_error(struct push *p, struct bytes payload, struct err *err)
     }
     ps->renewed = false;
     struct err why;
-    err_set(&why, code_of(m.reason), "%s", QUOTED(m.text.data, m.text.len));
+    bool full = m.errno_value == ENOSPC || m.errno_value == EDQUOT;
+    err_set(&why, full ? ERR_TEMPORARY : code_of(m.reason), "%s", QUOTED(m.text.data, m.text.len));
     if (ps->failures == 0 && !p->o->once) /* a one-shot ends with it */
         push_site_warn(p, ps, (struct bytes){0}, &why);
     push_site_error(ps, &why, (struct bytes){0});

@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "link/conn.h"
+#include "primary/owe.h"
 #include "primary/push/drifted.h"
 #include "primary/push/push.h"
 #include "primary/push/push_hook.h"
@@ -42,15 +43,6 @@ void peer_add_site(
     struct peer *p, struct site *s, const char *remote_root, const struct filter *without);
 void peer_remove_site(struct peer *p, struct site *s);
 void peer_wake(struct peer *p);
-
-enum owe_flags {
-    OWE_SUBTREE = 1 << 0, /* the directory and all beneath it */
-    OWE_BULK = 1 << 1,    /* behind live changes */
-    OWE_KNOWN = 1 << 2,   /* the manifest had this file before: a delta may pay */
-    OWE_OPEN = 1 << 3,    /* send it although it has a writer (a log held open) */
-    OWE_DIR = 1 << 4,     /* it is, or was, a directory; OWE_SUBTREE says so too */
-    OWE_ALONE = 1 << 5,   /* this path, although it lies in a unit */
-};
 
 /* This path may differ at the peer: its newest state (or its absence) is sent; where it lies in a
  * unit, the unit is owed. Any thread. */
@@ -95,7 +87,8 @@ struct peer_status {
     struct push_far far;                 /* as it said last */
     uint64_t batches;                    /* acknowledged */
     uint64_t free_bytes;                 /* of the last site's disk that reported */
-    bool unconfined;                     /* its receiver's sandbox lacks something */
+    bool unconfined;                     /* its receiver's sandbox lacks something, … */
+    uint32_t lacks;                      /* … CAP_LACKS_…; 0: it does not say what */
     bool reached_once; /* an attempt has ended, with or without success: for `ready` */
 };
 

@@ -11,10 +11,10 @@
 
 #include "base/log.h"
 #include "link/conn.h"
-#include "primary/daemon/tally.h"
 #include "primary/push/drifted.h"
 #include "primary/push/push_hook.h"
 #include "primary/push/queue.h"
+#include "primary/push/tally.h"
 #include "protocol/msg.h"
 #include "tree/state/space.h"
 
@@ -143,8 +143,8 @@ struct push_hooks {
     /* A path was committed (or would be, in a dry run). `source` only for PUSH_MOVED. */
     void (*item)(void *ctx, struct push_site *ps, enum push_event what, struct bytes path,
         struct bytes source);
-    /* once: a path that could not be mirrored, for good. */
-    void (*failed)(void *ctx, struct push_site *ps, struct bytes path, const char *why);
+    /* once: a path that could not be mirrored, for good. why->sys: the errno behind it, or 0. */
+    void (*failed)(void *ctx, struct push_site *ps, struct bytes path, const struct err *why);
     /* Now and then, for a progress line. */
     void (*progress)(void *ctx);
     /* What OWED is to say of the site (but for its number); false: nothing now. May be NULL. */
@@ -178,7 +178,7 @@ struct push_options {
     size_t strangers;  /* that a comparison may find; 0: MSG_STRANGERS_MAX */
     bool once; /* end when all sites are level, held or failed; failing paths are given up */
     uint64_t *free_bytes; /* of the last site that reported; may be NULL */
-    bool *unconfined;     /* the far end's sandbox lacks something; may be NULL */
+    uint32_t *fences;     /* CAP_SANDBOX, or CAP_LACKS_… of the far end; may be NULL */
     uint64_t *batches;    /* counts those acknowledged; may be NULL */
     struct push_far *far; /* what the far end says it is; may be NULL */
     struct tally *tally;  /* may be NULL */

@@ -1,20 +1,22 @@
-/* What the parts of a push share: push.c (the loop), inbox.c (what comes in), push_site.c (a site),
- * push_room.c (the room for it), push_owed.c (what it is told of that), push_proof.c (what was
- * taken over is read), lanes.c (batches going out), send.c (one path), acks.c (what became of it),
- * stream.c (one file's content), mosaic.c (one made of an old one's extents), unit_push.c (a unit),
- * compare.c (two manifests), expand.c (a subtree path by path), renew.c (another receiver for the
- * same session). Private to them.
+/* What the parts of a push share: push.c (the loop), inbox.c (what comes in), tend.c (which sites
+ * are open), push_site.c (a site), push_room.c (the room for it), push_owed.c (what it is told of
+ * that), push_proof.c (what was taken over is read), lanes.c (batches going out), send.c,
+ * send_entry.c and sight.c (one path), acks.c (what became of it), stream.c (one file's content),
+ * mosaic.c (one made of an old one's extents), unit_push.c (a unit), compare.c and merge.c (two
+ * manifests; compare.h), expand.c (a subtree path by path), switches.c (links that wait for what
+ * they lead to), renew.c (another receiver for the same session). Private to them.
  */
 #ifndef PRIMARY_PUSH_PUSH_IMPL_H
 #define PRIMARY_PUSH_PUSH_IMPL_H
 
 #include "base/buf.h"
+#include "primary/push/above.h"
 #include "primary/push/bases.h"
+#include "primary/push/compare.h"
 #include "primary/push/pace.h"
 #include "primary/push/packer.h"
 #include "primary/push/push.h"
-#include "primary/push/source.h"
-#include "primary/scan/above.h"
+#include "primary/scan/source.h"
 #include "tree/content/zip.h"
 #include "tree/names.h"
 
@@ -49,6 +51,7 @@ struct atom { /* one path of a batch on its way */
     struct expander *expander; /* its subtree follows */
     uint64_t reserved;         /* bytes of bulk_flying that are its */
     uint16_t reason;           /* of its failure; REASON_NONE: none */
+    uint32_t errnum;           /* behind it, there; 0: none */
     char *text;
 };
 
@@ -91,7 +94,7 @@ struct bundle {      /* bundle.c */
     struct wire_writer frame; /* scratch */
 };
 
-struct foreseen {            /* send.c: what the manifest has of the path that was listed last */
+struct foreseen {            /* sight.c: what the manifest has of the path that was listed last */
     const struct owed *owed; /* NULL: nothing to rely on */
     struct entry entry;
     struct validators validators;
@@ -154,6 +157,11 @@ static inline bool push_stopping(const struct push *p)
 /* push.c */
 void push_ping(struct push *p, uint64_t token);
 
+/* tend.c */
+enum { TEND_HELD_MS = 2000 };     /* between looks at a site that is held */
+void tend_sites(struct push *p);  /* opens what is to be opened (again), closes what goes */
+void tend_levels(struct push *p); /* where everything is there, the far end is told, once */
+
 /* renew.c */
 void renew_want(struct push *p);
 /* Goes on with it: RENEW may be out after this. */
@@ -165,12 +173,14 @@ static inline bool renew_holds_back(const struct push *p) /* is nothing new to b
     return p->renew >= RENEW_DRAINING;
 }
 
+/* tend.c: the far end is told that it is closed, for this reason; it is opened again after a pause.
+ */
+void push_site_give_up(struct push *p, struct push_site *ps, const struct err *why);
+
 /* push_site.c */
 /* Warns of a path's trouble: once an hour for each site and cause. */
 void push_site_warn(struct push *p, struct push_site *ps, struct bytes path, const struct err *why);
 /* Records a site's trouble for status. */
-/* The far end is told that it is closed; it is opened again after a pause. */
-void push_site_give_up(struct push *p, struct push_site *ps, const struct err *why);
 void push_site_error(struct push_site *ps, const struct err *why, struct bytes path);
 /* Beside ACK's flags, why a unit is renamed file by file: */
 enum { PIECEMEAL_LARGE = 1 << 8, PIECEMEAL_REPLACED = 1 << 9 };
@@ -245,9 +255,6 @@ enum { LATER_MS = 1000, LATER_MAX = 60000 }; /* pauses of what could not be done
 /* Puts the newest state of a path, taken from the queue, into the lane's batch, or hands it to
  * another lane, or back to the queue. */
 void send_owed(struct push *p, struct lane *lane, struct push_site *ps, struct owed *o);
-/* Keeps what the record says of a file, for whoever sends that next and finds it with the same
- * validators: true, unless they prove too little. */
-bool send_foresee(struct push *p, const struct record *r);
 /* One path of a unit into its batch. SOURCE_OK; SOURCE_BUSY: it is not any more what was compared;
  * -1: it cannot be read. */
 int send_part(struct push *p, struct push_batch *b, struct owed *o, struct err *err);
@@ -257,6 +264,10 @@ void send_busy(struct push *p, struct push_site *ps, struct owed *o); /* it is b
 /* The far end has not what a delta was made against: it is asked for what it has. */
 void send_unbased(struct push *p, struct push_site *ps, struct owed *o);
 void send_unreadable(struct push *p, struct push_site *ps, struct owed *o, struct err *err);
+
+/* sight.c: keeps what the record says of a file, for whoever sends that next and finds it with the
+ * same validators: true, unless they prove too little. */
+bool sight_foresee(struct push *p, const struct record *r);
 
 /* bundle.c */
 /* The frame from `start` to the end of `out` is an ENTRY that may travel with others; offsets
@@ -297,39 +308,6 @@ int stream_step(struct push *p, struct stream *t, struct err *err);
 /* The far end's signature, or what its old file holds. */
 int stream_signature(struct stream *t, const struct msg_signature *m, struct err *err);
 int stream_extents(struct stream *t, const struct msg_extents *m, struct err *err);
-
-/* compare.c */
-/* Compares the directory `top` and all beneath it; what differs is owed as bulk. */
-void compare_start(
-    struct push *p, struct push_site *ps, struct bytes top, const struct msg_opened *m);
-int compare_listing(struct push *p, const struct msg_listing *m, struct err *err);
-bool compare_step(struct push *p, struct push_site *ps); /* asks for more, or false */
-void compare_free(struct compare *c);
-
-struct difference {
-    struct bytes path; /* owned */
-    enum owed_kind kind;
-    bool subtree;
-    bool taken; /* its content is used by a move, or it is one */
-    uint8_t type;
-    bool was_dir; /* a directory there */
-    uint64_t bytes, entries, files;
-    bool has_digest;
-    struct digest digest; /* of a file */
-    struct msg_sums sums; /* of a directory */
-    char *source;
-    bool has_theirs; /* a file that is as long there, with this digest */
-    struct digest theirs;
-};
-
-/* The same for one unit (borrowed), whose differences are the asker's: compare_ask as long as it is
- * not over. What it found is there until it is freed, directories before what is in them. */
-struct compare *compare_unit(struct push_site *ps, const struct owed *unit);
-bool compare_ask(struct push *p, struct compare *c); /* asks for more, or false */
-bool compare_is_over(const struct compare *c);
-bool compare_is_asking(const struct compare *c);    /* it waits for answers */
-bool compare_lacks_parent(const struct compare *c); /* the directory above it is not there yet */
-const struct difference *compare_found(const struct compare *c, size_t i); /* NULL at the end */
 
 /* expand.c: the expanders of a site are a list, the newest first */
 /* Everything beneath the directory that `top` names, parents first. */

@@ -38,12 +38,10 @@ static void wake(struct push *p, struct push_site *ps, bool was_low)
 static void take(struct push *p, struct push_site *ps, const struct space *room)
 {
     bool was_low = ps->low;
-    if (p->o->once)
-        return;
     pthread_mutex_lock(&ps->lock);
     ps->room = *room;
     ps->keep = space_keep_both(space_keep(&ps->site->options.min_free, room), ps->keep_there);
-    ps->low = space_is_low(room, ps->keep, was_low);
+    ps->low = !p->o->once && space_is_low(room, ps->keep, was_low);
     pthread_mutex_unlock(&ps->lock);
     if (ps->low != was_low)
         say(p, ps);
@@ -91,7 +89,8 @@ bool push_room_for(
         ps->waits_from = ps->room;
     if (!ps->waits)
         say_waits(p, ps, queue_path(o));
-    ps->waits = o->no_room = true;
+    ps->waits = true;
+    o->no_room = true;
     queue_retry(p->o->queue, o, LATER_MAX, LATER_MAX, NULL);
     return false;
 }

@@ -6,6 +6,7 @@
 #ifndef PRIMARY_PUSH_QUEUE_H
 #define PRIMARY_PUSH_QUEUE_H
 
+#include <stdatomic.h>
 #include <sys/queue.h>
 
 #include "primary/site.h"
@@ -23,7 +24,8 @@ enum owed_kind {
 };
 
 /* One thing owed. Fields are the queue's until it is taken and the taker's until it is given
- * back; `again` is the queue's always. */
+ * back; `again` is the queue's always. What the taker changes and others count meanwhile is
+ * atomic. */
 struct owed {
     TAILQ_ENTRY(owed) order;
     struct set_item *item; /* its place in the set: key is the path */
@@ -31,27 +33,27 @@ struct owed {
     enum owed_class class;
     enum owed_kind kind;
     enum { OWED_WAITING, OWED_DELAYED, OWED_FLYING } place;
-    bool subtree;       /* all beneath it too */
-    bool known;         /* the secondary probably has an older version of this file */
-    bool open;          /* send it although it has a writer */
-    bool check;         /* compare the directory when it is there: it may hold what is not here */
-    bool whole;         /* send the content, whatever it may have */
-    bool alone;         /* with all beneath it path by path, units or not */
-    bool awaits;        /* a link, given back until nothing is owed beneath its target, or
-                         * a deletion that waits for such a link */
-    bool no_room;       /* given back until the secondary's disk has room */
-    bool again;         /* owed again while it was flying */
-    bool again_unit;    /* as a unit then */
-    bool again_check;   /* and then to be compared */
-    unsigned tries;     /* failures so far */
-    uint64_t seq;       /* peer_mark's number */
-    uint64_t again_seq; /* the one of what came while it was flying */
+    bool subtree;        /* all beneath it too */
+    bool known;          /* the secondary probably has an older version of this file */
+    bool open;           /* send it although it has a writer */
+    bool check;          /* compare the directory when it is there: it may hold what is not here */
+    bool whole;          /* send the content, whatever it may have */
+    bool alone;          /* with all beneath it path by path, units or not */
+    bool awaits;         /* a link, given back until nothing is owed beneath its target, or
+                          * a deletion that waits for such a link */
+    atomic_bool no_room; /* given back until the secondary's disk has room */
+    bool again;          /* owed again while it was flying */
+    bool again_unit;     /* as a unit then */
+    bool again_check;    /* and then to be compared */
+    unsigned tries;      /* failures so far */
+    uint64_t seq;        /* peer_mark's number */
+    uint64_t again_seq;  /* the one of what came while it was flying */
     enum owed_kind again_kind;
     uint64_t since_ms, due_ms;
-    uint64_t bytes; /* size where known */
-    uint64_t files; /* DELETE: how many go with it, where known */
-    char *source;   /* MOVE: from; CREATE: a path there with the same content; or NULL */
-    char *error;    /* of the last failure; NULL: none */
+    _Atomic(uint64_t) bytes; /* size where known */
+    uint64_t files;          /* DELETE: how many go with it, where known */
+    char *source;            /* MOVE: from; CREATE: a path there with the same content; or NULL */
+    char *error;             /* of the last failure; NULL: none */
 
     /* Of a path that goes with its unit, and so is not the queue's: */
     struct unit_push *unit;

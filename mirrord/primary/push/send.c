@@ -1,119 +1,26 @@
-/* One owed path into a batch. The state sent is the disk's at this moment, whatever made the path
- * owed: an entry with its content, a deletion, a move. What cannot be sent now goes back to the
- * queue with a pause. */
-#include <errno.h>
-#include <fcntl.h>
-#include <string.h>
+/* One owed path into a batch. The state sent is the disk's at this moment (sight.c), whatever made
+ * the path owed: an entry with its content, a deletion, a move (send_entry.c). Here it is decided
+ * whether that is sent now, and by which lane; what cannot be goes back to the queue with a pause.
+ */
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "primary/push/push_impl.h"
-#include "tree/content/delta.h"
-#include "tree/content/digest.h"
+#include "primary/push/send_impl.h"
 
 enum {
     BUSY_DELAY_MS = 20, /* a file that is being written is tried again after this, growing */
     BUSY_DELAY_MAX = 2000,
-    BUSY_TRIES = 12,                  /* once: then it is reported */
-    READ_FIRST_MAX = 8 * 1024 * 1024, /* read to learn whether the content need be sent at all */
+    BUSY_TRIES = 12, /* once: then it is reported */
 };
-
-/* What the disk says a path is now. */
-struct sight {
-    int dir; /* the directory above, which is p->above's */
-    char name[PATH_NAME_MAX + 1];
-    struct stat st;
-    struct entry entry;
-    struct entry_store store;
-};
-
-enum sight_outcome { SIGHT_THERE = 0, SIGHT_GONE = 1, SIGHT_CHANGED = 2 };
-
-static bool gone(int errnum)
-{
-    return errnum == ENOENT || errnum == ENOTDIR || errnum == ELOOP;
-}
-
-static int look_once(
-    struct push *p, struct push_site *ps, struct bytes path, struct sight *s, struct err *err)
-{
-    struct root *root = ps->site->root;
-    s->name[0] = '\0';
-    s->dir = path.len ? above_open(&p->above, root, path, s->name) : root_fd(root);
-    if (s->dir < 0 && gone(errno))
-        return SIGHT_GONE;
-    if (s->dir < 0)
-        return err_sys(err, errno, "open the directory above");
-    int r =
-        path.len ? fstatat(s->dir, s->name, &s->st, AT_SYMLINK_NOFOLLOW) : fstat(s->dir, &s->st);
-    if (r < 0 && errno == ENOENT)
-        return SIGHT_GONE;
-    if (r < 0)
-        return err_sys(err, errno, "stat");
-    r = entry_read(s->dir, s->name, &s->st, p->names, ps->site->options.special_bits, &s->store,
-        &s->entry, err);
-    if (r < 0 && (err->sys == ENOENT || err->sys == EINVAL))
-        return SIGHT_CHANGED;
-    return r; /* 1: a device, socket or FIFO, which a mirror has not */
-}
-
-/* That something is gone is believed only of the directory that is there now. */
-static int look(
-    struct push *p, struct push_site *ps, struct bytes path, struct sight *s, struct err *err)
-{
-    bool kept = path.len && above_is_kept(&p->above, ps->site->root, path);
-    int r = look_once(p, ps, path, s, err);
-    if (!kept || r == SIGHT_THERE)
-        return r;
-    above_forget(&p->above);
-    return look_once(p, ps, path, s, err);
-}
-
-static struct bytes keep(char *to, struct bytes name)
-{
-    if (name.len)
-        memcpy(to, name.data, name.len);
-    return (struct bytes){to, name.len};
-}
-
-bool send_foresee(struct push *p, const struct record *r)
-{
-    struct foreseen *f = &p->foreseen;
-    bool named = r->entry.owner.len && r->entry.group.len;
-    if (r->entry.type != ENTRY_FILE || (r->flags & RECORD_RACY) || r->entry.acl.len || !named)
-        return false;
-    f->entry = r->entry;
-    f->entry.has_digest = false;
-    f->entry.owner = keep(f->owner, r->entry.owner);
-    f->entry.group = keep(f->group, r->entry.group);
-    f->validators = r->validators;
-    return true;
-}
-
-/* Without a look: the same validators after it was read prove that it is, and was all the time,
- * what the manifest says, mode, owner and ACL too, any change of which moves the ctime. */
-static bool is_foreseen(struct push *p, struct push_site *ps, struct owed *o, struct sight *s)
-{
-    const struct foreseen *f = &p->foreseen;
-    const struct validators *v = &f->validators;
-    if (f->owed != o || ps->site->options.dry_run)
-        return false;
-    s->dir = above_open(&p->above, ps->site->root, queue_path(o), s->name);
-    s->entry = f->entry;
-    s->st = (struct stat){.st_ino = v->inode,
-        .st_mode = S_IFREG | f->entry.mode,
-        .st_size = (off_t)v->size,
-        .st_ctim = {v->ctime, v->ctime_nsec},
-        .st_mtim = {v->mtime, v->mtime_nsec}};
-    return s->dir >= 0;
-}
 
 /* The path goes back to the queue, to be tried when its writer is through. */
 void send_busy(struct push *p, struct push_site *ps, struct owed *o)
 {
     if (p->o->once && o->tries >= BUSY_TRIES) {
-        p->o->hooks.failed(p->o->hooks.ctx, ps, queue_path(o),
+        struct err why;
+        err_set(&why, ERR_PARTIAL,
             "it was being written all the time: run resync again when its writer is done");
+        p->o->hooks.failed(p->o->hooks.ctx, ps, queue_path(o), &why);
         ps->incomplete = true;
         queue_done(p->o->queue, o);
         return;
@@ -135,7 +42,7 @@ static void send_failed(struct push *p, struct push_site *ps, struct owed *o, co
 {
     push_site_error(ps, err, queue_path(o));
     if (p->o->once) {
-        p->o->hooks.failed(p->o->hooks.ctx, ps, queue_path(o), err->text);
+        p->o->hooks.failed(p->o->hooks.ctx, ps, queue_path(o), err);
         queue_done(p->o->queue, o);
     } else {
         queue_retry(p->o->queue, o, LATER_MS, LATER_MAX, err->text);
@@ -147,195 +54,6 @@ void send_unreadable(struct push *p, struct push_site *ps, struct owed *o, struc
 {
     err_prefix(err, "read %s", QUOTED(queue_path(o).data, queue_path(o).len));
     send_failed(p, ps, o, err);
-}
-
-static enum push_event event_of(const struct owed *o)
-{
-    return o->kind == OWED_CREATE ? PUSH_CREATED : PUSH_UPDATED;
-}
-
-static void remember(struct atom *a, const struct sight *s)
-{
-    a->record.entry = (struct entry){.type = s->entry.type, .size = s->entry.size};
-    a->record.validators = validators_of(&s->st);
-}
-
-static void put_entry(struct push *p, struct atom *a, struct msg_entry *m)
-{
-    m->batch = a->batch->number;
-    m->atom = a->number;
-    m->path = queue_path(a->owed);
-    size_t start = p->out.len;
-    msg_put_entry(&p->out, m);
-    if (m->how != HOW_DATA && m->how != HOW_DELTA && m->how != HOW_BASED &&
-        !zip_is_packed(m->content.data, m->content.len))
-        bundle_add(p, start);
-}
-
-static void send_plain(struct push *p, struct push_batch *b, struct owed *o, const struct sight *s)
-{
-    struct atom *a = lanes_atom(p, b, o);
-    a->what = event_of(o);
-    a->record.entry.type = s->entry.type;
-    put_entry(p, a, &(struct msg_entry){.how = HOW_META, .entry = s->entry});
-    if (s->entry.type == ENTRY_DIR && o->subtree)
-        a->expander = expander_start(b->ps, o);
-}
-
-static void send_delete(struct push *p, struct push_batch *b, struct owed *o)
-{
-    struct atom *a = lanes_atom(p, b, o);
-    a->what = PUSH_DELETED;
-    msg_put_delete(&p->out,
-        &(struct msg_delete){.batch = b->number, .atom = a->number, .path = queue_path(o)});
-}
-
-static void send_move(struct push *p, struct push_batch *b, struct owed *o, const struct sight *s)
-{
-    struct atom *a = lanes_atom(p, b, o);
-    a->what = PUSH_MOVED;
-    a->record.entry.type = s->entry.type;
-    msg_put_move(&p->out, &(struct msg_move){.batch = b->number,
-                              .atom = a->number,
-                              .from = {o->source, strlen(o->source)},
-                              .to = queue_path(o)});
-}
-
-/* The digest that the manifest has for exactly this state of the file. */
-static bool recorded_digest(
-    struct push_site *ps, struct bytes path, const struct sight *s, struct digest *out)
-{
-    struct manifest_txn *t;
-    struct record r;
-    uint64_t parent;
-    struct err err;
-    if (manifest_begin(ps->site->manifest, false, &t, &err) < 0)
-        return false;
-    struct validators now = validators_of(&s->st);
-    bool known = manifest_lookup(t, path, &r, &parent, &err) == 1 && r.entry.type == ENTRY_FILE &&
-                 r.entry.has_digest && !(r.flags & RECORD_RACY) &&
-                 validators_equal(&r.validators, &now);
-    if (known)
-        *out = r.entry.digest;
-    manifest_abort(t);
-    return known;
-}
-
-/* The same by reading the file, where that costs less than sending it: 1, or 0 where it cannot be
- * had now. */
-static bool read_digest(struct push *p, const struct sight *s, struct record *r)
-{
-    struct source *src = NULL;
-    struct err err;
-    if (s->entry.size > READ_FIRST_MAX ||
-        source_open_at(s->dir, s->name, &s->st, false, &src, &err) != SOURCE_OK)
-        return false;
-    ssize_t n = 1;
-    while (n > 0)
-        n = source_read(src, p->block, MSG_CHUNK_MAX, &err);
-    bool had = n == 0 && source_settle(src, r) == SOURCE_OK;
-    source_free(src);
-    return had;
-}
-
-/* Content that the secondary has already, there or elsewhere. */
-static bool send_known(struct push *p, struct push_batch *b, struct owed *o, struct sight *s)
-{
-    bool copy = o->kind == OWED_CREATE && o->source;
-    struct record r = {.validators = validators_of(&s->st)};
-    if (o->whole || (!copy && !o->has_theirs && o->kind != OWED_META))
-        return false;
-    if (!recorded_digest(b->ps, queue_path(o), s, &r.entry.digest) && !read_digest(p, s, &r))
-        return false;
-    if (o->has_theirs && !digest_equal(&r.entry.digest, &o->theirs))
-        return false;
-    struct atom *a = lanes_atom(p, b, o);
-    a->what = copy ? PUSH_MOVED : PUSH_UPDATED;
-    remember(a, s);
-    a->record.flags = r.flags;
-    a->record.entry.has_digest = s->entry.has_digest = true;
-    a->record.entry.digest = s->entry.digest = r.entry.digest;
-    a->has_record = true;
-    struct msg_entry m = {.how = copy ? HOW_COPY : HOW_META, .entry = s->entry};
-    if (copy)
-        m.source = bytes_of(o->source);
-    put_entry(p, a, &m);
-    return true;
-}
-
-/* Small content, in its entry. SOURCE_OK, SOURCE_BUSY, -1. */
-static int send_inline(struct push *p, struct push_batch *b, struct owed *o, struct sight *s,
-    struct source *src, struct err *err)
-{
-    ssize_t n = source_read(src, p->block, PUSH_INLINE_MAX, err);
-    if (n < 0)
-        return -1;
-    struct record r = {0};
-    if (source_settle(src, &r) != SOURCE_OK)
-        return SOURCE_BUSY;
-    struct atom *a = lanes_atom(p, b, o);
-    a->what = event_of(o);
-    remember(a, s);
-    a->record.flags = r.flags;
-    a->record.entry.has_digest = s->entry.has_digest = true;
-    a->record.entry.digest = s->entry.digest = r.entry.digest;
-    a->has_record = true;
-    struct msg_entry m = {.how = HOW_INLINE, .entry = s->entry, .content = {p->block, (size_t)n}};
-    put_entry(p, a, &m);
-    b->ps->counts.literal += (uint64_t)n;
-    return SOURCE_OK;
-}
-
-/* What the far end has of this file as far as is known; NULL: it is to be asked. A unit is not
- * tried twice for a guess, and a part of the file is known to the far end alone. */
-static struct outline *base_of(
-    struct push *p, struct push_site *ps, const struct owed *o, const struct sight *s)
-{
-    if (!p->o->bases || p->version < MSG_VERSION_BASED || o->whole || o->unit ||
-        (ps->caps & CAP_PARTS) || s->entry.size < OUTLINE_MIN_SIZE)
-        return NULL;
-    return bases_find(p->o->bases, ps->site, queue_path(o));
-}
-
-static void send_transfer(
-    struct push *p, struct push_batch *b, struct owed *o, struct sight *s, struct source *src)
-{
-    struct outline *base = base_of(p, b->ps, o, s);
-    bool old = o->known || o->kind == OWED_UPDATE;
-    bool part = (b->ps->caps & CAP_PARTS) && s->entry.size >= PUSH_SOLO_MIN;
-    bool delta = !o->whole && (old || part) && s->entry.size >= DELTA_MIN_SIZE;
-    struct atom *a = lanes_atom(p, b, o);
-    a->what = event_of(o);
-    remember(a, s);
-    a->stream = stream_new(a, src, delta, base);
-    a->based = base != NULL;
-    if (p->o->bases && bases_wants(p->o->bases, s->entry.size))
-        source_outline(src);
-    a->reserved = b->lane == &p->lanes[LANE_BULK] ? s->entry.size : 0;
-    b->ps->bulk_flying += a->reserved;
-    struct msg_entry m = {.how = delta ? HOW_DELTA : HOW_DATA, .entry = s->entry};
-    if (base) {
-        m.how = HOW_BASED;
-        m.content = (struct bytes){outline_digest(base)->b, sizeof outline_digest(base)->b};
-    }
-    put_entry(p, a, &m);
-    TAILQ_INSERT_TAIL(&b->lane->sending, a, sending);
-    b->lane->transfers++;
-    b->transfers++;
-}
-
-/* A regular file's content. SOURCE_OK, SOURCE_BUSY, SOURCE_GONE, -1. */
-static int send_content(
-    struct push *p, struct push_batch *b, struct owed *o, struct sight *s, struct err *err)
-{
-    struct source *src = NULL;
-    int r = source_open_at(s->dir, s->name, &s->st, o->open, &src, err);
-    if (r == SOURCE_OK && s->entry.size > PUSH_INLINE_MAX)
-        send_transfer(p, b, o, s, TAKE_PTR(src));
-    else if (r == SOURCE_OK)
-        r = send_inline(p, b, o, s, src, err);
-    source_free(src);
-    return r;
 }
 
 static void send_file(struct push *p, struct push_batch *b, struct owed *o, struct sight *s)
@@ -460,7 +178,7 @@ static void rehearse(struct push *p, struct push_site *ps, struct owed *o, uint8
 {
     enum push_event what = o->kind == OWED_DELETE              ? PUSH_DELETED
                            : o->kind == OWED_MOVE || o->source ? PUSH_MOVED
-                                                               : event_of(o);
+                                                               : send_event_of(o);
     if (what != PUSH_DELETED || !ps->site->options.no_delete) {
         acks_count(ps, what, type, o);
         if (p->o->hooks.item)
@@ -549,7 +267,7 @@ int send_part(struct push *p, struct push_batch *b, struct owed *o, struct err *
     struct sight s;
     uint64_t before = bundle_made(p);
     bool gone = o->kind == OWED_DELETE;
-    int r = look(p, b->ps, queue_path(o), &s, err);
+    int r = sight_look(p, b->ps, queue_path(o), &s, err);
     if (r < 0)
         return -1;
     if (r != (gone ? SIGHT_GONE : SIGHT_THERE))
@@ -618,8 +336,8 @@ void send_owed(struct push *p, struct lane *lane, struct push_site *ps, struct o
     }
     struct sight s;
     struct err err;
-    bool foreseen = is_foreseen(p, ps, o, &s);
-    int r = foreseen ? SIGHT_THERE : look(p, ps, queue_path(o), &s, &err);
+    bool foreseen = sight_is_foreseen(p, ps, o, &s);
+    int r = foreseen ? SIGHT_THERE : sight_look(p, ps, queue_path(o), &s, &err);
     p->foreseen.owed = NULL;
     if (is_lacked(ps, o, r, &s)) {
         queue_done(p->o->queue, o);

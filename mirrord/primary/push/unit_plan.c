@@ -5,7 +5,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
-#include "primary/push/peer.h"
+#include "primary/owe.h"
 
 enum { STEP_US = 2000 };
 

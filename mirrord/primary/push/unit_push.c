@@ -8,7 +8,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "primary/push/peer.h"
+#include "primary/owe.h"
 #include "primary/push/unit_plan.h"
 
 enum {
@@ -93,7 +93,7 @@ static void drop(struct push *p, struct unit_push *u)
     unit_free(p, u);
 }
 
-static void give_up(struct push *p, struct push_site *ps, struct owed *o, const char *why)
+static void give_up(struct push *p, struct push_site *ps, struct owed *o, const struct err *why)
 {
     p->o->hooks.failed(p->o->hooks.ctx, ps, queue_path(o), why);
     ps->incomplete = true;
@@ -108,21 +108,24 @@ static void start_over(struct push *p, struct unit_push *u)
     log_debug("%s: %s: %s changed while it was being sent: dropped", p->o->name, ps->site->label,
         QUOTED(queue_path(o).data, queue_path(o).len));
     drop(p, u);
-    if (p->o->once && o->tries >= ONCE_TRIES)
-        give_up(p, ps, o, "it was changing all the time: run resync again when it is at rest");
-    else
+    if (!p->o->once || o->tries < ONCE_TRIES) {
         queue_retry(p->o->queue, o, CHANGED_MS, CHANGED_MAX_MS, NULL);
+        return;
+    }
+    struct err why;
+    err_set(&why, ERR_PARTIAL, "it was changing all the time: run resync again when it is at rest");
+    give_up(p, ps, o, &why);
 }
 
 /* Something in it cannot be read, or was refused: all of it waits. */
 static void failed(struct push *p, struct push_site *ps, struct owed *o, const struct err *err)
 {
     struct bytes path = queue_path(o);
-    if (!o->error)
+    if (!o->error && !p->o->once) /* a one-shot reports it itself */
         push_site_warn(p, ps, path, err);
     push_site_error(ps, err, path);
     if (p->o->once)
-        give_up(p, ps, o, err->text);
+        give_up(p, ps, o, err);
     else
         queue_retry(p->o->queue, o, LATER_MS, LATER_MAX, err->text);
 }
@@ -425,6 +428,7 @@ static void refused(struct push *p, struct push_site *ps, struct owed *o, const 
     }
     err_set(
         &why, ERR_PARTIAL, "%s: %s", QUOTED(path.data, path.len), QUOTED(a->text, strlen(a->text)));
+    why.sys = (int)a->errnum;
     failed(p, ps, o, &why);
 }
 

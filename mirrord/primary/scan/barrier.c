@@ -158,8 +158,9 @@ static bool hurry(struct scan_site *s, struct scan_flush *f, struct hint *h, uin
 {
     (void)f;
     if (!h->writer && !h->tries)
-        h->first_ms = 0; /* an empty file is meant to be so */
-    h->writer = false;   /* unless it is found so again */
+        h->first_ms = now; /* the patience with a writer begins here */
+    h->hurried = true;
+    h->writer = false; /* unless it is found so again */
     if (h->due_ms > now)
         batch_postpone(s->batch, h, now);
     return true;

@@ -43,6 +43,7 @@ struct hint {
     uint64_t next_push_ms, push_every_ms; /* of a file that is held open: 0 before the first look */
     unsigned tries;                       /* looks that found it not ready */
     bool writer;                          /* the last look found it open for writing */
+    bool hurried;                         /* somebody waits for it (a flush) */
     struct hint_key from;                 /* with HINT_MOVED: its former name; else dir 0 */
     size_t place;                         /* the batch's */
     struct set_item *item;                /* the batch's */

@@ -11,7 +11,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "primary/push/peer.h"
+#include "primary/owe.h"
 #include "primary/scan/examine_impl.h"
 
 enum {

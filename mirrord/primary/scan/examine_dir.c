@@ -7,7 +7,6 @@
 #include <fcntl.h>
 
 #include "base/mem.h"
-#include "primary/push/peer.h"
 #include "primary/scan/examine_impl.h"
 
 enum { UNREADABLE_MS = 60000 };

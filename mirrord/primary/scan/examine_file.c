@@ -10,13 +10,14 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "primary/push/peer.h"
-#include "primary/push/source.h"
+#include "primary/owe.h"
 #include "primary/scan/examine_impl.h"
+#include "primary/scan/source.h"
 #include "tree/content/digest.h"
 
 enum {
-    EMPTY_MS = 5000,           /* an empty file is probably about to be written */
+    EMPTY_MS = 5000,           /* an empty file is probably about to be written: */
+    EMPTY_FLUSHED_MS = 200,    /* while somebody waits, that is ten times Imagick's longest pause */
     QUIET_MS = 50,             /* where leases do not work */
     PROBE_LINKED_MS = 500,     /* the same, of one whose close may be reported for another name */
     PROBE_MAX_MS = 10000,      /* between looks at a file that is held open */
@@ -59,6 +60,14 @@ static enum readiness writer_readiness(struct look *l, bool changed)
     return NOT_YET;
 }
 
+/* Until when is an empty file held back that nobody has open (now)? Whoever flushes need not wait
+ * for long: what goes on writing has it open again by then, and that is seen. */
+static uint64_t empty_until(const struct hint *h)
+{
+    uint64_t most = h->first_ms + EMPTY_MS, soon = h->last_ms + EMPTY_FLUSHED_MS;
+    return h->hurried && soon < most ? soon : most;
+}
+
 /* A file that was empty before, or has been for long, may stay so. */
 static bool hold_empty(const struct look *l)
 {
@@ -68,7 +77,7 @@ static bool hold_empty(const struct look *l)
     if (unit_rules_match(l->s->site->options.units, look_path(l), false, &key))
         return false;
     clock_gettime(CLOCK_REALTIME, &now);
-    return l->st.st_size == 0 && !was_empty && l->now < l->h->first_ms + EMPTY_MS &&
+    return l->st.st_size == 0 && !was_empty && l->now < empty_until(l->h) &&
            now.tv_sec - l->st.st_ctim.tv_sec <= EMPTY_MS / 1000;
 }
 
@@ -89,7 +98,7 @@ static enum readiness readiness(struct look *l, int fd, bool changed)
         return NOT_YET;
     }
     if (hold_empty(l)) {
-        batch_postpone(l->s->batch, l->h, l->h->first_ms + EMPTY_MS);
+        batch_postpone(l->s->batch, l->h, empty_until(l->h));
         return NOT_YET;
     }
     return READY;

@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/set.h"
-#include "primary/push/peer.h"
+#include "primary/owe.h"
 #include "primary/scan/scan_impl.h"
 #include "tree/content/digest.h"
 

@@ -1,8 +1,9 @@
 /*
- * What the parts of the scanner share: scan.c (thread, mailbox, order of work), intake.c (events
- * become hints), examine.c (a hint becomes the manifest's truth), rename.c (moves), rescan.c
- * (walks), prove.c (reading again), answers.c (what readers report), barrier.c (flush), settle.c
- * (units). All of it runs on the scanner's thread except where said otherwise.
+ * What the parts of the scanner share: scan.c (thread, order of work), mailbox.c (what others have
+ * for it), scan_sites.c (sites come and go), scan_state.c (how one is, and is told), intake.c
+ * (events become hints), examine.c (a hint becomes the manifest's truth), rename.c (moves),
+ * rescan.c (walks), prove.c (reading again), answers.c (what readers report), barrier.c (flush),
+ * settle.c (units). All of it runs on the scanner's thread except where said otherwise.
  */
 #ifndef PRIMARY_SCAN_SCAN_IMPL_H
 #define PRIMARY_SCAN_SCAN_IMPL_H
@@ -11,9 +12,9 @@
 #include <stdatomic.h>
 #include <sys/queue.h>
 
-#include "primary/push/outbox.h"
-#include "primary/push/prove.h"
 #include "primary/scan/batch.h"
+#include "primary/scan/outbox.h"
+#include "primary/scan/prove.h"
 #include "primary/scan/reader.h"
 #include "primary/scan/scan.h"
 #include "primary/scan/watch.h"
@@ -22,7 +23,8 @@
 
 enum {
     SCAN_HELD_RETRY_MS = 5000,
-    SCAN_PAIRS = 16, /* renames of which one half or MOVE_SELF may still come */
+    SCAN_PUBLISH_MS = 200, /* how old published status may get */
+    SCAN_PAIRS = 16,       /* renames of which one half or MOVE_SELF may still come */
     /* A name that was left waits so long for its other half, which the kernel queues just behind
      * it; without it a directory would be sent anew. */
     SCAN_PAIR_MS = 50,
@@ -119,20 +121,36 @@ struct scan {
     pthread_mutex_t lock; /* mailbox, site list's shape, published status, flushes' results */
     pthread_cond_t removed;
     int wake;
-    bool running, stop; /* stop: under the lock */
-    STAILQ_HEAD(, scan_message) mailbox;
+    bool running, stop;                  /* stop: under the lock */
+    STAILQ_HEAD(, scan_message) mailbox; /* mailbox.c */
     struct scan_sites sites;
     struct scan_site *walking; /* whose whole walk runs: one at a time */
 };
 
-/* scan.c: the site is held back, with the reason, until a later look finds it right again; then the
- * whole site is walked and compared. */
-void scan_hold(struct scan_site *s, enum scan_state state, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+/* mailbox.c */
+bool mailbox_take(struct scan *c); /* all that is in it; false: the thread is to end */
+void mailbox_drop(struct scan *c); /* what nobody will take any more */
+/* Any thread. A file was read, as the record says (NULL: it could not be, at one moment). */
+void mailbox_answer(struct scan *c, struct site *s, struct bytes path, const struct record *r);
+/* The same as hooks; ctx is the scan. */
+void mailbox_seen(void *ctx, struct site *s, struct bytes path, const struct record *r);
+void mailbox_look(void *ctx, struct site *s, struct bytes path);
+
+/* scan_sites.c */
+void scan_site_add(struct scan *c, struct site *site);
+void scan_site_remove(struct scan_site *s);
 
 /* Watches a site that is not watched, if an instance is to be had by now; else it goes on being
  * looked through at an interval, which is said once. */
 void scan_watch(struct scan_site *s);
+
+/* scan_state.c: the site is held back, with the reason, until a later look finds it right again;
+ * then the whole site is walked and compared. */
+void scan_hold(struct scan_site *s, enum scan_state state, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* It was held: another look, now. */
+void scan_retry(struct scan_site *s);
 
 /* Is the root still the directory that was opened? False: the site is held. */
 bool scan_root_in_place(struct scan_site *s);
@@ -143,17 +161,29 @@ void scan_trouble(struct scan_site *s, const struct err *err);
 /* Tells what the outbox has; hints go into the batch. */
 void scan_send(struct scan_site *s);
 
+/* Others see its status as it is now, if that is wanted by now; want: in so many ms at the latest.
+ */
+void scan_publish(struct scan_site *s);
+void scan_want_publish(struct scan_site *s, uint64_t ms);
+
+bool scan_is_up(const struct scan_site *s); /* scanned, and neither held nor failed */
+
+/* The path of a hint as text. False: its directory is not in the manifest any more. */
+bool scan_hint_path(
+    struct scan_site *s, const struct hint *h, char path[PATH_TOTAL_MAX + 1], size_t *len);
+
 /* pending.c: the site's hook `pending` (any thread; ctx is the scan), and what keeps its answer: an
  * answer of a peer was taken from the mailbox, or the scanner has done what it could for now. */
 bool pending_is(void *ctx, const struct site *site);
 void pending_answer(struct scan_site *s, const struct scan_answer *a);
 void pending_settle(struct scan_site *s);
 
-/* scan.c, under the scan's lock: the site's part, or NULL. */
+/* scan.c: an end to the thread's rest. Any thread; ctx is the scan. */
+void scan_wake(void *ctx);
+/* Under the scan's lock: the site's part, or NULL. */
 struct scan_site *scan_find(struct scan *c, const struct site *site);
 /* Likewise: does the mailbox have the report of a peer that a path of this site was busy? */
-bool scan_has_mail(struct scan *c, const struct site *site);
-bool scan_is_up(const struct scan_site *s); /* scanned, and neither held nor failed */
+bool mailbox_has_busy(struct scan *c, const struct site *site);
 
 /* intake.c */
 void intake_run(struct scan_site *s);
@@ -248,11 +278,7 @@ void *barrier_check_unit(void *ctx, struct site *s, struct bytes unit);
 int barrier_unit_checked(void *check, struct err *err);
 void barrier_unit_free(void *check);
 
-/* scan.c: hands a flush to the scanner's thread. */
+/* mailbox.c: hands a flush to the scanner's thread. */
 void scan_post_flush(struct scan *c, struct scan_flush *f);
-
-/* The path of a hint as text. False: its directory is not in the manifest any more. */
-bool scan_hint_path(
-    struct scan_site *s, const struct hint *h, char path[PATH_TOTAL_MAX + 1], size_t *len);
 
 #endif

@@ -7,7 +7,6 @@
 #include <time.h>
 
 #include "base/log.h"
-#include "secondary/session.h"
 #include "secondary/site/fencing.h"
 
 static bool is_doomed(const struct step *s)

@@ -13,6 +13,7 @@
 #include "secondary/hook/hold_feed.h"
 #include "secondary/site/checkpoint.h"
 #include "secondary/site/fencing.h"
+#include "secondary/site/room.h"
 #include "secondary/stage/place.h"
 #include "secondary/stage/reap.h"
 #include "secondary/trash/keeper.h"
@@ -42,8 +43,19 @@ static uint8_t piecemeal(const struct batch *b)
     return causes;
 }
 
+/* The primary's people read how much room there is. */
+static bool is_short_of_room(const struct batch *b)
+{
+    for (size_t i = 0; i < b->count; i++)
+        if (b->atoms[i]->step.state == STEP_FAILED && b->atoms[i]->step.sys == ENOSPC)
+            return true;
+    return false;
+}
+
 static void acknowledge(struct batch *b)
 {
+    if (is_short_of_room(b))
+        room_tell(b->replica);
     struct outbox *out = &b->replica->tools->out;
     struct msg_ack m = {
         .batch = b->number,

@@ -142,14 +142,21 @@ static void add_lack(struct sandbox *s, const char *what, const char *why)
                       : mem_format("%s (%s)", what, why);
 }
 
+unsigned sandbox_lacking(const struct sandbox *s)
+{
+    return (s->abi ? 0 : SANDBOX_LANDLOCK) | (s->calls ? 0 : SANDBOX_CALLS) |
+           (s->enclosure && enclosure_lacks(s->enclosure) ? SANDBOX_MOUNTS : 0);
+}
+
 const char *sandbox_lacks(struct sandbox *s)
 {
+    unsigned lacking = sandbox_lacking(s);
     free(TAKE_PTR(s->lacks));
-    if (!s->abi)
+    if (lacking & SANDBOX_LANDLOCK)
         add_lack(s, "Landlock", "a kernel from 5.19 on has it, if it is switched on");
-    if (!s->calls)
+    if (lacking & SANDBOX_CALLS)
         add_lack(s, "a list of system calls", "this build has none");
-    if (s->enclosure && enclosure_lacks(s->enclosure))
+    if (lacking & SANDBOX_MOUNTS)
         add_lack(s, "a mount namespace", enclosure_lacks(s->enclosure));
     return s->lacks;
 }

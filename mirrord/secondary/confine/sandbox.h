@@ -41,6 +41,9 @@ struct enclosure *sandbox_enclosure(const struct sandbox *s);
  * entered. The sandbox's own, until the next call. */
 const char *sandbox_lacks(struct sandbox *s);
 
+/* The same as enum sandbox_layer's; 0: nothing. */
+unsigned sandbox_lacking(const struct sandbox *s);
+
 /* It was entered, and with the layer of mounts. */
 bool sandbox_encloses(const struct sandbox *s);
 

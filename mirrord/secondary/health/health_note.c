@@ -38,9 +38,9 @@ static int slurp(int dir, const char *name, char *out, size_t max, struct err *e
 }
 
 /* One line, whatever a peer called itself or a name has in it. */
-static void put_line(char *out, size_t size, const char *text)
+static void put_line(char *out, size_t size, const char *text, size_t n)
 {
-    snprintf(out, size, "%s", text);
+    snprintf(out, size, "%.*s", (int)n, text);
     for (char *p = out; *p; p++)
         if ((unsigned char)*p < ' ' || *p == 0x7f)
             *p = '?';
@@ -50,8 +50,8 @@ int health_note_write(int state_fd, const struct health_note *n, struct err *err
 {
     char boot[BOOT_ID + 1], primary[sizeof n->primary], text[sizeof n->text];
     boot_id(boot);
-    put_line(primary, sizeof primary, n->primary);
-    put_line(text, sizeof text, n->text);
+    put_line(primary, sizeof primary, n->primary, sizeof primary);
+    put_line(text, sizeof text, n->text, sizeof text);
     char *all CLEANUP_FREE =
         mem_format("%d %s %" PRIu64 " %lld\n%d %" PRId64 " %" PRId64 "\n%d %" PRId64 "\n"
                    "%d %d %d %d\n%" PRIu64 " %" PRIu64 " %" PRId64 "\n%s\n%s\n",
@@ -61,10 +61,11 @@ int health_note_write(int state_fd, const struct health_note *n, struct err *err
     return io_replace(state_fd, NOTE, all, strlen(all), err);
 }
 
+/* Whoever wrote it may have been taken over since. */
 static void take_line(const char **at, char *out, size_t size)
 {
     size_t n = strcspn(*at, "\n");
-    snprintf(out, size, "%.*s", (int)n, *at);
+    put_line(out, size, *at, n);
     *at += n + ((*at)[n] == '\n');
 }
 
@@ -89,7 +90,7 @@ static int64_t moved(int64_t at_ms, int64_t shift)
     return at + (shift > most ? most : shift < -most ? -most : shift);
 }
 
-static bool parse(const char *all, struct health_note *out)
+bool health_note_parse(const char *all, struct health_note *out)
 {
     char boot[BOOT_ID + 1];
     uint64_t written_ms;
@@ -127,7 +128,7 @@ int health_note_read(int state_fd, struct health_note *out, struct err *err)
 {
     char all[NOTE_MAX + 1];
     int found = slurp(state_fd, NOTE, all, NOTE_MAX, err);
-    return found == 1 ? parse(all, out) : found;
+    return found == 1 ? health_note_parse(all, out) : found;
 }
 
 /* --- the mark --- */

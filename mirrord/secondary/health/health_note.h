@@ -44,6 +44,10 @@ int health_note_write(int state_fd, const struct health_note *n, struct err *err
  * -1. */
 int health_note_read(int state_fd, struct health_note *out, struct err *err);
 
+/* The same of the file's text; false: it cannot be understood. What it holds of names has no
+ * control bytes, whoever wrote it. */
+bool health_note_parse(const char *text, struct health_note *out);
+
 /* The mark: a descriptor (made where it is missing), or -1 with errno. Setting and clearing it is
  * one write of a few bytes; what fails is logged. */
 int health_mark_open(int state_fd);

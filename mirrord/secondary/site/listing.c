@@ -140,12 +140,13 @@ void listing_answer(struct replica *r, const struct msg_list *m)
 {
     struct listing l = {0};
     struct err why;
-    int found = r->manifest ? find_directory(r, m->path, &l.dir, &why) : m->path.len == 0;
-    if (found == 1 && r->manifest)
-        found = send_directory(r, m, &l, &why) < 0 ? -1 : 1;
-    else if (found >= 0) {
+    /* Without a manifest this is a dry run, and the root is not there yet. */
+    int found = r->manifest ? find_directory(r, m->path, &l.dir, &why) : 0;
+    if (found == 1) {
+        found = send_directory(r, m, &l, &why);
+    } else if (found == 0) {
         l.end = true;
-        put_frame(r, m->request, &l, found == 0);
+        put_frame(r, m->request, &l, true);
     }
     wire_free(&l.items);
     if (found < 0)

@@ -17,9 +17,9 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "secondary/confine/sandbox.h"
 #include "secondary/hook/hook_feed.h"
 #include "secondary/recover.h"
-#include "secondary/session.h"
 #include "secondary/site/checkpoint.h"
 #include "secondary/site/drift.h"
 #include "secondary/site/former.h"
@@ -268,13 +268,26 @@ static int describe(
     return 0;
 }
 
+/* How the receiver is confined, as the primary is told it. */
+static uint32_t fences(const struct tools *tools)
+{
+    unsigned lacks = tools->self->lacks;
+    if (!lacks)
+        return CAP_SANDBOX;
+    if (tools->version < MSG_VERSION_NEWS)
+        return 0;
+    return (lacks & SANDBOX_LANDLOCK ? CAP_LACKS_LANDLOCK : 0) |
+           (lacks & SANDBOX_CALLS ? CAP_LACKS_CALLS : 0) |
+           (lacks & SANDBOX_MOUNTS ? CAP_LACKS_MOUNTS : 0);
+}
+
 static int report(struct replica *r, uint64_t *unproven, struct err *err)
 {
     struct manifest_txn *t = NULL;
     struct msg_opened m = {
         .site = r->site,
         .state = r->root_state,
-        .caps = r->caps | (r->tools->self->confined ? CAP_SANDBOX : 0),
+        .caps = r->caps | fences(r->tools),
         .root = {.type = ENTRY_DIR, .mode = 0755},
         .free_bytes = replica_free_bytes(r),
         .session = r->session_before,

@@ -15,8 +15,6 @@
 #include "base/mem.h"
 #include "secondary/stage/bin.h"
 #include "secondary/stage/label.h"
-#include "secondary/trash/aside.h"
-#include "secondary/unit/grace.h"
 
 #define CACHEDIR_TAG                                                                               \
     "Signature: 8a477f597d28d172789f06886806bc55\n# This directory is made by mirrord.\n"
@@ -51,7 +49,8 @@ static int open_at(const char *path, struct stage **out, struct err *err)
 {
     struct stage *s = mem_alloc(sizeof *s);
     struct stat st;
-    s->aside[ASIDE_FOREIGN] = s->aside[ASIDE_KEPT] = -1;
+    for (int i = 0; i < STAGE_ASIDES; i++)
+        s->aside[i] = -1;
     s->dead = set_new();
     s->held = set_new();
     s->bin = bin_new();
@@ -87,6 +86,14 @@ int stage_find(const struct root *root, const char *name, struct stage **out, st
     return open_at(path, out, err) < 0 ? -1 : 1;
 }
 
+void stage_forget_held(struct stage *s, struct set_item *item)
+{
+    struct grace_unit *u = item->value;
+    free((void *)u->path.data);
+    free(u);
+    set_remove(s->held, item);
+}
+
 void stage_close(struct stage *s)
 {
     if (!s)
@@ -95,8 +102,12 @@ void stage_close(struct stage *s)
         closedir(s->leftovers);
     bin_free(s->bin);
     set_free(s->dead);
-    aside_close(s);
-    grace_close(s);
+    for (int i = 0; i < STAGE_ASIDES; i++)
+        if (s->aside[i] >= 0)
+            close(s->aside[i]);
+    while (set_first(s->held))
+        stage_forget_held(s, set_first(s->held));
+    set_free(s->held);
     root_close(s->root);
     free(s);
 }

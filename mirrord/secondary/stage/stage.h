@@ -29,6 +29,13 @@ struct stage_part { /* parts.h */
     int64_t time; /* of the last change */
 };
 
+struct grace_unit {    /* grace.h */
+    struct bytes path; /* owned: of the unit beneath the root */
+    uint64_t due;      /* unix time */
+};
+
+enum { STAGE_ASIDES = 2 }; /* as enum aside has */
+
 struct bin;
 
 struct stage {
@@ -43,7 +50,7 @@ struct stage {
     uint64_t created_at;           /* io_now_ms, of the last thing; */
     unsigned created;              /* as many without a lull; reap.h */
     bool hurry;
-    int aside[2]; /* the trash's directories, by enum aside; -1: not opened so far */
+    int aside[STAGE_ASIDES]; /* the trash's directories, by enum aside; -1: not opened so far */
     struct stage_part parts[STAGE_PARTS_MAX]; /* of earlier sessions */
     unsigned part_count;
     struct bin *bin;
@@ -58,6 +65,9 @@ void stage_invent(char *name);
 /* Makes one of this name, or takes what is there. */
 int stage_make(const struct root *root, const char *name, struct stage **out, struct err *err);
 void stage_close(struct stage *s); /* NULL is fine; leaves it on disk */
+
+/* The replaced unit of this item of `held` is not there any more. */
+void stage_forget_held(struct stage *s, struct set_item *item);
 
 /* Makes sure that the stage can be used with this root: link, rename and, if it works, exchange. */
 int stage_probe(struct stage *s, const struct root *root, struct err *err);

@@ -12,6 +12,8 @@
 #include "base/io.h"
 #include "base/mem.h"
 
+_Static_assert((int)ASIDES == (int)STAGE_ASIDES, "the stage has a place for each");
+
 const char *aside_place(enum aside which)
 {
     static const char *const places[ASIDES] = {"trash/foreign", "trash/kept"};
@@ -40,12 +42,6 @@ static void forget(struct stage *s, enum aside which)
     if (s->aside[which] >= 0)
         close(s->aside[which]);
     s->aside[which] = -1;
-}
-
-void aside_close(struct stage *s)
-{
-    for (enum aside i = 0; i < ASIDES; i++)
-        forget(s, i);
 }
 
 bool aside_parse(const char *name, struct aside_name *out)

@@ -30,7 +30,6 @@ const char *aside_place(enum aside which);
 
 /* Its directory, borrowed from the stage; made where it is not there (`make`). -1 with errno. */
 int aside_open(struct stage *s, enum aside which, bool make);
-void aside_close(struct stage *s);
 
 /* False: not the name of an item. */
 bool aside_parse(const char *name, struct aside_name *out);

@@ -162,22 +162,6 @@ void grace_load(struct stage *s)
         closedir(dir);
 }
 
-void grace_forget(struct stage *s, struct set_item *item)
-{
-    struct grace_unit *u = item->value;
-    free((void *)u->path.data);
-    free(u);
-    set_remove(s->held, item);
-}
-
-void grace_close(struct stage *s)
-{
-    while (s->held && set_first(s->held))
-        grace_forget(s, set_first(s->held));
-    set_free(s->held);
-    s->held = NULL;
-}
-
 bool grace_place(const char *name, struct bytes unit, struct bytes path,
     char out[PATH_TOTAL_MAX + 1], struct bytes *place)
 {

@@ -15,11 +15,6 @@
 
 #define GRACE_CONTENT "/content"
 
-struct grace_unit {
-    struct bytes path; /* owned: of the unit beneath the root */
-    uint64_t due;      /* unix time */
-};
-
 /* A new directory for a unit; its content is the caller's to make. -1 with err: nothing is left. */
 int grace_make(struct stage *s, struct bytes unit, char name[STAGE_NAME_MAX], struct err *err);
 
@@ -34,8 +29,6 @@ void grace_keep(struct stage *s, const char *name, struct bytes unit, unsigned s
 void grace_discard(struct stage *s, const char *name, struct bytes unit);
 
 void grace_load(struct stage *s); /* what earlier sessions left, into s->held */
-void grace_forget(struct stage *s, struct set_item *item);
-void grace_close(struct stage *s);
 
 /* How many of the kept units have this inode at their place for the path. */
 unsigned grace_links(struct stage *s, struct bytes path, uint64_t inode);

@@ -101,7 +101,7 @@ static void end_unit(struct retire *x)
         kept_take_unit(x->r, x->unit->key, u->path);
     if (stage_bury(stage, root_fd(stage->root), x->unit->key) < 0)
         log_warn("cannot remove %s from the stage %s", x->unit->key, root_path(stage->root));
-    grace_forget(stage, x->unit);
+    stage_forget_held(stage, x->unit);
     x->unit = NULL;
     subtree_free(TAKE_PTR(x->left));
     replica_reap(x->r);

@@ -13,7 +13,7 @@ static const char sample[] =
     "{\"host\":\"web1\",\"version\":\"0.1.0\",\"ready\":true,"
     "\"secondaries\":["
     "{\"name\":\"web2\",\"state\":\"up\",\"link\":\"openssh\",\"unconfined\":true,"
-    "\"sites_level\":1,\"sites\":2},"
+    "\"sandbox_lacks\":[\"landlock\",\"mounts\"],\"sites_level\":1,\"sites\":2},"
     "{\"name\":\"a-longer-name\",\"state\":\"down\",\"error\":\"connect: refused\","
     "\"error_time\":1700000000,\"retry_ms\":12000,\"sites_level\":0,\"sites\":1}],"
     "\"sites\":["
@@ -48,7 +48,11 @@ static void test_all_states(void **state)
     static const char *const parts[] = {
         "web1: mirrord 0.1.0, ready, 3 sites to push, not level\n",
         "  web2           up          1 of 2 sites level  openssh\n",
-        "      its receiver's sandbox lacks something; type there: mirrord check\n",
+        "      its receiver is fenced in less than it could be: it lacks Landlock (the kernel "
+        "there is "
+        "older than 5.19, or has it switched off), and a mount namespace (a container without "
+        "CAP_SYS_ADMIN, or a root right in /)\n      the mirror works all the same; type there: "
+        "mirrord check\n",
         "  a-longer-name  down        0 of 1 sites level  next try in 12 s\n",
         "connect: refused\n      type: mirrord check\n",
         "  shop on web2: held\n",

@@ -19,6 +19,15 @@ static unsigned char pattern(uint64_t at)
     return (unsigned char)(x >> 56);
 }
 
+struct conn *stream_open(const struct conn_options *o)
+{
+    struct conn *c = NULL;
+    struct err err = {0};
+    if (conn_open(o, &c, &err))
+        fail_msg("%s", err.text);
+    return c;
+}
+
 static void wait_ready(struct conn *c)
 {
     struct pollfd fds[2];

@@ -9,6 +9,9 @@
 /* A NULL-terminated argv of literals. */
 #define WORDS(...) ((char *const *)(const char *const[]){__VA_ARGS__, NULL})
 
+/* Opens it, or fails the test. */
+struct conn *stream_open(const struct conn_options *o);
+
 /* Writes n patterned bytes while reading them back from a far end that echoes, both as fast as they
  * go, then ends our side and expects the far end's. Asserts on any difference, and on 20 s without
  * progress. */

@@ -84,19 +84,10 @@ static struct conn_options options(char *const *argv)
         .argv = argv};
 }
 
-static struct conn *open_with(const struct conn_options *o)
-{
-    struct conn *c = NULL;
-    struct err err = {0};
-    if (conn_open(o, &c, &err))
-        fail_msg("%s", err.text);
-    return c;
-}
-
 /* The stream must end at once and be explained with this code and these words. */
 static void ends_with(const struct conn_options *o, enum err_code code, const char *words)
 {
-    struct conn *c = open_with(o);
+    struct conn *c = stream_open(o);
     char text[64];
     struct err err = {0};
     assert_int_equal(stream_read_all(c, text, sizeof text), 0);
@@ -113,7 +104,7 @@ static void test_echo_rekey(void **state)
     if (!server)
         skip();
     struct conn_options o = options(WORDS("cat"));
-    struct conn *c = open_with(&o);
+    struct conn *c = stream_open(&o);
     assert_string_equal(conn_kind(c), "openssh");
     stream_echo(c, 64 << 20);
     conn_close(c);
@@ -185,13 +176,13 @@ static void test_auto(void **state)
     struct conn_options o = {
         .transport = TRANSPORT_AUTO, .host = "web2", .argv = WORDS("echo", "here")};
     char text[16];
-    struct conn *c = open_with(&o);
+    struct conn *c = stream_open(&o);
     assert_memory_equal(conn_kind(c), "libssh2", 7);
     assert_int_equal(stream_read_all(c, text, sizeof text), 0);
     assert_string_equal(text, "here\n");
     conn_close(c);
     o.host = "web3";
-    c = open_with(&o);
+    c = stream_open(&o);
     assert_string_equal(conn_kind(c), "openssh");
     assert_int_equal(stream_read_all(c, text, sizeof text), 0);
     assert_string_equal(text, "here\n");

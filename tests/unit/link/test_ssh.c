@@ -73,15 +73,6 @@ static struct conn_options options(const struct sshd *s, char *const *argv)
         .argv = argv};
 }
 
-static struct conn *open_with(const struct conn_options *o)
-{
-    struct conn *c = NULL;
-    struct err err = {0};
-    if (conn_open(o, &c, &err))
-        fail_msg("%s", err.text);
-    return c;
-}
-
 /* Opening must fail with this code and these words; err for more. */
 static void refuse(
     const struct conn_options *o, enum err_code code, const char *words, struct err *err)
@@ -106,7 +97,7 @@ static void test_echo_rekey(void **state)
     (void)state;
     need_server();
     struct conn_options o = options(server, WORDS("cat"));
-    struct conn *c = open_with(&o);
+    struct conn *c = stream_open(&o);
     assert_memory_equal(conn_kind(c), "libssh2 (aes128-", 16); /* it costs less than aes256 */
     stream_echo(c, 64 << 20);
     conn_close(c);
@@ -117,7 +108,7 @@ static void test_small_messages(void **state)
     (void)state;
     need_server();
     struct conn_options o = options(server, WORDS("cat"));
-    struct conn *c = open_with(&o);
+    struct conn *c = stream_open(&o);
     for (uint64_t i = 0; i < 200; i++) { /* one at a time: each must come back by polling alone */
         struct err err = {0};
         char back[8];
@@ -148,7 +139,7 @@ static void test_backpressure(void **state)
     char *script CLEANUP_FREE =
         mem_format("while ! test -e '%s'; do sleep 0.01; done; exec wc -c", go);
     struct conn_options o = options(server, WORDS("sh", "-c", script));
-    struct conn *c = open_with(&o);
+    struct conn *c = stream_open(&o);
     struct err err = {0};
     static const char zeros[65536];
     uint64_t taken = 0;
@@ -183,7 +174,7 @@ static void test_far_end_fails(void **state)
     char text[64];
     struct err err = {0};
     struct conn_options o = options(server, WORDS("no-such-mirrord", "receive"));
-    struct conn *c = open_with(&o);
+    struct conn *c = stream_open(&o);
     assert_int_equal(stream_read_all(c, text, sizeof text), 0);
     conn_explain(c, &err);
     assert_int_equal(conn_exit_status(c), 127);
@@ -193,7 +184,7 @@ static void test_far_end_fails(void **state)
     conn_close(c);
 
     o.argv = WORDS("sh", "-c", "echo \"it's $0\"; echo bad >&2; exit 5", "a 'b' \"c\" $d");
-    c = open_with(&o);
+    c = stream_open(&o);
     assert_int_equal(stream_read_all(c, text, sizeof text), 0);
     assert_string_equal(text, "it's a 'b' \"c\" $d\n");
     assert_int_equal(stream_read_all(c, text, sizeof text), 0); /* the end stays the end */
@@ -203,7 +194,7 @@ static void test_far_end_fails(void **state)
     conn_close(c);
 
     o.argv = WORDS("sh", "-c", "kill -KILL $$");
-    c = open_with(&o);
+    c = stream_open(&o);
     assert_int_equal(stream_read_all(c, text, sizeof text), 0);
     conn_explain(c, &err);
     assert_int_equal(conn_exit_status(c), 128 + SIGKILL);
@@ -216,7 +207,7 @@ static void test_much_stderr(void **state)
     need_server();
     struct conn_options o = options(server,
         WORDS("sh", "-c", "head -c 9000000 /dev/zero | tr '\\0' x >&2; echo end >&2; echo done"));
-    struct conn *c = open_with(&o);
+    struct conn *c = stream_open(&o);
     char text[64];
     assert_int_equal(stream_read_all(c, text, sizeof text), 0);
     assert_string_equal(text, "done\n");
@@ -233,7 +224,7 @@ static void test_cut(void **state)
     (void)state;
     need_server();
     struct conn_options o = options(server, WORDS("sh", "-c", "kill -KILL $PPID; sleep 20"));
-    struct conn *c = open_with(&o);
+    struct conn *c = stream_open(&o);
     char text[64];
     assert_int_equal(stream_read_all(c, text, sizeof text), -1);
     struct err err = {0};
@@ -258,12 +249,12 @@ static void test_ipv6(void **state)
     char text[64];
     struct conn_options o = options(server, WORDS("echo", "six"));
     o.host = "::1";
-    struct conn *c = open_with(&o);
+    struct conn *c = stream_open(&o);
     assert_int_equal(stream_read_all(c, text, sizeof text), 0);
     assert_string_equal(text, "six\n");
     conn_close(c);
     o.host = "localhost";
-    c = open_with(&o);
+    c = stream_open(&o);
     assert_int_equal(stream_read_all(c, text, sizeof text), 0);
     conn_close(c);
 }
@@ -295,7 +286,7 @@ static void test_unknown_key(void **state)
         mem_format("ssh-keyscan -t ed25519 -p %u 127.0.0.1 >> %s", sshd_port(server), empty);
     assert_non_null(strstr(err.text, command));
     test_shell("%s 2>/dev/null", command); /* what it says to type works */
-    conn_close(open_with(&o));
+    conn_close(stream_open(&o));
 }
 
 static void test_changed_key(void **state)
@@ -320,7 +311,7 @@ static void test_changed_key(void **state)
     assert_non_null(strstr(err.text, advice));
     /* A second line with the right key makes it good again. */
     test_shell("cat '%s' >> '%s'", sshd_known_hosts(server), known);
-    conn_close(open_with(&o));
+    conn_close(stream_open(&o));
     /* Unless that key is revoked. */
     test_shell("{ printf '@revoked * '; cat '%s'; } >> '%s'", key, known);
     refuse(&o, ERR_REFUSED, "revoked", &err);
@@ -336,9 +327,9 @@ static void test_hashed_and_patterns(void **state)
         sshd_known_hosts(server), known, known, known);
     struct conn_options o = options(server, WORDS("true"));
     o.known_hosts = known;
-    conn_close(open_with(&o));
+    conn_close(stream_open(&o));
     test_shell("sed 's/^[^ ]*/[127.0.*]:*,!*.2/' '%s' > '%s'", sshd_known_hosts(server), known);
-    conn_close(open_with(&o));
+    conn_close(stream_open(&o));
     test_shell("sed 's/^[^ ]*/[127.0.*]:*,!*:%u/' '%s' > '%s'", sshd_port(server),
         sshd_known_hosts(server), known);
     refuse(&o, ERR_FAILED, "not known", &err);
@@ -358,7 +349,7 @@ static void test_known_type_first(void **state)
     const char *types[] = {"ecdsa-sha2", "ssh-ed25519"};
     for (size_t i = 0; i < 2; i++) {
         test_shell("grep '%s' '%s' > '%s'", types[i], sshd_known_hosts(s), known);
-        conn_close(open_with(&o));
+        conn_close(stream_open(&o));
     }
     sshd_stop(s);
 }
@@ -379,7 +370,7 @@ static void test_key_files(void **state)
     char *advice CLEANUP_FREE = mem_format("type chmod 600 %s", key);
     refuse(&o, ERR_FAILED, advice, &err);
     chmod(key, 0600);
-    conn_close(open_with(&o));
+    conn_close(stream_open(&o));
     test_shell("ssh-keygen -q -p -N secret -f '%s' >/dev/null", key);
     refuse(&o, ERR_FAILED, "needs a passphrase", &err);
     test_write(key, "nothing of the kind\n", 0600);
@@ -418,7 +409,7 @@ static void test_key_formats(void **state)
         test_shell("ssh-keygen -q -t %s %s -N '' -f '%s' && cat '%s.pub' >> '%s'", formats[i][0],
             formats[i][1], key, key, keys);
         o.identity = key;
-        conn_close(open_with(&o));
+        conn_close(stream_open(&o));
     }
 }
 
@@ -437,7 +428,7 @@ static void test_rsa(void **state)
         o.identity = key;
         o.transport = TRANSPORT_AUTO;
         char text[16];
-        struct conn *c = open_with(&o);
+        struct conn *c = stream_open(&o);
         assert_int_equal(stream_read_all(c, text, sizeof text), 0);
         assert_string_equal(text, "in\n");
         bool fell_back = strcmp(conn_kind(c), "openssh") == 0;
@@ -448,7 +439,7 @@ static void test_rsa(void **state)
             refuse(&o, ERR_FAILED, "--transport openssh", &err);
             assert_non_null(strstr(err.text, "RSA"));
         } else {
-            conn_close(open_with(&o));
+            conn_close(stream_open(&o));
         }
     }
 }
@@ -475,7 +466,7 @@ static void test_agent(void **state)
     test_shell("ssh-add -q '%s'", other);
     refuse(&o, ERR_FAILED, "agent's test-ed25519", &err);
     test_shell("ssh-add -q '%s'", sshd_identity(server)); /* the second identity */
-    conn_close(open_with(&o));
+    conn_close(stream_open(&o));
     test_shell("kill $(cat '%s')", pid_file);
     unsetenv("SSH_AUTH_SOCK");
 }
@@ -593,8 +584,8 @@ static void test_no_algorithm(void **state)
     char *log CLEANUP_FREE = path_in("fallback_log");
     int keep = dup(2), to = open(log, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     assert_true(keep >= 0 && to >= 0 && dup2(to, 2) == 2);
-    conn_close(open_with(&o));
-    struct conn *c = open_with(&o);
+    conn_close(stream_open(&o));
+    struct conn *c = stream_open(&o);
     assert_int_equal(dup2(keep, 2), 2);
     close(keep);
     close(to);
@@ -611,7 +602,7 @@ static void test_no_algorithm(void **state)
         assert_non_null(strstr(err.text, "offers only hmac-sha2-256-etm@openssh.com"));
         assert_non_null(strstr(err.text, "--transport openssh"));
     } else { /* a newer libssh2 */
-        conn_close(open_with(&o));
+        conn_close(stream_open(&o));
     }
     sshd_stop(s);
 }

@@ -21,7 +21,7 @@
 #include "base/mem.h"
 #include "base/set.h"
 #include "primary/push/peer.h"
-#include "primary/push/source.h"
+#include "primary/scan/source.h"
 #include "tree/content/digest.h"
 
 enum { PATIENCE_MS = 60000, WHOLE = 1 << 30 };
@@ -39,6 +39,7 @@ struct told { /* one call of the sink */
     TAILQ_ENTRY(told) order;
     char *path, *to; /* to: a move */
     unsigned flags;
+    unsigned long number;
 };
 TAILQ_HEAD(told_list, told);
 
@@ -53,6 +54,7 @@ struct model {
     struct set *things;
     struct set *owed; /* path → how often, as a number in the pointer */
     unsigned moved, compared, all_owed;
+    unsigned long tellings; /* so far */
 };
 
 /* --- the sink --- */
@@ -63,6 +65,7 @@ static void tell(struct model *m, struct bytes path, const char *to, unsigned fl
     t->path = mem_copy_bytes(path.data, path.len);
     t->to = mem_copy_string(to);
     t->flags = flags;
+    t->number = ++m->tellings;
     TAILQ_INSERT_TAIL(&m->told, t, order);
 }
 
@@ -164,14 +167,20 @@ static struct thing thing_of(const struct stat *st)
     return t;
 }
 
-static bool in_manifest(struct model *m, struct bytes path, struct record *r)
+static struct manifest_txn *read_manifest(struct model *m)
 {
     struct manifest_txn *t;
     struct err err;
-    uint64_t parent;
     assert_int_equal(manifest_begin(m->site->manifest, false, &t, &err), 0);
-    int found = manifest_lookup(t, path, r, &parent, &err);
-    manifest_abort(t);
+    return t;
+}
+
+static bool in_manifest(struct manifest_txn *t, struct bytes path)
+{
+    struct record r;
+    struct err err;
+    uint64_t parent;
+    int found = manifest_lookup(t, path, &r, &parent, &err);
     assert_true(found >= 0);
     return found;
 }
@@ -216,14 +225,13 @@ static void take_link(struct model *m, struct bytes path, const char *full, stru
 
 /* The newest state of a path. A deletion is believed only when the manifest says so too: else a
  * directory above was renamed and we shall hear of it. */
-static int take(struct model *m, struct bytes path, unsigned flags)
+static int take(struct model *m, struct manifest_txn *manifest, struct bytes path, unsigned flags)
 {
     struct stat st;
-    struct record r;
     char *full CLEANUP_FREE =
         mem_format("%s/%.*s", m->root, (int)path.len, path.len ? (const char *)path.data : "");
     if (lstat(full, &st) < 0) {
-        if (in_manifest(m, path, &r))
+        if (in_manifest(manifest, path))
             return 0;
         forget_beneath(m, path, true);
         return 1;
@@ -284,9 +292,7 @@ static void each_record(
 
 static void each_in_manifest(struct model *m, visit *f, void *ctx)
 {
-    struct manifest_txn *t;
-    struct err err;
-    assert_int_equal(manifest_begin(m->site->manifest, false, &t, &err), 0);
+    struct manifest_txn *t = read_manifest(m);
     each_record(m, t, MANIFEST_ROOT, "", f, ctx);
     manifest_abort(t);
 }
@@ -298,13 +304,13 @@ static void owe_again(struct model *m, struct bytes path, const struct record *r
         tell(m, path, NULL, 0);
 }
 
-static int obey(struct model *m, struct told *t)
+static int obey(struct model *m, struct manifest_txn *manifest, struct told *t)
 {
     struct bytes path = bytes_of(t->path);
     if (t->flags & WHOLE) {
         for (struct set_item *i = set_first(m->things); i; i = i->next)
             tell(m, (struct bytes){i->key, i->len}, NULL, 0);
-        each_in_manifest(m, owe_again, &path);
+        each_record(m, manifest, MANIFEST_ROOT, "", owe_again, &path);
         return 1;
     }
     if (t->to) {
@@ -312,27 +318,31 @@ static int obey(struct model *m, struct told *t)
         return 1;
     }
     if (t->flags & OWE_SUBTREE)
-        each_in_manifest(m, owe_again, &path);
-    return take(m, path, t->flags);
+        each_record(m, manifest, MANIFEST_ROOT, "", owe_again, &path);
+    return take(m, manifest, path, t->flags);
 }
 
+/* The scanner tells some things from within its transaction: whoever has the lock must not begin
+ * one. What is told behind the one that is read here waits for the next step. */
 size_t model_step(struct model *m)
 {
     size_t left = 0;
     pthread_mutex_lock(&m->lock);
-    struct told *end = TAILQ_LAST(&m->told, told_list), *next;
-    for (struct told *t = TAILQ_FIRST(&m->told); t; t = next) {
-        bool last = t == end;
+    unsigned long last = m->tellings;
+    pthread_mutex_unlock(&m->lock);
+    struct manifest_txn *manifest = read_manifest(m);
+    pthread_mutex_lock(&m->lock);
+    struct told *next;
+    for (struct told *t = TAILQ_FIRST(&m->told); t && t->number <= last; t = next) {
         next = TAILQ_NEXT(t, order);
-        if (obey(m, t))
+        if (obey(m, manifest, t))
             told_free(m, t);
-        if (last)
-            break;
     }
     struct told *t;
     TAILQ_FOREACH (t, &m->told, order)
         left++;
     pthread_mutex_unlock(&m->lock);
+    manifest_abort(manifest);
     return left;
 }
 
@@ -598,11 +608,11 @@ void model_settle(struct model *m)
     read_disk(m, "", disk);
     each_in_manifest(m, check_record, disk);
     each_in_manifest(m, count_record, &records);
-    for (struct set_item *i = set_first(disk); i; i = i->next) {
-        struct record r;
-        if (!in_manifest(m, (struct bytes){i->key, i->len}, &r))
+    struct manifest_txn *manifest = read_manifest(m);
+    for (struct set_item *i = set_first(disk); i; i = i->next)
+        if (!in_manifest(manifest, (struct bytes){i->key, i->len}))
             fail_msg("the disk has %s, the manifest has not", i->key);
-    }
+    manifest_abort(manifest);
     assert_int_equal(records, set_count(disk));
     check_model(m, disk);
     for (struct set_item *i = set_first(disk); i; i = i->next)

@@ -235,6 +235,64 @@ static void test_empty_is_held(void **state)
     done(m);
 }
 
+/* Waits for its end; how many files it names as held open. */
+static size_t flush_ends(struct scan_flush *f)
+{
+    char busy[SCAN_BUSY_MAX][SCAN_PATH_MAX];
+    struct err err;
+    uint64_t end = io_now_ms() + 10000;
+    while (scan_flush_poll(f, &err) == SCAN_FLUSH_WAITING && io_now_ms() < end)
+        usleep(500);
+    assert_int_equal(scan_flush_poll(f, &err), SCAN_FLUSH_DONE);
+    size_t count = scan_flush_busy(f, busy, SCAN_BUSY_MAX);
+    scan_flush_free(f);
+    return count;
+}
+
+/* `touch x`, looked at while it was still open: whoever flushes need not wait as long as for a
+ * picture that is about to be written. */
+static void test_flush_of_an_empty_file(void **state)
+{
+    (void)state;
+    struct model *m = begun("true");
+    char *path CLEANUP_FREE = mem_format("%s/x", model_root(m));
+    int fd = open(path, O_WRONLY | O_CREAT, 0644);
+    assert_int_equal(flush_ends(scan_flush_new(model_scan(m), model_site(m), NULL, 0, 0)), 1);
+    close(fd);
+    uint64_t began = io_now_ms();
+    assert_int_equal(flush_ends(scan_flush_new(model_scan(m), model_site(m), NULL, 0, 0)), 0);
+    assert_true(io_now_ms() - began < 3000);
+    assert_int_equal(model_owed(m, "x"), 1);
+    done(m);
+}
+
+/* A picture as Imagick writes it, in whose pause somebody flushes: nobody gets it empty. */
+static void test_flush_while_a_picture_is_empty(void **state)
+{
+    (void)state;
+    struct model *m = begun("mkdir up");
+    uint64_t pause;
+    for (int i = 0;; i++) {
+        char *name CLEANUP_FREE = mem_format("up/%d.jpg", i);
+        char *path CLEANUP_FREE = mem_format("%s/%s", model_root(m), name);
+        assert_true(i < 50);
+        uint64_t began = io_now_ms();
+        close(open(path, O_WRONLY | O_CREAT, 0644));
+        struct scan_flush *f = scan_flush_new(model_scan(m), model_site(m), NULL, 0, 0);
+        usleep(20000);
+        int fd = open(path, O_WRONLY);
+        pause = io_now_ms() - began;
+        assert_int_equal(write(fd, "picture", 7), 7);
+        close(fd);
+        flush_ends(f);
+        if (pause < 150) { /* this process had its turn in time */
+            assert_int_equal(model_owed(m, name), 1);
+            break;
+        }
+    }
+    done(m);
+}
+
 static void test_open_file(void **state)
 {
     (void)state;
@@ -327,13 +385,7 @@ static void test_flush_sees_all(void **state)
 static void flush_path(struct model *m, const char *path)
 {
     struct bytes one = bytes_of(path);
-    struct err err;
-    struct scan_flush *f = scan_flush_new(model_scan(m), model_site(m), &one, 1, 0);
-    uint64_t end = io_now_ms() + 10000;
-    while (scan_flush_poll(f, &err) == SCAN_FLUSH_WAITING && io_now_ms() < end)
-        usleep(500);
-    assert_int_equal(scan_flush_poll(f, &err), SCAN_FLUSH_DONE);
-    scan_flush_free(f);
+    flush_ends(scan_flush_new(model_scan(m), model_site(m), &one, 1, 0));
 }
 
 static void test_flush_of_a_path_hurries_nothing_else(void **state)
@@ -493,6 +545,8 @@ int main(void)
         cmocka_unit_test(test_watches_of_what_is_mirrored),
         cmocka_unit_test(test_empty_is_held),
         cmocka_unit_test(test_open_file),
+        cmocka_unit_test(test_flush_of_an_empty_file),
+        cmocka_unit_test(test_flush_while_a_picture_is_empty),
         cmocka_unit_test(test_overflow),
         cmocka_unit_test(test_many_moved_in),
         cmocka_unit_test(test_root_gone),

@@ -14,7 +14,7 @@
 #include "../tree/scratch.h"
 #include "base/io.h"
 #include "base/mem.h"
-#include "primary/push/sessions.h"
+#include "primary/sessions.h"
 
 static const struct digest web2 = {{2}}, web3 = {{3}};
 

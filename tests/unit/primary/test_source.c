@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "primary/push/source.h"
+#include "primary/scan/source.h"
 #include "tree/content/digest.h"
 
 /* While the clock stands nothing gets another time. */

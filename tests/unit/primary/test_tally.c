@@ -7,7 +7,7 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include "primary/daemon/tally.h"
+#include "primary/push/tally.h"
 
 static void test_buckets(void **state)
 {

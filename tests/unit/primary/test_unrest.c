@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/io.h"
-#include "primary/scan/unrest.h"
+#include "primary/unrest.h"
 
 enum { SETTLE = 1000, SETTLE_MAX = 60000 };
 

@@ -153,76 +153,80 @@ static void on_arrival(void *ctx)
     atomic_fetch_add((atomic_uint *)ctx, 1);
 }
 
-static void test_reader(void **state)
-{
-    (void)state;
-    struct place p = place_new();
+/* A directory that is watched, and whose events a reader takes in. */
+struct reading {
+    struct place p;
     struct watch *w;
     struct reader *r;
     struct reader_source *s;
+    struct buf events;
+    atomic_uint arrivals;
+};
+
+static struct reading *reading_new(void)
+{
+    struct reading *x = mem_alloc(sizeof *x);
     struct err err;
-    struct buf events = {0};
-    atomic_uint arrivals = 0;
-    uint64_t before, end = io_now_ms() + 10000;
+    uint64_t before;
+    x->p = place_new();
+    assert_int_equal(watch_new(&x->w, &err), 0);
+    assert_int_equal(watch_add(x->w, x->p.fd, 1, &before, &err), WATCH_ADDED);
+    assert_int_equal(reader_new(on_arrival, &x->arrivals, &x->r, &err), 0);
+    assert_int_equal(reader_add(x->r, watch_fd(x->w), &x->s, &err), 0);
+    return x;
+}
+
+static void reading_free(struct reading *x)
+{
+    reader_remove(x->r, x->s);
+    watch_free(x->w);
+    reader_free(x->r);
+    buf_free(&x->events);
+    place_free(&x->p);
+    free(x);
+}
+
+static void test_reader(void **state)
+{
+    (void)state;
+    struct reading *x = reading_new();
+    uint64_t end = io_now_ms() + 10000;
     unsigned created = 0;
-    assert_int_equal(watch_new(&w, &err), 0);
-    assert_int_equal(watch_add(w, p.fd, 1, &before, &err), WATCH_ADDED);
-    assert_int_equal(reader_new(on_arrival, &arrivals, &r, &err), 0);
-    assert_int_equal(reader_add(r, watch_fd(w), &s, &err), 0);
     for (int i = 0; i < 300; i++) {
         char name[16];
         snprintf(name, sizeof name, "f%d", i);
-        close(openat(p.fd, name, O_WRONLY | O_CREAT, 0644));
+        close(openat(x->p.fd, name, O_WRONLY | O_CREAT, 0644));
     }
-    while (!atomic_load(&arrivals))
+    while (!atomic_load(&x->arrivals))
         assert_true(io_now_ms() < end);
     while (created < 300) {
         assert_true(io_now_ms() < end);
-        assert_false(reader_take(r, s, &events));
-        while (buf_len(&events)) {
-            const struct inotify_event *e = (const void *)buf_bytes(&events);
-            assert_int_equal(watch_dir(w, e->wd), 1);
+        assert_false(reader_take(x->r, x->s, &x->events));
+        while (buf_len(&x->events)) {
+            const struct inotify_event *e = (const void *)buf_bytes(&x->events);
+            assert_int_equal(watch_dir(x->w, e->wd), 1);
             created += (e->mask & IN_CREATE) != 0;
-            buf_drain(&events, sizeof *e + e->len);
+            buf_drain(&x->events, sizeof *e + e->len);
         }
     }
     assert_int_equal(created, 300);
-    reader_remove(r, s);
-    watch_free(w);
-    reader_free(r);
-    buf_free(&events);
-    place_free(&p);
+    reading_free(x);
 }
 
 /* What happened before it was asked for is in it, whether the thread has run since or not. */
 static void test_taken_at_once(void **state)
 {
     (void)state;
-    struct place p = place_new();
-    struct watch *w;
-    struct reader *r;
-    struct reader_source *s;
-    struct err err;
-    struct buf events = {0};
-    atomic_uint arrivals = 0;
-    uint64_t before;
-    assert_int_equal(watch_new(&w, &err), 0);
-    assert_int_equal(watch_add(w, p.fd, 1, &before, &err), WATCH_ADDED);
-    assert_int_equal(reader_new(on_arrival, &arrivals, &r, &err), 0);
-    assert_int_equal(reader_add(r, watch_fd(w), &s, &err), 0);
+    struct reading *x = reading_new();
     for (int i = 0; i < 300; i++) {
-        assert_int_equal(mkdirat(p.fd, "d", 0755), 0);
-        assert_int_equal(renameat(p.fd, "d", p.fd, "e"), 0);
-        assert_false(reader_take(r, s, &events));
-        assert_int_equal(buf_len(&events), 3 * (sizeof(struct inotify_event) + 16));
-        assert_int_equal(unlinkat(p.fd, "e", AT_REMOVEDIR), 0);
-        reader_take(r, s, &events);
+        assert_int_equal(mkdirat(x->p.fd, "d", 0755), 0);
+        assert_int_equal(renameat(x->p.fd, "d", x->p.fd, "e"), 0);
+        assert_false(reader_take(x->r, x->s, &x->events));
+        assert_int_equal(buf_len(&x->events), 3 * (sizeof(struct inotify_event) + 16));
+        assert_int_equal(unlinkat(x->p.fd, "e", AT_REMOVEDIR), 0);
+        reader_take(x->r, x->s, &x->events);
     }
-    reader_remove(r, s);
-    watch_free(w);
-    reader_free(r);
-    buf_free(&events);
-    place_free(&p);
+    reading_free(x);
 }
 
 /* Takes events of one source until one of its own watches names a created file; how many there

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "peer.h"
 
 struct manifest_txn;
 
@@ -54,6 +55,18 @@ int faults_init(void)
 void faults_clear(void)
 {
     memset(faults, 0, sizeof *faults);
+}
+
+int faults_peer_make(void **state)
+{
+    faults_clear();
+    return peer_make(state);
+}
+
+int faults_peer_unmake(void **state)
+{
+    faults_clear();
+    return peer_unmake(state);
 }
 
 static void tick(void)

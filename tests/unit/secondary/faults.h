@@ -26,4 +26,8 @@ extern struct faults *faults; /* shared with the receivers; all zero: nothing ha
 int faults_init(void); /* -1: no memory */
 void faults_clear(void);
 
+/* A fixture: a struct peer, with no faults at its beginning and none left at its end. */
+int faults_peer_make(void **state);
+int faults_peer_unmake(void **state);
+
 #endif

@@ -1,16 +1,43 @@
 /*
  * A primary that asks for more than there is: sizes that no disk has, content that unpacks to more
- * than was announced, batches without an end, more sites than a session may have. Each ends with
- * its named error, and leaves the disk as it was.
+ * than was announced, batches without an end, a byte a second, more sites than a session may have.
+ * Each ends with its named error, and leaves the disk as it was.
  */
 #include "peer.h"
 
+#include <linux/sockios.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include "base/io.h"
 #include "base/mem.h"
+#include "secondary/crawl.h"
 #include "secondary/stage/stage.h"
 #include "tree/content/zip.h"
+
+enum { KEEPALIVE_S = 15 }; /* of peer.c */
+
+/* Seconds by which the receivers' clock is ahead of the real one. */
+static _Atomic(uint64_t) *later_s;
+
+uint64_t __real_io_now_ms(void);
+uint64_t __wrap_io_now_ms(void);
+uint64_t __wrap_io_now_ms(void)
+{
+    return __real_io_now_ms() + atomic_load(later_s) * 1000;
+}
+
+uint64_t __real_io_now_us(void);
+uint64_t __wrap_io_now_us(void);
+uint64_t __wrap_io_now_us(void)
+{
+    return __real_io_now_us() + atomic_load(later_s) * 1000000;
+}
 
 /* The largest size that can be said is no promise. */
 static void a_size_that_no_disk_has(void **state)
@@ -104,6 +131,75 @@ static void a_batch_without_an_end(void **state)
     peer_end(p);
 }
 
+/* Sends `out` in so many pieces, each a second after the one before was read. False: the session
+ * ended before. */
+static bool send_piecemeal(struct peer *p, size_t pieces)
+{
+    size_t n = p->out.len, done = 0;
+    bool taken = true;
+    for (size_t i = 0; i < pieces && taken; i++) {
+        size_t end = n * (i + 1) / pieces;
+        int unread = 1;
+        taken = send(p->fd, p->out.data + done, end - done, MSG_NOSIGNAL) == (ssize_t)(end - done);
+        while (taken && unread) {
+            assert_int_equal(ioctl(p->fd, SIOCOUTQ, &unread), 0);
+            usleep(unread ? 100 : 0);
+        }
+        done = end;
+        atomic_fetch_add(later_s, 1);
+    }
+    wire_reset(&p->out);
+    return taken;
+}
+
+static void put_content(struct peer *p, uint32_t atom, const uint8_t *content, size_t n)
+{
+    msg_put_data(
+        &p->out, &(struct msg_data){.atom = atom, .kind = DATA_CONTENT, .content = {content, n}});
+}
+
+/* Each message comes within its time, all together take three minutes. */
+static void a_slow_link(void **state)
+{
+    struct peer *p = *state;
+    uint8_t content[4096];
+    memset(content, 'x', sizeof content);
+    struct entry f = a_file(content, sizeof content, 0644);
+    peer_open(p);
+    peer_batch(p);
+    uint32_t atom = peer_entry(p, "slow", &f, HOW_DATA, "");
+    peer_send(p);
+    for (size_t at = 0; at < sizeof content; at += sizeof content / 4) {
+        put_content(p, atom, content + at, sizeof content / 4);
+        assert_true(send_piecemeal(p, 3 * KEEPALIVE_S));
+    }
+    peer_finish(p, atom, &f);
+    peer_commit_all(p);
+    assert_file(p, "slow", content, &f);
+    peer_end(p);
+}
+
+/* A sign of life now and then, and never a whole message. */
+static void a_byte_a_second(void **state)
+{
+    struct peer *p = *state;
+    uint8_t content[300] = {0};
+    struct entry f = a_file(content, sizeof content, 0644);
+    peer_open(p);
+    peer_batch(p);
+    uint32_t atom = peer_entry(p, "begun", &f, HOW_DATA, "");
+    peer_send(p);
+    put_content(p, atom, content, sizeof content);
+    uint64_t begun = atomic_load(later_s);
+    assert_false(send_piecemeal(p, p->out.len));
+    assert_true(atomic_load(later_s) - begun >= CRAWL_KEEPALIVES * KEEPALIVE_S);
+    peer_expect_error(p, REASON_LIMIT);
+    peer_open(p); /* its lock is free */
+    assert_int_equal(staged_count(p), 0);
+    assert_absent(p, "begun");
+    peer_end(p);
+}
+
 /* Those that are refused count, too: each is remembered. */
 static void more_sites_than_a_session_has(void **state)
 {
@@ -124,11 +220,16 @@ static void more_sites_than_a_session_has(void **state)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, peer_make, peer_unmake)
+    later_s =
+        mmap(NULL, sizeof *later_s, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(later_s, MAP_FAILED);
     const struct CMUnitTest tests[] = {
         T(a_size_that_no_disk_has),
         T(more_than_its_size),
         T(content_that_unpacks_to_too_much),
         T(a_batch_without_an_end),
+        T(a_slow_link),
+        T(a_byte_a_second),
         T(more_sites_than_a_session_has),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

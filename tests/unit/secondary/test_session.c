@@ -74,7 +74,7 @@ static void a_dry_run_creates_nothing(void **state)
     assert_true(msg_get_listing(peer_expect(p, MSG_LISTING), &l));
     assert_int_equal(l.request, 9);
     assert_int_equal(l.count, 0);
-    assert_true(l.last && !l.missing);
+    assert_true(l.last && l.missing);
     peer_end(p);
     assert_int_equal(access(p->root, F_OK), -1);
     assert_int_equal(mkdir(p->root, 0755), 0);

@@ -11,23 +11,6 @@
 #include "faults.h"
 #include "plugin.h"
 
-static int setup(void **state)
-{
-    struct peer *p = mem_alloc(sizeof *p);
-    faults_clear();
-    peer_setup(p);
-    *state = p;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    faults_clear();
-    peer_cleanup(*state);
-    free(*state);
-    return 0;
-}
-
 /* --- what a switch does --- */
 
 static void a_unit_is_switched(void **state)
@@ -465,7 +448,7 @@ static void without_root(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, faults_peer_make, faults_peer_unmake)
     const struct CMUnitTest tests[] = {
         T(a_unit_is_switched),
         T(twice_within_the_grace),

@@ -12,23 +12,6 @@
 #include "plugin.h"
 #include "secondary/receive.h"
 
-static int setup(void **state)
-{
-    struct peer *p = mem_alloc(sizeof *p);
-    faults_clear();
-    peer_setup(p);
-    *state = p;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    faults_clear();
-    peer_cleanup(*state);
-    free(*state);
-    return 0;
-}
-
 /* --- killed --- */
 
 static bool there(struct peer *p, const char *path)
@@ -323,7 +306,7 @@ static void large_units_are_killed(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, faults_peer_make, faults_peer_unmake)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(killed_switches_are_old_or_new),
         cmocka_unit_test(what_is_foreign_survives_any_kill),

@@ -14,23 +14,6 @@
 #include "faults.h"
 #include "plugin.h"
 
-static int setup(void **state)
-{
-    struct peer *p = mem_alloc(sizeof *p);
-    faults_clear();
-    peer_setup(p);
-    *state = p;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    faults_clear();
-    peer_cleanup(*state);
-    free(*state);
-    return 0;
-}
-
 /* --- what others do --- */
 
 static void meddle(struct peer *p, const char *format)
@@ -519,7 +502,7 @@ static void readers_see_one_version(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, faults_peer_make, faults_peer_unmake)
     const struct CMUnitTest tests[] = {
         T(changes_between_clone_and_exchange),
         T(put_back_at_once),

@@ -422,6 +422,20 @@ static uint32_t rolling_sum(int byte, size_t n)
     return sum;
 }
 
+static void assert_takes_too_long(const struct buf *signature, size_t chunk)
+{
+    struct delta_make *d = make_with(signature, chunk);
+    static char content[MIB], out[2 * MIB];
+    memset(content, 'a', sizeof content);
+    struct err err = {0};
+    size_t used = 0, produced = 0;
+    assert_int_equal(
+        delta_make_step(d, content, sizeof content, true, &used, out, sizeof out, &produced, &err),
+        -1);
+    assert_string_equal(err.text, "delta: this content takes too long to compare");
+    delta_make_free(d);
+}
+
 /* One block with the rolling sum of the new content's every place but other bytes: a strong sum for
  * each byte. It must give up, and soon. */
 static void test_hostile_content(void **state)
@@ -435,16 +449,7 @@ static void test_hostile_content(void **state)
     put32(p + 8, 12);
     put32(p + HEADER, rolling_sum('a', 32 * KIB));
     buf_fill(&signature, HEADER + 16);
-    struct delta_make *d = make_with(&signature, KIB);
-    static char content[MIB], out[2 * MIB];
-    memset(content, 'a', sizeof content);
-    struct err err = {0};
-    size_t used = 0, produced = 0;
-    assert_int_equal(
-        delta_make_step(d, content, sizeof content, true, &used, out, sizeof out, &produced, &err),
-        -1);
-    assert_string_equal(err.text, "delta: this content takes too long to compare");
-    delta_make_free(d);
+    assert_takes_too_long(&signature, KIB);
     buf_free(&signature);
 }
 
@@ -465,16 +470,7 @@ static void test_equal_weak_sums(void **state)
         put32(p + HEADER + i * 16 + 4, (uint32_t)i);
     }
     buf_fill(&signature, HEADER + BLOCKS * 16);
-    struct delta_make *d = make_with(&signature, MIB);
-    static char content[MIB], out[2 * MIB];
-    memset(content, 'a', sizeof content);
-    struct err err = {0};
-    size_t used = 0, produced = 0;
-    assert_int_equal(
-        delta_make_step(d, content, sizeof content, true, &used, out, sizeof out, &produced, &err),
-        -1);
-    assert_string_equal(err.text, "delta: this content takes too long to compare");
-    delta_make_free(d);
+    assert_takes_too_long(&signature, MIB);
     buf_free(&signature);
 }
 

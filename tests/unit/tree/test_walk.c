@@ -313,19 +313,26 @@ static void test_changes(void **state)
     assert_as_new(p, false);
 }
 
-static void test_longer_than_path_max(void **state)
+/* So many directories in one another, with names as long as they can be. The innermost. */
+static int make_deep(const struct place *p, int levels)
 {
-    struct place *p = *state;
     char name[256];
     int fd = dup(p->fd);
     memset(name, 'n', 255);
     name[255] = '\0';
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < levels; i++) {
         assert_int_equal(mkdirat(fd, name, 0755), 0);
         int next = openat(fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         close(fd);
         fd = next;
     }
+    return fd;
+}
+
+static void test_longer_than_path_max(void **state)
+{
+    struct place *p = *state;
+    int fd = make_deep(p, 20);
     assert_true(scratch_write(fd, "end", "deep"));
     walk_all(p);
     assert_int_equal(p->counts.entries, 21);
@@ -345,17 +352,7 @@ static void test_longer_than_path_max(void **state)
 static void test_longer_than_total_max(void **state)
 {
     struct place *p = *state;
-    char name[256];
-    int fd = dup(p->fd);
-    memset(name, 'n', 255);
-    name[255] = '\0';
-    for (int i = 0; i < 130; i++) {
-        assert_int_equal(mkdirat(fd, name, 0755), 0);
-        int next = openat(fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        close(fd);
-        fd = next;
-    }
-    close(fd);
+    close(make_deep(p, 130));
     p->hooks.skipped = NULL;
     p->hooks.changed = NULL;
     walk_all(p);
