@@ -8,7 +8,7 @@ import socket
 import stat
 import subprocess
 
-from harness import (MIRRORD, ROOT, Env, Skip, Sshd, case, check, check_equal, main, processes, read_text, send,
+from harness import (MIRRORD, ROOT, SLOW, Env, Skip, Sshd, case, check, check_equal, main, processes, read_text, send,
                      wait_for, write_text)
 from pair import Pair, site_text
 from trees import WordPress, check_same, inodes, put, remove, set_mtime, snapshot
@@ -552,7 +552,7 @@ def test_pause_and_resume(env):
     p.daemon.ask("resume", "example.com")
     p.flushed()
     p.daemon.ask("resume", "example.com").prints("was not paused")
-    p.daemon.ask("pause", "--for", "2s", "web3")
+    p.daemon.ask("pause", "--for", f"{2 * SLOW}s", "web3")
     check_equal([s["paused"] for s in p.daemon.status()["secondaries"]], [False, True])
     put(f"{p.src}/to web2 only", b"x")
     wait_for(lambda: os.path.exists(f"{p.dests[0]}/to web2 only"), "the other host has it")
