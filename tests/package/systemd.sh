@@ -15,6 +15,7 @@ skip() {
 # --- in the namespaces: the root is made, and systemd is what runs there ---
 if [ "${2-}" = boot ]; then
     at=$3
+    trap 'exit 77' EXIT # what may be refused
     mount -t tmpfs tmpfs "$at"
     mkdir "$at/upper" "$at/work" "$at/root"
     mount -t overlay overlay -o "lowerdir=/,upperdir=$at/upper,workdir=$at/work" "$at/root"
@@ -34,6 +35,7 @@ if [ "${2-}" = boot ]; then
     mount -t tmpfs tmpfs dev/shm
     ln -s pts/ptmx dev/ptmx
     ln -s /proc/self/fd dev/fd
+    trap - EXIT
     # Nothing of this machine's is started, and nothing of its kernel set.
     rm -rf etc/systemd/system etc/systemd/system-generators var/log/journal var/lib/mirrord etc/mirrord etc/fstab
     mkdir -p etc/systemd/system etc/systemd/system-generators var/log/journal etc/mirrord srv/www/shop
@@ -53,7 +55,7 @@ if [ "${2-}" = boot ]; then
     echo web1 >etc/hostname
     printf '[Unit]\nRequires=basic.target\nAfter=basic.target\n' >etc/systemd/system/up.target
     case $what in
-    *.deb) dpkg-deb -x "$what" . ;;
+    *.deb) dpkg-deb --fsys-tarfile "$what" | tar -x --keep-directory-symlink ;;
     *)
         cp "$what" usr/local/bin/mirrord
         cp "$top"/examples/*.service "$top"/examples/*.socket etc/systemd/system/
@@ -104,6 +106,7 @@ passed=0
 fail() {
     echo "FAIL $*"
     cat "$work.log"
+    [ -n "$holder" ] || exit 1
     in_it journalctl --no-pager -n 40 2>/dev/null || true
     exit 1
 }
@@ -139,7 +142,11 @@ is_booted() {
 }
 until_true 60 is_booted || fail "systemd is up"
 if ! kill -0 "$holder" 2>/dev/null; then
-    cat "$work.log"
+    result=0
+    wait "$holder" || result=$?
+    holder=
+    [ $result = 77 ] || grep -q '^unshare: ' "$work.log" || fail "systemd is started"
+    tail -n 1 "$work.log"
     skip "systemd cannot be started in namespaces here"
 fi
 
