@@ -64,6 +64,7 @@ StrictModes no
 PermitRootLogin prohibit-password
 PasswordAuthentication no
 KbdInteractiveAuthentication no
+SetEnv HOME=$work
 END
 [ "$(id -u)" != 0 ] || mkdir -p /run/sshd
 "$sshd" -D -e -f "$work/sshd_config" >"$work/sshd.log" 2>&1 &

@@ -233,7 +233,9 @@ class Sshd:
             f"UsePAM {'yes' if ROOT and root_is_locked() else 'no'}",
             "PermitRootLogin prohibit-password", "PasswordAuthentication no",
             "KbdInteractiveAuthentication no", "MaxStartups 1000", "MaxSessions 1000",
-            "UseDNS no", "PrintMotd no", "X11Forwarding no", "LogLevel VERBOSE", ""]))
+            "UseDNS no", "PrintMotd no", "X11Forwarding no", "LogLevel VERBOSE",
+            f"SetEnv HOME={self.env.path('home')}",  # not what a person's shell does first there
+            ""]))
         offset = os.path.getsize(self.log) if os.path.exists(self.log) else 0
         with open(self.log, "ab") as log:
             p = subprocess.Popen([SSHD, "-D", "-e", "-f", config], stdin=subprocess.DEVNULL,

@@ -177,8 +177,9 @@ static void write_config(const struct sshd *s, const struct sshd_setup *setup, c
     fprintf(f,
         "AuthorizedKeysFile %s/authorized_keys\nStrictModes no\nUsePAM no\nPidFile none\n"
         "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n"
-        "UseDNS no\nMaxStartups 100\nMaxAuthTries 20\nPrintMotd no\nPrintLastLog no\n",
-        s->dir);
+        "UseDNS no\nMaxStartups 100\nMaxAuthTries 20\nPrintMotd no\nPrintLastLog no\n"
+        "SetEnv HOME=%s\n",
+        s->dir, s->dir);
     fclose(f);
 }
 
