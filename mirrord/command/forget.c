@@ -137,7 +137,7 @@ static int delete_copies(const struct request *r, struct err *err)
     bool held = false;
     int rc = 0;
     if (!c->self)
-        rc = err_set(err, ERR_USAGE, "%s does not have this host: say --as HOST", c->path);
+        rc = config_no_self(c, err);
     else if (config_find_root(c, r->site, c->self, &s, &root) != 0)
         rc = config_unknown_site(c, r->site, err);
     if (rc == 0)

@@ -304,7 +304,7 @@ static void with_config(struct config *c, const char *state_dir, const char *con
         .dir = -1,
         .intent = -1};
     if (!c->self)
-        err_set(err, ERR_USAGE, "%s does not have this host: say --as HOST", c->path);
+        config_no_self(c, err);
     else if (find(&h, operands, err) == 0)
         hand_over_now(&h, err);
     release(&h);

@@ -99,7 +99,7 @@ static int look(
     const struct wish *w, struct config *c, char **names, struct health_report *r, struct err *err)
 {
     if (!c->self)
-        return err_set(err, ERR_USAGE, "%s does not have this host: say --as HOST", c->path);
+        return config_no_self(c, err);
     r->host = c->self;
     if (*names)
         return add_named(w, c, names, r, err);

@@ -245,8 +245,7 @@ static int pair(struct request *r, char **names, int count, struct err *err)
     if (config_load(r->config, r->as, &p->config, err))
         return -1;
     if (!p->config->self)
-        return err_set(
-            err, ERR_USAGE, "%s does not have this host: say --as HOST", p->config->path);
+        return config_no_self(p->config, err);
     if (add_members(p, names, count, r->rehost, err) || check_config(p, err))
         return -1;
     return with_scratch(p, err);

@@ -175,7 +175,7 @@ static int load(const char *config, const char *as, struct config **c, struct er
         return -1;
     if ((*c)->self)
         return 0;
-    err_set(err, ERR_USAGE, "%s does not have this host: say --as HOST", (*c)->path);
+    config_no_self(*c, err);
     config_free(*c);
     return -1;
 }

@@ -34,7 +34,7 @@ static int load(const struct request *r, struct config **out, struct err *err)
     if (config_load(r->config ? r->config : CONFIG_DEFAULT_PATH, r->as, &c, err))
         return -1;
     if (!c->self) {
-        err_set(err, ERR_USAGE, "%s does not have this host: say --as HOST", c->path);
+        config_no_self(c, err);
         config_free(c);
         return -1;
     }

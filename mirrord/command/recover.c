@@ -95,7 +95,7 @@ int command_recover(int argc, char **argv)
     if (config_load(config, as, &c, &err))
         return options_report(argv[0], &err);
     if (!c->self)
-        err_set(&err, ERR_USAGE, "%s does not have this host: say --as HOST", c->path);
+        config_no_self(c, &err);
     else
         recover_all(c, state_dir ? state_dir : c->state_dir, limit, &err);
     config_free(c);

@@ -549,10 +549,7 @@ static int with_configuration(struct request *r, struct err *err)
     struct config *c;
     if (config_load(r->config, r->as, &c, err) < 0)
         return -1;
-    int result = c->self
-                     ? check_names(r, c, err)
-                     : err_set(err, ERR_USAGE,
-                           "%s does not have this host: name it there, or say --as HOST", c->path);
+    int result = c->self ? check_names(r, c, err) : config_no_self(c, err);
     if (result == 0)
         result = r->verify ? 1 : ask_daemon(r, c, err);
     if (result == 1)

@@ -254,8 +254,7 @@ static int make_plan(const struct run *r, const struct config *c, struct plan *p
     p->site_sockets = config_site_sockets(c, p->daemon.control);
     p->daemon.site_sockets = p->site_sockets;
     if (!c->self)
-        return err_set(
-            err, ERR_USAGE, "%s does not have this host: name it there, or say --as HOST", c->path);
+        return config_no_self(c, err);
     read_roles(p, c);
     if (plan_peers(p, c, err))
         return -1;

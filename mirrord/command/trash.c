@@ -106,7 +106,7 @@ static int act(const struct config *c, const char *state_dir, char **operands, i
     struct err *err)
 {
     if (!c->self)
-        return err_set(err, ERR_USAGE, "%s does not have this host: say --as HOST", c->path);
+        return config_no_self(c, err);
     if (count > 1 && !config_site(c, operands[1]))
         return config_unknown_site(c, operands[1], err);
     if (count > 0 && count < 3 && strcmp(operands[0], "list") == 0)

@@ -439,6 +439,18 @@ def test_checksum_reads_everything(env):
 
 
 @case
+def test_content_alone(env):
+    """Of the same size, with the same times, in a directory that did not change: at either end."""
+    src, dest = places(env)
+    times = 1600000000_000000000
+    put(f"{src}/d/f", b"aaaa", mtime_ns=times)
+    level(env, src, dest)
+    for top, content in ((src, b"bbbb"), (dest, b"cccc"), (src, b"dddd")):
+        put(f"{top}/d/f", content, mtime_ns=times)
+        level(env, src, dest)
+
+
+@case
 def test_dry_run_changes_nothing(env):
     src, dest = places(env)
     put(f"{src}/new", b"x")

@@ -65,6 +65,22 @@ def test_bracket(env):
 
 
 @case
+def test_a_checkout_is_a_bracket(env):
+    """git has its index locked while it works: what is below .git/ is not sent, but watched."""
+    p = start(env, options="preset = wordpress settle = 400ms", leave_out=lambda path: path.startswith(b".git"))
+    put(f"{p.src}/.git/index", b"x")
+    put(f"{p.src}/.git/index.lock", b"")
+    write_version(f"{p.src}/{PLUGIN}", 1)
+    p.daemon.ask("flush", "--timeout", "2", code=4).prints(r"shop.*\.git/index\.lock")
+    check_equal(version_at(f"{p.dests[0]}/{PLUGIN}/file0.php"), 0)
+    os.rename(f"{p.src}/.git/index.lock", f"{p.src}/.git/index")
+    p.daemon.flush(seconds=10)
+    check_equal(version_at(f"{p.dests[0]}/{PLUGIN}/file0.php"), 1)
+    check(not os.path.exists(f"{p.dests[0]}/.git"), ".git was sent")
+    p.daemon.stop()
+
+
+@case
 def test_bracket_that_was_left_behind(env):
     """By an install that failed: nothing moves in it, so it holds nobody up. A .maintenance is
     obeyed no longer than settle-max."""
@@ -252,23 +268,36 @@ def test_one_shot(env):
 @case
 def test_an_update_while_a_one_shot_sends(env):
     """Nobody tells it of changes, so it looks through what it has sent, and sends all of it again."""
-    src, dest, files, data = env.path("src"), env.path("dest"), 60, os.urandom(4000)
+    src, dest, files = env.path("src"), env.path("dest"), 60
     top = f"{src}/{PLUGIN}"
-    write_version(top, 0, files)
-    env.resync(src, dest, "--preset", "wordpress")
-    reader = Reader(f"{dest}/{PLUGIN}", files)
-    write_version(top, 1, files, data=data)
 
     def staged():
         stages = [d for d in os.listdir(env.dir) if d.startswith(".mirrord-")]
-        return sum(len(f) for d in stages for _, _, f in os.walk(env.path(d))) > files // 4
-    p = env.spawn([os.environ["MIRRORD"], "resync", *env.link_options(), "--preset", "wordpress",
-                   "--bwlimit", "200K", src, env.at(dest)])
-    wait_for(staged, "the first is on its way")
-    check_equal(version_at(f"{dest}/{PLUGIN}/file0.php"), 0, "still")
-    write_version(top, 2, files, data=data[::-1])
-    check_equal(p.wait(), 0, "the resync")
-    check_same(src, dest)
+        return sum(len(f) for d in stages for _, _, f in os.walk(env.path(d)))
+
+    def caught(version):
+        """Updates between its first files and its switch; false: it was too quick."""
+        before = staged()
+        p = env.spawn([os.environ["MIRRORD"], "resync", *env.link_options(), "--preset", "wordpress",
+                       "--bwlimit", "60K", src, env.at(dest)])
+        wait_for(lambda: staged() > before + files // 4 or p.poll() is not None, "the first are on their way")
+        p.send_signal(signal.SIGSTOP)
+        early = p.poll() is None and version_at(f"{dest}/{PLUGIN}/file0.php") < version
+        if early:
+            write_version(top, version + 1, files, data=os.urandom(4000))
+        p.send_signal(signal.SIGCONT)
+        check_equal(p.wait(), 0, "the resync")
+        check_same(src, dest)
+        return early
+    write_version(top, 0, files)
+    env.resync(src, dest, "--preset", "wordpress")
+    reader = Reader(f"{dest}/{PLUGIN}", files)
+    for version in range(1, 40, 2):
+        write_version(top, version, files, data=os.urandom(4000))
+        if caught(version):
+            break
+    else:
+        raise AssertionError("it was always too quick")
     reader.end()
 
 

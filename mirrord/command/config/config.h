@@ -173,6 +173,9 @@ bool config_site_has_host(const struct config_site *s, const char *host);
 int config_find_root(const struct config *c, const char *name, const char *host,
     const struct config_site **site, char **root);
 
+/* That this host, by its name, is none of the file's, which are named. -1 with err (ERR_USAGE). */
+int config_no_self(const struct config *c, struct err *err);
+
 /* "there is no site …", and where a glob would have it, if it does. -1 with err (ERR_USAGE). */
 int config_unknown_site(const struct config *c, const char *name, struct err *err);
 

@@ -1,6 +1,8 @@
 /* Looking things up in a loaded configuration, sizes, and freeing; see config.h. */
+#include <limits.h>
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -78,6 +80,28 @@ int config_find_root(const struct config *c, const char *name, const char *host,
         return 0;
     }
     return 1;
+}
+
+int config_no_self(const struct config *c, struct err *err)
+{
+    enum { NAMED_MAX = 5 };
+    char name[HOST_NAME_MAX + 1] = "";
+    char *hosts = mem_copy_string("");
+    gethostname(name, sizeof name - 1);
+    for (size_t i = 0; i < c->host_count && i < NAMED_MAX; i++) {
+        char *more = mem_format(
+            "%s%s%s", hosts, i ? ", " : "", QUOTED(c->hosts[i].name, strlen(c->hosts[i].name)));
+        free(hosts);
+        hosts = more;
+    }
+    err_set(err, ERR_USAGE,
+        "%s does not have this host, which is called %s; it has %s%s: correct the name there, or "
+        "say "
+        "--as HOST",
+        c->path, QUOTED(name, strlen(name)), hosts[0] ? hosts : "none",
+        c->host_count > NAMED_MAX ? ", …" : "");
+    free(hosts);
+    return -1;
 }
 
 int config_unknown_site(const struct config *c, const char *name, struct err *err)

@@ -82,7 +82,10 @@ int config_text_read(const char *path, char **out, size_t *len, struct err *err)
     struct err why = {0};
     int rc = io_slurp(AT_FDCWD, path, FILE_MAX, &text, len, &why);
     if (rc == 1)
-        return err_set(err, ERR_USAGE, "%s: there is no such file; see mirrord.conf(5)", path);
+        return err_set(err, ERR_USAGE, "%s: there is no such file%s; see mirrord.conf(5)", path,
+            strcmp(path, CONFIG_DEFAULT_PATH) == 0
+                ? ": `mirrord init` writes it, `mirrord pair` takes it to the other hosts"
+                : "");
     if (rc)
         return err_set(err, ERR_USAGE, "%s: %s", path, why.text);
     if (memchr(text, '\0', *len)) {

@@ -758,9 +758,15 @@ static void test_self(void **state)
     free(text);
     c = load(*state, "host surely-not-this-one {}\n", NULL);
     assert_null(c->self);
+    struct err err;
+    assert_int_equal(config_no_self(c, &err), -1);
+    assert_int_equal(err.code, ERR_USAGE);
+    text = mem_format(
+        "does not have this host, which is called %s; it has surely-not-this-one: ", name);
+    assert_non_null(strstr(err.text, text));
+    free(text);
     config_free(c);
     char *path = write_file(*state, "mirrord.conf", HOSTS);
-    struct err err;
     assert_int_equal(config_load(path, "web9", &c, &err), -1);
     assert_int_equal(err.code, ERR_USAGE);
     assert_non_null(strstr(err.text, "--as web9: there is no such host in "));

@@ -487,6 +487,19 @@ static void test_removed(void **state)
     model_free(m);
 }
 
+/* Somebody who reads it could not do so at one moment: it is owed again, though nothing happens. */
+static void test_a_reader_found_it_busy(void **state)
+{
+    (void)state;
+    struct model *m = begun("echo content > f");
+    struct site *s = model_site(m);
+    model_settle(m);
+    unsigned told = model_owed(m, "f");
+    s->hooks.look(s->hooks.ctx, s, bytes_of("f"));
+    until_owed(m, "f", told + 1, 10000);
+    done(m);
+}
+
 /* The record's digest is another: as if the disk had changed what is in the file. */
 static void test_content_that_went_bad(void **state)
 {
@@ -525,6 +538,7 @@ int main(void)
         cmocka_unit_test(test_back_and_forth),
         cmocka_unit_test(test_large_file_moves),
         cmocka_unit_test(test_content_that_went_bad),
+        cmocka_unit_test(test_a_reader_found_it_busy),
         cmocka_unit_test(test_hard_links),
         cmocka_unit_test(test_borders),
         cmocka_unit_test(test_filter_follows_names),

@@ -1,5 +1,6 @@
 /* A unit on its way, driven frame by frame against a far end that has nothing: it counts as owed
  * from its first event until all of it was acknowledged, whatever happens to the push. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -340,6 +341,24 @@ static void test_owed_when_it_is_dropped(void **state)
     finish(w);
 }
 
+/* Somebody opens one of its files to write, of which no event tells: what cannot be read at one
+ * moment is not left out. */
+static void test_one_of_its_files_is_held_open(void **state)
+{
+    struct world *w = *state;
+    happens(w, "echo 1 > plugins/a/x; echo 1 > plugins/a/y");
+    char *path CLEANUP_FREE = mem_format("%s/plugins/a/y", w->root);
+    int fd = open(path, O_WRONLY);
+    assert_true(fd >= 0);
+    until(w, has_dropped);
+    assert_int_equal(w->waiting, 0);
+    close(fd);
+    w->sent = 0;
+    until(w, has_committed);
+    assert_true(was_sent(w, "plugins/a/x") && was_sent(w, "plugins/a/y"));
+    finish(w);
+}
+
 /* It changes behind the commit, which the acknowledgement says nothing about. */
 static void test_owed_again_behind_the_commit(void **state)
 {
@@ -464,6 +483,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_owed_until_acknowledged),
         T(test_owed_when_it_is_dropped),
+        T(test_one_of_its_files_is_held_open),
         T(test_owed_again_behind_the_commit),
         T(test_owed_when_the_link_is_lost),
         T(test_more_than_fits),

@@ -238,6 +238,34 @@ static void deltas(void **state)
     free(content);
 }
 
+/* What was sent is not what arrived, and nothing but the end's digest tells. */
+static void content_of_another_digest(void **state)
+{
+    struct peer *p = *state;
+    struct entry e = a_file("good", 4, 0644), unknown = e;
+    struct ack *ack = mem_alloc(sizeof *ack);
+    unknown.has_digest = false;
+    peer_open(p);
+    for (int turn = 0; turn < 2; turn++) { /* a new file, one that is there */
+        peer_batch(p);
+        uint32_t atom = peer_entry(p, "f", &unknown, HOW_DATA, NULL);
+        peer_data(p, atom, DATA_CONTENT, "evil", 4);
+        peer_finish(p, atom, &e);
+        peer_commit(p, ack);
+        assert_int_equal(ack->failures, 1);
+        assert_int_equal(ack->reasons[0], REASON_NEED_CONTENT);
+        if (turn)
+            assert_file(p, "f", "good", &e);
+        else
+            assert_absent(p, "f");
+        peer_batch(p);
+        peer_put(p, "f", &e, "good");
+        peer_commit_all(p);
+    }
+    free(ack);
+    peer_end(p);
+}
+
 static void copies(void **state)
 {
     struct peer *p = *state;
@@ -984,6 +1012,7 @@ int main(void)
         T(parents_keep_their_times),
         T(packed_and_streamed_content),
         T(deltas),
+        T(content_of_another_digest),
         T(copies),
         T(moves),
         T(deletions),

@@ -47,8 +47,8 @@ uint64_t __wrap_io_now_ms(void)
     return __real_io_now_ms() + (uint64_t)atomic_load(&shared->later);
 }
 
-/* f: a file was synced, D: a directory, S: the stage, j: LMDB's data, s: a filesystem, r: a rename.
- */
+/* f: a file was synced, D: a directory, S: the stage, j: LMDB's data, c: another file's, s: a
+ * filesystem, r: a rename. */
 static void note(char what)
 {
     if (!atomic_load(&shared->recording))
@@ -59,22 +59,27 @@ static void note(char what)
 }
 
 /* LMDB's calls come here, too: the program's own functions go before libc's. */
-int fsync(int fd)
+static bool is_named(int fd, const char *begin)
 {
     char link[64], path[2 * PEER_PATH] = "";
-    struct stat st;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    bool is_dir = fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
-    if (is_dir && readlink(link, path, sizeof path - 1) < 0)
-        path[0] = '\0';
+    if (readlink(link, path, sizeof path - 1) < 0)
+        return false;
     const char *name = strrchr(path, '/');
-    note(!is_dir ? 'f' : name && strncmp(name, "/.mirrord-", 10) == 0 ? 'S' : 'D');
+    return name && strncmp(name + 1, begin, strlen(begin)) == 0;
+}
+
+int fsync(int fd)
+{
+    struct stat st;
+    bool is_dir = fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
+    note(!is_dir ? 'f' : is_named(fd, ".mirrord-") ? 'S' : 'D');
     return (int)syscall(SYS_fsync, fd);
 }
 
 int fdatasync(int fd)
 {
-    note('j');
+    note(is_named(fd, "data.mdb") ? 'j' : 'c');
     return (int)syscall(SYS_fdatasync, fd);
 }
 
@@ -530,6 +535,45 @@ static void a_batch_syncs_nothing_by_default(void **state)
     peer_end(p);
 }
 
+/* The calls of what goes on until then. */
+static void record_until(void (*done)(struct peer *p), struct peer *p, char out[LOG_MAX])
+{
+    atomic_store(&shared->length, 0);
+    atomic_store(&shared->recording, true);
+    done(p);
+    atomic_store(&shared->recording, false);
+    memcpy(out, shared->log, sizeof shared->log);
+    out[atomic_load(&shared->length)] = '\0';
+}
+
+static void until_marked(struct peer *p)
+{
+    until_checkpoint(p);
+    msg_put_ping(&p->out, &(struct msg_ping){1}); /* the step that does both is over */
+    peer_send(p);
+    peer_expect(p, MSG_PONG);
+}
+
+/* A mark says what is on the disk, so it comes behind that. */
+static void marks_come_behind_what_they_say(void **state)
+{
+    struct peer *p = *state;
+    char calls[LOG_MAX];
+    peer_open(p);
+    put(p, "f", "good");
+    record_until(until_marked, p, calls);
+    const char *tree = strchr(calls, 's'), *mark = strrchr(calls, 'f');
+    if (!tree || !mark || mark < tree)
+        fail_msg("a checkpoint: %s", calls);
+    put(p, "f", "new");
+    record_until(peer_end, p, calls);
+    tree = strchr(calls, 's');
+    mark = strrchr(calls, 'f');
+    const char *manifest = tree ? strchr(tree, 'j') : NULL;
+    if (!tree || !manifest || !mark || mark < manifest)
+        fail_msg("a clean end: %s", calls);
+}
+
 static void a_durable_batch_is_synced_in_order(void **state)
 {
     struct peer *p = *state;
@@ -604,6 +648,7 @@ int main(void)
         T(what_came_after_the_mark_is_read_again),
         T(what_was_lost_twice_is_still_read),
         T(a_clean_end_needs_nothing),
+        T(marks_come_behind_what_they_say),
         T(a_checkpoint_is_what_is_gone_back_to),
         T(what_was_committed_is_known_afterwards),
         T(what_was_committed_is_known_for_long),

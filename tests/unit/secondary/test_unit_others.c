@@ -184,6 +184,35 @@ static void a_backup_by_hard_links(void **state)
     peer_end(p);
 }
 
+/* The other name comes when all is staged already: then the atom fails, and comes with content. */
+static void a_backup_behind_the_staging(void **state)
+{
+    struct peer *p = *state;
+    struct ack *ack = mem_alloc(sizeof *ack);
+    char backup[PEER_PATH + 16];
+    struct stat st;
+    snprintf(backup, sizeof backup, "%s/backup", p->fence);
+    peer_open(p);
+    send_site(p, false);
+    send_update(p);
+    msg_put_ping(&p->out, &(struct msg_ping){1});
+    peer_send(p);
+    peer_expect(p, MSG_PONG);
+    assert_int_equal(link(on_root(p, "plugins/x/times"), backup), 0);
+    peer_commit(p, ack);
+    assert_int_equal(ack->failures, 1);
+    assert_int_equal(ack->reasons[0], REASON_NEED_CONTENT);
+    assert_int_equal(stat(backup, &st), 0);
+    assert_int_equal(st.st_mtim.tv_sec, PEER_TIME);
+    send_update(p);
+    commit_with(p, 0);
+    assert_new(p, "plugins/x");
+    assert_int_equal(stat(backup, &st), 0);
+    assert_int_equal(st.st_mtim.tv_sec, PEER_TIME);
+    free(ack);
+    peer_end(p);
+}
+
 static void excluded_entries(void **state)
 {
     struct peer *p = *state;
@@ -482,6 +511,7 @@ int main(void)
         T(an_adopted_tree),
         T(an_adopted_tree_file_by_file),
         T(a_backup_by_hard_links),
+        T(a_backup_behind_the_staging),
         T(excluded_entries),
         T(one_directory_cannot_be_exchanged),
         T(one_of_two_cannot_be_exchanged),

@@ -25,6 +25,24 @@ struct validators __wrap_validators_of(const struct stat *st)
     return v;
 }
 
+static int stat_errno; /* not 0: no name can be looked at */
+
+int __real_fstatat64(int dirfd, const char *name, struct stat *st, int flags);
+int __wrap_fstatat64(int dirfd, const char *name, struct stat *st, int flags);
+int __wrap_fstatat64(int dirfd, const char *name, struct stat *st, int flags)
+{
+    errno = stat_errno;
+    return stat_errno ? -1 : __real_fstatat64(dirfd, name, st, flags);
+}
+
+int __real_statx(int dirfd, const char *name, int flags, unsigned mask, struct statx *x);
+int __wrap_statx(int dirfd, const char *name, int flags, unsigned mask, struct statx *x);
+int __wrap_statx(int dirfd, const char *name, int flags, unsigned mask, struct statx *x)
+{
+    errno = stat_errno;
+    return stat_errno ? -1 : __real_statx(dirfd, name, flags, mask, x);
+}
+
 struct place {
     char *path; /* holds tree/ and m/ */
     int fd;     /* of tree/ */
@@ -877,6 +895,24 @@ static void test_unreadable_is_not_deleted(void **state)
     assert_false(is_there(p, "d/e/f"));
 }
 
+/* Neither what is listed nor what is not is taken for deleted while nobody can tell. */
+static void test_what_cannot_be_looked_at_stays(void **state)
+{
+    struct place *p = *state;
+    assert_true(scratch_write(p->fd, "here", "1") && scratch_write(p->fd, "not here", "1"));
+    walk_all(p);
+    assert_int_equal(unlinkat(p->fd, "not here", 0), 0);
+    stat_errno = EIO;
+    walk_all(p);
+    stat_errno = 0;
+    assert_true(is_there(p, "here") && is_there(p, "not here"));
+    assert_non_null(strstr(p->heard, "!here "));
+    assert_non_null(strstr(p->heard, "!not here "));
+    assert_int_equal(p->counts.unreadable, 2);
+    walk_all(p);
+    assert_true(is_there(p, "here") && !is_there(p, "not here"));
+}
+
 static void test_root_that_cannot_be_read(void **state)
 {
     struct place *p = *state;
@@ -1349,6 +1385,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_excluded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_special_files, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unreadable_is_not_deleted, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_cannot_be_looked_at_stays, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_root_that_cannot_be_read, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_mount_points, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_commits_between_steps, set_up, tear_down),
