@@ -11,7 +11,8 @@
 # system calls, which would end valgrind's own. So what is about confinement cannot be run here: sandbox, races,
 # service, hostile (which has the sanitizers), per_host's users. Nor can what copies the program elsewhere (network,
 # quickstart, pair), what loads a library of its own into it (disk, crash), what measures time or memory (many,
-# bounded, opcache), and random, which has its own long form.
+# bounded, opcache), and random, which has its own long form. On a busy machine logins fail, which have 20 seconds:
+# libssh2's key exchange takes several of them beneath valgrind.
 set -eu
 exec </dev/null
 top=$(cd "$(dirname "$0")/../.." && pwd)
