@@ -51,7 +51,9 @@ run() {
         return
     fi
     # Twice as many as there are cores: much of what an end-to-end test does is wait.
-    meson test -C "$work/$1" --num-processes $((2 * $(nproc))) --no-rebuild --print-errorlogs ${2:+--suite "$2"} || true
+    # The limits of time are for what hangs; a machine may be slow.
+    meson test -C "$work/$1" --num-processes $((2 * $(nproc))) --no-rebuild --print-errorlogs \
+        --timeout-multiplier 4 ${2:+--suite "$2"} || true
 }
 
 # The other builds are made with what the first one's tests leave idle.
