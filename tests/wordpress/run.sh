@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs mirrord under a real WordPress: installs what is missing (WordPress, MariaDB, PHP-FPM, nginx; no
 # service of them is started), builds mirrord, and runs test_wordpress.py, by default in its long form.
-# Usage: sh tests/wordpress/run.sh [CASE…]      LONG= sh tests/wordpress/run.sh is what tests/run.sh runs
+# Usage: sh tests/wordpress/run.sh [CASE…]      LONG= sh tests/wordpress/run.sh for the short form
 set -eu
 exec </dev/null
 top=$(cd "$(dirname "$0")/../.." && pwd)
