@@ -147,7 +147,8 @@ static const char *fence_text(const char *lacks)
     if (strcmp(lacks, "system-calls") == 0)
         return "a list of allowed system calls (that mirrord was built without libseccomp)";
     if (strcmp(lacks, "mounts") == 0)
-        return "a mount namespace (a container without CAP_SYS_ADMIN, or a root right in /)";
+        return "a mount namespace (no root or no CAP_SYS_ADMIN there, mounts that are private, as "
+               "in containers, or a site's root right in /)";
     return lacks;
 }
 

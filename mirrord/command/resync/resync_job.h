@@ -1,6 +1,6 @@
 /*
- * One resync: a site walked once, then pushed to one or more secondaries, each over a session that
- * ends when it is level. No daemon, no thread but the one that walks while the link is opened.
+ * One resync: a site walked and pushed to one secondary, over a session that ends when it is level.
+ * No daemon, no thread but the one that walks while the link is opened.
  */
 #ifndef COMMAND_RESYNC_RESYNC_JOB_H
 #define COMMAND_RESYNC_RESYNC_JOB_H

@@ -50,8 +50,9 @@ static void test_all_states(void **state)
         "  web2           up          1 of 2 sites level  openssh\n",
         "      its receiver is fenced in less than it could be: it lacks Landlock (the kernel "
         "there is "
-        "older than 5.19, or has it switched off), and a mount namespace (a container without "
-        "CAP_SYS_ADMIN, or a root right in /)\n      the mirror works all the same; type there: "
+        "older than 5.19, or has it switched off), and a mount namespace (no root or no "
+        "CAP_SYS_ADMIN there, mounts that are private, as in containers, or a site's root right in "
+        "/)\n      the mirror works all the same; type there: "
         "mirrord check\n",
         "  a-longer-name  down        0 of 1 sites level  next try in 12 s\n",
         "connect: refused\n      type: mirrord check\n",
