@@ -64,8 +64,11 @@ STAILQ_HEAD(scan_answers, scan_answer);
 
 struct settle {         /* what brackets the site's units, while one waits for rest */
     uint64_t due_ms;    /* when to look; 0: nothing waits */
+    uint64_t looked_ms; /* at the brackets */
+    bool news;          /* events came since */
     bool open;          /* one stood when last looked at */
-    uint64_t closed_ms; /* when they were seen to go; 0: never */
+    bool closing;       /* none did any more, but what came before may still be in the queue */
+    uint64_t closed_ms; /* when they were seen to have gone; 0: never */
     char bracket[UNREST_TEXT];
 };
 
