@@ -138,6 +138,7 @@ static int send_inline(struct push *p, struct push_batch *b, struct owed *o, str
         return SOURCE_BUSY;
     struct atom *a = lanes_atom(p, b, o);
     a->what = send_event_of(o);
+    a->content = true;
     remember(a, s);
     a->record.flags = r.flags;
     a->record.entry.has_digest = s->entry.has_digest = true;
@@ -169,6 +170,7 @@ static void send_transfer(
     bool delta = !o->whole && (old || part) && s->entry.size >= DELTA_MIN_SIZE;
     struct atom *a = lanes_atom(p, b, o);
     a->what = send_event_of(o);
+    a->content = true;
     remember(a, s);
     a->stream = stream_new(a, src, delta, base);
     a->based = base != NULL;
