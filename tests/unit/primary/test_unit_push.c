@@ -187,7 +187,8 @@ static void answer_list(struct world *w, const struct msg_list *m)
 static void note_path(struct world *w, struct bytes path)
 {
     assert_true(w->sent < SENT_MAX && path.len < sizeof w->paths[0]);
-    memcpy(w->paths[w->sent], path.data, path.len);
+    if (path.len)
+        memcpy(w->paths[w->sent], path.data, path.len);
     w->paths[w->sent++][path.len] = '\0';
 }
 
@@ -223,7 +224,8 @@ static void take_frames(struct world *w)
     struct frame f;
     int n;
     w->p->out = (struct wire_writer){0};
-    for (size_t at = 0; (n = frame_next(out.data + at, out.len - at, &f)) > 0; at += (size_t)n)
+    for (size_t at = 0; out.len && (n = frame_next(out.data + at, out.len - at, &f)) > 0;
+         at += (size_t)n)
         take_frame(w, &f);
     wire_free(&out);
 }
