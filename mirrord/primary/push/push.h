@@ -108,7 +108,8 @@ struct push_site {
     struct push_counts counts;
     uint64_t awaited_ms; /* when a link last waited for what is owed beneath its target; 0: never */
     uint64_t search_ms, searched; /* owed paths gone through for such links since then */
-    struct bytes opened; /* once: OPENED as it came before the first scan was done; owned */
+    struct bytes opened;          /* OPENED as it came before the first scan was done; owned */
+    uint64_t opened_ms;           /* when that was */
     struct compare *compare;
     struct expander *expander;
 };
