@@ -52,7 +52,7 @@ uint64_t watch_limit(const char *name)
 uint64_t watch_instances_fair(void)
 {
     uint64_t half = watch_limit("max_user_instances") / 2;
-    return half ? half : 1;
+    return half > WATCH_OTHERS ? half - WATCH_OTHERS : 1;
 }
 
 static struct watch *join(struct instance *i)

@@ -15,7 +15,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
-#include "primary/push/peer.h"
+#include "primary/push/peer_impl.h"
 #include "primary/push/push_impl.h"
 #include "primary/scan/scan.h"
 #include "protocol/frame.h"
@@ -541,6 +541,36 @@ static void test_the_parent_is_renamed(void **state)
     assert_true(was_sent(w, "plugins/a/x"));
 }
 
+/* What was found before anybody could be told is in the manifest, which is compared when the site
+ * was opened: not opened twice for that. */
+static void test_news_before_the_opening(void **state)
+{
+    struct world *w = *state;
+    struct peer_options o = {.name = "far", .host = "near"};
+    struct peer *p = peer_new(&o);
+    struct push_site_list list = TAILQ_HEAD_INITIALIZER(list);
+    peer_add_site(p, w->site, "/there", NULL);
+    peer_compare_news(p, w->site);
+    peer_pass_on(p, &list);
+    struct push_site *ps = TAILQ_FIRST(&list);
+    assert_non_null(ps);
+    assert_false(ps->again);
+    ps->state = PUSH_UNSCANNED;
+    peer_compare_news(p, w->site);
+    peer_pass_on(p, &list);
+    assert_false(ps->again);
+    ps->state = PUSH_OPEN;
+    peer_compare_news(p, w->site);
+    peer_pass_on(p, &list);
+    assert_true(ps->again);
+    ps->again = false;
+    ps->state = PUSH_OPENING; /* whoever asks for a look there wants one that begins now */
+    peer_compare(p, w->site);
+    peer_pass_on(p, &list);
+    assert_true(ps->again);
+    peer_free(p);
+}
+
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -558,6 +588,7 @@ int main(void)
         T(test_the_parent_goes_first),
         T(test_hot_paths),
         T(test_the_parent_is_renamed),
+        T(test_news_before_the_opening),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
