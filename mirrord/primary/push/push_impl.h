@@ -120,7 +120,7 @@ struct push {
     struct foreseen foreseen;
     struct above above; /* of the path looked at last; forgotten at the end of each turn */
     struct names *names;
-    struct zip *zip;
+    struct packing packing; /* of what the packer's thread is not needed for */
     struct lane lanes[LANES];
     TAILQ_HEAD(, unit_push) units;
     struct push_batch_list sent; /* committed, not acknowledged */
@@ -140,13 +140,13 @@ struct push {
     uint64_t pings, pongs; /* sent, and answered, in order */
     uint64_t tokens_of_pings[PUSH_PINGS_MAX];
     struct pace pace;
+    bool shares;   /* it has joined the shelf */
     double tokens; /* of the bandwidth limit */
     uint64_t tokens_us;
     uint64_t owed_due; /* when to look what is to be told of sites */
     bool owed_waits;   /* something is to be told yet, or again */
     uint64_t probe_ms; /* when to try again something that failed */
     uint8_t *block;    /* MSG_CHUNK_MAX bytes, scratch */
-    uint8_t *packed;
 };
 
 static inline bool push_stopping(const struct push *p)
@@ -270,10 +270,15 @@ void send_unreadable(struct push *p, struct push_site *ps, struct owed *o, struc
 bool sight_foresee(struct push *p, const struct record *r);
 
 /* bundle.c */
-/* The frame from `start` to the end of `out` is an ENTRY that may travel with others; offsets
- * behind a run that is closed change. */
-void bundle_add(struct push *p, size_t start);
-void bundle_close(struct push *p); /* before anything of `out` is sent */
+/* The frame from `start` to the end of `out` is an ENTRY of this path that may travel with others;
+ * offsets behind a run that is closed change. */
+void bundle_add(struct push *p, size_t start, struct bytes path);
+void bundle_close(struct push *p);
+/* The same at the end of a turn, but a run that sessions share may go on growing while something
+ * else is on its way, and more is to come. */
+void bundle_rest(struct push *p);
+bool bundle_is_open(const struct push *p);
+size_t bundle_ready(const struct push *p); /* up to here `out` may be sent */
 /* Content that another thread packs: true, it is on its way behind all of `out`. False: it is not
  * worth that; nothing was done. */
 bool bundle_data(struct push *p, const struct msg_data *m, const void *plain, size_t n);

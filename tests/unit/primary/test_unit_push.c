@@ -115,7 +115,6 @@ static void open_push(struct world *w)
     p->o = &w->o;
     p->names = names_new(NULL);
     p->block = mem_alloc(MSG_CHUNK_MAX);
-    p->packed = mem_alloc(MSG_CHUNK_MAX);
     p->greeted = true;
     lanes_init(p);
 }
@@ -155,7 +154,7 @@ static int teardown(void **state)
     names_free(w->p->names);
     wire_free(&w->p->out);
     free(w->p->block);
-    free(w->p->packed);
+    free(w->p->packing.room);
     free(w->p);
     filter_free(w->filter);
     unit_rules_free(w->rules);
