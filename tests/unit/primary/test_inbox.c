@@ -18,6 +18,7 @@
 #include "../tree/scratch.h"
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/often.h"
 #include "link/conn_impl.h"
 #include "primary/push/push.h"
 #include "tree/walk/walk.h"
@@ -204,6 +205,7 @@ static int setup(void **state)
         .stop = &f->stop,
         .wake_fd = -1,
         .strangers = 50,
+        .often = often_new(OFTEN_KEPT),
         .hooks = {.changed = nothing}};
     assert_int_equal(pthread_create(&f->thread, NULL, run, f), 0);
     f->running = true;
@@ -226,6 +228,7 @@ static int teardown(void **state)
     f->stop = true;
     join(f);
     conn_close(&f->link->conn);
+    often_free(f->options.often);
     push_site_free(f->queue, f->ps);
     queue_free(f->queue);
     site_unref(f->site);
@@ -505,6 +508,48 @@ static void names_without_end(void **state)
     assert_non_null(strstr(f->ps->error.text, "more than 50 names that are not here"));
 }
 
+static void put_drift(struct far *f, uint32_t i)
+{
+    char path[32];
+    snprintf(path, sizeof path, "none%u/x", i);
+    msg_put_drift(&f->w, &(struct msg_drift){1, DRIFT_ADDED, bytes_of(path), {0}});
+}
+
+/* Changes that are told of faster than they can be looked at are looked at together, and what
+ * nobody has here is not owed. */
+static void drift_without_end(void **state)
+{
+    enum { TOLD = 3000, MOST = 1024 };
+    struct far *f = *state;
+    struct frame frame;
+    struct msg_list m;
+    unsigned lists = 0, whole = 0;
+    compare(f);
+    for (uint32_t i = 0; i < 2 * TOLD; i++) {
+        put_drift(f, i < TOLD ? i : i % 7);
+        say(f);
+    }
+    put_listing(f, 1, true, NULL);
+    say(f);
+    for (;;) {
+        assert_true(next(f, &frame));
+        if (frame.type == MSG_PING)
+            break;
+        assert_int_not_equal(frame.type, MSG_DELETE);
+        if (frame.type != MSG_LIST)
+            continue;
+        assert_true(msg_get_list(frame.payload, &m));
+        lists++;
+        whole += m.path.len == 0;
+        msg_put_listing(&f->w,
+            &(struct msg_listing){.request = m.request, .last = true, .missing = m.path.len > 0});
+        say(f);
+    }
+    assert_int_equal(whole, 1);
+    assert_int_equal(lists, MOST + 1);
+    assert_true(queue_size(f->queue, f->ps->owed) <= 3); /* f0, f1, the root */
+}
+
 static void listing_with_buckets_nobody_sent(void **state)
 {
     struct far *f = *state;
@@ -641,6 +686,47 @@ static void a_site_that_another_process_does_not_take(void **state)
     assert_int_equal(frame.type, MSG_OPEN);
 }
 
+/* But not all the time: it would be opened again and again. */
+static void a_site_that_yields_again_and_again(void **state)
+{
+    struct far *f = *state;
+    compare(f);
+    put_yield(f, 1);
+    say(f);
+    expect(f, MSG_OPEN);
+    put_opened(f, 2);
+    put_yield(f, 2);
+    say(f);
+    expect(f, MSG_PING);
+    assert_int_equal(f->ps->state, PUSH_FAILED);
+}
+
+/* As often as the far end likes, and with any text: the log has it once each. */
+static void a_command_that_fails_and_works(void **state)
+{
+    struct far *f = *state;
+    char text[512];
+    unsigned lines = 0;
+    FILE *log = tmpfile();
+    int before CLEANUP_FD = dup(STDERR_FILENO);
+    compare(f);
+    assert_true(log && dup2(fileno(log), STDERR_FILENO) >= 0);
+    log_set_level(LOG_LEVEL_INFO);
+    for (unsigned i = 0; i < 500; i++) {
+        snprintf(text, sizeof text, i % 2 ? "" : "because of %u", i);
+        msg_put_hook(&f->w, &(struct msg_hook){1, i % 2 ? 0 : 1, i % 2 ? 0 : 5, bytes_of(text)});
+        say(f);
+    }
+    expect(f, MSG_PING);
+    log_set_level(LOG_LEVEL_ERROR);
+    assert_true(dup2(before, STDERR_FILENO) >= 0);
+    rewind(log);
+    while (fgets(text, sizeof text, log))
+        lines += strstr(text, "its command after a commit") != NULL;
+    fclose(log);
+    assert_int_equal(lines, 2);
+}
+
 static void version_1_is_not_renewed(void **state)
 {
     struct far *f = *state;
@@ -676,6 +762,9 @@ int main(void)
         T(listing_out_of_order),
         T(listing_out_of_order_across_frames),
         T(names_without_end),
+        T(drift_without_end),
+        T(a_site_that_yields_again_and_again),
+        T(a_command_that_fails_and_works),
         T(listing_with_buckets_nobody_sent),
         T(a_signature_nobody_asked_for),
         T(extents_nobody_asked_for),
