@@ -46,6 +46,7 @@ enum {
     QUIET_US = 1000,  /* after the last input: more of a batch may be just behind */
     STARVE_US = 4000, /* but jobs get a step at least this often */
     PONGS_MAX = 1024, /* that are put off */
+    SAID_MAX = 64,    /* causes of sites' failures in the log, an hour */
 };
 
 enum { UNREADABLE = 1 };
@@ -608,6 +609,7 @@ static void free_session(struct session *s)
 {
     close_all(s);
     set_free(s->tools.replicas);
+    often_free(s->tools.often);
     reread_free(s->tools.reread);
     names_free(s->tools.names);
     zip_free(s->tools.zip);
@@ -669,6 +671,7 @@ int session_run(const struct receive_options *o, const struct outside *outside,
     s.tools.zip = zip_new(ZIP_LEVEL);
     s.tools.chunk = mem_alloc(MSG_CHUNK_MAX);
     s.tools.replicas = set_new();
+    s.tools.often = often_new(SAID_MAX);
     s.tools.can_chown = can_chown();
     int result = serve(&s, err);
     if (result < 0)
