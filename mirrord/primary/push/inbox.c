@@ -17,7 +17,8 @@ enum {
     REOPEN_MAX_MS = 20000,
     TOLD_DRIFT_MAX = 20,    /* paths in the log, of one opening (or several close together) */
     REOPEN_CHEAP_MS = 3000, /* the root is not what it should be, which is soon seen */
-    RENEW_APART_MS = REOPEN_MIN_MS, /* between two receivers for the sake of one site */
+    RENEWALS_MS = 20000,    /* within which a site may have so many other receivers: */
+    RENEWALS_MAX = 4,
 };
 
 static void changed(struct push *p)
@@ -209,16 +210,21 @@ static int on_opened(struct push *p, struct bytes payload, struct err *err)
 
 /* Not a failure: the site is to be opened (again) by another receiver, or is another one to the
  * receiver that was renewed. Asked for once, and not all the time; then it is one. */
-static bool may_renew(const struct push *p, const struct push_site *ps, uint16_t reason)
+static bool may_renew(const struct push *p, struct push_site *ps, uint16_t reason)
 {
-    bool rests = !ps->renewed_ms || io_now_ms() >= ps->renewed_ms + RENEW_APART_MS;
-    return reason == REASON_YIELD && p->version >= MSG_VERSION_RENEW && !ps->renewed && rests;
+    uint64_t now = io_now_ms();
+    if (reason != REASON_YIELD || p->version < MSG_VERSION_RENEW || ps->renewed)
+        return false;
+    if (now >= ps->renewals_ms + RENEWALS_MS) {
+        ps->renewals_ms = now;
+        ps->renewals = 0;
+    }
+    return ps->renewals++ < RENEWALS_MAX;
 }
 
 static void open_renewed(struct push *p, struct push_site *ps, bool opening)
 {
     ps->renewed = true;
-    ps->renewed_ms = io_now_ms();
     ps->state = PUSH_CLOSED;
     if (opening)
         renew_want(p);

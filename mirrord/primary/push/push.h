@@ -82,7 +82,8 @@ struct push_site {
     bool told_owed_level; /* … and said that all is well */
     unsigned failures;
     bool renewed;        /* another receiver was asked for, for this opening */
-    uint64_t renewed_ms; /* when, the last time; 0: never */
+    unsigned renewals;   /* so often, since … */
+    uint64_t renewals_ms;
     bool told_more;      /* than a comparison takes in: another one follows */
     uint64_t free_bytes; /* of its disk, as last reported */
     unsigned told;       /* paths that could not be stored and were logged */

@@ -690,12 +690,15 @@ static void a_site_that_another_process_does_not_take(void **state)
 static void a_site_that_yields_again_and_again(void **state)
 {
     struct far *f = *state;
+    enum { MOST = 4 };
     compare(f);
-    put_yield(f, 1);
-    say(f);
-    expect(f, MSG_OPEN);
-    put_opened(f, 2);
-    put_yield(f, 2);
+    for (uint32_t site = 1; site <= MOST; site++) {
+        put_yield(f, site);
+        say(f);
+        expect(f, MSG_OPEN);
+        put_opened(f, site + 1);
+    }
+    put_yield(f, MOST + 1);
     say(f);
     expect(f, MSG_PING);
     assert_int_equal(f->ps->state, PUSH_FAILED);
