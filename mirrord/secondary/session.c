@@ -648,6 +648,15 @@ static int serve(struct session *s, struct err *err)
     return renewal_leave(&s->tools, rest, s->tools.self->leave, err) < 0 ? -1 : result;
 }
 
+/* Whoever reads the log is the other end, through sshd: that it does not must hold up nothing, and
+ * a line that finds no room is lost. A terminal or a file is somebody else's, too. */
+static void unblock_log(void)
+{
+    struct stat st;
+    if (fstat(STDERR_FILENO, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)))
+        io_nonblock(STDERR_FILENO);
+}
+
 int session_run(const struct receive_options *o, const struct outside *outside,
     const struct receive_self *self, struct err *err)
 {
@@ -657,6 +666,7 @@ int session_run(const struct receive_options *o, const struct outside *outside,
         return -1;
     umask(0);
     io_nonblock(o->out);
+    unblock_log();
     s.tools.options = o;
     s.tools.out.fd = o->out;
     s.tools.out.patience_ms = (int)silence_ms(&s);

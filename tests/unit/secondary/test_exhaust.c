@@ -5,6 +5,7 @@
  */
 #include "peer.h"
 
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -280,6 +281,30 @@ static void filters_of_many_sites(void **state)
     peer_expect_error(p, REASON_LIMIT);
 }
 
+/* A primary that reads what it is answered, and not what is logged. */
+static void a_log_that_nobody_reads(void **state)
+{
+    struct peer *p = *state;
+    struct msg_site_error m;
+    char path[64];
+    static const char line[] = "x\n";
+    int ends[2], before CLEANUP_FD = dup(STDERR_FILENO);
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", ends[1]);
+    int filler CLEANUP_FD = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    assert_true(dup2(ends[1], STDERR_FILENO) >= 0);
+    peer_start(p);
+    assert_true(dup2(before, STDERR_FILENO) >= 0);
+    peer_hello(p);
+    while (write(filler, line, sizeof line - 1) > 0)
+        continue;
+    peer_send_open(p, 1, "/etc");
+    assert_true(msg_get_site_error(peer_expect(p, MSG_SITE_ERROR), &m));
+    peer_end(p);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 /* A dry run does not make the root; what is looked at now and then is looked at all the same. */
 static void a_dry_run_that_lasts(void **state)
 {
@@ -337,6 +362,7 @@ int main(void)
         T(atoms_without_an_end),
         T(filters_of_many_sites),
         T(a_dry_run_that_lasts),
+        T(a_log_that_nobody_reads),
         T(refusals_do_not_fill_the_log),
         T(a_slow_link),
         T(a_byte_a_second),
