@@ -32,6 +32,9 @@ enum {
     MSG_ATOMS_MAX = 4096,        /* atoms of one batch … */
     MSG_UNIT_ATOMS_MAX = 262144, /* … and of one that switches a unit */
     MSG_UNITS_MAX = 256,         /* units of one batch */
+    MSG_OPENS_MAX = 67108864,    /* bytes of the OPENs of all sites that are open */
+    MSG_HELD_MAX = 1073741824,   /* what all atoms hold that are not acknowledged: … */
+    MSG_HELD_ATOM = 1024,        /* … so much each, and the bytes of its paths and its entry */
     MSG_CHUNK_MAX = 131072,      /* plain bytes that one DATA, inline content, PACK or BUNDLE has */
     MSG_FAILURES_MAX = 32,       /* failures in one ACK frame; more frames follow */
     MSG_ITEMS_MAX = 1024,        /* items in one LISTING frame */

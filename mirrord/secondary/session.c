@@ -46,6 +46,7 @@ enum {
     QUIET_US = 1000,  /* after the last input: more of a batch may be just behind */
     STARVE_US = 4000, /* but jobs get a step at least this often */
     PONGS_MAX = 1024, /* that are put off */
+    SAID_MAX = 64,    /* causes of sites' failures in the log, an hour */
 };
 
 enum { UNREADABLE = 1 };
@@ -637,6 +638,7 @@ static void free_session(struct session *s)
 {
     close_all(s);
     set_free(s->tools.replicas);
+    often_free(s->tools.often);
     reread_free(s->tools.reread);
     names_free(s->tools.names);
     zip_free(s->tools.zip);
@@ -675,6 +677,15 @@ static int serve(struct session *s, struct err *err)
     return renewal_leave(&s->tools, rest, s->tools.self->leave, err) < 0 ? -1 : result;
 }
 
+/* Whoever reads the log is the other end, through sshd: that it does not must hold up nothing, and
+ * a line that finds no room is lost. A terminal or a file is somebody else's, too. */
+static void unblock_log(void)
+{
+    struct stat st;
+    if (fstat(STDERR_FILENO, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)))
+        io_nonblock(STDERR_FILENO);
+}
+
 int session_run(const struct receive_options *o, const struct outside *outside,
     const struct receive_self *self, struct err *err)
 {
@@ -684,6 +695,7 @@ int session_run(const struct receive_options *o, const struct outside *outside,
         return -1;
     umask(0);
     io_nonblock(o->out);
+    unblock_log();
     s.tools.options = o;
     s.tools.out.fd = o->out;
     s.tools.out.patience_ms = (int)silence_ms(&s);
@@ -698,6 +710,7 @@ int session_run(const struct receive_options *o, const struct outside *outside,
     s.tools.zip = zip_new(ZIP_LEVEL);
     s.tools.chunk = mem_alloc(MSG_CHUNK_MAX);
     s.tools.replicas = set_new();
+    s.tools.often = often_new(SAID_MAX);
     s.tools.can_chown = can_chown();
     int result = serve(&s, err);
     if (result < 0)

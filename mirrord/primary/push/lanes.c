@@ -44,6 +44,7 @@ void lanes_drop_atom(struct atom *a)
 {
     TAILQ_REMOVE(&a->batch->atoms, a, order);
     a->batch->ps->bulk_flying -= a->reserved;
+    a->batch->lane->atoms--;
     stream_free(a->stream);
     outline_unref(a->outline);
     free(a->text);
@@ -91,6 +92,7 @@ struct atom *lanes_atom(struct push *p, struct push_batch *b, struct owed *o)
     a->owed = o;
     TAILQ_INSERT_TAIL(&b->atoms, a, order);
     b->count++;
+    b->lane->atoms++;
     return a;
 }
 

@@ -67,7 +67,7 @@ struct peer *peer_new(const struct peer_options *o, struct shelf *shelf)
     pthread_mutex_init(&p->lock, NULL);
     TAILQ_INIT(&p->members);
     TAILQ_INIT(&p->sites);
-    p->often = often_new();
+    p->often = often_new(OFTEN_KEPT);
     p->bases = bases_new(BASES_MAX);
     p->shelf = shelf;
     return p;
@@ -241,7 +241,7 @@ static uint64_t note_failure(struct peer *p, const struct err *err)
     uint64_t pause = pause_after(p->failures);
     p->retry_at_ms = io_now_ms() + pause;
     pthread_mutex_unlock(&p->lock);
-    char again[48];
+    char again[OFTEN_AGAIN];
     if (news && (often_may_say(p->often, err->text, io_now_ms(), again) || first))
         log_warn("%s: %s (trying again)%s", p->name, err->text, again);
     return pause;

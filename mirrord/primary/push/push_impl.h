@@ -86,6 +86,7 @@ struct lane {
     TAILQ_HEAD(, pending) pending;
     unsigned sent_count; /* committed, not acknowledged */
     uint64_t sent_bytes;
+    size_t atoms; /* of all its batches */
 };
 
 struct bundle {      /* bundle.c */
@@ -180,6 +181,9 @@ void push_site_give_up(struct push *p, struct push_site *ps, const struct err *w
 /* push_site.c */
 /* Warns of a path's trouble: once an hour for each site and cause. */
 void push_site_warn(struct push *p, struct push_site *ps, struct bytes path, const struct err *why);
+/* May this kind of thing, of which the far end decides how often it happens, be said now? Once an
+ * hour for each site. */
+bool push_site_may_say(struct push *p, const struct push_site *ps, const char *what);
 /* Records a site's trouble for status. */
 void push_site_error(struct push_site *ps, const struct err *why, struct bytes path);
 /* Beside ACK's flags, why a unit is renamed file by file: */

@@ -273,6 +273,14 @@ static void send_next(struct push *p, struct unit_push *u, struct owed *o)
     }
 }
 
+/* Of what the far end holds until it is acknowledged (MSG_HELD_MAX) units take half at most,
+ * however large they are: the one that was begun first goes on. */
+static bool waits_for_others(const struct push *p, const struct unit_push *u)
+{
+    size_t most = p->o->unit_atoms ? p->o->unit_atoms : MSG_UNIT_ATOMS_MAX;
+    return p->lanes[LANE_UNIT].atoms >= most && u != TAILQ_FIRST(&p->units);
+}
+
 static bool step_sending(struct push *p, struct unit_push *u)
 {
     if (u->err.code) {
@@ -283,7 +291,7 @@ static bool step_sending(struct push *p, struct unit_push *u)
         look_through(u);
         return true;
     }
-    if (!lanes_has_credit(&p->lanes[LANE_UNIT]))
+    if (!lanes_has_credit(&p->lanes[LANE_UNIT]) || waits_for_others(p, u))
         return false;
     struct owed *o = unit_plan_next(u->plan);
     if (o)
