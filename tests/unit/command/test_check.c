@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/buf.h"
 #include "base/io.h"
 #include "base/mem.h"
 #include "command/command.h"
@@ -264,6 +265,28 @@ static void make_file(const struct dir *d, const char *name, const char *text)
 
 #define VERSION "<?php\n/** x */\n$wp_version = '6.4.2';\n"
 
+/* The lines that were printed for site c are taken, and leave nothing to be said. */
+static void use_the_lines(const struct dir *d, const char *out)
+{
+    struct buf lines = {0};
+    for (const char *at = strchr(strstr(out, "\nc: ") + 1, '\n') + 1; *at == ' ';) {
+        size_t len = strcspn(at, "\n") + 1;
+        buf_append(&lines, at, len);
+        at += len;
+    }
+    buf_append(&lines, "", 1);
+    char *text CLEANUP_FREE =
+        mem_format("%ssite c { root = \"@/c\" hosts = {web1, web2} primary = web1 "
+                   "preset = wordpress\n%s}\n",
+            HOSTS, (const char *)buf_bytes(&lines));
+    char *again CLEANUP_FREE = NULL;
+    buf_free(&lines);
+    write_config(d, text);
+    check(d, "--offline", NULL, &again);
+    assert_null(strstr(again, "c: WordPress"));
+    assert_in(again, "WordPress in 1 site, 1 of them multisite\n");
+}
+
 /* A preset that fits is only counted; for others the lines to write are printed. */
 static void test_layouts(void **state)
 {
@@ -302,12 +325,17 @@ static void test_layouts(void **state)
     assert_in(out, "c: WordPress, multisite; say also\n"
                    "    unit    = {\"stuff/plugins/*\", \"stuff/themes/*\", \"stuff/languages\", "
                    "\"core\"}\n"
-                   "    bracket = {\"core/.maintenance\", \"stuff/upgrade/\"}\n"
-                   "    exclude = {\"stuff/upgrade/\",");
+                   "    bracket = {\"core/.maintenance\", \"stuff/upgrade/\", "
+                   "\".git/index.lock\"}\n"
+                   "    exclude = {\"");
+    assert_in(out, "\"core/.maintenance\"");
+    assert_in(out, "\"stuff/upgrade-temp-backup/\"");
+    assert_in(out, "\"stuff/et-cache/\"");
     assert_in(out, "d: releases, but preset = none (");
     assert_in(
         out, "e: WordPress 6.4.2 laid out by Bedrock; its root is the project's web directory");
     assert_in(out, "WordPress in 5 sites, 1 of them multisite\n");
+    use_the_lines(d, out);
     free(out);
 }
 
