@@ -167,6 +167,21 @@ static int do_keys_of(const struct json *ask, struct json *answer, struct err *e
     return 0;
 }
 
+static int do_missing(const struct json *ask, struct json *answer, struct err *err)
+{
+    (void)err;
+    bool missing = access(text_of(ask, "path"), F_OK) < 0 && errno == ENOENT;
+    json_set_bool(answer, "missing", missing);
+    return 0;
+}
+
+static int do_make_directory(const struct json *ask, struct json *answer, struct err *err)
+{
+    enum { DIRECTORY_MODE = 0755 };
+    (void)answer;
+    return io_make_path(text_of(ask, "path"), DIRECTORY_MODE, err);
+}
+
 static void set_identity(struct config *c, const char *host, const char *identity)
 {
     for (size_t i = 0; i < c->host_count; i++)
@@ -206,6 +221,8 @@ static const struct {
     {"host-keys", do_host_keys},
     {"known-name", do_known_name},
     {"keys-of", do_keys_of},
+    {"missing", do_missing},
+    {"make-directory", do_make_directory},
     {"try", do_try},
 };
 

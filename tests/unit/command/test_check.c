@@ -184,6 +184,23 @@ static void test_roots(void **state)
     free(link);
 }
 
+/* What a glob's '*' stands in is not made by a session: on a secondary it has to be there, too. */
+static void test_places_of_sites(void **state)
+{
+    struct dir *d = *state;
+    char *out;
+    write_config(d, PLACES HOSTS "sites x { glob = \"@/none/*/htdocs\" hosts = {web1, web2} "
+                                 "primary = web2 }\n");
+    assert_int_equal(check(d, "--offline", NULL, &out), 1);
+    assert_in(out, "mirrord.conf:3: sites x: the directory ");
+    assert_in(
+        out, "/none/, where they are to be, is missing\n    repair: mount its volume, or mkdir");
+    free(out);
+    make_path(d, "none");
+    assert_int_equal(check(d, "--offline", NULL, &out), 0);
+    free(out);
+}
+
 static void test_keys_and_places(void **state)
 {
     struct dir *d = *state;
@@ -357,6 +374,7 @@ int main(void)
         WITH_DIR(test_all_well),
         WITH_DIR(test_sockets),
         WITH_DIR(test_roots),
+        WITH_DIR(test_places_of_sites),
         WITH_DIR(test_keys_and_places),
         WITH_DIR(test_reach),
         WITH_DIR(test_effective),
