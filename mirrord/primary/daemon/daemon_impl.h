@@ -145,6 +145,9 @@ void roles_apply(struct daemon *d, const struct daemon_plan *plan);
 void roles_free(struct daemon *d);
 /* Has an epoch been written since the plan was made? *wait: milliseconds until the next look. */
 bool roles_changed(struct daemon *d, unsigned *wait);
+/* -1: the site of this name is not pushed from here, since another host is its primary, or there is
+ * none. */
+int roles_not_ours(const struct daemon *d, const char *name, struct err *err);
 
 /* pausing.c: what the operator has paused */
 void pause_request(struct daemon *d, struct control_client *client, const struct json *request);
