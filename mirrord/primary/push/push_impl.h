@@ -44,8 +44,8 @@ struct atom { /* one path of a batch on its way */
     struct push_batch *batch;
     struct stream *stream; /* NULL when all has been sent */
     enum push_event what;
-    struct record record; /* what `seen` gets: type, size, digest, validators, flags */
-    bool has_record;
+    struct record record;      /* what `seen` gets: type, size, digest, validators, flags */
+    bool has_record, told;     /* told: to `seen` */
     struct outline *outline;   /* of the content that was sent; NULL: not kept */
     bool based;                /* it was sent as a delta without asking */
     struct expander *expander; /* its subtree follows */
@@ -299,6 +299,8 @@ bool switches_hold(struct push *p, struct push_site *ps, struct owed *o);
 enum { SWITCH_DELAY_MS = 20, SWITCH_DELAY_MAX = 200 };
 
 /* acks.c */
+/* What was read for the atom, to whoever scans, once: that is so whatever becomes of it there. */
+void acks_tell_read(struct push_site *ps, struct atom *a);
 /* What is told about an atom that is there now. */
 void acks_tell(struct push *p, struct push_batch *b, struct atom *a);
 void acks_count(struct push_site *ps, enum push_event what, uint8_t type, const struct owed *o);

@@ -113,7 +113,7 @@ static void take_message(struct scan *c, struct scan_message *m)
         break;
     case MESSAGE_ANSWER:
         if (s && scan_is_up(s))
-            STAILQ_INSERT_TAIL(&s->answers, m->answer, order);
+            answers_add(s, m->answer);
         else
             free_answer(m->answer);
         break;
