@@ -151,7 +151,9 @@ static bool send_shelved(struct push *p, struct push_batch *b, struct owed *o, s
     if (o->open || s->entry.size > PUSH_INLINE_MAX ||
         shelf_content(p->o->shelf, b->ps->site, queue_path(o), &v, p->block, &digest) < 0)
         return false;
-    put_inline(p, b, o, s, &digest); /* who read it tells the manifest */
+    struct atom *a = put_inline(p, b, o, s, &digest);
+    a->has_record = true;
+    a->told = !o->unit; /* who read it tells the manifest, but a unit is looked through before */
     return true;
 }
 
