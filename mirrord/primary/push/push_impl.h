@@ -4,7 +4,8 @@
  * send_entry.c and sight.c (one path), acks.c (what became of it), stream.c (one file's content),
  * mosaic.c (one made of an old one's extents), unit_push.c (a unit), compare.c and merge.c (two
  * manifests; compare.h), expand.c (a subtree path by path), switches.c (links that wait for what
- * they lead to), renew.c (another receiver for the same session). Private to them.
+ * they lead to), renew.c (another receiver for the same session), bundle.c and packer.c (small files
+ * packed together), shelf.c (what sessions share). Private to them.
  */
 #ifndef PRIMARY_PUSH_PUSH_IMPL_H
 #define PRIMARY_PUSH_PUSH_IMPL_H
