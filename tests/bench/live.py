@@ -103,8 +103,12 @@ class MirrordFeed(Feed):
         lines += [f'  at {h} {{ root = "{self.place}/{"dest" if h == "web2" else h}" }}' for h in hosts]
         return write_text(f"{self.place}/mirrord.conf", "\n".join(lines + ["}", ""]))
 
+    def run(self, lab, src, port):
+        """As it is run: it does not log each file."""
+        return lab.env.daemon(self.config(lab, src, port), options=())
+
     def start(self, lab, src, port):
-        self.daemon = lab.env.daemon(self.config(lab, src, port))
+        self.daemon = self.run(lab, src, port)
         self.process = self.daemon.process
         self.daemon.flush()
 
@@ -273,7 +277,7 @@ class Directories(Live):
     def trial(self, tool, row):
         started = time.monotonic()
         if isinstance(tool, MirrordFeed):
-            tool.daemon = self.lab.env.daemon(tool.config(self.lab, self.src, self.port(tool)))
+            tool.daemon = tool.run(self.lab, self.src, self.port(tool))
             tool.process = tool.daemon.process
         else:
             tool.start(self.lab, self.src, self.port(tool))

@@ -46,6 +46,7 @@ void lanes_drop_atom(struct atom *a)
     a->batch->ps->bulk_flying -= a->reserved;
     if (a->part)
         a->part->atom = NULL;
+    a->batch->lane->atoms--;
     stream_free(a->stream);
     outline_unref(a->outline);
     free(a->text);
@@ -56,6 +57,7 @@ void lanes_drop_batch(struct push_batch *b)
 {
     while (!TAILQ_EMPTY(&b->atoms))
         lanes_drop_atom(TAILQ_FIRST(&b->atoms));
+    b->lane->atoms -= b->aborted;
     free(b);
 }
 
@@ -97,6 +99,7 @@ struct atom *lanes_atom(struct push *p, struct push_batch *b, struct owed *o)
     }
     TAILQ_INSERT_TAIL(&b->atoms, a, order);
     b->count++;
+    b->lane->atoms++;
     return a;
 }
 
@@ -108,6 +111,8 @@ void lanes_abort_atom(struct push *p, struct atom *a)
         a->batch->lane->transfers--;
         a->batch->transfers--;
     }
+    a->batch->aborted++; /* it counts there until the batch is over */
+    a->batch->lane->atoms++;
     lanes_drop_atom(a);
 }
 
@@ -310,13 +315,13 @@ static bool step_lane(struct push *p, int number)
            (number == LANE_UNIT && unit_push_step(p));
 }
 
-/* What the lane has just put out counts; now and then a mark goes behind it. */
+/* What the lane has just put out counts; now and then a mark goes behind it, but none into a run.
+ */
 static void count_bulk(struct push *p, size_t bytes)
 {
     uint64_t token;
-    if (!pace_sent(&p->pace, bytes, io_now_us(), &token))
-        return;
-    push_ping(p, token);
+    if (pace_sent(&p->pace, bytes, !bundle_is_open(p), io_now_us(), &token))
+        push_ping(p, token);
 }
 
 bool lanes_step(struct push *p)

@@ -295,6 +295,25 @@ static void look_through(struct unit_push *u)
     u->state = UNIT_CHECKING;
 }
 
+static const struct unit_push *first_at_rest(const struct push *p)
+{
+    const struct unit_push *u;
+    TAILQ_FOREACH (u, &p->units, order)
+        if (unrest_at_rest(u->ps->site->unrest, queue_path(u->owed)))
+            return u;
+    return NULL;
+}
+
+/* Of what the far end holds until it is acknowledged (MSG_HELD_MAX) units take half at most,
+ * however large they are: of those that rest the one that was begun first goes on. What does not
+ * rest leaves room for what does. */
+static bool waits_for_others(const struct push *p, const struct unit_push *u, bool rests)
+{
+    size_t most = p->o->unit_atoms ? p->o->unit_atoms : MSG_UNIT_ATOMS_MAX;
+    size_t atoms = p->lanes[LANE_UNIT].atoms;
+    return rests ? atoms >= most && u != first_at_rest(p) : atoms >= most / 2;
+}
+
 static bool step_sending(struct push *p, struct unit_push *u)
 {
     if (u->err.code) {
@@ -310,7 +329,7 @@ static bool step_sending(struct push *p, struct unit_push *u)
         look_through(u);
         return true;
     }
-    if (!lanes_has_credit(&p->lanes[LANE_UNIT]))
+    if (!lanes_has_credit(&p->lanes[LANE_UNIT]) || waits_for_others(p, u, rests))
         return false;
     struct owed *o = unit_plan_next(u->plan);
     if (o)
