@@ -12,8 +12,6 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck disable=SC2086 # lists
 packages_need $packages_build $packages_ssh clang llvm libclang-rt-14-dev libcmocka-dev rsync acl mandoc \
     dpkg-dev debhelper lintian systemd sudo
-# shellcheck disable=SC2086 # a list
-packages_need_stopped $packages_php haproxy
 
 # The interpreter itself, where what is found first only chooses it, and takes longer than many a test.
 PATH=$(dirname "$(python3 -c 'import sys; print(sys.executable)')"):$PATH
@@ -24,14 +22,19 @@ trap 'rm -rf "$work"' EXIT
 trap 'kill $others 2>/dev/null; exit 130' HUP INT TERM
 broken='' others=''
 
-# The package is 100 MB and a service; its one program that the tests need is not.
-if ! command -v promtool >/dev/null && command -v apt-get >/dev/null; then
-    mkdir "$work/prometheus"
-    (cd "$work/prometheus" && apt-get -qq download prometheus && dpkg-deb -x ./*.deb . && rm ./*.deb) 2>/dev/null ||
-        echo "promtool cannot be had: the metrics are not looked at with it"
-    PROMTOOL=$work/prometheus/usr/bin/promtool
-    if [ -x "$PROMTOOL" ]; then export PROMTOOL; else unset PROMTOOL; fi
-fi
+# What only tests need, while the first build is made: services, none of which is started. Where WordPress cannot
+# be had its test is skipped, as is what needs promtool, whose package is 100 MB and a service: of that its one
+# program is taken.
+install_more() {
+    # shellcheck disable=SC2086 # lists
+    packages_need_stopped $packages_php haproxy $packages_wordpress ||
+        packages_need_stopped $packages_php haproxy ||
+        echo "PHP and HAProxy cannot be had: what needs them is skipped, or fails"
+    command -v promtool >/dev/null || ! command -v apt-get >/dev/null || {
+        mkdir "$work/prometheus" && cd "$work/prometheus" && apt-get -qq download prometheus &&
+            dpkg-deb -x ./*.deb . && rm ./*.deb
+    } 2>/dev/null || echo "promtool cannot be had: the metrics are not looked at with it"
+}
 
 # NAME COMPILER TARGET [MESON OPTIONS…]: builds in $work/NAME, the target or all.
 build() {
@@ -63,7 +66,11 @@ build_others() {
     build faults gcc mirrord -Dfaults=true
 }
 
+install_more &
+more=$!
 build gcc gcc "" || true
+wait $more || true
+if [ -x "$work/prometheus/usr/bin/promtool" ]; then export PROMTOOL="$work/prometheus/usr/bin/promtool"; fi
 build_others &
 others=$!
 run gcc ""

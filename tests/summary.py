@@ -44,6 +44,8 @@ def main():
                 total = [a + b for a, b in zip(total, counts)]
                 if counts[1]:
                     print(f"FAIL {build}: {test['name']} ({test['result'].lower()})")
+                for name, why in re.findall(r"^skip (\w+): (.*?)(?: \([\d.]+ s\))?$", test.get("stdout", ""), re.M):
+                    print(f"skipped {build}: {test['name']}: {name}: {why}")
     if not logs:
         total[1] += 1
         print("FAIL: no test was run")

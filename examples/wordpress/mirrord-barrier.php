@@ -573,21 +573,23 @@ final class Mirrord_Health
         $state = (string) $get('state', '');
         $error = (string) $get('error', '');
         $lag = (float) $get('behind_ms', 0) / 1000;
+        $owed = (int) $get('owed_paths', 0);
+        $behind = sprintf('%d path%s behind', $owed, $owed === 1 ? '' : 's');
         $bad = 0;
         if (in_array($state, array('held', 'failed', 'fenced'), true)) {
             $text = $state . ($error !== '' ? ": $error" : '');
             $bad = 2;
         } elseif ($get('connection', 'up') !== 'up') {
-            $text = sprintf('away for %d s', (float) $get('away_ms', 0) / 1000);
+            $text = sprintf('away for %d s', (float) $get('away_ms', 0) / 1000) . ($owed > 0 ? ", $behind" : '');
             $bad = 1;
         } elseif ($state === 'level') {
             $text = 'level';
         } else {
-            $text = sprintf('%s, %d paths behind, the oldest for %.1f s', $state, $get('owed_paths', 0), $lag);
+            $text = sprintf('%s, %s, the oldest for %.1f s', $state, $behind, $lag);
             $bad = $state === 'paused' || $lag > 60 ? 1 : 0;
         }
         if ((int) $get('failing', 0) > 0) {
-            $text .= sprintf('; %d paths fail%s', $get('failing', 0), $error !== '' ? ": $error" : '');
+            $text .= sprintf('; %d of them cannot be stored%s', $get('failing', 0), $error !== '' ? ": $error" : '');
             $bad = 2;
         }
         return array('name' => (string) $get('name', '?'), 'text' => $text, 'bad' => $bad, 'lag' => $lag);

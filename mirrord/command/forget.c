@@ -193,7 +193,7 @@ int command_forget(int argc, char **argv)
     signal(SIGTERM, on_signal);
     r.site = argv[first];
     if (first == argc)
-        err_set(&err, ERR_USAGE, "say which site");
+        err_set(&err, ERR_USAGE, "say which site: mirrord status names those that are gone");
     else
         forget(&r, &err);
     return options_report(argv[0], &err);

@@ -221,8 +221,8 @@ static int hand_over_now(struct handover *h, struct err *err)
     if (role_of(h->c, h->s, h->state_dir, &role, err) < 0)
         return -1;
     if (!role.here && !(to && strcmp(to, h->to) == 0))
-        return err_set(
-            err, ERR_REFUSED, "%s is the primary of %s, not this host", role.primary, h->s->name);
+        return err_set(err, ERR_REFUSED, "%s is the primary of %s, not this host: type it there",
+            role.primary, h->s->name);
     if (hand_over(h, &role, err) < 0)
         return -1;
     printf("%s: %s is the primary\n", h->s->name, h->to);
@@ -288,8 +288,9 @@ static int find(struct handover *h, char **operands, struct err *err)
     if (!h->s)
         return config_unknown_site(h->c, operands[0], err);
     if (!config_site_has_host(h->s, h->to) || strcmp(h->to, h->c->self) == 0)
-        return err_set(
-            err, ERR_USAGE, "%s is not another host of site %s", operands[1], operands[0]);
+        return err_set(err, ERR_USAGE,
+            "%s is not another host of site %s: mirrord check --effective %s names them",
+            operands[1], operands[0], operands[0]);
     h->dir = epochs_open(h->state_dir, config_root_at(h->s, h->c->self), true, err);
     return h->dir < 0 ? -1 : 0;
 }
@@ -336,7 +337,8 @@ int command_handover(int argc, char **argv)
         return options_report(argv[0], &err);
     options_set_level(LOG_LEVEL_WARNING, verbosity);
     if (argc - first != 2)
-        err_set(&err, ERR_USAGE, "what is wanted is SITE and HOST");
+        err_set(&err, ERR_USAGE,
+            "say which site, and to which host: mirrord handover example.com web2");
     else if (config_load(config, as, &c, &err) == 0)
         with_config(c, state_dir, control, timeout, argv + first, &err);
     config_free(c);

@@ -214,7 +214,7 @@ int command_health(int argc, char **argv)
     if (first <= 0)
         return options_report(argv[0], &err);
     if (w.http && w.agent)
-        err_set(&err, ERR_USAGE, "--http and --agent exclude each other; see mirrord(8)");
+        err_set(&err, ERR_USAGE, "--http and --agent exclude each other");
     if (!err.code && w.orphaned)
         config_parse_orphaned(w.orphaned, &w.orphaned_ms, &err);
     if (err.code)

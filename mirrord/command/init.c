@@ -184,9 +184,15 @@ int command_init(int argc, char **argv)
     };
     const struct options o = {"--hosts HOST,… --sites PATTERN [--preset NAME] [-c FILE]",
         "Writes the configuration, which all hosts get; never replaces one that is there.", specs,
-        0};
+        -1};
     struct err err = {0};
-    if (options_parse(&o, argc, argv, &err) > 0)
+    int first = options_parse(&o, argc, argv, &err);
+    if (first > 0 && first < argc)
+        err_set(&err, ERR_USAGE,
+            "'%s' is one word too many: the pattern of --sites is written in quotes, or the shell "
+            "puts what matches in its place: --sites '/srv/www/*/htdocs'",
+            argv[first]);
+    else if (first > 0)
         init(&r, &err);
     init_wish_clear(w);
     return options_report(argv[0], &err);

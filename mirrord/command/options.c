@@ -69,7 +69,7 @@ static int unknown_option(
     const struct option_spec *specs, size_t n, const char *word, int letter, struct err *err)
 {
     if (letter)
-        return err_set(err, ERR_USAGE, "unknown option '-%c'; see mirrord(8)", letter);
+        return err_set(err, ERR_USAGE, "unknown option '-%c'", letter);
     char *name CLEANUP_FREE = mem_copy_string(word + strspn(word, "-"));
     name[strcspn(name, "=")] = '\0';
     const char **names CLEANUP_FREE = mem_array(n + 1, sizeof *names);
@@ -77,9 +77,8 @@ static int unknown_option(
         names[i] = specs[i].name;
     const char *meant = nearest_word(name, names);
     if (meant)
-        return err_set(err, ERR_USAGE, "unknown option '--%s': did you mean '--%s'? See mirrord(8)",
-            name, meant);
-    return err_set(err, ERR_USAGE, "unknown option '--%s'; see mirrord(8)", name);
+        return err_set(err, ERR_USAGE, "unknown option '--%s': did you mean '--%s'?", name, meant);
+    return err_set(err, ERR_USAGE, "unknown option '--%s'", name);
 }
 
 int options_number(const char *text, unsigned *out, struct err *err)
@@ -88,7 +87,7 @@ int options_number(const char *text, unsigned *out, struct err *err)
     errno = 0;
     unsigned long v = strtoul(text, &end, 10);
     if (errno || *end || text[0] < '0' || text[0] > '9' || v > UINT_MAX)
-        return err_set(err, ERR_USAGE, "'%s' is not a whole number; see mirrord(8)", text);
+        return err_set(err, ERR_USAGE, "'%s' is not a whole number", text);
     *out = (unsigned)v;
     return 0;
 }
@@ -136,12 +135,20 @@ static int take_one(
         return take(spec, optarg, err);
     const struct option_spec *about = spec_of(specs, n, optopt);
     if (value == ':' && about)
-        return err_set(
-            err, ERR_USAGE, "option --%s needs %s; see mirrord(8)", about->name, about->argument);
+        return err_set(err, ERR_USAGE, "option --%s needs %s", about->name, about->argument);
     if (about || optopt == HELP)
-        return err_set(err, ERR_USAGE, "option --%s takes no argument; see mirrord(8)",
-            about ? about->name : "help");
+        return err_set(
+            err, ERR_USAGE, "option --%s takes no argument", about ? about->name : "help");
     return unknown_option(specs, n, argv[optind - 1], optopt, err);
+}
+
+/* What to type behind a mistake. -1. */
+static int point_to_help(const char *name, struct err *err)
+{
+    struct err mistake = *err;
+    const char *end = mistake.text + strlen(mistake.text) - 1;
+    return err_set(err, mistake.code, "%s%s mirrord %s --help", mistake.text,
+        *end == '?' ? " See" : "; type:", name);
 }
 
 int options_parse(const struct options *o, int argc, char **argv, struct err *err)
@@ -159,11 +166,12 @@ int options_parse(const struct options *o, int argc, char **argv, struct err *er
             return 0;
         }
         if (take_one(o->specs, n, value, argv, err))
-            return -1;
+            return point_to_help(argv[0], err);
     }
-    if (o->operands_max >= 0 && argc - optind > o->operands_max)
-        return err_set(err, ERR_USAGE, "'%s' is one operand too many; see mirrord(8)",
-            argv[optind + o->operands_max]);
+    if (o->operands_max >= 0 && argc - optind > o->operands_max) {
+        err_set(err, ERR_USAGE, "'%s' is one operand too many", argv[optind + o->operands_max]);
+        return point_to_help(argv[0], err);
+    }
     return optind;
 }
 

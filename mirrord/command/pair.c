@@ -178,8 +178,8 @@ static int may_apply(const struct pairing *p, struct err *err)
     return yes > 0 ? 0 : -1;
 }
 
-static int apply(
-    struct pairing *p, struct pair_plan *config, struct pair_plan *keys, struct err *err)
+static int apply(struct pairing *p, struct pair_plan *config, struct pair_plan *keys,
+    struct pair_places *places, struct err *err)
 {
     if (pair_mesh_config(p, config, err))
         return -1;
@@ -188,18 +188,24 @@ static int apply(
         pair_mesh_keys(p, "", false, keys, err))
         return -1;
     pair_plan_print(keys);
-    if (pair_plan_is_empty(config) && pair_plan_is_empty(keys)) {
+    pair_places_find(p, places);
+    if (pair_plan_is_empty(config) && pair_plan_is_empty(keys) && places->count == 0) {
         puts("all is in its place already");
         return 0;
     }
-    return may_apply(p, err) || pair_plan_apply(config, err) || pair_plan_apply(keys, err) ? -1 : 0;
+    return may_apply(p, err) || pair_places_make(places, err) || pair_plan_apply(config, err) ||
+                   pair_plan_apply(keys, err)
+               ? -1
+               : 0;
 }
 
 static int pair_all(struct pairing *p, struct err *err)
 {
     struct pair_plan config = {0}, keys = {0};
+    struct pair_places places = {0};
     fflush(stdout);
-    int rc = apply(p, &config, &keys, err);
+    int rc = apply(p, &config, &keys, &places, err);
+    pair_places_free(&places);
     pair_plan_free(&config);
     pair_plan_free(&keys);
     if (rc)

@@ -40,16 +40,17 @@ static void report(
 {
     bool pause = strcmp(what, "pause") == 0;
     bool host = strcmp(json_get_text(reply, "kind", ""), "host") == 0;
+    char *plain CLEANUP_FREE = mem_copy_bytes(name, strcspn(name, ":"));
     if (r->verbosity < 0)
         return;
     if (!pause && !json_get_bool(reply, "was_paused", false))
-        printf("%s was not paused\n", name);
+        printf("%s was not paused\n", plain);
     else if (!pause)
-        printf("%s: resumed\n", name);
+        printf("%s: resumed\n", plain);
     else
         printf("%s: paused%s%s; nothing is sent %s, what happens is kept owed\n"
                "      type: mirrord resume %s\n",
-            name, r->duration ? " for " : "", r->duration ? r->duration : "",
+            plain, r->duration ? " for " : "", r->duration ? r->duration : "",
             host ? "to this host" : "of this site", name);
 }
 
@@ -62,7 +63,7 @@ static int run(struct request *r, const struct options *o, int argc, char **argv
     if (first <= 0)
         return options_report(argv[0], &err);
     if (first == argc)
-        err_set(&err, ERR_USAGE, "say which site or host");
+        err_set(&err, ERR_USAGE, "say which site or host: mirrord status --all names them");
     else if (r->duration &&
              (config_parse_duration(r->duration, &r->for_ms, NULL) || r->for_ms == 0))
         err_set(&err, ERR_USAGE, "--for %s: not a time such as 30m or 2h, of a week at most",

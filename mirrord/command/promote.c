@@ -137,9 +137,20 @@ static bool daemon_runs(const struct config *c)
     return alive == 0;
 }
 
+/* Of --all: there was nothing to do. */
+static int say_nothing_done(const struct config *c, size_t sites, struct err *err)
+{
+    if (sites == 0)
+        return err_set(err, ERR_USAGE,
+            "%s has no site with %s among its hosts, or none is here yet", c->path, c->self);
+    printf("%s is the primary of %s already\n", c->self, sites == 1 ? "its site" : "all its sites");
+    return 0;
+}
+
 static int promote_all(
     const struct config *c, const char *state_dir, char **names, int count, struct err *err)
 {
+    size_t sites = 0, done = 0;
     int rc = 0;
     for (int i = 0; i < count; i++) {
         const struct config_site *s = config_site(c, names[i]);
@@ -156,8 +167,10 @@ static int promote_all(
             named |= strcmp(names[k], s->name) == 0;
         if (!named || !config_site_has_host(s, c->self))
             continue;
+        sites++;
         if (count == 0 && role_of(c, s, state_dir, &role, &why) == 0 && role.here)
             continue;
+        done++;
         if (promote(c, s, state_dir, &why) == 0)
             continue;
         if (rc == 0)
@@ -166,7 +179,7 @@ static int promote_all(
             log_error("%s", why.text);
         rc = -1;
     }
-    return rc;
+    return done == 0 ? say_nothing_done(c, sites, err) : rc;
 }
 
 static int load(const char *config, const char *as, struct config **c, struct err *err)
@@ -205,7 +218,7 @@ int command_promote(int argc, char **argv)
         return options_report(argv[0], &err);
     options_set_level(LOG_LEVEL_WARNING, verbosity);
     if (all == (first < argc))
-        err_set(&err, ERR_USAGE, "say which sites, or --all");
+        err_set(&err, ERR_USAGE, "say which sites, or --all: mirrord status --all names them");
     else if (load(config, as, &c, &err) == 0) {
         if (control) {
             free(c->control);
@@ -239,7 +252,7 @@ int command_is_primary(int argc, char **argv)
     if (first <= 0)
         return options_report(argv[0], &err);
     if (first == argc)
-        err_set(&err, ERR_USAGE, "say which site");
+        err_set(&err, ERR_USAGE, "say which site: mirrord is-primary example.com");
     else if (load(config, as, &c, &err) == 0) {
         const struct config_site *s = config_site(c, argv[first]);
         if (!s)

@@ -234,7 +234,7 @@ int command_receive(int argc, char **argv)
         return options_report(argv[0], &err);
     options_set_level(LOG_LEVEL_WARNING, verbosity);
     if (r.root && r.config)
-        err_set(&err, ERR_USAGE, "--root and -c exclude each other; see mirrord(8)");
+        err_set(&err, ERR_USAGE, "--root and -c exclude each other");
     else if (r.root)
         serve_root(&r, &err);
     else

@@ -574,7 +574,9 @@ static bool is_one_shot(const struct request *r)
 static int dispatch(struct request *r, struct err *err)
 {
     if (is_one_shot(r) && r->operand_count != 2)
-        return err_set(err, ERR_USAGE, "what is wanted is SRC and [USER@]HOST:DEST");
+        return err_set(err, ERR_USAGE,
+            "say SRC and [USER@]HOST:DEST: mirrord resync /srv/www/example.com "
+            "root@web2:/srv/www/example.com");
     if (is_one_shot(r))
         return without_configuration(r, err);
     if (r->operand_count > 0 && strchr(r->operands[0], '/'))

@@ -536,20 +536,63 @@ static bool goes_by_itself(const struct json *sites)
     return false;
 }
 
+/* What is received from elsewhere is not pushed. */
+static bool is_received(const struct json *site)
+{
+    return has_state(site, "secondary") || has_state(site, "fenced");
+}
+
+/* "web1: mirrord 0.1.0, ready, 3 sites to push, all level" */
+static void print_head(const struct page *p, const struct json *status, bool level)
+{
+    const struct json *sites = json_get(status, "sites");
+    size_t received = 0;
+    for (size_t i = 0; i < json_count(sites); i++)
+        received += is_received(json_at(sites, i));
+    size_t pushed = json_count(sites) - received;
+    fprintf(p->out, "%s: mirrord %s, %s", json_get_text(status, "host", "?"),
+        json_get_text(status, "version", "?"),
+        json_get_bool(status, "ready", false) ? "ready" : "not ready yet");
+    if (received)
+        fprintf(p->out, ", secondary of %zu site%s", received, received == 1 ? "" : "s");
+    if (pushed || !received)
+        fprintf(p->out, ", %zu site%s to push", pushed, pushed == 1 ? "" : "s");
+    if (pushed || !received || !level) {
+        fputs(", ", p->out);
+        put_state(p, level ? "all level" : "not level", "all level", 0);
+    }
+    fputc('\n', p->out);
+}
+
+/* Of sites that no primary is connected for: once for all of them. */
+static void print_orphaned(FILE *out, const struct json *sites)
+{
+    size_t count = 0;
+    const char *primary = "?";
+    for (size_t i = 0; i < json_count(sites); i++) {
+        const struct json *site = json_at(sites, i);
+        if (!has_state(site, "secondary") || !has_state(json_get(site, "health"), "orphaned"))
+            continue;
+        primary = count++ ? primary : json_get_text(site, "primary", "?");
+    }
+    if (count)
+        fprintf(out,
+            "  no primary is connected for %zu site%s; what is here is served\n"
+            "      type: mirrord status          (on %s)\n"
+            "            mirrord promote --all   (here, if %s is gone for good)\n",
+            count, count == 1 ? "" : "s", primary, primary);
+}
+
 void status_text_print(FILE *out, const struct json *status, bool all, bool colour)
 {
     const struct page p = {out, colour};
     const struct json *sites = json_get(status, "sites");
     bool level = status_text_level(status);
-    fprintf(out, "%s: mirrord %s, %s, %zu site%s to push, ", json_get_text(status, "host", "?"),
-        json_get_text(status, "version", "?"),
-        json_get_bool(status, "ready", false) ? "ready" : "not ready yet", json_count(sites),
-        json_count(sites) == 1 ? "" : "s");
-    put_state(&p, level ? "all level" : "not level", "all level", 0);
-    fputc('\n', out);
+    print_head(&p, status, level);
     print_secondaries(&p, json_get(status, "secondaries"));
     for (size_t i = 0; i < json_count(sites); i++)
         print_site_and_targets(&p, json_at(sites, i), all);
+    print_orphaned(out, sites);
     print_proving(out, status, json_get(status, "secondaries"));
     if (!level && goes_by_itself(sites))
         fputs("work is under way and goes on by itself; type: mirrord status --wait 600\n", out);

@@ -113,7 +113,8 @@ static int act(const struct config *c, const char *state_dir, char **operands, i
         return list(c, state_dir, count > 1 ? operands[1] : NULL, json, err);
     if ((count == 3 || count == 4) && strcmp(operands[0], "restore") == 0)
         return restore(c, state_dir, operands + 1, count - 1, err);
-    return err_set(err, ERR_USAGE, "what is wanted is list [SITE] or restore SITE ID [PATH]");
+    return err_set(err, ERR_USAGE,
+        "say what: mirrord trash list [SITE], or mirrord trash restore SITE NAME [PATH]");
 }
 
 int command_trash(int argc, char **argv)

@@ -306,3 +306,10 @@ int target_resolve(
     *out = t;
     return 0;
 }
+
+char *target_known_name(const struct target *t)
+{
+    bool alias = strcmp(t->key_name, t->host) != 0;
+    return alias || t->port == 22 ? mem_copy_string(t->key_name)
+                                  : mem_format("[%s]:%u", t->key_name, t->port);
+}

@@ -40,4 +40,8 @@ int target_resolve(
     const struct conn_options *o, const struct patience *p, struct target *out, struct err *err);
 void target_free(struct target *t);
 
+/* The host as known_hosts names it: "web2", "[web2]:2222", or its HostKeyAlias. The caller frees
+ * it. */
+char *target_known_name(const struct target *t);
+
 #endif

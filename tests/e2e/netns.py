@@ -42,9 +42,9 @@ def _run(argv):
 
 
 class Network:
-    """The hosts and the bridge between them; they end with the `with`."""
+    """The hosts and the bridge between them; they end with the `with`. With `ipv6` they have nothing else."""
 
-    def __init__(self, env, names, ports=None):
+    def __init__(self, env, names, ports=None, ipv6=False):
         if not ROOT:
             raise Skip("namespaces need root")
         for tool in ("unshare", "nsenter", "ip"):
@@ -56,7 +56,8 @@ class Network:
         self.within(["ip", "link", "add", "bridge0", "type", "bridge"], wait=True)
         self.within(["ip", "link", "set", "bridge0", "up"])
         self.hosts = {}
-        addresses = {name: f"10.77.0.{i + 1}" for i, name in enumerate(names)}
+        self.prefix, start = (64, "fd77::") if ipv6 else (24, "10.77.0.")
+        addresses = {name: f"{start}{i + 1}" for i, name in enumerate(names)}
         for name in names:
             self.hosts[name] = Host(self, name, addresses, (ports or {}).get(name, 22))
 
@@ -100,7 +101,8 @@ class Host:
         network.within(["ip", "link", "add", plug, "type", "veth", "peer", "name", "eth0", "netns",
                         str(self.pid)])
         network.within(["ip", "link", "set", plug, "master", "bridge0", "up"])
-        self.run(f"ip addr add {self.address}/24 dev eth0 && ip link set eth0 up")
+        self.run(f"ip addr add {self.address}/{network.prefix} dev eth0 {'nodad' if ':' in self.address else ''} && "
+                 "ip link set eth0 up")
         self.sshd()
 
     def _lay_out(self, network, addresses):

@@ -1,6 +1,6 @@
 """What a load balancer is told by a secondary: down by evidence only, and up again by itself; over
-HTTP and as HAProxy's agent; and that it, status and the metrics say the same while a secondary is cut
-off and comes back, and while the primary is lost and replaced."""
+HTTP and as HAProxy's agent; and that it, status, the metrics and Site Health say the same while a
+secondary is cut off and comes back, and while the primary is lost and replaced."""
 
 import os
 import re
@@ -8,9 +8,10 @@ import signal
 
 from balancer import Listener
 from harness import case, check, check_equal, main, read_text, send, wait_for, write_text
-from hosts import Hosts
-from pair import Pair, site_text
+from hosts import HOSTS, Hosts
+from pair import Pair
 from trees import put
+from wordpress_stub import site_health
 
 SITE = "example.com"
 
@@ -132,43 +133,98 @@ def test_a_root_that_is_gone_and_a_path_that_fails(env):
     a.close()
 
 
-class Three:
-    """What status, the metrics and health say of one secondary: (all is well, how many paths are owed)."""
+class Told:
+    """Three hosts of which each is asked in all ways: status, the metrics, `mirrord health` (its own, and over
+    HTTP) and WordPress's Site Health."""
 
-    def __init__(self, env, daemon, metrics, secondary, health):
-        self.env, self.daemon, self.metrics = env, daemon, metrics
-        self.secondary, self.health = secondary, health
+    def __init__(self, env, run, options=""):
+        self.env, self.hosts = env, Hosts(env, run=(), options=options)
+        for host, path in self.hosts.configs.items():
+            write_text(path, f'metrics = "{env.path(host)}.prom" metrics-interval = 1s '
+                             f'site-sockets = "{env.path("sites-" + host)}"\n{read_text(path)}', 0o644)
+        for host in run:
+            self.hosts.start(host)
 
-    def status(self):
-        s = self.daemon.status()
+    def argv(self, host):
+        return ["-c", self.hosts.configs[host], "--as", host]
+
+    def metrics(self, host):
+        """{series: value}; nothing while the file is not there."""
+        lines = [line.rsplit(" ", 1) for line in read_text(self.env.path(host) + ".prom").splitlines()
+                 if line.startswith("mirrord_")]
+        return {name: float(value) for name, value in lines}
+
+    def health(self, host):
+        return self.env.mirrord("health", "--json", *self.argv(host), code=None).json()["sites"][0]
+
+    def page(self, host):
+        return site_health(self.env, self.hosts.roots[host], self.env.path("sites-" + host))
+
+    # What each says of one secondary: (is it level, how many paths are owed to it).
+
+    def by_status(self, primary, secondary):
+        s = self.hosts.daemons[primary].status()
         at = next(a for a in next(s for s in s["sites"] if s["name"] == SITE)["secondaries"]
-                  if a["name"] == self.secondary)
-        host = next(h for h in s["secondaries"] if h["name"] == self.secondary)
-        return host["sites_level"] == 1, at["owed_paths"], at
+                  if a["name"] == secondary)
+        host = next(h for h in s["secondaries"] if h["name"] == secondary)
+        return host["sites_level"] == 1, at["owed_paths"]
 
-    def measured(self):
-        lines = [line.rsplit(" ", 1) for line in read_text(self.metrics).splitlines()
-                 if line.startswith("mirrord_mirror_")]
-        numbers = {name: float(value) for name, value in lines}
-        at = f'{{site="{SITE}",secondary="{self.secondary}"}}'
+    def by_metrics(self, primary, secondary):
+        numbers, at = self.metrics(primary), f'{{site="{SITE}",secondary="{secondary}"}}'
         if f"mirrord_mirror_level{at}" not in numbers:  # it was lost, and is not written yet
             return None
-        return (numbers[f"mirrord_mirror_level{at}"] == 1,
-                int(numbers[f"mirrord_mirror_owed_paths{at}"]))
+        return numbers[f"mirrord_mirror_level{at}"] == 1, int(numbers[f"mirrord_mirror_owed_paths{at}"])
 
-    def asked(self):
-        site = self.env.mirrord("health", "--json", *self.health, code=None).json()["sites"][0]
-        return site["level"], site["owed_paths"], site
+    def by_health(self, secondary):
+        site = self.health(secondary)
+        return site["level"], site["owed_paths"]
 
-    def agree(self, level, seconds=20):
+    def by_page(self, primary, secondary):
+        line = next((w for w in self.page(primary)[1] if w.startswith(f"{secondary}: ")), "")
+        owed = re.search(r"(\d+) paths? behind", line)
+        return "level" in line, int(owed[1]) if owed else 0
+
+    def agree(self, primary, secondary, level, seconds=20):
+        """All four say the same; returns how many paths are owed."""
         seen = []
 
         def same():
-            seen[:] = self.status()[:2], self.measured(), self.asked()[:2]
-            return seen[0] == seen[1] == seen[2] and seen[0][0] == level
-        wait_for(same, lambda: f"status, metrics and health agree on {level}: {seen}\n"
-                 f"{self.daemon.text()[-2000:]}", seconds)
+            seen[:] = (self.by_status(primary, secondary), self.by_metrics(primary, secondary),
+                       self.by_health(secondary), self.by_page(primary, secondary))
+            return seen.count(seen[0]) == len(seen) and seen[0][0] == level
+        wait_for(same, lambda: f"status, metrics, health and Site Health agree on {level}: {seen}\n"
+                 f"{self.page(primary)}\n{self.hosts.daemons[primary].text()[-2000:]}", seconds)
         return seen[0][1]
+
+    def agree_there(self, host, state, healthy, primary, seconds=20):
+        """A secondary's own four: what its daemon's status, its metrics, health and Site Health say of it."""
+        seen = []
+
+        def same():
+            s, health = self.hosts.site(host), self.health(host)
+            numbers = self.metrics(host).get(f'mirrord_site_primary{{site="{SITE}"}}')
+            title = f"{host} is a secondary of this site, its primary is {primary}: "
+            lines = " | ".join(self.page(host)[1])
+            up = "up" if healthy else "DOWN"
+            seen[:] = s, health, numbers, lines
+            return ((s["state"], s["primary"], s["health"]["state"], s["health"]["healthy"]) ==
+                    ("secondary", primary, state, healthy) and
+                    (health["state"], health["healthy"], health["primary"]) == (state, healthy, primary) and
+                    numbers == 0 and title in lines and f"This server is {up}: {state}" in lines)
+        wait_for(same, lambda: f"{host} itself says {state}, {healthy}: {seen}", seconds)
+
+    def is_primary(self, host, counter, seconds=20):
+        """All four know it as the primary, and the metrics its epoch."""
+        seen = []
+
+        def same():
+            seen[:] = self.hosts.site(host)["state"], self.health(host), self.metrics(host), self.page(host)
+            state, health, numbers, (_, lines) = seen
+            at = f'{{site="{SITE}"}}'
+            return (state == "ok" and (health["state"], health["healthy"]) == ("primary", True) and
+                    (numbers.get(f"mirrord_site_primary{at}"), numbers.get(f"mirrord_site_epoch{at}")) ==
+                    (1, counter) and lines and not any("is a secondary" in w for w in lines))
+        wait_for(same, lambda: f"{host} is the primary: {seen}", seconds)
 
 
 def rights(pid):
@@ -181,27 +237,27 @@ def rights(pid):
 @case
 def test_cut_off_and_back(env):
     """A secondary that is owed something, and then cannot be reached, is known to be behind, there too."""
-    src, dest, metrics = env.path("src"), env.path("dest"), env.path("mirrord.prom")
-    put(f"{src}/first")
-    config = env.config(f'metrics = "{metrics}" metrics-interval = 1s\n' +
-                        site_text(SITE, src, [dest], "health-max-lag = 1s"), ("web1", "web2"))
-    argv = ["-c", config, *own(env)]
-    daemon = env.daemon(config)
-    three = Three(env, daemon, metrics, "web2", argv)
-    http = Listener(env, "--http", *argv)
+    t = Told(env, ("web1", "web2"), "health-max-lag = 1s")
+    src, daemon = t.hosts.roots["web1"], t.hosts.daemons["web1"]
+    http = Listener(env, "--http", *t.argv("web2"))
+
+    def why():
+        return t.health("web2")["why"]
     with http.connect() as silent:  # nobody is waited for, and it has no rights when it waits
-        asked = wait_for(lambda: env.started[-1] if "--http" in env.started[-1].args else None, "it")
+        asked = wait_for(lambda: next((p for p in env.started if "--http" in p.args), None), "it")
         wait_for(lambda: os.geteuid() != 0 or rights(asked.pid) in ({}, (65534, 0)),
                  lambda: f"{rights(asked.pid)}")
-        check_equal(three.agree(True), 0)
+        check_equal(t.agree("web1", "web2", True), 0)
+        t.agree_there("web2", "level", True, "web1")
         check_equal(http.http()[0], 200)
 
         daemon.ask("pause", "web2")
         put(f"{src}/d/upload")
-        wait_for(lambda: http.http()[0] == 503, lambda: f"it is told: {three.asked()}")
-        check(three.agree(False) > 0)
-        health = three.asked()[2]
-        later = three.status()[2]
+        wait_for(lambda: http.http()[0] == 503, lambda: f"it is told: {t.health('web2')}")
+        check(t.agree("web1", "web2", False) > 0)
+        t.agree_there("web2", "behind", False, "web1")
+        health = t.health("web2")
+        later = next(a for a in t.hosts.site("web1")["secondaries"] if a["name"] == "web2")
         check("was paused" in health["why"], health)
         check(health["behind_ms"] <= later["behind_ms"] + 50, health, later)
         check_equal(silent.recv(100), b"")
@@ -209,54 +265,47 @@ def test_cut_off_and_back(env):
     env.sshd.process.send_signal(signal.SIGSTOP)  # the primary does not come back …
     for pid in env.sshd.receivers():
         send(pid, signal.SIGKILL)  # … and there is nobody who could note that
-    wait_for(lambda: "not connected" in three.asked()[2]["why"], lambda: f"{three.asked()}")
-    check(three.agree(False) > 0)
+    wait_for(lambda: "not connected" in why(), why)
+    check(t.agree("web1", "web2", False) > 0)
+    t.agree_there("web2", "behind", False, "web1")
     check_equal(http.http()[0], 503)
     env.sshd.restart()
     # The primary takes nothing for younger than it is.
-    wait_for(lambda: "was paused" in three.asked()[2]["why"], lambda: f"{three.asked()}", 60)
-    check(three.asked()[2]["behind_ms"] >= health["behind_ms"], three.asked(), health)
-    check(three.agree(False) > 0)
+    wait_for(lambda: "was paused" in why(), why, 60)
+    check(t.health("web2")["behind_ms"] >= health["behind_ms"], t.health("web2"), health)
+    check(t.agree("web1", "web2", False) > 0)
     check_equal(http.http()[0], 503)
     daemon.ask("resume", "web2")
-    check_equal(three.agree(True), 0)
-    wait_for(lambda: http.http()[0] == 200, lambda: f"{three.asked()}")
+    check_equal(t.agree("web1", "web2", True), 0)
+    t.agree_there("web2", "level", True, "web1")
+    wait_for(lambda: http.http()[0] == 200, lambda: f"{t.health('web2')}")
     http.close()
+    for host in ("web1", "web2"):
+        t.hosts.daemons[host].stop()
 
 
 @case
 def test_a_primary_that_is_lost_and_replaced(env):
-    h = Hosts(env, run=())
-    for host, path in h.configs.items():
-        write_text(path, f'metrics = "{env.path(host)}.prom" metrics-interval = 1s\n{read_text(path)}',
-                   0o644)
-        h.start(host)
-
-    def three(primary, secondary):
-        return Three(env, h.daemons[primary], env.path(f"{primary}.prom"), secondary,
-                     ["-c", h.configs[secondary], "--as", secondary])
-
-    def state(host):
-        return three("web1", host).asked()[2]
+    t = Told(env, HOSTS)
+    h = t.hosts
     for host in ("web2", "web3"):
-        three("web1", host).agree(True)
-        check_equal((state(host)["state"], state(host)["primary"]), ("level", "web1"))
-    check_equal(state("web1")["state"], "primary")
+        t.agree("web1", host, True)
+        t.agree_there(host, "level", True, "web1")
+    t.is_primary("web1", 0)
 
     h.daemons["web1"].process.send_signal(signal.SIGKILL)
     h.daemons["web1"].process.wait()
     for host in ("web2", "web3"):
-        wait_for(lambda host=host: state(host)["state"] == "orphaned", lambda: f"{state('web2')}")
-        check(state(host)["healthy"], state(host))
+        t.agree_there(host, "orphaned", True, "web1")
     h.ask("web2", "promote", SITE)
-    check_equal((state("web2")["state"], state("web2")["healthy"]), ("primary", True))
+    t.is_primary("web2", 1)
     for host in ("web1", "web3"):  # whose files are still there, and are level before long
-        three("web2", host).agree(True, 40)
-        wait_for(lambda host=host: (state(host)["state"], state(host)["primary"]) ==
-                 ("level", "web2"), lambda host=host: f"{state(host)}")
-    # The secondary's own daemon says so, too.
-    wait_for(lambda: h.site("web3")["health"]["state"] == "level", lambda: f"{h.site('web3')}")
-    for host in ("web2", "web3"):
+        t.agree("web2", host, True, 40)
+    t.agree_there("web3", "level", True, "web2")
+    h.start("web1")  # it is back, and knows
+    t.agree_there("web1", "level", True, "web2", 60)
+    t.agree("web2", "web1", True)
+    for host in HOSTS:
         h.daemons[host].stop()
 
 

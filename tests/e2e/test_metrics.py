@@ -32,6 +32,14 @@ def numbers(text):
     return {name: float(value) for name, value in lines}
 
 
+# What an operator's dashboards and alerts count on.
+PROMISED = {"mirrord_secondary_" + name for name in (
+    "behind_seconds", "latency_seconds", "batch_paths", "connections_total", "sent_bytes_total")} | {
+    "mirrord_disk_free_bytes", "mirrord_disk_free_inodes"} | {"mirrord_site_" + name for name in (
+        "held", "fenced", "watches", "rescans_total", "epoch")} | {"mirrord_mirror_" + name for name in (
+            "owed_paths", "owed_bytes", "held", "fenced", "failing_paths", "foreign_files")}
+
+
 class Watched:
     """Two sites with a secondary each; one that is there, one that is not."""
 
@@ -78,6 +86,7 @@ def test_a_daemon_at_work(env):
     check(w.read()['mirrord_secondary_sent_bytes_total{secondary="web2"}'] >=
           n['mirrord_secondary_sent_bytes_total{secondary="web2"}'], "a counter went back")
     names = set(re.findall(r"^# TYPE (\w+)", text, re.M))
+    check(PROMISED <= names, "lacking:", PROMISED - names)
     for name in ("mirrord.rules.yml", "README.md"):
         used = set(re.findall(r"\bmirrord_[a-z_]+\b", read_text(f"{EXAMPLES}/{name}")))
         used = {re.sub(r"_(bucket|sum|count)$", "", u) for u in used}

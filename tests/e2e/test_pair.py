@@ -162,6 +162,20 @@ def populate(host):
              f"chmod 755 /srv /srv/home; sudo -V >/dev/null; : > {KEYS}")
 
 
+def a_user_of_the_site(web1, web2, accept):
+    """The keys log in as the user whose site it is, and start the receiver as that one."""
+    web1.run("mirrord init --hosts web1,web2 --sites '/srv/hers/*/htdocs' && "
+             f"sed -i 's/user = \"root\"/user = \"alice\"/' {CONFIG}")
+    for host in (web1, web2):
+        host.run("mkdir -p /srv/hers/shop/htdocs && chown -R alice:alice /srv/hers")
+    web1.run(f"mirrord pair web2 {accept}").prints("web1: reached from web2", "web2: reached from web1")
+    keys = text(web2, "/srv/home/alice/.ssh/authorized_keys")
+    check(f'restrict,command="mirrord receive -c {CONFIG} --as web2" {public(web1)} mirrord@web1\n' in keys, keys)
+    web1.put("/srv/hers/shop/htdocs/index.php", b"<?php")
+    web1.run("mirrord resync").prints("shop web2: 1 created")
+    check_equal(os.lstat(web2.files + "/srv/hers/shop/htdocs/index.php").st_uid, 1502, "the owner: who receives")
+
+
 @case(sshd=False)
 def pairing_with_sudo(env):
     """The real sudo, with a sudoers file of the host's own (the shipped one): neither who pairs nor the keys are root's."""
@@ -194,6 +208,9 @@ def pairing_with_sudo(env):
         web1.run("chown 1502:1502 /srv/www/shop/htdocs/index.php; mirrord resync").prints("shop web2: 1 created")
         there = os.lstat(web2.files + "/srv/www/shop/htdocs/index.php")
         check_equal((there.st_uid, there.st_gid), (1502, 1502), "the owner: the receiver is root")
+        for host in (web1, web2):
+            host.run(f"rm -r /etc/mirrord; : > {key}")
+        a_user_of_the_site(web1, web2, accept)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from netns import Network
 SITE = "/srv/www/example.com/htdocs"
 
 
-def fill(web1, web2):
-    """What the hosts have before: web2 an equal copy, as rsync makes it, web3 nothing."""
+def fill(web1, web2, web3):
+    """What the hosts have before: web2 an equal copy, as rsync makes it, web3 nothing, not even /srv/www."""
+    os.rmdir(f"{web3.files}/srv/www")
     for i in range(40):
         web1.put(f"{SITE}/wp-content/uploads/2025/01/cat{i}.jpg", b"%d" % i * 500)
     web1.put(f"{SITE}/index.php", b"<?php // the front\n")
@@ -35,16 +36,17 @@ def arrives(host, path, data, *others):
 
 
 def follow(web1, web2, web3):
-    fill(web1, web2)
+    fill(web1, web2, web3)
     before = numbers(web2)
 
     web1.run("mirrord --version").prints("mirrord")  # 1: the package is installed
+    web1.run("mirrord init --hosts web1,web2,web3 --sites /srv/www/*/htdocs --preset wordpress", 2).says("in quotes")
     web1.run("mirrord init --hosts web1,web2,web3 --sites '/srv/www/*/htdocs' --preset wordpress")
     this, do = (r"Is it this one\? \[yes/no\]", "yes"), (r"Do this\? \[yes/no\]", "yes")
     r = web1.type("mirrord pair web2 web3", this, this, do)
     for host in (web2, web3):
         check(host.fingerprint() in r.out, f"the fingerprint of {host.name} is shown\n{r}")
-    r.prints("web1: reached from web2, web3", "web2: reached from web1, web3",
+    r.prints("web3: /srv/www, where sites are to be, is missing", "web1: reached from web2, web3", "web2: reached from web1, web3",
              "web3: reached from web1, web2")
     web1.run("mirrord check").prints("all well")
     r = web1.run("mirrord resync -n", 4)
@@ -59,8 +61,12 @@ def follow(web1, web2, web3):
     web1.run("touch /srv/www/example.com/htdocs/x && mirrord flush example.com")
     check(web2.get(f"{SITE}/x") == b"" and web3.get(f"{SITE}/x") == b"", "flush waited for both")
 
+    web2.run("mirrord flush example.com", 2).says("web2 is a secondary of example.com: its primary is web1, type it there")
+
     web1.die()
+    wait_for(lambda: "no primary is connected for 2 sites" in web2.run("mirrord status").out, "status says so on web2")
     web2.run("mirrord promote --all").prints("web2 is the primary")
+    web2.run("mirrord promote --all").prints("web2 is the primary of all its sites already")
     web2.put(f"{SITE}/wp-content/uploads/new.jpg", b"uploaded on web2")
     arrives(web3, f"{SITE}/wp-content/uploads/new.jpg", b"uploaded on web2", web2)
 

@@ -50,6 +50,9 @@ done
 inside dpkg -i --force-depends /older.deb
 inside mirrord --version
 inside /usr/bin/man -w mirrord mirrord.conf || test ! -x $root/usr/bin/man
+for file in lib/sysctl.d/60-mirrord.conf share/bash-completion/completions/mirrord; do
+    test -e $root/usr/$file
+done
 grep -q '^ExecStart=/usr/bin/mirrord run' $root/lib/systemd/system/mirrord.service
 grep -q '^ExecStart=/usr/bin/mirrord recover' $root/lib/systemd/system/mirrord-recover.service
 for unit in health agent; do

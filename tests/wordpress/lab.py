@@ -84,7 +84,7 @@ class Server:
     """One web server: a root, its PHP-FPM (an opcache of its own) and its nginx. With a gate its
     requests can be held."""
 
-    def __init__(self, lab, name, root, opcache, gate=False):
+    def __init__(self, lab, name, root, gate=False):
         self.lab, self.name, self.root = lab, name, root
         self.dir = lab.env.path(f"web-{name}")
         os.mkdir(self.dir)
@@ -95,10 +95,17 @@ class Server:
         if gate:
             os.mkdir(self.gate, 0o700)
             give(self.gate)
-        self._start_fpm(opcache)
+        self.fpm = None
+        self.start_fpm({})
         self._start_nginx()
 
-    def _start_fpm(self, opcache):
+    def start_fpm(self, opcache):
+        """Anew, with an empty opcache of these settings."""
+        if self.fpm:
+            self.fpm.terminate()
+            self.fpm.wait()
+            if os.path.exists(self.socket):
+                os.unlink(self.socket)
         config = write_text(f"{self.dir}/fpm.conf", "\n".join([
             "[global]", "daemonize = no", f"error_log = {self.dir}/fpm.log",
             "[www]", f"user = {USER}", f"group = {USER}", f"listen = {self.socket}",
@@ -172,9 +179,9 @@ http {{
 
 
 class Lab:
-    """Both servers, installed and in step. `opcache` holds the second server's settings."""
+    """Both servers, with WordPress installed."""
 
-    def __init__(self, env, opcache=None):
+    def __init__(self, env):
         self.env, self.tool = env, tools()
         os.chmod(env.dir, 0o711)
         self.tmp = env.path("tmp")
@@ -188,8 +195,8 @@ class Lab:
         os.makedirs(os.path.dirname(self.roots[1]))
         os.mkdir(self.roots[1])  # for nginx to start; mirrord fills it
         give(self.roots[1])
-        self.primary = Server(self, "primary", self.roots[0], {})
-        self.secondary = Server(self, "secondary", self.roots[1], opcache or {}, gate=True)
+        self.primary = Server(self, "primary", self.roots[0])
+        self.secondary = Server(self, "secondary", self.roots[1], gate=True)
         self.shell("install")
 
     def _unpack(self):

@@ -69,6 +69,8 @@ $operations = [
     },
     'version' => fn() => get_bloginfo('version'),
     'files' => fn($id) => files_of((int) $id),
+    'health' => fn() => call_user_func(apply_filters('site_status_tests',
+        ['direct' => [], 'async' => []])['direct']['mirrord']['test']),
     'rotate' => function ($id) {
         wp_set_current_user(1);
         $_REQUEST += ['history' => json_encode([['r' => 90]]), 'target' => 'all', 'do' => 'save',

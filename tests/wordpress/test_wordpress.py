@@ -1,6 +1,6 @@
 """mirrord under a real WordPress: what administrators do on the primary, by WordPress's own code, and
-what visitors of the secondary are answered meanwhile and after. LONG=1 is the long form: a plugin of
-1,500 files and 50 updates for each setting of opcache."""
+what visitors of the secondary are answered meanwhile and after. All cases share one pair of servers.
+LONG=1 is the long form: 50 updates instead of a few for each setting of opcache."""
 
 import hashlib
 import os
@@ -8,13 +8,11 @@ import subprocess
 import threading
 
 from lab import Lab, tools  # first: it makes the way to the harness
-from harness import case, check, check_equal, main, wait_for
+from harness import Env, case, check, check_equal, main, wait_for
 from plugin import MAIN, Visitors, make_language, make_theme, make_zip
 
-LONG = bool(os.environ.get("LONG"))
-UPDATES = int(os.environ.get("WP_UPDATES", 50 if LONG else 3))
-FILES = int(os.environ.get("WP_FILES", 1500 if LONG else 300))
-INCLUDED = 120
+UPDATES = int(os.environ.get("WP_UPDATES", 50 if os.environ.get("LONG") else 2))
+FILES, INCLUDED = 1500, 120
 PICTURE = """$i = imagecreatetruecolor(2000, 1500); mt_srand(7);
 for ($k = 0; $k < 2000; $k++)
     imagefilledrectangle($i, mt_rand(0, 2000), mt_rand(0, 1500), mt_rand(0, 2000), mt_rand(0, 1500),
@@ -28,8 +26,20 @@ class Mirrored(Lab):
     administrator's request ends when the secondary has what it did. The limits are long: what is
     tested is not how fast this machine is."""
 
-    def __init__(self, env, opcache=None):
-        super().__init__(env, opcache)
+    shared = None
+
+    @classmethod
+    def get(cls):
+        """The one of all cases, with nothing under way."""
+        tools()
+        if not cls.shared:
+            cls.shared = cls(Env())
+        cls.shared.daemon.flush("--hook")
+        return cls.shared
+
+    def __init__(self, env):
+        super().__init__(env)
+        self.version = 0  # of the plugin
         socket = self.secondary.socket
         options = (f'on-commit = "{self.lib}/mirrord-opcache {socket}" on-commit-user = www-data '
                    f'on-switch = "{self.lib}/mirrord-gate {socket} 25" on-switch-timeout = 30s')
@@ -39,14 +49,12 @@ class Mirrored(Lab):
             f'  preset = wordpress\n  {at} }}\n', ("web1", "web2"))
         env.mirrord("resync", "-c", self.config, "--as", "web1", "--adopt", "shop")
         self.daemon = env.daemon(self.config)
-        self.daemon.flush()
 
-    def end(self):
+    def all_went_well(self):
         """Both commands worked all the time, and nobody waited in vain."""
         target = self.daemon.status()["sites"][0]["secondaries"][0]
         check_equal(target["hook"]["failures"], 0, target)
         check("mirrord:" not in self.primary.log(), self.primary.log())
-        self.daemon.stop()
 
     def same(self, paths):
         """The secondary serves these files over HTTP as the primary has them."""
@@ -63,6 +71,27 @@ class Mirrored(Lab):
         os.chmod(path, 0o644)
         return path
 
+    def next_plugin(self):
+        """A zip of the plugin's next version."""
+        self.version += 1
+        return self.zip("v.zip", make_zip, self.version, FILES, INCLUDED)
+
+    def install_plugin(self):
+        """Unless it is."""
+        if self.shell("active") == [MAIN]:
+            return
+        self.shell("install-plugin", self.next_plugin())
+        self.shell("activate", MAIN)
+        self.shows_it()
+
+    def update_plugin(self):
+        self.shell("update-plugin", MAIN, self.next_plugin())
+
+    def shows_it(self):
+        """The secondary's page has the version, and no file of another one."""
+        wanted = b'{"%d":%d}' % (self.version, INCLUDED + 1)
+        check_equal(self.secondary.get("/?shop=1"), (200, wanted))
+
 
 def picture(lab):
     path = os.path.join(lab.tmp, "cat.jpg")
@@ -71,11 +100,11 @@ def picture(lab):
         return f.read()
 
 
-@case
-def test_media(env):
+@case(env=False)
+def test_media():
     """A picture and its sizes are on the secondary when the upload's request ends, edited ones too;
     deleted ones are gone."""
-    lab = Mirrored(env)
+    lab = Mirrored.get()
     number = lab.upload("cat.jpg", picture(lab), lab.login())
     files = lab.shell("files", number)
     check(len(files) > 4, files)
@@ -86,11 +115,7 @@ def test_media(env):
     lab.shell("delete-media", number)
     for path in files + edited:
         check_equal(lab.secondary.get(f"/{path}")[0], 404, path)
-    lab.end()
-
-
-def shows(server, version):
-    check_equal(server.get("/?shop=1"), (200, b'{"%d":%d}' % (version, INCLUDED + 1)))
+    lab.all_went_well()
 
 
 class Administrator:
@@ -116,20 +141,18 @@ class Administrator:
         check(self.pages > 1 and not self.wrong, self.pages, "pages", self.wrong[:2])
 
 
-@case
-def test_life_of_a_plugin(env):
+@case(env=False)
+def test_life_of_a_plugin():
     """Installed, active, updated, deleted; a theme and a language pack. The secondary's plugins page
     never puts a plugin out of use because its files are not there."""
-    lab = Mirrored(env)
+    lab = Mirrored.get()
     cookies = lab.login()
-    lab.shell("install-plugin", lab.zip("1.zip", make_zip, 1, FILES, INCLUDED))
-    lab.shell("activate", MAIN)
+    lab.install_plugin()
     check_equal(lab.secondary.get("/wp-admin/plugins.php", cookies)[0], 200)
     check_equal(lab.shell("active"), [MAIN])
-    shows(lab.secondary, 1)
     administrator = Administrator(lab.secondary, cookies)
-    lab.shell("update-plugin", MAIN, lab.zip("2.zip", make_zip, 2, FILES, INCLUDED))
-    shows(lab.secondary, 2)
+    lab.update_plugin()
+    lab.shows_it()
     administrator.end()
     check_equal(lab.shell("active"), [MAIN])
     lab.shell("delete-plugin", MAIN)
@@ -139,22 +162,22 @@ def test_life_of_a_plugin(env):
     lab.shell("install-language", lab.zip("de.zip", make_language), "de_DE")
     lab.same(["wp-content/themes/plain/style.css", "wp-content/languages/de_DE.po"])
     check(b"Version: 2.0" in lab.secondary.get("/wp-content/themes/plain/style.css")[1])
-    lab.end()
+    lab.all_went_well()
 
 
-def visited_updates(env, opcache):
+def visited_updates(opcache):
     """No page has files of two versions, nor fails; and a page that is asked for after an update's
     request has ended has the new version."""
-    lab = Mirrored(env, opcache)
-    lab.shell("install-plugin", lab.zip("v.zip", make_zip, 1, FILES, INCLUDED))
-    lab.shell("activate", MAIN)
-    shows(lab.secondary, 1)
+    lab = Mirrored.get()
+    lab.secondary.start_fpm(opcache)
+    lab.install_plugin()
+    lab.shows_it()
     visitors = Visitors(lab.secondary)
-    for version in range(2, 2 + UPDATES):
+    for _ in range(UPDATES):
         visitors.settled = 0
-        lab.shell("update-plugin", MAIN, lab.zip("v.zip", make_zip, version, FILES, INCLUDED))
-        visitors.settled = version
-        shows(lab.secondary, version)
+        lab.update_plugin()
+        visitors.settled = lab.version
+        lab.shows_it()
         seen = visitors.pages
         wait_for(lambda: visitors.pages > seen + 8, "some more pages", 60)
     visitors.end()
@@ -163,22 +186,35 @@ def visited_updates(env, opcache):
           f"{visitors.slowest:.1f} s", flush=True)
     check(not visitors.wrong and not visitors.mixed, "\n".join(visitors.wrong[:20]),
           "\n".join(visitors.mixed[:20]), lab.secondary.log())
-    lab.end()
+    lab.all_went_well()
 
 
-@case
-def test_updates_while_opcache_never_looks(env):
-    visited_updates(env, {"validate_timestamps": 0})
+@case(env=False)
+def test_updates_while_opcache_never_looks():
+    visited_updates({"validate_timestamps": 0})
 
 
-@case
-def test_updates_while_opcache_always_looks(env):
-    visited_updates(env, {"revalidate_freq": 0})
+@case(env=False)
+def test_updates_while_opcache_always_looks():
+    visited_updates({"revalidate_freq": 0})
 
 
-@case
-def test_updates_while_opcache_looks_at_times(env):
-    visited_updates(env, {})
+@case(env=False)
+def test_updates_while_opcache_looks_at_times():
+    visited_updates({})
+
+
+@case(env=False)
+def test_site_health_and_the_end():
+    """Site Health says that all is level, and nothing is left when it ends."""
+    lab = Mirrored.get()
+    said = lab.shell("health")
+    check_equal(said["status"], "good", said)
+    check("<li>web2: level</li>" in said["description"], said)
+    Mirrored.shared = None
+    lab.daemon.stop()
+    lab.env.settle()
+    lab.env.close()
 
 
 main()

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/mem.h"
 #include "command/check/check_report.h"
 #include "command/config/layout.h"
 
@@ -20,20 +21,82 @@ static void print_kind(const struct config_site *s, const struct layout *l)
         printf(", multisite");
 }
 
-/* A core or content directory that the preset does not know, as the lines that name it. */
-static void print_places(const struct layout *l)
+/* ---- where core or content are elsewhere than the preset has them ---- */
+
+static const struct preset *wordpress(void)
 {
-    const char *core =
-        l->core[0] ? QUOTED(l->core, strlen(l->core)) : "wp-admin + wp-includes + *.php";
-    const char *c = l->content[0] ? QUOTED(l->content, strlen(l->content)) : "wp-content";
-    printf("    unit    = {\"%s/plugins/*\", \"%s/themes/*\", \"%s/languages\", \"%s\"}\n", c, c, c,
-        core);
-    printf("    bracket = {\"%s%s.maintenance\", \"%s/upgrade/\"}\n", l->core[0] ? core : "",
-        l->core[0] ? "/" : "", c);
-    if (l->content[0])
-        printf("    exclude = {\"%s/upgrade/\", \"%s/upgrade-temp-backup/\", \"%s/cache/\", "
-               "\"%s/debug.log\"}\n",
-            c, c, c, c);
+    return preset_find("wordpress", NULL);
+}
+
+/* What the preset says of a place, as this layout has it; false: that is where it is. */
+static bool move_place(const struct layout *l, const char *text, char **out)
+{
+    static const char content[] = "wp-content";
+    size_t slash = text[0] == '/', n = strlen(content);
+    *out = NULL;
+    if (l->content[0] && strncmp(text + slash, content, n) == 0 && text[slash + n] == '/')
+        *out = mem_format("%s%s", QUOTED(l->content, strlen(l->content)), text + slash + n);
+    else if (l->core[0] && strcmp(text + slash, ".maintenance") == 0)
+        *out = mem_format("%s/.maintenance", QUOTED(l->core, strlen(l->core)));
+    else if (l->core[0] && strncmp(text, "wp-admin", strlen("wp-admin")) == 0)
+        *out = mem_format("%s", QUOTED(l->core, strlen(l->core)));
+    return *out != NULL;
+}
+
+/* One line of the configuration: key = {"…", "…"}, all of them or only what moved. */
+struct list {
+    const struct layout *layout;
+    const char *key;
+    unsigned count;
+};
+
+static void add_to_list(struct list *list, const char *text, bool always)
+{
+    char *moved CLEANUP_FREE = NULL;
+    if (!move_place(list->layout, text, &moved) && !always)
+        return;
+    if (list->count++ == 0)
+        printf("    %-7s = {", list->key);
+    printf("%s\"%s\"", list->count > 1 ? ", " : "", moved ? moved : text);
+}
+
+static void end_list(const struct list *list)
+{
+    if (list->count)
+        puts("}");
+}
+
+/* Units and brackets replace the preset's, so all are said. */
+static void print_units(const struct layout *l)
+{
+    struct unit_rules *r = unit_rules_new();
+    struct list units = {l, "unit", 0}, brackets = {l, "bracket", 0};
+    const char *text;
+    preset_add_units(wordpress(), r);
+    preset_add_brackets(wordpress(), r);
+    for (size_t i = 0; (text = unit_rules_unit(r, i)); i++)
+        add_to_list(&units, text, true);
+    end_list(&units);
+    for (size_t i = 0; (text = unit_rules_bracket(r, i)); i++)
+        add_to_list(&brackets, text, true);
+    end_list(&brackets);
+    unit_rules_free(r);
+}
+
+/* Exclusions stand beside the preset's, so only what moved is said. */
+static void print_excludes(const struct config_site *s, const struct layout *l)
+{
+    struct filter *f = filter_new();
+    struct list excludes = {l, "exclude", 0};
+    preset_add_excludes(wordpress(), s->local_maintenance ? 0 : PRESET_MAINTENANCE, f, NULL);
+    for (size_t i = 0; i < filter_count(f); i++) {
+        struct msg_rule rule;
+        filter_rule(f, i, &rule);
+        char *text CLEANUP_FREE = mem_copy_bytes(rule.pattern.data, rule.pattern.len);
+        add_to_list(&excludes, text, false);
+    }
+    end_list(&excludes);
+    filter_free(f);
 }
 
 static void report_layout(const struct config_site *s, const char *root, struct tally *t)
@@ -58,8 +121,10 @@ static void report_layout(const struct config_site *s, const char *root, struct 
         preset_name(s->preset), s->file, s->line);
     if (!fits)
         printf("    preset  = %s\n", l.preset);
-    if (moved)
-        print_places(&l);
+    if (moved) {
+        print_units(&l);
+        print_excludes(s, &l);
+    }
 }
 
 void check_report_layouts(struct check_report *r)

@@ -192,14 +192,31 @@ static void check_owner(struct check_report *r, const struct config_site *s)
         "create the user and the group here, or correct owner");
 }
 
-/* On a secondary, which gets the directories, that is nothing to speak of. */
-static void note_empty_glob(const struct config *c, const struct config_site *glob)
+/* What the '*' stands in is not made by a session. */
+static bool has_place(struct check_report *r, const struct config_site *glob, const char *root)
 {
+    char *place CLEANUP_FREE = mem_copy_bytes(root, strcspn(root, "*"));
+    if (access(place, F_OK) == 0)
+        return true;
+    char *what CLEANUP_FREE = mem_format(
+        "sites %s: the directory %s, where they are to be, is missing", glob->name, place);
+    char *repair CLEANUP_FREE = mem_format("mount its volume, or mkdir -p %s", place);
+    check_report_problem(r, glob->file, glob->line, what, repair);
+    return false;
+}
+
+/* On a secondary, which gets the directories, that is nothing to speak of. */
+static void look_at_glob(struct check_report *r, const struct config_site *glob)
+{
+    const struct config *c = r->config;
     const char *root = config_root_at(glob, c->self);
+    bool primary = strcmp(glob->primary, c->self) == 0;
+    if (!config_site_has_host(glob, c->self) || (!primary && !has_place(r, glob, root)))
+        return;
     for (size_t i = 0; i < c->site_count; i++)
         if (c->sites[i].block == glob)
             return;
-    if (strcmp(glob->primary, c->self) == 0)
+    if (primary)
         printf("note: %s:%u: sites %s: no directory matches %s, so nothing of it is mirrored yet\n",
             glob->file, glob->line, glob->name, QUOTED(root, strlen(root)));
 }
@@ -208,7 +225,7 @@ void check_report_roots(struct check_report *r)
 {
     const struct config *c = r->config;
     for (size_t i = 0; c->self && i < c->glob_count; i++)
-        note_empty_glob(c, &c->globs[i]);
+        look_at_glob(r, &c->globs[i]);
     for (size_t i = 0; c->self && i < c->site_count; i++) {
         if (!config_site_has_host(&c->sites[i], c->self))
             continue;

@@ -17,6 +17,8 @@
 #include "command/pair/pair_file.h"
 #include "command/pair/pair_keys.h"
 #include "link/base64.h"
+#include "link/conn.h"
+#include "link/target.h"
 
 /* A request in `ask`; what is found out goes into `answer`. 0, or -1 with err. */
 typedef int do_request(const struct json *ask, struct json *answer, struct err *err);
@@ -141,6 +143,21 @@ static int do_host_keys(const struct json *ask, struct json *answer, struct err 
     return 0;
 }
 
+static int do_known_name(const struct json *ask, struct json *answer, struct err *err)
+{
+    enum { ASK_SSH_MS = 10000 };
+    const struct conn_options o = {
+        .host = text_of(ask, "address"), .port = (unsigned)json_get_number(ask, "port", 0)};
+    struct patience p = patience_for(ASK_SSH_MS, NULL);
+    struct target t;
+    if (target_resolve(&o, &p, &t, err))
+        return -1;
+    char *name CLEANUP_FREE = target_known_name(&t);
+    json_set_text(answer, "name", name);
+    target_free(&t);
+    return 0;
+}
+
 static int do_keys_of(const struct json *ask, struct json *answer, struct err *err)
 {
     char *path CLEANUP_FREE = pair_file_keys_of(text_of(ask, "user"), err);
@@ -148,6 +165,21 @@ static int do_keys_of(const struct json *ask, struct json *answer, struct err *e
         return -1;
     json_set_text(answer, "path", path);
     return 0;
+}
+
+static int do_missing(const struct json *ask, struct json *answer, struct err *err)
+{
+    (void)err;
+    bool missing = access(text_of(ask, "path"), F_OK) < 0 && errno == ENOENT;
+    json_set_bool(answer, "missing", missing);
+    return 0;
+}
+
+static int do_make_directory(const struct json *ask, struct json *answer, struct err *err)
+{
+    enum { DIRECTORY_MODE = 0755 };
+    (void)answer;
+    return io_make_path(text_of(ask, "path"), DIRECTORY_MODE, err);
 }
 
 static void set_identity(struct config *c, const char *host, const char *identity)
@@ -187,7 +219,10 @@ static const struct {
     {"move", do_move},
     {"remove", do_remove},
     {"host-keys", do_host_keys},
+    {"known-name", do_known_name},
     {"keys-of", do_keys_of},
+    {"missing", do_missing},
+    {"make-directory", do_make_directory},
     {"try", do_try},
 };
 

@@ -11,7 +11,10 @@
  *   move        from, to               a key with its .pub
  *   remove      path                   a key with its .pub
  *   host-keys                          keys: "TYPE BASE64" of this host's sshd
+ *   known-name  address, port          name: of that host, as known_hosts has it here (ssh -G)
  *   keys-of     user                   path: where sshd looks for the user's authorized_keys
+ *   missing     path                   missing: is there nothing?
+ *   make-directory  path               with those above it
  *   try         config, as, to, identity         a session with the host `to`
  *
  * Content of files (text, was) is in base64; a missing file is "".

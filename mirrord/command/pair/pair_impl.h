@@ -55,6 +55,20 @@ int pair_mesh_forget(struct pairing *p, char *const *keys, struct pair_plan *pla
  * `report`, prints a line for each member. How many did not work; each is printed. */
 unsigned pair_mesh_try(struct pairing *p, const char *suffix, bool report);
 
+/* pair_places.c: the directories above sites that are missing on members that are to get them. They
+ * are said; pair_places_make makes them. */
+struct pair_place {
+    struct pair_end *end;
+    char *path;
+};
+struct pair_places {
+    struct pair_place *places;
+    size_t count;
+};
+void pair_places_find(const struct pairing *p, struct pair_places *out);
+int pair_places_make(const struct pair_places *l, struct err *err);
+void pair_places_free(struct pair_places *l);
+
 /* pair_rotate.c: new keys for all members, or nothing. */
 int pair_rotate(struct pairing *p, struct err *err);
 

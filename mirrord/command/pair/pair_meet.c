@@ -23,7 +23,6 @@ void pair_key_free(struct pair_key *k)
     free(k->key);
     free(k->fingerprint);
     free(k->plain);
-    free(k->hashed);
     *k = (struct pair_key){0};
 }
 
@@ -55,7 +54,7 @@ static int run_ssh(const struct config_host *host, const struct pair_login *logi
 }
 
 /* The line that ssh wrote: name, type, key. */
-static int take_line(struct pair_key *k, const char *scratch, const char *line, struct err *err)
+static int take_line(struct pair_key *k, const char *line, struct err *err)
 {
     size_t len = strcspn(line, "\n"), name = strcspn(line, " ");
     if (name == 0 || name >= len)
@@ -63,10 +62,7 @@ static int take_line(struct pair_key *k, const char *scratch, const char *line, 
     k->plain = mem_copy_bytes(line, len);
     k->name = mem_copy_bytes(line, name);
     k->key = mem_copy_string(k->plain + name + 1);
-    return pair_keys_fingerprint(k->key, &k->fingerprint, err) ||
-                   pair_keys_hash(scratch, k->plain, &k->hashed, err)
-               ? -1
-               : 0;
+    return pair_keys_fingerprint(k->key, &k->fingerprint, err);
 }
 
 int pair_meet(const struct config_host *host, const struct pair_login *login, const char *scratch,
@@ -84,7 +80,7 @@ int pair_meet(const struct config_host *host, const struct pair_login *login, co
     if (rc > 0)
         rc = unmet(&result, err);
     if (rc == 0)
-        rc = take_line(&k, scratch, text, err);
+        rc = take_line(&k, text, err);
     unlink(file);
     if (rc) {
         pair_key_free(&k);

@@ -9,7 +9,6 @@ struct pair_key {
     char *key;         /* "TYPE BASE64" */
     char *fingerprint; /* "SHA256:… (ED25519)" */
     char *plain;       /* the line of known_hosts */
-    char *hashed;      /* the same, with its name hashed */
 };
 
 /* Asks the host, by the person's own way to it (through a jump host, too), and does not log in.

@@ -155,17 +155,42 @@ int pair_mesh_forget(struct pairing *p, char *const *keys, struct pair_plan *pla
 
 /* ---- host keys ---- */
 
+/* The other's name in known_hosts as this one looks it up, which its own ssh configuration may
+ * change; a mirrord that cannot tell looks for what was seen here. The caller frees it. */
+static char *known_name(struct pair_member *at, const struct pair_member *of)
+{
+    struct json *request = json_object(), *answer;
+    struct err ignored;
+    json_set_text(request, "do", "known-name");
+    json_set_text(request, "address", of->host->address);
+    json_set_number(request, "port", of->host->port);
+    if (pair_end_ask(at->end, request, &answer, &ignored))
+        return mem_copy_string(of->shown.name);
+    char *name = mem_copy_string(json_get_text(answer, "name", of->shown.name));
+    json_free(answer);
+    return name;
+}
+
+static int known_line(const struct pairing *p, const struct pair_member *of, const char *name,
+    char **line, struct err *err)
+{
+    char *plain CLEANUP_FREE = mem_format("%s %s", name, of->shown.key);
+    return pair_keys_hash(p->scratch, plain, line, err);
+}
+
 static int plan_known(struct pairing *p, struct pair_member *at, struct pair_member *of,
     struct pair_plan *plan, struct err *err)
 {
     const char *path = pair_known_hosts(p, of);
+    char *name CLEANUP_FREE = known_name(at, of), *hashed CLEANUP_FREE = NULL;
     size_t type = strcspn(of->shown.key, " ");
     char *kind CLEANUP_FREE = mem_copy_bytes(of->shown.key, type), *old CLEANUP_FREE = NULL;
     struct pair_planned *f;
     struct known found;
     const struct known_line *line;
-    if (pair_plan_file(plan, at->end, path, "", KNOWN_MODE, &f, err) ||
-        known_edit_find(f->text, path, of->shown.name, &found, err))
+    if (known_line(p, of, name, &hashed, err) ||
+        pair_plan_file(plan, at->end, path, "", KNOWN_MODE, &f, err) ||
+        known_edit_find(f->text, path, name, &found, err))
         return -1;
     enum known_verdict v = known_check(&found, kind, of->shown.key + type + 1, &line);
     char *key CLEANUP_FREE = line ? mem_format("%s %s", line->type, line->key) : NULL;
@@ -176,7 +201,7 @@ static int plan_known(struct pairing *p, struct pair_member *at, struct pair_mem
             "anew, say --rehost %s",
             at->host->name, path, line->line, of->host->name, old, of->host->name, of->host->name);
     else if (rc == 0 && v != KNOWN_MATCH)
-        pair_plan_change(f, known_edit_add(f->text, &found, v == KNOWN_CHANGED, of->shown.hashed),
+        pair_plan_change(f, known_edit_add(f->text, &found, v == KNOWN_CHANGED, hashed),
             "%s%s%s  + host key of %s: %s\n", v == KNOWN_CHANGED ? "  - " : "",
             v == KNOWN_CHANGED ? old : "", v == KNOWN_CHANGED ? "\n" : "", of->host->name,
             of->shown.fingerprint);

@@ -98,6 +98,7 @@ struct daemon {
     struct site_sockets *site_sockets; /* or NULL */
     struct glob_watch *globs;
     struct scan *scan;
+    struct shelf *shelf;  /* of all peers */
     pthread_mutex_t lock; /* over the lists' shape, sites' pointers and targets */
     TAILQ_HEAD(, roster_peer) peers;
     TAILQ_HEAD(, roster_site) sites;
@@ -144,6 +145,9 @@ void roles_apply(struct daemon *d, const struct daemon_plan *plan);
 void roles_free(struct daemon *d);
 /* Has an epoch been written since the plan was made? *wait: milliseconds until the next look. */
 bool roles_changed(struct daemon *d, unsigned *wait);
+/* -1: the site of this name is not pushed from here, since another host is its primary, or there is
+ * none. */
+int roles_not_ours(const struct daemon *d, const char *name, struct err *err);
 
 /* pausing.c: what the operator has paused */
 void pause_request(struct daemon *d, struct control_client *client, const struct json *request);

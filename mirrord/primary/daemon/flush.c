@@ -160,7 +160,7 @@ static int take_sites(
     struct roster_site *s;
     size_t count = 0;
     if (name && !roster_find(d, name))
-        return err_set(err, ERR_USAGE, "%s is not a site that is mirrored from here", name);
+        return roles_not_ours(d, name, err);
     TAILQ_FOREACH (s, &d->sites, order)
         count++;
     w->sites = mem_array(count, sizeof *w->sites);

@@ -49,8 +49,7 @@ static const struct roster_site *find(struct daemon *d, const char *name, struct
 {
     const struct roster_site *s = roster_find(d, name);
     if (!s)
-        err_set(err, ERR_USAGE, "%s is not a site that is mirrored from here",
-            QUOTED(name, strlen(name)));
+        roles_not_ours(d, name, err);
     else if (!s->presence)
         err_set(err, ERR_USAGE,
             "%s is not gone: only what a glob matched and is not there any more is forgotten; to "

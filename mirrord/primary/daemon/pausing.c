@@ -65,9 +65,7 @@ static int find_named(struct daemon *d, const char *operand, enum pause_kind *ki
     TAILQ_FOREACH (p, &d->peers, order)
         if (strcmp(p->name, name) == 0)
             return 0;
-    return err_set(err, ERR_USAGE,
-        "%s is neither a site that is mirrored from here nor a secondary",
-        QUOTED(name, strlen(name)));
+    return roles_not_ours(d, name, err);
 }
 
 static void answer(struct control_client *client, enum pause_kind kind, bool was)

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "primary/daemon/daemon_impl.h"
 #include "tree/state/epochs.h"
@@ -72,4 +73,16 @@ bool roles_changed(struct daemon *d, unsigned *wait)
         d->roles[i].stamp = stamp;
     }
     return changed;
+}
+
+int roles_not_ours(const struct daemon *d, const char *name, struct err *err)
+{
+    for (size_t i = 0; i < d->role_count; i++)
+        if (strcmp(d->roles[i].name, name) == 0)
+            return err_set(err, ERR_USAGE,
+                "%s is a secondary of %s: its primary is %s, type it there", d->self, name,
+                d->roles[i].primary);
+    return err_set(err, ERR_USAGE,
+        "%s is not a site that is mirrored from here: mirrord status --all names those that are",
+        QUOTED(name, strlen(name)));
 }

@@ -43,7 +43,7 @@ static void wake(void *ctx)
     peer_wake(ctx);
 }
 
-struct peer *peer_new(const struct peer_options *o)
+struct peer *peer_new(const struct peer_options *o, struct shelf *shelf)
 {
     struct peer *p = mem_alloc(sizeof *p);
     p->name = mem_copy_string(o->name);
@@ -69,6 +69,7 @@ struct peer *peer_new(const struct peer_options *o)
     TAILQ_INIT(&p->sites);
     p->often = often_new(OFTEN_KEPT);
     p->bases = bases_new(BASES_MAX);
+    p->shelf = shelf;
     return p;
 }
 
@@ -187,6 +188,7 @@ static int session(struct peer *p, struct err *err)
         .tally = &p->tally,
         .often = p->often,
         .bases = p->bases,
+        .shelf = p->shelf,
         .hooks =
             {.changed = on_changed, .sites = on_sites, .left = on_left, .owed = on_owed, .ctx = p},
     };

@@ -32,6 +32,7 @@ enum push_site_state {
 struct bases;
 struct often;
 struct set;
+struct shelf;
 
 struct push_counts {
     uint64_t examined;                         /* entries compared */
@@ -186,6 +187,7 @@ struct push_options {
     uint64_t *batches;    /* counts those acknowledged; may be NULL */
     struct push_far *far; /* what the far end says it is; may be NULL */
     struct tally *tally;  /* may be NULL */
+    struct shelf *shelf;  /* with other sessions; NULL: nothing is shared */
     struct bases *bases;  /* NULL: no delta is sent without asking */
     struct often *often;  /* NULL: everything is said each time */
     struct push_hooks hooks;

@@ -251,9 +251,14 @@ static bool step_planning(struct push *p, struct unit_push *u)
     return true;
 }
 
+/* What was read to be sent is known before the look: else that reads what is in doubt again, and
+ * finds that the manifest did not have it. */
 static void look_through(struct unit_push *u)
 {
     const struct site_hooks *hooks = &u->ps->site->hooks;
+    struct atom *a;
+    TAILQ_FOREACH (a, &u->batch->atoms, order)
+        acks_tell_read(u->ps, a);
     if (hooks->check)
         u->check = hooks->check(hooks->ctx, u->ps->site, queue_path(u->owed));
     u->state = UNIT_CHECKING;

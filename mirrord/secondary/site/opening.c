@@ -56,8 +56,9 @@ static int make_root(struct replica *r, struct err *err)
         return -1;
     char *missing CLEANUP_FREE = first_missing(r->path);
     return err_set(err, ERR_FAILED,
-        "cannot create %s: the directory %s is missing; only the last one is made", r->path,
-        missing);
+        "cannot create %s: the directory %s is missing. Mount its volume, or type on that host: "
+        "mkdir -p %.*s",
+        r->path, missing, (int)(strrchr(r->path, '/') - r->path), r->path);
 }
 
 /* Another site of this session in the same directory: the lock would not notice. */

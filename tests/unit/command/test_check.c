@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/buf.h"
 #include "base/io.h"
 #include "base/mem.h"
 #include "command/command.h"
@@ -183,6 +184,23 @@ static void test_roots(void **state)
     free(link);
 }
 
+/* What a glob's '*' stands in is not made by a session: on a secondary it has to be there, too. */
+static void test_places_of_sites(void **state)
+{
+    struct dir *d = *state;
+    char *out;
+    write_config(d, PLACES HOSTS "sites x { glob = \"@/none/*/htdocs\" hosts = {web1, web2} "
+                                 "primary = web2 }\n");
+    assert_int_equal(check(d, "--offline", NULL, &out), 1);
+    assert_in(out, "mirrord.conf:3: sites x: the directory ");
+    assert_in(
+        out, "/none/, where they are to be, is missing\n    repair: mount its volume, or mkdir");
+    free(out);
+    make_path(d, "none");
+    assert_int_equal(check(d, "--offline", NULL, &out), 0);
+    free(out);
+}
+
 static void test_keys_and_places(void **state)
 {
     struct dir *d = *state;
@@ -264,6 +282,28 @@ static void make_file(const struct dir *d, const char *name, const char *text)
 
 #define VERSION "<?php\n/** x */\n$wp_version = '6.4.2';\n"
 
+/* The lines that were printed for site c are taken, and leave nothing to be said. */
+static void use_the_lines(const struct dir *d, const char *out)
+{
+    struct buf lines = {0};
+    for (const char *at = strchr(strstr(out, "\nc: ") + 1, '\n') + 1; *at == ' ';) {
+        size_t len = strcspn(at, "\n") + 1;
+        buf_append(&lines, at, len);
+        at += len;
+    }
+    buf_append(&lines, "", 1);
+    char *text CLEANUP_FREE =
+        mem_format("%ssite c { root = \"@/c\" hosts = {web1, web2} primary = web1 "
+                   "preset = wordpress\n%s}\n",
+            HOSTS, (const char *)buf_bytes(&lines));
+    char *again CLEANUP_FREE = NULL;
+    buf_free(&lines);
+    write_config(d, text);
+    check(d, "--offline", NULL, &again);
+    assert_null(strstr(again, "c: WordPress"));
+    assert_in(again, "WordPress in 1 site, 1 of them multisite\n");
+}
+
 /* A preset that fits is only counted; for others the lines to write are printed. */
 static void test_layouts(void **state)
 {
@@ -302,12 +342,17 @@ static void test_layouts(void **state)
     assert_in(out, "c: WordPress, multisite; say also\n"
                    "    unit    = {\"stuff/plugins/*\", \"stuff/themes/*\", \"stuff/languages\", "
                    "\"core\"}\n"
-                   "    bracket = {\"core/.maintenance\", \"stuff/upgrade/\"}\n"
-                   "    exclude = {\"stuff/upgrade/\",");
+                   "    bracket = {\"core/.maintenance\", \"stuff/upgrade/\", "
+                   "\".git/index.lock\"}\n"
+                   "    exclude = {\"");
+    assert_in(out, "\"core/.maintenance\"");
+    assert_in(out, "\"stuff/upgrade-temp-backup/\"");
+    assert_in(out, "\"stuff/et-cache/\"");
     assert_in(out, "d: releases, but preset = none (");
     assert_in(
         out, "e: WordPress 6.4.2 laid out by Bedrock; its root is the project's web directory");
     assert_in(out, "WordPress in 5 sites, 1 of them multisite\n");
+    use_the_lines(d, out);
     free(out);
 }
 
@@ -329,6 +374,7 @@ int main(void)
         WITH_DIR(test_all_well),
         WITH_DIR(test_sockets),
         WITH_DIR(test_roots),
+        WITH_DIR(test_places_of_sites),
         WITH_DIR(test_keys_and_places),
         WITH_DIR(test_reach),
         WITH_DIR(test_effective),

@@ -83,20 +83,22 @@ static void test_mistakes(void **state)
 {
     (void)state;
     static const char *const cases[][2] = {
-        {"cmd --flga", "unknown option '--flga': did you mean '--flag'? See mirrord(8)"},
-        {"cmd --nubmer=3", "unknown option '--nubmer': did you mean '--number'? See mirrord(8)"},
-        {"cmd --whatever", "unknown option '--whatever'; see mirrord(8)"},
-        {"cmd -x", "unknown option '-x'; see mirrord(8)"},
-        {"cmd -fx", "unknown option '-x'; see mirrord(8)"},
-        {"cmd --text", "option --text needs TEXT; see mirrord(8)"},
-        {"cmd -n", "option --number needs N; see mirrord(8)"},
-        {"cmd --flag=1", "option --flag takes no argument; see mirrord(8)"},
-        {"cmd --help=1", "option --help takes no argument; see mirrord(8)"},
-        {"cmd -n 3x", "--number: '3x' is not a whole number; see mirrord(8)"},
-        {"cmd -n -3", "--number: '-3' is not a whole number; see mirrord(8)"},
-        {"cmd -n 4294967296", "--number: '4294967296' is not a whole number; see mirrord(8)"},
-        {"cmd -e bad", "--exclude: 'bad' is no pattern"},
-        {"cmd a b c", "'c' is one operand too many; see mirrord(8)"},
+        {"cmd --flga", "unknown option '--flga': did you mean '--flag'? See mirrord cmd --help"},
+        {"cmd --nubmer=3",
+            "unknown option '--nubmer': did you mean '--number'? See mirrord cmd --help"},
+        {"cmd --whatever", "unknown option '--whatever'; type: mirrord cmd --help"},
+        {"cmd -x", "unknown option '-x'; type: mirrord cmd --help"},
+        {"cmd -fx", "unknown option '-x'; type: mirrord cmd --help"},
+        {"cmd --text", "option --text needs TEXT; type: mirrord cmd --help"},
+        {"cmd -n", "option --number needs N; type: mirrord cmd --help"},
+        {"cmd --flag=1", "option --flag takes no argument; type: mirrord cmd --help"},
+        {"cmd --help=1", "option --help takes no argument; type: mirrord cmd --help"},
+        {"cmd -n 3x", "--number: '3x' is not a whole number; type: mirrord cmd --help"},
+        {"cmd -n -3", "--number: '-3' is not a whole number; type: mirrord cmd --help"},
+        {"cmd -n 4294967296",
+            "--number: '4294967296' is not a whole number; type: mirrord cmd --help"},
+        {"cmd -e bad", "--exclude: 'bad' is no pattern; type: mirrord cmd --help"},
+        {"cmd a b c", "'c' is one operand too many; type: mirrord cmd --help"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct values v;

@@ -116,6 +116,11 @@ static void test_health_of_a_secondary(void **state)
     assert_non_null(
         strstr(out, "  bad: web1 is the primary\n  bad here: DOWN, behind: it lacks 3 paths\n"));
     assert_null(strstr(out, "alone"));
+    assert_non_null(strstr(out, "web2: mirrord ?, not ready yet, secondary of 3 sites\n"));
+    assert_non_null(
+        strstr(out, "  no primary is connected for 1 site; what is here is served\n"
+                    "      type: mirrord status          (on web1)\n"
+                    "            mirrord promote --all   (here, if web1 is gone for good)\n"));
     free(out);
     out = print(text, true);
     assert_non_null(strstr(out, "  alone here: up, orphaned: no primary\n"));

@@ -67,10 +67,15 @@ static void test_the_file(void **state)
     assert_int_equal(unlink(path), 0);
     assert_true(metrics_tick(d) <= 7000); /* not due */
     assert_int_equal(access(path, F_OK), -1);
+    int before = open(path, O_RDONLY | O_CREAT | O_CLOEXEC, 0600);
     d->ready = true; /* news need not wait */
     d->metrics.written_ms = d->metrics.due_ms - 7000 > 2000 ? d->metrics.due_ms - 9000 : 0;
     assert_int_equal(metrics_tick(d), 7000);
     assert_int_equal(access(path, F_OK), 0);
+    assert_int_equal(fstat(before, &st), 0); /* whoever reads the one before has it whole */
+    assert_int_equal(st.st_size, 0);
+    assert_int_equal(st.st_nlink, 0);
+    close(before);
     metrics_set(d, NULL, 7000);
     assert_int_equal(access(path, F_OK), -1);
     assert_int_equal(rmdir(dir), 0);

@@ -115,7 +115,6 @@ static void open_push(struct world *w)
     p->o = &w->o;
     p->names = names_new(NULL);
     p->block = mem_alloc(MSG_CHUNK_MAX);
-    p->packed = mem_alloc(MSG_CHUNK_MAX);
     p->greeted = true;
     lanes_init(p);
 }
@@ -155,7 +154,7 @@ static int teardown(void **state)
     names_free(w->p->names);
     wire_free(&w->p->out);
     free(w->p->block);
-    free(w->p->packed);
+    free(w->p->packing.room);
     free(w->p);
     filter_free(w->filter);
     unit_rules_free(w->rules);
@@ -326,6 +325,21 @@ static void test_owed_until_acknowledged(void **state)
     assert_true(owes(w));
     finish(w);
     assert_true(was_sent(w, "plugins/a/x") && was_sent(w, "plugins/a/sub/y"));
+}
+
+/* Its files are replaced under their names: the manifest does not know their content before they
+ * are read to be sent, and what the last look finds of that is no change. */
+static void test_what_was_replaced_is_sent_once(void **state)
+{
+    struct world *w = *state;
+    happens(w, "for i in 1 2 3 4 5 6; do echo $i > plugins/a/$i; done");
+    finish(w);
+    happens(w, "for i in 1 2 3 4 5 6; do echo new $i > plugins/a/$i; done");
+    w->units = w->entries = 0;
+    finish(w);
+    assert_int_equal(w->drops, 0);
+    assert_int_equal(w->units, 1);
+    assert_true(was_sent(w, "plugins/a/1") && was_sent(w, "plugins/a/6"));
 }
 
 /* It changes after some of it was sent: what was sent is dropped, and all of it goes later. */
@@ -506,6 +520,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(test_owed_until_acknowledged),
+        T(test_what_was_replaced_is_sent_once),
         T(test_owed_when_it_is_dropped),
         T(test_one_of_its_files_is_held_open),
         T(test_owed_again_behind_the_commit),

@@ -212,6 +212,31 @@ static void what_comes_meanwhile_is_one_run(void **state)
     hooks_free(h);
 }
 
+/* What comes right after a run waits until a second after its start; unless this machine took that
+ * long itself. */
+static void once_a_second(void **state)
+{
+    bool waited = false;
+    (void)state;
+    write_command("echo >>runs");
+    for (int i = 0; i < 20 && !waited; i++) {
+        unlinkat(state_dir, "runs", 0);
+        struct hooks *h = begin(60000);
+        hooks_add(h, SITE, RECORDS("+a\0"));
+        while (hooks_pending(h)) {
+            hooks_step(h);
+            poll(NULL, 0, 1);
+        }
+        hooks_add(h, SITE, RECORDS("+b\0"));
+        hooks_step(h);
+        waited = lines_of("runs") == 1 && hooks_due_ms(h) > 0 && hooks_due_ms(h) <= 1000;
+        assert_int_equal(finish(h).failing.count, 0);
+        assert_int_equal(lines_of("runs"), 2);
+        hooks_free(h);
+    }
+    assert_true(waited);
+}
+
 /* --- how it fails --- */
 
 static void failures_are_kept_until_it_works(void **state)
@@ -334,6 +359,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(too_many_are_everything, setup, teardown),
         cmocka_unit_test_setup_teardown(it_is_told_all, setup, teardown),
         cmocka_unit_test_setup_teardown(what_comes_meanwhile_is_one_run, setup, teardown),
+        cmocka_unit_test_setup_teardown(once_a_second, setup, teardown),
         cmocka_unit_test_setup_teardown(failures_are_kept_until_it_works, setup, teardown),
         cmocka_unit_test_setup_teardown(its_time_ends, setup, teardown),
         cmocka_unit_test_setup_teardown(what_cannot_be_started, setup, teardown),
