@@ -14,12 +14,13 @@
 #include "protocol/path.h"
 
 enum {
-    MSG_VERSION = 2,        /* newest version spoken */
+    MSG_VERSION = 3,        /* newest version spoken */
     MSG_VERSION_OLDEST = 1, /* oldest version spoken */
     MSG_VERSION_RENEW = 2,  /* from which on there are RENEW and RENEWED */
     MSG_VERSION_NEWS =
         2, /* from which on HOOK, SPACE, OWED, TELL, PROVING, CAP_LACKS_… may be sent */
     MSG_VERSION_BASED = 2,       /* from which on there is HOW_BASED */
+    MSG_VERSION_BUNDLE = 3,      /* from which on there is BUNDLE */
     MSG_TEXT_MAX = 1024,         /* error texts and software names */
     MSG_SITE_NAME_MAX = 255,     /* bytes */
     MSG_HOST_MAX = 255,          /* what a host of the configuration is called */
@@ -31,7 +32,10 @@ enum {
     MSG_ATOMS_MAX = 4096,        /* atoms of one batch … */
     MSG_UNIT_ATOMS_MAX = 262144, /* … and of one that switches a unit */
     MSG_UNITS_MAX = 256,         /* units of one batch */
-    MSG_CHUNK_MAX = 131072,      /* plain bytes that one DATA, inline content or PACK unpacks to */
+    MSG_OPENS_MAX = 67108864,    /* bytes of the OPENs of all sites that are open */
+    MSG_HELD_MAX = 1073741824,   /* what all atoms hold that are not acknowledged: … */
+    MSG_HELD_ATOM = 1024,        /* … so much each, and the bytes of its paths and its entry */
+    MSG_CHUNK_MAX = 131072,      /* plain bytes that one DATA, inline content, PACK or BUNDLE has */
     MSG_FAILURES_MAX = 32,       /* failures in one ACK frame; more frames follow */
     MSG_ITEMS_MAX = 1024,        /* items in one LISTING frame */
     MSG_BUCKETS_MAX = 2048,      /* buckets of a directory in a LIST */
@@ -50,6 +54,7 @@ enum {
     MSG_DATA_MAX = FRAME_PAYLOAD_MAX - 10,    /* content of a DATA or SIGNATURE */
     MSG_LISTING_MAX = FRAME_PAYLOAD_MAX - 14, /* items of a LISTING */
     MSG_PACK_MAX = FRAME_PAYLOAD_MAX - 4,     /* content of a PACK */
+    MSG_BUNDLE_MAX = FRAME_PAYLOAD_MAX - 12,  /* content of a BUNDLE */
 };
 
 #define MSG_MAGIC 0x4452494du /* "MIRD" */
@@ -81,6 +86,7 @@ enum msg_type {
     MSG_RENEW = 33,
     MSG_OWED = 34,
     MSG_TELL = 35,
+    MSG_BUNDLE = 36,
 
     MSG_OPENED = 48, /* secondary to primary */
     MSG_LISTING = 49,
@@ -420,6 +426,12 @@ struct msg_pack {         /* ENTRYs that travel packed together */
     struct bytes content; /* one zstd frame; it unpacks to whole frames */
 };
 
+struct msg_bundle { /* the same, where the ENTRYs' numbers are counted from these: */
+    uint32_t batch;
+    uint32_t atom;
+    struct bytes content;
+};
+
 struct msg_signature { /* librsync signature of the old file, in pieces */
     uint32_t atom;
     uint8_t last;
@@ -514,10 +526,17 @@ void msg_put_commit(struct wire_writer *w, const struct msg_commit *m);
 void msg_put_unit(struct wire_writer *w, const struct msg_unit *m);
 void msg_put_drop(struct wire_writer *w, const struct msg_drop *m);
 void msg_put_pack(struct wire_writer *w, const struct msg_pack *m);
+void msg_put_bundle(struct wire_writer *w, const struct msg_bundle *m);
 void msg_put_signature(struct wire_writer *w, const struct msg_signature *m);
 void msg_put_ack(struct wire_writer *w, const struct msg_ack *m);
 void msg_put_extents(struct wire_writer *w, const struct msg_extents *m);
 void msg_put_range(struct wire_writer *w, const struct msg_range *m);
+
+/* The two numbers in the payload of an encoded ENTRY, of at least MSG_NUMBERS bytes: read, and
+ * replaced. In a BUNDLE they are counted from its own. */
+enum { MSG_NUMBERS = 8 };
+void msg_entry_numbers(const uint8_t *payload, uint32_t *batch, uint32_t *atom);
+void msg_entry_renumber(uint8_t *payload, uint32_t batch, uint32_t atom);
 
 /* One item, without a frame, for the bytes of a LISTING. */
 void msg_item_encode(struct wire_writer *w, const struct msg_item *m);
@@ -563,6 +582,7 @@ bool msg_get_commit(struct bytes payload, struct msg_commit *out);
 bool msg_get_unit(struct bytes payload, struct msg_unit *out);
 bool msg_get_drop(struct bytes payload, struct msg_drop *out);
 bool msg_get_pack(struct bytes payload, struct msg_pack *out);
+bool msg_get_bundle(struct bytes payload, struct msg_bundle *out);
 bool msg_get_signature(struct bytes payload, struct msg_signature *out);
 bool msg_get_ack(struct bytes payload, struct msg_ack *out);
 bool msg_get_extents(struct bytes payload, struct msg_extents *out);

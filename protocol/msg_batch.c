@@ -36,6 +36,25 @@ void msg_put_entry(struct wire_writer *w, const struct msg_entry *m)
     frame_end(w, start);
 }
 
+void msg_entry_numbers(const uint8_t *payload, uint32_t *batch, uint32_t *atom)
+{
+    struct wire_reader r = wire_reader_of(payload, MSG_NUMBERS);
+    *batch = wire_get_u32(&r);
+    *atom = wire_get_u32(&r);
+}
+
+static void msg_set_u32(uint8_t *p, uint32_t v)
+{
+    for (unsigned i = 0; i < sizeof v; i++)
+        p[i] = (uint8_t)(v >> (8 * i));
+}
+
+void msg_entry_renumber(uint8_t *payload, uint32_t batch, uint32_t atom)
+{
+    msg_set_u32(payload, batch);
+    msg_set_u32(payload + sizeof batch, atom);
+}
+
 /* Raw content is as long as the entry says; packed content must not unpack to more than a chunk. */
 static bool msg_inline_fits(const struct msg_entry *m)
 {
@@ -255,6 +274,25 @@ bool msg_get_pack(struct bytes payload, struct msg_pack *out)
 {
     struct wire_reader r = wire_reader_of(payload.data, payload.len);
     out->content = wire_get_blob(&r, MSG_PACK_MAX);
+    field_require(&r, out->content.len > 0);
+    return wire_done(&r);
+}
+
+void msg_put_bundle(struct wire_writer *w, const struct msg_bundle *m)
+{
+    size_t start = frame_begin(w, MSG_BUNDLE);
+    wire_u32(w, m->batch);
+    wire_u32(w, m->atom);
+    wire_blob(w, m->content);
+    frame_end(w, start);
+}
+
+bool msg_get_bundle(struct bytes payload, struct msg_bundle *out)
+{
+    struct wire_reader r = wire_reader_of(payload.data, payload.len);
+    out->batch = wire_get_u32(&r);
+    out->atom = wire_get_u32(&r);
+    out->content = wire_get_blob(&r, MSG_BUNDLE_MAX);
     field_require(&r, out->content.len > 0);
     return wire_done(&r);
 }

@@ -31,6 +31,7 @@ static const struct msg_name_row msg_types[] = {
     {MSG_PACK, "PACK"},
     {MSG_RENEW, "RENEW"},
     {MSG_TELL, "TELL"},
+    {MSG_BUNDLE, "BUNDLE"},
     {MSG_OWED, "OWED"},
     {MSG_OPENED, "OPENED"},
     {MSG_LISTING, "LISTING"},

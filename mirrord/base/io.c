@@ -132,7 +132,8 @@ static ssize_t read_full(int fd, char *p, size_t n)
 
 int io_slurp(int dirfd, const char *name, size_t max, char **out, size_t *len, struct err *err)
 {
-    int fd CLEANUP_FD = openat(dirfd, name, O_RDONLY | O_CLOEXEC);
+    int links = dirfd == AT_FDCWD ? 0 : O_NOFOLLOW;
+    int fd CLEANUP_FD = openat(dirfd, name, O_RDONLY | O_CLOEXEC | links);
     if (fd < 0 && errno == ENOENT)
         return 1;
     if (fd < 0)

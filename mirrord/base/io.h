@@ -30,7 +30,8 @@ int io_publish(int dirfd, const char *name, const void *p, size_t n, struct err 
 int io_replace(int dirfd, const char *name, const void *p, size_t n, struct err *err);
 
 /* The whole of a small file with a NUL behind; *out is the caller's to free. Fails when it is
- * longer than max. A missing file is 1 with *out untouched. */
+ * longer than max. A missing file is 1 with *out untouched. A symbolic link is followed where a
+ * person named the file (AT_FDCWD), and refused in a directory that is held. */
 int io_slurp(int dirfd, const char *name, size_t max, char **out, size_t *len, struct err *err);
 
 /* mkdir -p: fails where something else than a directory stands in the way. */

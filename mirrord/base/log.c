@@ -106,7 +106,7 @@ static void line(enum log_level at, const char *fmt, va_list ap)
 LOG_FUNCTION(log_error, LOG_LEVEL_ERROR)
 LOG_FUNCTION(log_warn, LOG_LEVEL_WARNING)
 LOG_FUNCTION(log_info, LOG_LEVEL_INFO)
-LOG_FUNCTION(log_debug, LOG_LEVEL_DEBUG)
+LOG_FUNCTION(log_debug_line, LOG_LEVEL_DEBUG)
 
 void log_always(const char *fmt, ...)
 {

@@ -18,7 +18,15 @@ enum log_level log_get_level(void);
 void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-void log_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void log_debug_line(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* A statement; its arguments are looked at only where the line is wanted, so it costs next to
+ * nothing on the path of each file. */
+#define log_debug(...)                                                                             \
+    do {                                                                                           \
+        if (log_get_level() >= LOG_LEVEL_DEBUG)                                                    \
+            log_debug_line(__VA_ARGS__);                                                           \
+    } while (0)
 
 /* As log_info, at any level: what somebody may wait for. */
 void log_always(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

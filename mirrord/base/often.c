@@ -1,5 +1,5 @@
-/* Causes and when they were said; see often.h. At most OFTEN_KEPT: then those go whose hour is
- * over, and if that is none all are forgotten, which only means that some are said again. */
+/* Causes and when they were said; see often.h. Where there is no room for one more those go whose
+ * hour is over, and if that is none it is not said. */
 #include "base/often.h"
 
 #include <stdio.h>
@@ -16,11 +16,13 @@ struct saying {
 
 struct often {
     struct set *sayings; /* value: struct saying */
+    size_t kept;
 };
 
-struct often *often_new(void)
+struct often *often_new(size_t kept)
 {
     struct often *o = mem_alloc(sizeof *o);
+    o->kept = kept;
     o->sayings = set_new();
     return o;
 }
@@ -47,6 +49,7 @@ void often_free(struct often *o)
     free(o);
 }
 
+/* NULL: there is no room. */
 static struct saying *find(struct often *o, const char *cause, uint64_t now_ms, bool *fresh)
 {
     size_t len = strlen(cause);
@@ -54,28 +57,33 @@ static struct saying *find(struct often *o, const char *cause, uint64_t now_ms, 
     *fresh = !item;
     if (item)
         return item->value;
-    if (set_count(o->sayings) >= OFTEN_KEPT)
+    if (set_count(o->sayings) >= o->kept)
         forget(o, now_ms);
-    if (set_count(o->sayings) >= OFTEN_KEPT)
-        forget(o, UINT64_MAX);
+    if (set_count(o->sayings) >= o->kept)
+        return NULL;
     item = set_add(o->sayings, cause, len);
     item->value = mem_alloc(sizeof(struct saying));
     return item->value;
 }
 
-bool often_may_say(struct often *o, const char *cause, uint64_t now_ms, char again[48])
+bool often_may_say(struct often *o, const char *cause, uint64_t now_ms, char again[OFTEN_AGAIN])
 {
     bool fresh;
     again[0] = '\0';
     if (!o || log_get_level() >= LOG_LEVEL_DEBUG)
         return true;
     struct saying *s = find(o, cause, now_ms, &fresh);
+    if (!s)
+        return false;
     if (!fresh && now_ms - s->said_ms < OFTEN_EVERY_MS) {
         s->kept_back++;
         return false;
     }
     if (s->kept_back)
-        snprintf(again, 48, " (repeated %u time%s)", s->kept_back, s->kept_back == 1 ? "" : "s");
+        snprintf(again, OFTEN_AGAIN, " (repeated %u time%s)", s->kept_back,
+            s->kept_back == 1 ? "" : "s");
+    else if (fresh && set_count(o->sayings) == o->kept)
+        snprintf(again, OFTEN_AGAIN, "; what else there is of this kind is not said");
     *s = (struct saying){.said_ms = now_ms};
     return true;
 }

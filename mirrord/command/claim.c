@@ -113,8 +113,7 @@ int claim_put(struct claim *a, const char *site, const struct epoch *e, bool tak
     if (!msg_get_claimed(f.payload, &answer))
         return err_set(err, ERR_FAILED, "a malformed answer");
     *now = (struct epoch){.counter = answer.epoch, .id = answer.epoch_id};
-    snprintf(now->primary, sizeof now->primary, "%.*s", (int)answer.primary.len,
-        (const char *)answer.primary.data);
+    log_name(now->primary, sizeof now->primary, answer.primary.data, answer.primary.len);
     if (answer.reason == REASON_NONE)
         return 0;
     err_set(err, ERR_REFUSED, "%s", QUOTED(answer.text.data, answer.text.len));

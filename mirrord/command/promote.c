@@ -96,7 +96,7 @@ static int claim_everywhere(const struct promotion *p, uint64_t *above)
         if (r < 0)
             log_warn("%s: %s was not reached, and is refused when it comes back: %s", p->s->name,
                 *h, why.text);
-        if (r == 1 && there.counter >= p->now.counter) {
+        if (r == 1 && there.counter >= p->now.counter && epoch_is_near(&p->now, there.counter)) {
             higher = 1;
             *above = there.counter > *above ? there.counter : *above;
         } else if (r == 1) {

@@ -157,7 +157,8 @@ static void keep_epoch(struct site *s, const struct msg_site_error *m)
     int dir CLEANUP_FD = epochs_open(s->options.state_dir, root_path(s->root), true, &why);
     int lock CLEANUP_FD = dir < 0 ? -1 : epoch_lock(dir, &why);
     if (lock < 0 || epoch_read(dir, &now, &why) < 0 ||
-        (now.counter < e.counter && epoch_write(dir, &e, &why) < 0))
+        (now.counter < e.counter && epoch_is_near(&now, e.counter) &&
+            epoch_write(dir, &e, &why) < 0))
         log_error("%s: %s", s->name, why.text);
 }
 

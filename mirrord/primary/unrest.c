@@ -168,7 +168,7 @@ static void stir(struct unrest *u, struct unit *unit, uint64_t when_ms)
     if (!unit->rests || (unit->forced && when_ms < unit->forced_ms + UNREST_FORCED_MS))
         return;
     unit->rests = unit->forced = false;
-    unit->first_ms = when_ms;
+    unit->first_ms = io_now_ms();
     unit->changed = 0;
     u->waiting++;
 }

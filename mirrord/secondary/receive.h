@@ -31,6 +31,7 @@ struct receive_policy {
     unsigned unit_grace;        /* seconds that a replaced unit is kept for who has it open */
     bool hook;                  /* a command is run after commits */
     bool on_switch;             /* one holds the readers while units are switched */
+    bool special_bits;          /* setuid and setgid of files are kept where the primary has them */
     struct space_rule min_free; /* what bulk is to leave free */
 };
 

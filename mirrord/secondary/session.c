@@ -46,6 +46,7 @@ enum {
     QUIET_US = 1000,  /* after the last input: more of a batch may be just behind */
     STARVE_US = 4000, /* but jobs get a step at least this often */
     PONGS_MAX = 1024, /* that are put off */
+    SAID_MAX = 64,    /* causes of sites' failures in the log, an hour */
 };
 
 enum { UNREADABLE = 1 };
@@ -57,7 +58,7 @@ enum { LISTENING = BEFORE_HELLO | AFTER_HELLO };
 struct session {
     struct tools tools;
     struct buf in;
-    uint8_t *plain; /* of a PACK: MSG_CHUNK_MAX bytes, from the first one on; else NULL */
+    uint8_t *plain; /* of a PACK or BUNDLE: MSG_CHUNK_MAX bytes, from the first one on; else NULL */
     enum phase phase;
     int signals;                  /* signalfd of SIGTERM and SIGINT */
     uint64_t heard;               /* when the last byte came */
@@ -317,6 +318,7 @@ MESSAGE(unit, atom_unit)
 MESSAGE(drop, batch_drop)
 
 static int on_pack(struct session *s, struct bytes payload, struct err *err);
+static int on_bundle(struct session *s, struct bytes payload, struct err *err);
 
 static const struct handler {
     uint8_t type;
@@ -338,6 +340,7 @@ static const struct handler {
     {MSG_BEGIN, AFTER_HELLO, on_begin},
     {MSG_ENTRY, AFTER_HELLO, on_entry},
     {MSG_PACK, AFTER_HELLO, on_pack},
+    {MSG_BUNDLE, AFTER_HELLO, on_bundle},
     {MSG_DATA, AFTER_HELLO, on_data},
     {MSG_RANGE, AFTER_HELLO, on_range},
     {MSG_FINISH, AFTER_HELLO, on_finish},
@@ -371,29 +374,56 @@ static int handle(struct session *s, const struct frame *f, struct err *err)
         err, ERR_FAILED, "message %s (%u) is not legal here", msg_name(f->type), f->type);
 }
 
-/* As if what it unpacks to had come in its place. */
-static int on_pack(struct session *s, struct bytes payload, struct err *err)
+/* One ENTRY of what came packed, whose numbers are counted from these. */
+static int on_packed(
+    struct session *s, struct frame *f, uint32_t batch, uint32_t atom, struct err *err)
 {
-    struct msg_pack m;
+    uint32_t b, a;
+    s->tools.reason = REASON_MALFORMED;
+    if (f->type != MSG_ENTRY || f->payload.len < MSG_NUMBERS)
+        return err_set(err, ERR_FAILED, "something else than ENTRYs came packed");
+    msg_entry_numbers(f->payload.data, &b, &a);
+    msg_entry_renumber((uint8_t *)f->payload.data, batch + b, atom + a);
+    return handle(s, f, err);
+}
+
+/* As if what it unpacks to had come in its place. */
+static int unpack(
+    struct session *s, struct bytes content, uint32_t batch, uint32_t atom, struct err *err)
+{
     struct frame f;
     size_t n = 0, at = 0;
-    if (!msg_get_pack(payload, &m))
-        return UNREADABLE;
     if (!s->plain)
         s->plain = mem_alloc(MSG_CHUNK_MAX);
-    if (zip_unpack(s->tools.zip, m.content.data, m.content.len, s->plain, MSG_CHUNK_MAX, &n, err) <
-        0)
+    if (zip_unpack(s->tools.zip, content.data, content.len, s->plain, MSG_CHUNK_MAX, &n, err) < 0)
         return -1;
     do {
         int length = frame_next(s->plain + at, n - at, &f);
-        s->tools.reason = REASON_MALFORMED;
-        if (length <= 0 || f.type != MSG_ENTRY)
-            return err_set(err, ERR_FAILED, "a PACK holds something else than ENTRYs");
-        if (handle(s, &f, err) < 0)
+        if (length <= 0) {
+            s->tools.reason = REASON_MALFORMED;
+            return err_set(err, ERR_FAILED, "part of a message came packed");
+        }
+        if (on_packed(s, &f, batch, atom, err) < 0)
             return -1;
         at += (size_t)length;
     } while (at < n);
     return 0;
+}
+
+static int on_pack(struct session *s, struct bytes payload, struct err *err)
+{
+    struct msg_pack m;
+    return msg_get_pack(payload, &m) ? unpack(s, m.content, 0, 0, err) : UNREADABLE;
+}
+
+static int on_bundle(struct session *s, struct bytes payload, struct err *err)
+{
+    struct msg_bundle m;
+    if (!msg_get_bundle(payload, &m))
+        return UNREADABLE;
+    if (s->tools.version < MSG_VERSION_BUNDLE)
+        return err_set(err, ERR_FAILED, "BUNDLE in a session of version %u", s->tools.version);
+    return unpack(s, m.content, m.batch, m.atom, err);
 }
 
 /* --- the loop --- */
@@ -608,6 +638,7 @@ static void free_session(struct session *s)
 {
     close_all(s);
     set_free(s->tools.replicas);
+    often_free(s->tools.often);
     reread_free(s->tools.reread);
     names_free(s->tools.names);
     zip_free(s->tools.zip);
@@ -646,6 +677,15 @@ static int serve(struct session *s, struct err *err)
     return renewal_leave(&s->tools, rest, s->tools.self->leave, err) < 0 ? -1 : result;
 }
 
+/* Whoever reads the log is the other end, through sshd: that it does not must hold up nothing, and
+ * a line that finds no room is lost. A terminal or a file is somebody else's, too. */
+static void unblock_log(void)
+{
+    struct stat st;
+    if (fstat(STDERR_FILENO, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)))
+        io_nonblock(STDERR_FILENO);
+}
+
 int session_run(const struct receive_options *o, const struct outside *outside,
     const struct receive_self *self, struct err *err)
 {
@@ -655,6 +695,7 @@ int session_run(const struct receive_options *o, const struct outside *outside,
         return -1;
     umask(0);
     io_nonblock(o->out);
+    unblock_log();
     s.tools.options = o;
     s.tools.out.fd = o->out;
     s.tools.out.patience_ms = (int)silence_ms(&s);
@@ -669,6 +710,7 @@ int session_run(const struct receive_options *o, const struct outside *outside,
     s.tools.zip = zip_new(ZIP_LEVEL);
     s.tools.chunk = mem_alloc(MSG_CHUNK_MAX);
     s.tools.replicas = set_new();
+    s.tools.often = often_new(SAID_MAX);
     s.tools.can_chown = can_chown();
     int result = serve(&s, err);
     if (result < 0)

@@ -2,6 +2,7 @@
 #ifndef SECONDARY_TOOLS_H
 #define SECONDARY_TOOLS_H
 
+#include "base/often.h"
 #include "base/set.h"
 #include "secondary/confine/outside.h"
 #include "secondary/job.h"
@@ -40,9 +41,12 @@ struct tools {
     uint64_t hooks_due;     /* at commands after commits */
     uint64_t room_due;      /* at the room there is */
     int64_t health_due;     /* at what is to be noted of sites (io_boot_ms) */
-    struct set *replicas;   /* sites by number: struct replica */
-    struct batch *batches;  /* all that are not acknowledged */
+    struct often *often;   /* of what the primary decides how often it happens; NULL: all is said */
+    struct set *replicas;  /* sites by number: struct replica */
+    size_t opened_bytes;   /* of their OPENs */
+    struct batch *batches; /* all that are not acknowledged */
     unsigned batch_count;
+    size_t held;       /* by their atoms, see MSG_HELD_MAX */
     unsigned patching; /* transfers at work on what has come: not until they are done is it taken */
     uint32_t last_batch, last_atom; /* numbers rise through the session */
     uint64_t commits;               /* asked for so far */

@@ -18,9 +18,10 @@ import deltas
 import disks
 import lab
 import live
+import plugins
 import scenario
 
-SCENARIOS = copies.SCENARIOS + deltas.SCENARIOS + live.SCENARIOS + disks.SCENARIOS
+SCENARIOS = copies.SCENARIOS + deltas.SCENARIOS + live.SCENARIOS + plugins.SCENARIOS + disks.SCENARIOS
 
 
 def arguments():

@@ -17,7 +17,7 @@ import time
 from copies import WAN
 from grove import Grove
 from harness import USER, read_text, wait_for, write_text
-from lab import TICK, Failed, Rsync, Run, Tool, memory
+from lab import Rsync, Run, Tool, memory, threads_cpu, used_cpu
 from scenario import Row, Scenario, Target
 
 IN_CLOSE_WRITE, IN_MOVED_TO = 0x8, 0x80
@@ -103,8 +103,12 @@ class MirrordFeed(Feed):
         lines += [f'  at {h} {{ root = "{self.place}/{"dest" if h == "web2" else h}" }}' for h in hosts]
         return write_text(f"{self.place}/mirrord.conf", "\n".join(lines + ["}", ""]))
 
+    def run(self, lab, src, port):
+        """As it is run: it does not log each file."""
+        return lab.env.daemon(self.config(lab, src, port), options=())
+
     def start(self, lab, src, port):
-        self.daemon = lab.env.daemon(self.config(lab, src, port))
+        self.daemon = self.run(lab, src, port)
         self.process = self.daemon.process
         self.daemon.flush()
 
@@ -114,12 +118,14 @@ class MirrordFeed(Feed):
 
 
 class LsyncdFeed(Feed):
+    left_out = ()
+
     def start(self, lab, src, port):
-        log = f"{self.place}/log"
+        log, exclude = f"{self.place}/log", ", ".join(f'"{x}"' for x in self.left_out)
         config = write_text(f"{self.place}/lsyncd.lua", f"""
 settings {{ nodaemon = true, logfile = "{log}", insist = true }}
 sync {{ default.rsync, source = "{src}", target = "{USER}@127.0.0.1:{self.dest}", delay = 1,
-       rsync = {{ archive = true, rsh = "{" ".join(lab.ssh(port))}" }} }}
+       exclude = {{ {exclude} }}, rsync = {{ archive = true, rsh = "{" ".join(lab.ssh(port))}" }} }}
 """)
         os.makedirs(self.dest, exist_ok=True)
         with open(f"{self.place}/out", "wb") as out:
@@ -255,102 +261,11 @@ class Burst(Live):
         row.values.update({"seconds": statistics.median(taken), "fastest": min(taken), "slowest": max(taken)})
 
 
-class Looks(threading.Thread):
-    """What a directory of files that all say the same version is, again and again: that version, or torn, which is
-    a mixture, or not all of it. `since` has when each new state was first seen."""
-    EVERY = 40  # files, of which one is read
-
-    def __init__(self, directory, names):
-        super().__init__(daemon=True)
-        self.directory, self.count = directory, len(names)
-        self.some = names[::max(1, len(names) // self.EVERY)] + names[-1:]
-        self.since, self.over = [], threading.Event()
-        self.start()
-
-    def state(self):
-        try:
-            fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:
-            return "torn"
-        try:
-            found = set()
-            for name in self.some:
-                with open(os.open(name, os.O_RDONLY, dir_fd=fd), "rb") as f:
-                    found.add(f.readline())
-            whole = len(found) == 1 and len(os.listdir(fd)) == self.count
-            return found.pop().decode().strip() if whole else "torn"
-        except FileNotFoundError:
-            return "torn"
-        finally:
-            os.close(fd)
-
-    def run(self):
-        last = None
-        while not self.over.wait(0.002):
-            state = self.state()
-            if state != last:
-                self.since.append((time.monotonic(), state))
-            last = state
-
-    def torn(self, until):
-        """Seconds, up to the moment when it was that version."""
-        ends = [t for t, _ in self.since[1:]] + [time.monotonic()]
-        return sum(e - t for (t, state), e in zip(self.since, ends) if state == "torn" and t < until)
-
-
-class Plugin(Live):
-    name, title = "plugin", "plugin of 2,000 files replaced: last change to switched on the secondary, time torn"
-    targets = [Target("seconds", "lsyncd", 0.12), Target("torn s", None, 0)]
-    rounds = 3
-
-    def setup(self):
-        super().setup()
-        self.names = [f"file-{n:04d}.php" for n in range(self.size(2000, 100))]
-        self.plugin, self.version = f"{self.src}/wp-content/plugins/shop", 0
-        self.write()
-        self.tools = [MirrordFeed("mirrord", self.lab), LsyncdFeed("lsyncd", self.lab)]
-        self.tools[0].site_options = "preset = wordpress"
-
-    def write(self):
-        """As an update does it: the old directory goes, then the new files come one after the other."""
-        self.version += 1
-        if os.path.isdir(self.plugin):
-            shutil.rmtree(self.plugin)
-        os.makedirs(self.plugin)
-        for name in self.names:
-            with open(f"{self.plugin}/{name}", "wb") as f:
-                f.write(b"version %d\n" % self.version + self.rng.randbytes(self.rng.randrange(200, 8000)).hex().encode())
-        return time.monotonic()
-
-    def trial(self, tool, row):
-        self.begin(tool)
-        taken, torn = [], []
-        for _ in range(self.rounds):
-            looks = Looks(f"{tool.dest}/wp-content/plugins/shop", self.names)
-            wait_for(lambda: looks.since, "it has been looked at")
-            changed = self.write()
-            version = f"version {self.version}"
-            wait_for(lambda: looks.since[-1][1] == version, lambda: f"{version} is there: {looks.since[-5:]}", 120)
-            switched = looks.since[-1][0]
-            looks.over.set()
-            looks.join()
-            taken.append(max(0.0, switched - changed))
-            torn.append(looks.torn(switched))
-        row.values.update({"seconds": statistics.median(taken), "slowest": max(taken), "torn s": max(torn)})
-        wait_for(lambda: self.is_level(tool), "all else is there, too", 60)
-
-    def is_level(self, tool):
-        try:
-            self.check(tool)
-        except Failed:
-            return False
-        return True
-
-
 class Directories(Live):
     name, title = "directories", "daemon with 100,000 directories: ready, memory, idle CPU"
     targets = [Target("ready s", "lsyncd", 0.35), Target("anonymous MiB idle", "lsyncd", 0.4),
                Target("idle CPU %", None, 0.2)]
+    IDLE = 10  # seconds
 
     def setup(self):
         Grove(self.src).directories(self.size(100_000, 2000))
@@ -362,24 +277,18 @@ class Directories(Live):
     def trial(self, tool, row):
         started = time.monotonic()
         if isinstance(tool, MirrordFeed):
-            tool.daemon = self.lab.env.daemon(tool.config(self.lab, self.src, self.port(tool)))
+            tool.daemon = tool.run(self.lab, self.src, self.port(tool))
             tool.process = tool.daemon.process
         else:
             tool.start(self.lab, self.src, self.port(tool))
         row.values["ready s"] = time.monotonic() - started
         if isinstance(tool, MirrordFeed):
             tool.daemon.flush()
-        before = used_cpu(tool.process.pid)
-        time.sleep(3)
+        before, since = threads_cpu(tool.process.pid), time.monotonic()
+        time.sleep(self.IDLE)
+        used = (threads_cpu(tool.process.pid) - before) / (time.monotonic() - since)
         _, peak, anon = memory(tool.process.pid)
-        row.values.update({"idle CPU %": (used_cpu(tool.process.pid) - before) / 3 * 100,
-                           "anonymous MiB idle": anon / 1024, "peak RSS MiB": peak / 1024})
-
-
-def used_cpu(pid):
-    with open(f"/proc/{pid}/stat") as f:
-        fields = f.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
+        row.values.update({"idle CPU %": used * 100, "anonymous MiB idle": anon / 1024, "peak RSS MiB": peak / 1024})
 
 
 class FourSecondaries(Scenario):
@@ -421,4 +330,4 @@ class FourSecondaries(Scenario):
         return total
 
 
-SCENARIOS = [Upload, UploadBehindBulk, FarUploadBehindBulk, Burst, Plugin, Directories, FourSecondaries]
+SCENARIOS = [Upload, UploadBehindBulk, FarUploadBehindBulk, Burst, Directories, FourSecondaries]

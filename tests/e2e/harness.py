@@ -411,7 +411,7 @@ class Env:
                        f'user = "{USER}" remote-command = "{self.far_end(h)}" {extra_host} }}')
         return write_text(self.path(name), "\n".join(out) + "\n" + text)
 
-    def daemon(self, config, name="web1", ready=True, environ=None, wrap=(), options=()):
+    def daemon(self, config, name="web1", ready=True, environ=None, wrap=(), options=("-v",)):
         """`wrap` is what runs it: a command that ends in an exec of its arguments."""
         d = Daemon(self, config, name, environ or {}, wrap, options)
         self.daemons.append(d)
@@ -472,8 +472,8 @@ class Daemon:
         self.env, self.config, self.name = env, config, name
         self.log = env.path(f"daemon{len(env.daemons)}.log")
         with open(self.log, "ab") as log:
-            self.process = env.spawn([*wrap, MIRRORD, "run", "-v", "-c", config, "--as", name,
-                                      *options], stdout=log, stderr=log, environ=environ)
+            self.process = env.spawn([*wrap, MIRRORD, "run", "-c", config, "--as", name, *options],
+                                     stdout=log, stderr=log, environ=environ)
 
     def text(self):
         return read_text(self.log)

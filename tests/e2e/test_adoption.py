@@ -44,7 +44,7 @@ class Servers:
                         f"exec '{MIRRORD}' \"$@\" --reread-every {every} --state-dir '{state}'")
 
     def daemon(self, *options):
-        return self.env.daemon(self.config, options=options)
+        return self.env.daemon(self.config, options=("-v", *options))
 
     def mirrord(self, *argv, **more):
         command, *rest = argv

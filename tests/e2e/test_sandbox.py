@@ -3,8 +3,10 @@ confine paths (MIRRORD_UNCONFINED), and which layers of the sandbox to leave out
 Somebody on the secondary puts a link to a directory outside in the place of one that is mirrored;
 what is outside must stay as it is."""
 
+import ctypes
 import os
 import stat
+import struct
 
 from harness import (MIRRORD, ROOT, Skip, case, check, check_equal, descendants, main,
                      read_text, wait_for, write_text)
@@ -12,13 +14,54 @@ from pair import site_text
 from trees import check_same, put, remove, snapshot
 
 
+IN_OPEN = 0x20
+libc = ctypes.CDLL(None, use_errno=True)
+# Owner and others as before, and the user 1 may read.
+ACL = "system.posix_acl_access", struct.pack("<I", 2) + b"".join(
+    struct.pack("<HHI", tag, 4, number) for tag, number in
+    ((1, 0xffffffff), (2, 1), (4, 0xffffffff), (16, 0xffffffff), (32, 0xffffffff)))
+
+
+def has_acls(path):
+    try:
+        os.setxattr(path, *ACL)
+    except OSError:
+        return False
+    os.removexattr(path, ACL[0])
+    return True
+
+
+class Opened:
+    """Whether any of the files in a directory is opened."""
+
+    def __init__(self, path):
+        self.fd = libc.inotify_init1(os.O_NONBLOCK)
+        check(libc.inotify_add_watch(self.fd, os.fsencode(path), IN_OPEN) > 0, "inotify")
+
+    def any(self):
+        """And no more is looked for."""
+        try:
+            data = os.read(self.fd, 1 << 16)
+        except BlockingIOError:
+            data = b""
+        finally:
+            os.close(self.fd)
+        names = []
+        while data:
+            n = struct.unpack_from("iIII", data)[3]
+            names += [data[16:16 + n].rstrip(b"\0")]
+            data = data[16 + n:]
+        return any(names)  # that the directory itself is opened has none
+
+
 class Attack:
     def __init__(self, env, name, exports, wrap=()):
         self.src, self.dest = env.path("src-" + name), env.path("far-" + name, "dest")
         self.outside, self.log = env.path("outside-" + name), env.path("log-" + name)
         os.mkdir(env.path("far-" + name))
-        for path in ("d/in/changed", "d/in/goes", "d/in/mode", "other"):
-            put(f"{self.src}/{path}", b"as it was")
+        for path in ("changed", "goes", "mode", "owner", "times", "attributes", "../../other"):
+            put(f"{self.src}/d/in/{path}", b"as it was", 0o444)
+        self.acls = has_acls(f"{self.src}/d/in/attributes")
         put(f"{self.src}/d/in/large", b"as it was" * 300_000)
         far = env.far_end("far-" + name, f"{exports}exec '{MIRRORD}' \"$@\" --state-dir "
                           f"'{env.path('state-' + name)}' 2>>'{self.log}'")
@@ -34,6 +77,7 @@ class Attack:
         os.rename(f"{self.dest}/d", self.outside)
         os.symlink(self.outside, f"{self.dest}/d")
         self.before = snapshot(self.outside)
+        self.opened = Opened(f"{self.outside}/in")
 
     def change(self):
         """In a directory beneath it: of the one that was swapped nothing is sent."""
@@ -41,21 +85,45 @@ class Attack:
         put(f"{self.src}/d/in/changed", b"is something else now")
         put(f"{self.src}/d/in/large", b"as it was" * 300_000 + b" and more")
         os.chmod(f"{self.src}/d/in/mode", 0o600)
+        if ROOT:
+            os.chown(f"{self.src}/d/in/owner", 1, 1)
+        os.utime(f"{self.src}/d/in/times", (10 ** 9, 10 ** 9))
+        if self.acls:
+            os.setxattr(f"{self.src}/d/in/attributes", *ACL)
         remove(f"{self.src}/d/in/goes")
         put(f"{self.src}/other", b"goes on")
         wait_for(lambda: read_text(f"{self.dest}/other") == "goes on", "the rest goes on")
         self.daemon.flush("--timeout", "2", code=None)
 
+    def done(self):
+        """What was done to what is outside."""
+        opened, now = self.opened.any(), snapshot(self.outside)
+        def differs(name, what):
+            path = b"in/" + name.encode()
+            return now.get(path, {}).get(what) != self.before.get(path, {}).get(what)
+        out = {word for word, name, what in (
+            ("written", "changed", "content"), ("made", "new", "type"), ("removed", "goes", "type"),
+            ("mode", "mode", "mode"), ("owner", "owner", "uid"), ("times", "times", "mtime"),
+            ("attributes", "attributes", "acl")) if differs(name, what)}
+        if not out and now != self.before:
+            out.add("something else")
+        return out | ({"read"} if opened else set())
+
+    def all(self):
+        """That can be done to it."""
+        return {"read", "written", "made", "removed", "mode", "times"} | \
+            ({"owner"} if ROOT else set()) | ({"attributes"} if self.acls else set())
+
     def run(self):
         self.swap()
         self.change()
-        changed = snapshot(self.outside) != self.before
+        done = self.done()
         far = self.daemon.status()["secondaries"][0]
         self.unconfined, self.lacks = far["unconfined"], far["sandbox_lacks"]
         self.said = self.daemon.ask("status", "--all", code=None).out
         check_equal(self.unconfined, "not confined by" in read_text(self.log), "what status says")
         self.daemon.stop()
-        return changed
+        return done
 
 
 MOUNTS_ALONE = 16  # sandbox.h
@@ -96,15 +164,16 @@ def exports(**settings):
 
 @case
 def test_paths_without_confinement(env):
-    """Landlock alone; and with the sandbox off, the confined paths alone."""
-    check(not Attack(env, "landlock", exports(MIRRORD_UNCONFINED=1)).run(), "the sandbox holds")
+    """The sandbox alone; and with the sandbox off, the confined paths alone: nothing outside is read,
+    written, made or removed, nor has its mode, owner, times or attributes changed."""
+    check_equal(Attack(env, "landlock", exports(MIRRORD_UNCONFINED=1)).run(), set(), "the sandbox holds")
     paths = Attack(env, "paths", exports(MIRRORD_SANDBOX=0))
-    check(not paths.run(), "the paths hold")
+    check_equal(paths.run(), set(), "the paths hold")
     check(paths.unconfined, "the primary knows that there is no sandbox")
     check_equal(paths.lacks, ["landlock", "system-calls"], "what it says is missing")
     check("it lacks Landlock (" in paths.said, paths.said)
-    check(Attack(env, "neither", exports(MIRRORD_UNCONFINED=1, MIRRORD_SANDBOX=0)).run(),
-          "without both the attack works: the other two say something")
+    neither = Attack(env, "neither", exports(MIRRORD_UNCONFINED=1, MIRRORD_SANDBOX=0))
+    check_equal(neither.run(), neither.all(), "without both the attack works: the other two say something")
 
 
 LABEL = "security.selinux"
@@ -198,7 +267,7 @@ def test_what_the_receiver_sees(env):
     check_equal({env.path(name) for name in os.listdir(f"/proc/{pid}/root{env.dir}")}, shown)
     check(set(directories_of(pid)) <= set(mounts), "nothing open that is not in it")
     check_equal(os.readlink(f"/proc/{pid}/cwd"), "/")
-    check(not attack.run(), "the mounts hold")
+    check_equal(attack.run(), set(), "the mounts hold")
 
 
 @case

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 
-from harness import case, check, check_equal, main, wait_for
+from harness import case, check, check_equal, main, read_text, wait_for, write_text
 from pair import Pair
 from trees import check_same, inodes, put, remove, set_mtime
 from updates import PLUGIN, Reader, arrives_whole, names, start, version_at, write_version
@@ -61,6 +61,27 @@ def test_bracket(env):
     wait_for(lambda: os.path.exists(f"{p.dests[0]}/wp-content/uploads/y.jpg"), "the upload")
     remove(f"{p.src}/.maintenance")
     p.flushed()
+    p.daemon.stop()
+
+
+@case
+def test_a_bracket_ends_before_all_was_looked_at(env):
+    """The update is over when the bracket goes, though it takes a while to look through what came with a rename."""
+    p = start(env, options="preset = wordpress settle = 100ms")
+    write_text(p.config, read_text(p.config).replace("settle = 100ms", "settle = 590s"))
+    p.daemon.ask("reload")
+    put(f"{p.src}/.maintenance", b"<?php $upgrading = 0; ?>")
+    write_version(f"{p.src}/wp-content/upgrade/shop/shop", 1, 4000)
+    put(f"{p.src}/{PLUGIN}/file0.php", b"0\nedited")
+    wait_for(lambda: [u for u in p.daemon.status()["sites"][0]["units"] if "bracket" in u["waits"]], "the bracket counts")
+    p.daemon.process.send_signal(signal.SIGSTOP)
+    os.rename(f"{p.src}/{PLUGIN}", f"{p.src}/wp-content/upgrade/former")
+    os.rename(f"{p.src}/wp-content/upgrade/shop/shop", f"{p.src}/{PLUGIN}")
+    remove(f"{p.src}/wp-content/upgrade")
+    remove(f"{p.src}/.maintenance")
+    p.daemon.process.send_signal(signal.SIGCONT)
+    p.flushed()
+    check_equal(version_at(f"{p.dests[0]}/{PLUGIN}/file0.php"), 1)
     p.daemon.stop()
 
 

@@ -44,6 +44,7 @@ AGAIN(move, move, struct msg_move, move)
 AGAIN(abort, abort, struct msg_abort, abort)
 AGAIN(commit, commit, struct msg_commit, commit)
 AGAIN(pack, pack, struct msg_pack, pack)
+AGAIN(bundle, bundle, struct msg_bundle, bundle)
 AGAIN(signature, signature, struct msg_signature, signature)
 AGAIN(ack, ack, struct msg_ack, ack)
 AGAIN(extents, extents, struct msg_extents, extents)
@@ -92,6 +93,7 @@ static const struct {
     {MSG_OWED, again_owed},
     {MSG_CLAIM, again_claim},
     {MSG_PACK, again_pack},
+    {MSG_BUNDLE, again_bundle},
     {MSG_OPENED, again_opened},
     {MSG_LISTING, again_listing},
     {MSG_SIGNATURE, again_signature},

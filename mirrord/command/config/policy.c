@@ -37,6 +37,7 @@ int policy_of(
         .unit_grace = s->unit_grace,
         .hook = self && config_hook_at(s, self).command,
         .on_switch = self && config_hook_at(s, self).on_switch,
+        .special_bits = s->special_bits,
         .min_free = s->min_free,
     };
     if (at && at->owner != OWNER_AS_SITE)

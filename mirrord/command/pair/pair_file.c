@@ -1,6 +1,7 @@
 /* Reading and replacing one file; see pair_file.h. */
 #include "command/pair/pair_file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
@@ -95,18 +96,31 @@ struct owner {
     gid_t gid;
 };
 
+/* Gives an empty directory to its user, who may put another one in its place at any moment: what is
+ * not empty is not what was made here. */
+static int give(const char *path, const struct owner *o)
+{
+    const struct dirent *e;
+    unsigned n = 0;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    while (dir && (e = readdir(dir)))
+        n += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
+    int failed = !dir ? errno : n ? ENOTEMPTY : fchown(fd, o->uid, o->gid) < 0 ? errno : 0;
+    if (dir)
+        closedir(dir);
+    return failed;
+}
+
 static int make_directory(const struct pair_file_change *f, const struct owner *o, struct err *err)
 {
     char *dir CLEANUP_FREE = mem_copy_bytes(f->path, (size_t)(strrchr(f->path, '/') - f->path));
     if (!o->known)
         return *dir ? io_make_path(dir, DIRECTORY_MODE, err) : 0;
-    if (mkdir(dir, USER_DIRECTORY_MODE) == 0) {
-        if (lchown(dir, o->uid, o->gid) == 0)
-            return 0;
-    } else if (errno == EEXIST) {
-        return 0;
-    }
-    return err_sys(err, errno, "make %s", dir);
+    if (mkdir(dir, USER_DIRECTORY_MODE) < 0)
+        return errno == EEXIST ? 0 : err_sys(err, errno, "make %s", dir);
+    int failed = give(dir, o);
+    return failed ? err_sys(err, failed, "make %s", dir) : 0;
 }
 
 /* 0, or an errno. */

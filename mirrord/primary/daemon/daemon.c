@@ -24,11 +24,13 @@
 #include "primary/daemon/daemon_impl.h"
 #include "primary/daemon/glob_watch.h"
 #include "primary/daemon/pauses.h"
+#include "primary/push/shelf.h"
 
 enum {
     READY_MS = 50,      /* between looks whether everything is level for the first time */
     MANAGER_MS = 10000, /* between lines to the service manager */
-    GLOBS_AT = 4,       /* in the list of what is polled for, behind the others */
+    SHELF_MAX = 32 << 20,
+    GLOBS_AT = 4, /* in the list of what is polled for, behind the others */
 };
 
 /* --- requests --- */
@@ -174,6 +176,7 @@ static int open_parts(struct daemon *d, const struct daemon_plan *plan, struct e
     if (take_signals(d, err) < 0)
         return -1;
     d->globs = glob_watch_new();
+    d->shelf = shelf_new(SHELF_MAX);
     return scan_new(&options, &sink, &d->scan, err);
 }
 
@@ -338,6 +341,7 @@ void daemon_free(struct daemon *d)
     roles_free(d);
     scan_free(d->scan);
     glob_watch_free(d->globs);
+    shelf_free(d->shelf);
     pauses_free(d->pauses);
     if (d->wake_fd >= 0)
         close(d->wake_fd);

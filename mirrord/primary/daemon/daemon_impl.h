@@ -98,6 +98,7 @@ struct daemon {
     struct site_sockets *site_sockets; /* or NULL */
     struct glob_watch *globs;
     struct scan *scan;
+    struct shelf *shelf;  /* of all peers */
     pthread_mutex_t lock; /* over the lists' shape, sites' pointers and targets */
     TAILQ_HEAD(, roster_peer) peers;
     TAILQ_HEAD(, roster_site) sites;

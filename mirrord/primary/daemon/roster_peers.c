@@ -122,7 +122,7 @@ void roster_add_peer(struct daemon *d, const struct peer_options *o)
     struct roster_peer *p = mem_alloc(sizeof *p);
     p->name = mem_copy_string(o->name);
     p->key = key_of(o);
-    p->peer = peer_new(o);
+    p->peer = peer_new(o, d->shelf);
     peer_on_change(p->peer, wake, d);
     pausing_peer(d, p);
     pthread_mutex_lock(&d->lock);

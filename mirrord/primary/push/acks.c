@@ -68,6 +68,14 @@ static void note_base(struct push *p, struct push_batch *b, const struct atom *a
         bases_put(bases, b->ps->site, path, a->outline);
 }
 
+void acks_tell_read(struct push_site *ps, struct atom *a)
+{
+    struct site *site = ps->site;
+    if (a->has_record && !a->told && site->hooks.seen)
+        site->hooks.seen(site->hooks.ctx, site, queue_path(a->owed), &a->record);
+    a->told = true;
+}
+
 void acks_tell(struct push *p, struct push_batch *b, struct atom *a)
 {
     struct site *site = b->ps->site;
@@ -81,8 +89,7 @@ void acks_tell(struct push *p, struct push_batch *b, struct atom *a)
         b->ps->copied_bytes += a->record.entry.size;
     b->ps->counts.done++;
     b->ps->counts.done_bytes += a->owed->bytes;
-    if (a->has_record && site->hooks.seen)
-        site->hooks.seen(site->hooks.ctx, site, path, &a->record);
+    acks_tell_read(b->ps, a);
     if (p->o->hooks.item)
         p->o->hooks.item(p->o->hooks.ctx, b->ps, a->what, path, bytes_of(a->owed->source));
     log_debug("%s: %s: committed %s, %llu bytes", p->o->name, site->label,

@@ -12,7 +12,10 @@
 #include "primary/push/push_impl.h"
 #include "tree/manifest/buckets.h"
 
-enum { REQUESTS_MAX = 32 }; /* under way at once */
+enum {
+    REQUESTS_MAX = 32, /* under way at once */
+    TOLD_MAX = 1024,   /* directories that the far end may tell of in one comparison */
+};
 
 /* A path that was asked for just now and is not under way yet serves. */
 void compare_want(struct compare *c, struct bytes path)
@@ -44,6 +47,7 @@ void compare_free(struct compare *c)
         request_free(c, TAILQ_FIRST(&c->requests));
     differences_free(&c->all);
     judge_free(&c->findings);
+    set_free(c->told);
     free(c->other_example);
     free(c);
 }
@@ -97,7 +101,7 @@ static void finish(struct push *p, struct compare *c)
     for (size_t i = 0; i < c->all.count && !held; i++)
         if (c->all.found[i].kind == OWED_DELETE)
             owe(p, c, &c->all.found[i]);
-    if (c->other && !held && !p->o->once)
+    if (c->other && !held && !p->o->once && push_site_may_say(p, ps, "other content"))
         log_warn("%s: %s: %llu file%s had the size and time of ours there, but other content, for "
                  "example %s: sent anew",
             p->o->name, ps->site->label, (unsigned long long)c->other, c->other == 1 ? "" : "s",
@@ -111,6 +115,9 @@ static void finish(struct push *p, struct compare *c)
     compare_free(c);
     ps->compare = NULL;
     ps->comparing = false;
+    if (ps->told_more && !held)
+        compare_start(p, ps, (struct bytes){0}, NULL);
+    ps->told_more = false;
     p->o->hooks.changed(p->o->hooks.ctx);
 }
 
@@ -158,6 +165,7 @@ void compare_start(
     }
     struct compare *c = mem_alloc(sizeof *c);
     c->ps = ps;
+    c->told = set_new();
     c->queue = p->o->queue;
     queue_remember(c->queue, ps->owed, true);
     TAILQ_INIT(&c->requests);
@@ -179,6 +187,18 @@ void compare_start(
     compare_free(c);
     ps->compare = NULL;
     ps->comparing = false;
+}
+
+void compare_told(struct push *p, struct push_site *ps, struct bytes top)
+{
+    struct compare *c = ps->compare;
+    if (c && (set_count(c->told) >= TOLD_MAX || set_find(c->told, top.data, top.len))) {
+        ps->told_more = true;
+        return;
+    }
+    compare_start(p, ps, top, NULL);
+    if (ps->compare)
+        set_add(ps->compare->told, top.len ? top.data : "", top.len);
 }
 
 /* What we have of the directory, in buckets. False: it is to be listed whole. At the first contact
@@ -334,7 +354,7 @@ int compare_listing(struct push *p, const struct msg_listing *m, struct err *err
     if (!m->last)
         return 0;
     c->lacking |= c->unit && m->missing;
-    if (m->missing && r->path[0] && !c->unit) {
+    if (m->missing && r->path[0] && !c->unit && send_is_recorded(c->ps, bytes_of(r->path))) {
         queue_owe(p->o->queue, c->ps->owed, bytes_of(r->path), OWE_BULK | OWE_SUBTREE, OWED_CREATE,
             (struct bytes){0}, 0, 0);
         queue_backdate(p->o->queue, c->ps->owed, bytes_of(r->path));

@@ -15,6 +15,11 @@ struct push;
 void compare_start(
     struct push *p, struct push_site *ps, struct bytes top, const struct msg_opened *m);
 
+/* The far end tells of a change in this directory: the same, once in a comparison, and of so many
+ * directories. What is told beyond that has everything compared once more behind it, so that a far
+ * end that goes on telling takes time, and no memory. */
+void compare_told(struct push *p, struct push_site *ps, struct bytes top);
+
 /* A LISTING has come, for whichever comparison asked. -1 with err: the session is over. */
 int compare_listing(struct push *p, const struct msg_listing *m, struct err *err);
 bool compare_step(struct push *p, struct push_site *ps); /* asks for more, or false */

@@ -5,6 +5,7 @@
 #ifndef PRIMARY_PUSH_COMPARE_IMPL_H
 #define PRIMARY_PUSH_COMPARE_IMPL_H
 
+#include "base/set.h"
 #include "primary/push/compare.h"
 #include "primary/push/judge.h"
 
@@ -22,6 +23,7 @@ struct compare {
     struct push_site *ps;
     TAILQ_HEAD(requests, request) requests;
     unsigned asked;
+    struct set *told; /* directories that the far end told of meanwhile, each once */
     struct differences all;
     const struct owed *unit; /* the differences of this unit alone, for whoever asked */
     bool lacking;            /* the directory it is in is not there */

@@ -19,6 +19,7 @@ struct row {
 struct drifted {
     struct set *rows; /* by path */
     bool keep_all;
+    size_t bytes;   /* of their paths and entries */
     size_t left;    /* rows that were left */
     uint64_t quiet; /* of these, only the times differ */
     uint64_t more;  /* not kept */
@@ -38,6 +39,7 @@ static void drop(struct drifted *d, struct set_item *item)
     struct row *r = item->value;
     d->quiet -= r->kind == DRIFT_TIMES;
     d->left -= r->left;
+    d->bytes -= item->len + r->committed.len;
     free((void *)r->committed.data);
     free(r);
     set_remove(d->rows, item);
@@ -80,28 +82,37 @@ static struct bytes encode(const struct entry *e)
     return b;
 }
 
+static bool is_full(const struct drifted *d)
+{
+    size_t bytes = d->keep_all ? DRIFTED_MAX_BYTES : DRIFTED_KEPT_BYTES;
+    return set_count(d->rows) >= (d->keep_all ? DRIFTED_MAX : DRIFTED_KEPT) || d->bytes >= bytes;
+}
+
 int drifted_take(struct drifted *d, const struct msg_drift *m, struct err *err)
 {
     struct set_item *item = set_find(d->rows, m->path.data, m->path.len);
-    size_t most = d->keep_all ? DRIFTED_MAX : DRIFTED_KEPT;
     bool news = !item;
-    if (news && set_count(d->rows) >= most) {
+    if (news && is_full(d)) {
         if (d->keep_all)
-            return err_set(
-                err, ERR_FAILED, "it tells of more than %d paths that drifted", DRIFTED_MAX);
+            return err_set(err, ERR_FAILED,
+                "it tells of more than %d paths that drifted, or %d MiB of them", DRIFTED_MAX,
+                DRIFTED_MAX_BYTES >> 20);
         d->more += m->kind != DRIFT_TIMES;
         return 0;
     }
     if (news) {
         item = set_add(d->rows, m->path.data, m->path.len);
         item->value = mem_alloc(sizeof(struct row));
+        d->bytes += item->len;
     }
     struct row *r = item->value;
     news |= r->kind != m->kind;
+    d->bytes -= r->committed.len;
     d->quiet += (m->kind == DRIFT_TIMES) - (r->kind == DRIFT_TIMES);
     free((void *)r->committed.data);
     *r = (struct row){
         .kind = m->kind, .left = r->left, .told = true, .committed = encode(&m->committed)};
+    d->bytes += r->committed.len;
     return news;
 }
 

@@ -17,7 +17,9 @@ enum {
     DRIFTED_SHOWN = 20,    /* paths in status */
     DRIFTED_PATH = 256,    /* bytes of one, escaped */
     DRIFTED_KEPT = 10000,  /* paths kept where drift is healed: the rest is found by comparing */
-    DRIFTED_MAX = 1 << 20, /* paths that a secondary may tell of */
+    DRIFTED_MAX = 1 << 20, /* paths that a secondary may tell of … */
+    DRIFTED_KEPT_BYTES = 4 << 20,
+    DRIFTED_MAX_BYTES = 256 << 20, /* … and what they may take, names and entries */
 };
 
 /* keep_all: every path counts, since drift is not healed. */

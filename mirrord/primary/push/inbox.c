@@ -15,8 +15,10 @@ enum {
     READ_SIZE = 128 * 1024,
     REOPEN_MIN_MS = 5000, /* a site that the far end could not open is tried again, growing */
     REOPEN_MAX_MS = 20000,
-    TOLD_DRIFT_MAX = 20,    /* paths in the log, of one opening */
+    TOLD_DRIFT_MAX = 20,    /* paths in the log, of one opening (or several close together) */
     REOPEN_CHEAP_MS = 3000, /* the root is not what it should be, which is soon seen */
+    RENEWALS_MS = 20000,    /* within which a site may have so many other receivers: */
+    RENEWALS_MAX = 4,
 };
 
 static void changed(struct push *p)
@@ -138,11 +140,14 @@ static void note_session(struct push *p, struct push_site *ps, uint64_t theirs)
     switch (sessions_opened(ps->site->sessions, &p->far_id, ps->session, theirs)) {
     case SESSIONS_RISE: break;
     case SESSIONS_BACK_THERE:
-        log_warn("%s: %s: it was put back from a snapshot: it knows less sessions than there were; "
-                 "everything is compared",
-            p->o->name, site);
+        if (push_site_may_say(p, ps, "snapshot there"))
+            log_warn("%s: %s: it was put back from a snapshot: it knows less sessions than there "
+                     "were; everything is compared",
+                p->o->name, site);
         break;
     case SESSIONS_BACK_HERE:
+        if (!push_site_may_say(p, ps, "snapshot here"))
+            break;
         if (!known)
             log_info("%s: %s: it was mirrored there before, which is not known here any more: "
                      "everything is compared, and what is here is what counts",
@@ -204,10 +209,17 @@ static int on_opened(struct push *p, struct bytes payload, struct err *err)
 }
 
 /* Not a failure: the site is to be opened (again) by another receiver, or is another one to the
- * receiver that was renewed. Asked for once; then it is one. */
-static bool may_renew(const struct push *p, const struct push_site *ps, uint16_t reason)
+ * receiver that was renewed. Asked for once, and not all the time; then it is one. */
+static bool may_renew(const struct push *p, struct push_site *ps, uint16_t reason)
 {
-    return reason == REASON_YIELD && p->version >= MSG_VERSION_RENEW && !ps->renewed;
+    uint64_t now = io_now_ms();
+    if (reason != REASON_YIELD || p->version < MSG_VERSION_RENEW || ps->renewed)
+        return false;
+    if (now >= ps->renewals_ms + RENEWALS_MS) {
+        ps->renewals_ms = now;
+        ps->renewals = 0;
+    }
+    return ps->renewals++ < RENEWALS_MAX;
 }
 
 static void open_renewed(struct push *p, struct push_site *ps, bool opening)
@@ -331,6 +343,17 @@ static int on_trash(struct push *p, struct bytes payload, struct err *err)
     return 0;
 }
 
+static void log_hook(struct push *p, const struct push_site *ps, const struct msg_hook *m)
+{
+    if (m->failures > 1 || !push_site_may_say(p, ps, m->failures ? "hook fails" : "hook works"))
+        return;
+    if (m->failures == 0)
+        log_info("%s: %s: its command after a commit works again", p->o->name, ps->site->label);
+    else
+        log_warn("%s: %s: its command after a commit fails: %s", p->o->name, ps->site->label,
+            ps->hook.text);
+}
+
 static int on_hook(struct push *p, struct bytes payload, struct err *err)
 {
     struct msg_hook m;
@@ -341,11 +364,7 @@ static int on_hook(struct push *p, struct bytes payload, struct err *err)
     if (found <= 0)
         return found;
     push_site_hook(ps, &m);
-    if (m.failures == 0)
-        log_info("%s: %s: its command after a commit works again", p->o->name, ps->site->label);
-    else if (m.failures == 1)
-        log_warn("%s: %s: its command after a commit fails: %s", p->o->name, ps->site->label,
-            ps->hook.text);
+    log_hook(p, ps, &m);
     changed(p);
     return 0;
 }
@@ -388,7 +407,7 @@ static void look_at_drift(struct push *p, struct push_site *ps, const struct msg
     if (ps->state != PUSH_OPEN && ps->state != PUSH_COMPARING)
         return;
     if (m->path.len > 0)
-        compare_start(p, ps, path_parent(m->path), NULL);
+        compare_told(p, ps, path_parent(m->path));
     else if (push_site_leaves_drift(ps))
         drifted_leave(ps->drifted, m->path, &m->committed, true);
     else

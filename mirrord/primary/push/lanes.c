@@ -44,6 +44,7 @@ void lanes_drop_atom(struct atom *a)
 {
     TAILQ_REMOVE(&a->batch->atoms, a, order);
     a->batch->ps->bulk_flying -= a->reserved;
+    a->batch->lane->atoms--;
     stream_free(a->stream);
     outline_unref(a->outline);
     free(a->text);
@@ -91,6 +92,7 @@ struct atom *lanes_atom(struct push *p, struct push_batch *b, struct owed *o)
     a->owed = o;
     TAILQ_INSERT_TAIL(&b->atoms, a, order);
     b->count++;
+    b->lane->atoms++;
     return a;
 }
 
@@ -293,13 +295,13 @@ static bool step_lane(struct push *p, int number)
            (number == LANE_UNIT && unit_push_step(p));
 }
 
-/* What the lane has just put out counts; now and then a mark goes behind it. */
+/* What the lane has just put out counts; now and then a mark goes behind it, but none into a run.
+ */
 static void count_bulk(struct push *p, size_t bytes)
 {
     uint64_t token;
-    if (!pace_sent(&p->pace, bytes, io_now_us(), &token))
-        return;
-    push_ping(p, token);
+    if (pace_sent(&p->pace, bytes, !bundle_is_open(p), io_now_us(), &token))
+        push_ping(p, token);
 }
 
 bool lanes_step(struct push *p)

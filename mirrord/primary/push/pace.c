@@ -46,10 +46,10 @@ static uint64_t marks_apart(const struct pace *p)
     return apart > APART_MIN ? apart : APART_MIN;
 }
 
-bool pace_sent(struct pace *p, size_t bytes, uint64_t now_us, uint64_t *token)
+bool pace_sent(struct pace *p, size_t bytes, bool may_mark, uint64_t now_us, uint64_t *token)
 {
     p->sent += bytes;
-    if (p->sent - p->marked < marks_apart(p) || p->count == PACE_MARKS)
+    if (!may_mark || p->sent - p->marked < marks_apart(p) || p->count == PACE_MARKS)
         return false;
     unsigned at = (p->first + p->count++) % PACE_MARKS;
     p->marks[at].sent = p->marked = p->sent;

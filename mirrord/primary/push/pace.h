@@ -46,8 +46,9 @@ void pace_begin(struct pace *p, uint64_t now_us);
 /* May more bulk be sent? When not, a mark is on its way. */
 bool pace_is_open(const struct pace *p);
 
-/* So many bytes of bulk were put out. True: a mark with this token is to be sent behind them. */
-bool pace_sent(struct pace *p, size_t bytes, uint64_t now_us, uint64_t *token);
+/* So many bytes of bulk were put out. True, where that may be: a mark with this token is to be sent
+ * behind them. */
+bool pace_sent(struct pace *p, size_t bytes, bool may_mark, uint64_t now_us, uint64_t *token);
 
 /* A mark came back; others than the next one expected are not this module's and ignored. */
 void pace_came(struct pace *p, uint64_t token, uint64_t now_us);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "primary/push/shelf.h"
 #include "primary/push/stream_impl.h"
 #include "tree/content/zip.h"
 
@@ -21,7 +22,7 @@
  * bytes wait for it, or nothing else can be sent. */
 enum { WAKE_AT = 192 * 1024 };
 
-enum piece_kind { PIECE_FRAMES, PIECE_RUN, PIECE_DATA };
+enum piece_kind { PIECE_FRAMES, PIECE_PACK, PIECE_BUNDLE, PIECE_DATA };
 
 struct piece {
     STAILQ_ENTRY(piece) next;
@@ -37,8 +38,7 @@ struct piece {
 STAILQ_HEAD(pieces, piece);
 
 struct packer {
-    struct zip *zip; /* the thread's, as is … */
-    uint8_t *room;   /* … its scratch */
+    struct packing packing; /* the thread's */
     pthread_t thread;
     bool started;
     int fd;
@@ -53,12 +53,57 @@ struct packer {
     bool stop;
 };
 
-void packer_pack(struct zip *zip, const void *entries, size_t n, void *room, struct wire_writer *w)
+/* Takes from the numbers of these ENTRYs, or (back) gives them back. */
+static void renumber(uint8_t *entries, size_t n, uint32_t batch, uint32_t atom, bool back)
 {
-    size_t packed = zip_pack(zip, entries, n, room, MSG_PACK_MAX);
+    struct frame f;
+    for (size_t at = 0; at < n;) {
+        uint32_t b, a;
+        int length = frame_next(entries + at, n - at, &f);
+        uint8_t *payload = (uint8_t *)f.payload.data;
+        if (length <= 0)
+            abort(); /* they were made here */
+        msg_entry_numbers(payload, &b, &a);
+        msg_entry_renumber(payload, back ? b + batch : b - batch, back ? a + atom : a - atom);
+        at += (size_t)length;
+    }
+}
+
+size_t packer_shrink(const struct packing *p, struct bytes plain, size_t most)
+{
+    size_t n = shelf_packed(p->shelf, plain, p->room, most);
+    if (n)
+        return n;
+    n = zip_pack(p->zip, plain.data, plain.len, p->room, most);
+    if (n)
+        shelf_put_packed(p->shelf, plain, (struct bytes){p->room, n});
+    return n;
+}
+
+/* Counted from the first ENTRY's numbers, the same ENTRYs are the same bytes in every session. */
+static void put_bundle(const struct packing *p, uint8_t *entries, size_t n, struct wire_writer *w)
+{
+    struct msg_bundle m;
+    msg_entry_numbers(entries + FRAME_HEADER, &m.batch, &m.atom);
+    renumber(entries, n, m.batch, m.atom, false);
+    m.content =
+        (struct bytes){p->room, packer_shrink(p, (struct bytes){entries, n}, MSG_BUNDLE_MAX)};
+    renumber(entries, n, m.batch, m.atom, true);
+    if (m.content.len)
+        msg_put_bundle(w, &m);
+}
+
+void packer_pack(
+    const struct packing *p, uint8_t *entries, size_t n, bool bundle, struct wire_writer *w)
+{
     wire_reset(w);
-    if (packed)
-        msg_put_pack(w, &(struct msg_pack){{room, packed}});
+    if (bundle) {
+        put_bundle(p, entries, n, w);
+    } else {
+        size_t packed = zip_pack(p->zip, entries, n, p->room, MSG_PACK_MAX);
+        if (packed)
+            msg_put_pack(w, &(struct msg_pack){{p->room, packed}});
+    }
     if (w->len >= n)
         wire_reset(w);
 }
@@ -74,9 +119,9 @@ static void pack_piece(struct packer *k, struct piece *c)
     struct msg_data m = {.atom = c->atom, .kind = c->data_kind};
     struct bytes plain = {c->plain.data, c->plain.len};
     if (c->kind == PIECE_DATA)
-        stream_put_packed(&c->packed, k->zip, k->room, &m, plain);
+        stream_put_packed(&c->packed, &k->packing, &m, plain);
     else
-        packer_pack(k->zip, plain.data, plain.len, k->room, &c->packed);
+        packer_pack(&k->packing, c->plain.data, c->plain.len, c->kind == PIECE_BUNDLE, &c->packed);
     if (c->packed.bad)
         abort(); /* no memory; the policy of mem.h */
 }
@@ -125,11 +170,11 @@ static bool start(struct packer *k)
     return k->started;
 }
 
-struct packer *packer_new(int level)
+struct packer *packer_new(int level, struct shelf *shelf)
 {
     struct packer *k = mem_alloc(sizeof *k);
-    k->zip = zip_new(level);
-    k->room = mem_resize(NULL, 1, MSG_PACK_MAX);
+    k->packing = (struct packing){
+        .zip = zip_new(level), .shelf = shelf, .room = mem_resize(NULL, 1, MSG_PACK_MAX)};
     k->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); /* −1 is not polled, and all is done at once */
     STAILQ_INIT(&k->pieces);
     STAILQ_INIT(&k->spare);
@@ -165,8 +210,8 @@ void packer_free(struct packer *k)
     pthread_cond_destroy(&k->more);
     if (k->fd >= 0)
         close(k->fd);
-    zip_free(k->zip);
-    free(k->room);
+    zip_free(k->packing.zip);
+    free(k->packing.room);
     free(k);
 }
 
@@ -211,9 +256,9 @@ void packer_frames(struct packer *k, const void *frames, size_t n)
         add(k, piece_of(k, PIECE_FRAMES, frames, n));
 }
 
-void packer_run(struct packer *k, const void *entries, size_t n)
+void packer_run(struct packer *k, const void *entries, size_t n, bool bundle)
 {
-    add(k, piece_of(k, PIECE_RUN, entries, n));
+    add(k, piece_of(k, bundle ? PIECE_BUNDLE : PIECE_PACK, entries, n));
 }
 
 void packer_data(struct packer *k, const struct msg_data *m, const void *plain, size_t n)

@@ -14,13 +14,16 @@
 #include "protocol/msg.h"
 
 struct packer;
+struct shelf;
 struct zip;
 
-struct packer *packer_new(int level);
+/* What is packed is looked for on the shelf first, and put there (NULL: there is none). */
+struct packer *packer_new(int level, struct shelf *shelf);
 void packer_free(struct packer *k); /* NULL is fine */
 
 void packer_frames(struct packer *k, const void *frames, size_t n);
-void packer_run(struct packer *k, const void *entries, size_t n); /* n ≤ MSG_CHUNK_MAX */
+/* n ≤ MSG_CHUNK_MAX; a BUNDLE, or a PACK for who does not know that */
+void packer_run(struct packer *k, const void *entries, size_t n, bool bundle);
 /* Content of at most MSG_CHUNK_MAX bytes; of it only atom and kind are read of m. */
 void packer_data(struct packer *k, const struct msg_data *m, const void *plain, size_t n);
 
@@ -36,8 +39,16 @@ void packer_drain(struct packer *k, size_t n);
  * would give something. */
 int packer_fd(const struct packer *k);
 
-/* One PACK of this run in w, or nothing where that would not be shorter. `room` is scratch of
- * MSG_PACK_MAX bytes. */
-void packer_pack(struct zip *zip, const void *entries, size_t n, void *room, struct wire_writer *w);
+/* One PACK or BUNDLE of this run of ENTRYs, all of one batch, in w, or nothing where that would not
+ * be shorter. The run is changed meanwhile. */
+struct packing {
+    struct zip *zip;
+    struct shelf *shelf; /* NULL: none */
+    void *room;          /* scratch of MSG_PACK_MAX bytes */
+};
+void packer_pack(
+    const struct packing *p, uint8_t *entries, size_t n, bool bundle, struct wire_writer *w);
+/* These bytes packed to at most `most`, in p->room: how many, or 0 where they hardly shrink. */
+size_t packer_shrink(const struct packing *p, struct bytes plain, size_t most);
 
 #endif

@@ -43,7 +43,7 @@ static void wake(void *ctx)
     peer_wake(ctx);
 }
 
-struct peer *peer_new(const struct peer_options *o)
+struct peer *peer_new(const struct peer_options *o, struct shelf *shelf)
 {
     struct peer *p = mem_alloc(sizeof *p);
     p->name = mem_copy_string(o->name);
@@ -67,8 +67,9 @@ struct peer *peer_new(const struct peer_options *o)
     pthread_mutex_init(&p->lock, NULL);
     TAILQ_INIT(&p->members);
     TAILQ_INIT(&p->sites);
-    p->often = often_new();
+    p->often = often_new(OFTEN_KEPT);
     p->bases = bases_new(BASES_MAX);
+    p->shelf = shelf;
     return p;
 }
 
@@ -187,6 +188,7 @@ static int session(struct peer *p, struct err *err)
         .tally = &p->tally,
         .often = p->often,
         .bases = p->bases,
+        .shelf = p->shelf,
         .hooks =
             {.changed = on_changed, .sites = on_sites, .left = on_left, .owed = on_owed, .ctx = p},
     };
@@ -239,7 +241,7 @@ static uint64_t note_failure(struct peer *p, const struct err *err)
     uint64_t pause = pause_after(p->failures);
     p->retry_at_ms = io_now_ms() + pause;
     pthread_mutex_unlock(&p->lock);
-    char again[48];
+    char again[OFTEN_AGAIN];
     if (news && (often_may_say(p->often, err->text, io_now_ms(), again) || first))
         log_warn("%s: %s (trying again)%s", p->name, err->text, again);
     return pause;

@@ -30,7 +30,8 @@ struct peer_options {
     const char *host; /* what this host calls itself */
 };
 
-struct peer *peer_new(const struct peer_options *o);
+/* The shelf is the one of all peers, and outlives them. */
+struct peer *peer_new(const struct peer_options *o, struct shelf *shelf);
 void peer_start(struct peer *p);
 void peer_stop(
     struct peer *p); /* asks the thread to end, cleanly if it can within 2 s, and joins */

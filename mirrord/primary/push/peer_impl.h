@@ -55,6 +55,7 @@ struct peer {
     struct tally tally;                    /* written by the thread */
     struct often *often;                   /* the thread's */
     struct bases *bases;                   /* the thread's */
+    struct shelf *shelf;                   /* with other peers */
     uint64_t sent_before, received_before; /* by connections that are gone; locked */
     struct conn *conn;                     /* the thread's */
 };

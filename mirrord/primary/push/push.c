@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "primary/push/push_impl.h"
+#include "primary/push/shelf.h"
 
 enum {
     SILENCES = 4, /* keepalives: an answer owed and no frame for so long, and the link is lost … */
@@ -82,8 +83,9 @@ static int transmit_packed(struct push *p, struct err *err)
 static int transmit(struct push *p, struct err *err)
 {
     ssize_t n = transmit_packed(p, err);
-    while (n >= 0 && p->out_at < p->out.len) {
-        n = hand_over(p, p->out.data + p->out_at, p->out.len - p->out_at, err);
+    size_t ready = bundle_ready(p);
+    while (n >= 0 && p->out_at < ready) {
+        n = hand_over(p, p->out.data + p->out_at, ready - p->out_at, err);
         p->out_at += n > 0 ? (size_t)n : 0;
     }
     if (n == -1)
@@ -146,7 +148,7 @@ static int produce(struct push *p, struct err *err)
 {
     refill_tokens(p);
     int r = make_frames(p, err);
-    bundle_close(p);
+    bundle_rest(p);
     above_forget(&p->above);
     return r;
 }
@@ -272,6 +274,16 @@ static void wait_for_news(struct push *p)
         log_debug("%s: wake: %s", p->o->name, strerror(errno));
 }
 
+/* What is read and packed is of use to other sessions while they have as much to do. */
+static void share(struct push *p)
+{
+    bool shares = p->o->shelf && (p->more || !lanes_idle(p));
+    if (shares == p->shares)
+        return;
+    p->shares = shares;
+    (shares ? shelf_join : shelf_leave)(p->o->shelf);
+}
+
 /* One turn of the loop: 0, 1 when the stream ended, -1. */
 static int turn(struct push *p, struct err *err)
 {
@@ -286,6 +298,7 @@ static int turn(struct push *p, struct err *err)
         tend_levels(p);
         push_owed_look(p);
         renew_step(p);
+        share(p);
     }
     if (transmit(p, err) < 0 || watchdog(p, err) < 0)
         return -1;
@@ -298,6 +311,7 @@ static int turn(struct push *p, struct err *err)
 static int leave(struct push *p, struct err *err)
 {
     uint64_t deadline = io_now_ms() + BYE_MS;
+    bundle_close(p);
     msg_put_bye(&p->out);
     while (io_now_ms() < deadline) {
         int r = inbox_read(p, err);
@@ -323,6 +337,7 @@ static void complain(struct push *p, const struct err *why)
     bool closed = false;
     if (text.len > MSG_TEXT_MAX)
         text.len = MSG_TEXT_MAX;
+    bundle_close(p);
     msg_put_error(&p->out, &(struct msg_error){.reason = p->complaint, .text = text});
     while (io_now_ms() < deadline && transmit(p, &ignored) == 0) {
         if (waiting(p) == 0 && !closed && conn_shutdown(p->conn, &ignored) < 0)
@@ -365,10 +380,10 @@ int push_run(const struct push_options *o, struct err *err)
     p->conn = o->conn;
     p->above.fd = -1;
     p->names = names_new(NULL);
-    p->zip = zip_new(ZSTD_LEVEL);
     p->block = mem_alloc(MSG_CHUNK_MAX);
-    p->packed = mem_alloc(MSG_CHUNK_MAX);
-    p->packer = packer_new(ZSTD_LEVEL);
+    p->packing = (struct packing){
+        .zip = zip_new(ZSTD_LEVEL), .shelf = o->shelf, .room = mem_alloc(MSG_PACK_MAX)};
+    p->packer = packer_new(ZSTD_LEVEL, o->shelf);
     lanes_init(p);
     TAILQ_FOREACH (ps, o->sites, order) {
         ps->state = PUSH_CLOSED;
@@ -379,15 +394,17 @@ int push_run(const struct push_options *o, struct err *err)
         complain(p, err);
     TAILQ_FOREACH (ps, o->sites, order)
         push_site_reset(p, ps);
+    if (p->shares)
+        shelf_leave(o->shelf);
     lanes_free(p);
     packer_free(p->packer);
     buf_free(&p->in);
     wire_free(&p->out);
     wire_free(&p->bundle.frame);
     names_free(p->names);
-    zip_free(p->zip);
+    zip_free(p->packing.zip);
+    free(p->packing.room);
     free(p->block);
-    free(p->packed);
     free(p);
     return r;
 }

@@ -32,6 +32,7 @@ enum push_site_state {
 struct bases;
 struct often;
 struct set;
+struct shelf;
 
 struct push_counts {
     uint64_t examined;                         /* entries compared */
@@ -82,6 +83,9 @@ struct push_site {
     bool told_owed_level; /* … and said that all is well */
     unsigned failures;
     bool renewed;        /* another receiver was asked for, for this opening */
+    unsigned renewals;   /* so often, since … */
+    uint64_t renewals_ms;
+    bool told_more;      /* than a comparison takes in: another one follows */
     uint64_t free_bytes; /* of its disk, as last reported */
     unsigned told;       /* paths that could not be stored and were logged */
     bool no_room;        /* something did not fit there, when this was free: */
@@ -90,7 +94,8 @@ struct push_site {
     struct space waits_from;
     struct space_keep keep_there; /* that the secondary's own configuration wants left free */
     uint64_t bulk_flying;         /* bytes of bulk files on their way */
-    unsigned told_drift;          /* paths that drifted and were logged, in this opening */
+    unsigned told_drift;          /* paths that drifted and were logged, since … */
+    uint64_t told_drift_ms;       /* … an opening; 0: never */
     pthread_mutex_t lock;         /* of what follows down to the sets, which others read */
     struct space room;            /* of its filesystem; zeros: never told */
     struct space_keep keep;       /* of it, free */
@@ -182,6 +187,7 @@ struct push_options {
     uint64_t *batches;    /* counts those acknowledged; may be NULL */
     struct push_far *far; /* what the far end says it is; may be NULL */
     struct tally *tally;  /* may be NULL */
+    struct shelf *shelf;  /* with other sessions; NULL: nothing is shared */
     struct bases *bases;  /* NULL: no delta is sent without asking */
     struct often *often;  /* NULL: everything is said each time */
     struct push_hooks hooks;

@@ -4,7 +4,8 @@
  * send_entry.c and sight.c (one path), acks.c (what became of it), stream.c (one file's content),
  * mosaic.c (one made of an old one's extents), unit_push.c (a unit), compare.c and merge.c (two
  * manifests; compare.h), expand.c (a subtree path by path), switches.c (links that wait for what
- * they lead to), renew.c (another receiver for the same session). Private to them.
+ * they lead to), renew.c (another receiver for the same session), bundle.c and packer.c (small files
+ * packed together), shelf.c (what sessions share). Private to them.
  */
 #ifndef PRIMARY_PUSH_PUSH_IMPL_H
 #define PRIMARY_PUSH_PUSH_IMPL_H
@@ -44,8 +45,8 @@ struct atom { /* one path of a batch on its way */
     struct push_batch *batch;
     struct stream *stream; /* NULL when all has been sent */
     enum push_event what;
-    struct record record; /* what `seen` gets: type, size, digest, validators, flags */
-    bool has_record;
+    struct record record;      /* what `seen` gets: type, size, digest, validators, flags */
+    bool has_record, told;     /* told: to `seen` */
     struct outline *outline;   /* of the content that was sent; NULL: not kept */
     bool based;                /* it was sent as a delta without asking */
     struct expander *expander; /* its subtree follows */
@@ -86,6 +87,7 @@ struct lane {
     TAILQ_HEAD(, pending) pending;
     unsigned sent_count; /* committed, not acknowledged */
     uint64_t sent_bytes;
+    size_t atoms; /* of all its batches */
 };
 
 struct bundle {      /* bundle.c */
@@ -120,7 +122,7 @@ struct push {
     struct foreseen foreseen;
     struct above above; /* of the path looked at last; forgotten at the end of each turn */
     struct names *names;
-    struct zip *zip;
+    struct packing packing; /* of what the packer's thread is not needed for */
     struct lane lanes[LANES];
     TAILQ_HEAD(, unit_push) units;
     struct push_batch_list sent; /* committed, not acknowledged */
@@ -140,13 +142,13 @@ struct push {
     uint64_t pings, pongs; /* sent, and answered, in order */
     uint64_t tokens_of_pings[PUSH_PINGS_MAX];
     struct pace pace;
+    bool shares;   /* it has joined the shelf */
     double tokens; /* of the bandwidth limit */
     uint64_t tokens_us;
     uint64_t owed_due; /* when to look what is to be told of sites */
     bool owed_waits;   /* something is to be told yet, or again */
     uint64_t probe_ms; /* when to try again something that failed */
     uint8_t *block;    /* MSG_CHUNK_MAX bytes, scratch */
-    uint8_t *packed;
 };
 
 static inline bool push_stopping(const struct push *p)
@@ -180,6 +182,9 @@ void push_site_give_up(struct push *p, struct push_site *ps, const struct err *w
 /* push_site.c */
 /* Warns of a path's trouble: once an hour for each site and cause. */
 void push_site_warn(struct push *p, struct push_site *ps, struct bytes path, const struct err *why);
+/* May this kind of thing, of which the far end decides how often it happens, be said now? Once an
+ * hour for each site. */
+bool push_site_may_say(struct push *p, const struct push_site *ps, const char *what);
 /* Records a site's trouble for status. */
 void push_site_error(struct push_site *ps, const struct err *why, struct bytes path);
 /* Beside ACK's flags, why a unit is renamed file by file: */
@@ -270,10 +275,15 @@ void send_unreadable(struct push *p, struct push_site *ps, struct owed *o, struc
 bool sight_foresee(struct push *p, const struct record *r);
 
 /* bundle.c */
-/* The frame from `start` to the end of `out` is an ENTRY that may travel with others; offsets
- * behind a run that is closed change. */
-void bundle_add(struct push *p, size_t start);
-void bundle_close(struct push *p); /* before anything of `out` is sent */
+/* The frame from `start` to the end of `out` is an ENTRY of this path that may travel with others;
+ * offsets behind a run that is closed change. */
+void bundle_add(struct push *p, size_t start, struct bytes path);
+void bundle_close(struct push *p);
+/* The same at the end of a turn, but a run that sessions share may go on growing while something
+ * else is on its way, and more is to come. */
+void bundle_rest(struct push *p);
+bool bundle_is_open(const struct push *p);
+size_t bundle_ready(const struct push *p); /* up to here `out` may be sent */
 /* Content that another thread packs: true, it is on its way behind all of `out`. False: it is not
  * worth that; nothing was done. */
 bool bundle_data(struct push *p, const struct msg_data *m, const void *plain, size_t n);
@@ -290,6 +300,8 @@ bool switches_hold(struct push *p, struct push_site *ps, struct owed *o);
 enum { SWITCH_DELAY_MS = 20, SWITCH_DELAY_MAX = 200 };
 
 /* acks.c */
+/* What was read for the atom, to whoever scans, once: that is so whatever becomes of it there. */
+void acks_tell_read(struct push_site *ps, struct atom *a);
 /* What is told about an atom that is there now. */
 void acks_tell(struct push *p, struct push_batch *b, struct atom *a);
 void acks_count(struct push_site *ps, enum push_event what, uint8_t type, const struct owed *o);

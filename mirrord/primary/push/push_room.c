@@ -9,6 +9,8 @@
 
 static void say(struct push *p, const struct push_site *ps)
 {
+    if (!push_site_may_say(p, ps, ps->low ? "room is low" : "room again"))
+        return;
     const struct space *s = &ps->room;
     unsigned long long free_mb = s->free_bytes / 1000000, all_mb = s->all_bytes / 1000000;
     if (ps->low)

@@ -14,10 +14,16 @@ enum { PIECEMEAL_KEPT = 256, LEFT_KEPT = 256 };
 
 void push_site_warn(struct push *p, struct push_site *ps, struct bytes path, const struct err *why)
 {
-    char again[48], *cause CLEANUP_FREE = mem_format("%s: %s", ps->site->label, why->text);
+    char again[OFTEN_AGAIN], *cause CLEANUP_FREE = mem_format("%s: %s", ps->site->label, why->text);
     if (often_may_say(p->o->often, cause, io_now_ms(), again))
         log_warn("%s: %s: %s%s%s%s", p->o->name, ps->site->label, QUOTED(path.data, path.len),
             path.len ? ": " : "", why->text, again);
+}
+
+bool push_site_may_say(struct push *p, const struct push_site *ps, const char *what)
+{
+    char again[OFTEN_AGAIN], *cause CLEANUP_FREE = mem_format("%s: %s", ps->site->label, what);
+    return often_may_say(p->o->often, cause, io_now_ms(), again);
 }
 
 void push_site_error(struct push_site *ps, const struct err *why, struct bytes path)
@@ -173,7 +179,7 @@ void push_site_reset(struct push *p, struct push_site *ps)
     lanes_drop_site(p, ps);
     compare_free(ps->compare);
     ps->compare = NULL;
-    ps->comparing = false;
+    ps->comparing = ps->told_more = false;
     expander_free_all(ps);
     push_site_forget_opened(ps);
     ps->number = 0;

@@ -6,6 +6,7 @@
  */
 #include "base/io.h"
 #include "base/log.h"
+#include "base/often.h"
 #include "primary/push/push_impl.h"
 
 enum {
@@ -50,7 +51,8 @@ int renew_done(struct push *p, const struct msg_renewed *m, struct err *err)
     struct push_site *ps;
     if (p->renew != RENEW_SENT)
         return err_set(err, ERR_FAILED, "it was renewed without having been asked to");
-    if (m->text.len)
+    char again[OFTEN_AGAIN];
+    if (m->text.len && often_may_say(p->o->often, "renewed", io_now_ms(), again))
         log_warn("%s: its configuration is still the former: %s", p->o->name,
             QUOTED(m->text.data, m->text.len));
     log_debug("%s: the receiver was renewed", p->o->name);

@@ -349,7 +349,8 @@ void send_owed(struct push *p, struct lane *lane, struct push_site *ps, struct o
     }
     if (r == SIGHT_THERE && nameless(ps, &s, &err))
         r = -1;
-    bool recorded = p->o->once || !queue_path(o).len || send_is_recorded(ps, queue_path(o));
+    bool recorded =
+        foreseen || p->o->once || !queue_path(o).len || send_is_recorded(ps, queue_path(o));
     switch (r) {
     case SIGHT_THERE: send_found(p, lane, ps, o, &s, recorded); break;
     case SIGHT_GONE: send_gone(p, lane, ps, o, recorded); break;

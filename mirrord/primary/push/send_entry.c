@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "primary/push/send_impl.h"
+#include "primary/push/shelf.h"
 #include "tree/content/delta.h"
 #include "tree/content/digest.h"
 
@@ -32,7 +33,7 @@ static void put_entry(struct push *p, struct atom *a, struct msg_entry *m)
     msg_put_entry(&p->out, m);
     if (m->how != HOW_DATA && m->how != HOW_DELTA && m->how != HOW_BASED &&
         !zip_is_packed(m->content.data, m->content.len))
-        bundle_add(p, start);
+        bundle_add(p, start, m->path);
 }
 
 void send_plain(struct push *p, struct push_batch *b, struct owed *o, const struct sight *s)
@@ -126,7 +127,37 @@ bool send_known(struct push *p, struct push_batch *b, struct owed *o, struct sig
     return true;
 }
 
-/* Small content, in its entry. SOURCE_OK, SOURCE_BUSY, -1. */
+/* Small content, which is in p->block, in its entry. */
+static struct atom *put_inline(struct push *p, struct push_batch *b, struct owed *o,
+    struct sight *s, const struct digest *digest)
+{
+    struct atom *a = lanes_atom(p, b, o);
+    a->what = send_event_of(o);
+    remember(a, s);
+    a->record.entry.has_digest = s->entry.has_digest = true;
+    a->record.entry.digest = s->entry.digest = *digest;
+    struct msg_entry m = {
+        .how = HOW_INLINE, .entry = s->entry, .content = {p->block, s->entry.size}};
+    put_entry(p, a, &m);
+    b->ps->counts.literal += s->entry.size;
+    return a;
+}
+
+/* What another session read, and nobody changed since it did. */
+static bool send_shelved(struct push *p, struct push_batch *b, struct owed *o, struct sight *s)
+{
+    struct validators v = validators_of(&s->st);
+    struct digest digest;
+    if (o->open || s->entry.size > PUSH_INLINE_MAX ||
+        shelf_content(p->o->shelf, b->ps->site, queue_path(o), &v, p->block, &digest) < 0)
+        return false;
+    struct atom *a = put_inline(p, b, o, s, &digest);
+    a->has_record = true;
+    a->told = !o->unit; /* who read it tells the manifest, but a unit is looked through before */
+    return true;
+}
+
+/* SOURCE_OK, SOURCE_BUSY, -1. */
 static int send_inline(struct push *p, struct push_batch *b, struct owed *o, struct sight *s,
     struct source *src, struct err *err)
 {
@@ -136,16 +167,12 @@ static int send_inline(struct push *p, struct push_batch *b, struct owed *o, str
     struct record r = {0};
     if (source_settle(src, &r) != SOURCE_OK)
         return SOURCE_BUSY;
-    struct atom *a = lanes_atom(p, b, o);
-    a->what = send_event_of(o);
-    remember(a, s);
+    if (!(r.flags & RECORD_RACY))
+        shelf_put_content(p->o->shelf, b->ps->site, queue_path(o), &r.validators,
+            (struct bytes){p->block, (size_t)n}, &r.entry.digest);
+    struct atom *a = put_inline(p, b, o, s, &r.entry.digest);
     a->record.flags = r.flags;
-    a->record.entry.has_digest = s->entry.has_digest = true;
-    a->record.entry.digest = s->entry.digest = r.entry.digest;
     a->has_record = true;
-    struct msg_entry m = {.how = HOW_INLINE, .entry = s->entry, .content = {p->block, (size_t)n}};
-    put_entry(p, a, &m);
-    b->ps->counts.literal += (uint64_t)n;
     return SOURCE_OK;
 }
 
@@ -192,6 +219,8 @@ int send_content(
     struct push *p, struct push_batch *b, struct owed *o, struct sight *s, struct err *err)
 {
     struct source *src = NULL;
+    if (send_shelved(p, b, o, s))
+        return SOURCE_OK;
     int r = source_open_at(s->dir, s->name, &s->st, o->open, &src, err);
     if (r == SOURCE_OK && s->entry.size > PUSH_INLINE_MAX)
         send_transfer(p, b, o, s, TAKE_PTR(src));

@@ -44,7 +44,7 @@ static void decide_zip(struct push *p, struct stream *t, const uint8_t *bytes, s
     if (t->probed)
         return;
     t->probed = true;
-    t->zip = p->o->compress != 0 && zip_worthwhile(p->zip, bytes, n);
+    t->zip = p->o->compress != 0 && zip_worthwhile(p->packing.zip, bytes, n);
 }
 
 static void put_raw(struct wire_writer *w, struct msg_data *m, const uint8_t *bytes, size_t n)
@@ -57,15 +57,15 @@ static void put_raw(struct wire_writer *w, struct msg_data *m, const uint8_t *by
 }
 
 void stream_put_packed(
-    struct wire_writer *w, struct zip *zip, void *room, struct msg_data *m, struct bytes plain)
+    struct wire_writer *w, const struct packing *p, struct msg_data *m, struct bytes plain)
 {
-    size_t packed = zip_pack(zip, plain.data, plain.len, room, STREAM_RAW_MAX);
+    size_t packed = packer_shrink(p, plain, STREAM_RAW_MAX);
     if (!packed) {
         put_raw(w, m, plain.data, plain.len);
         return;
     }
     m->encoding = ENCODING_ZSTD;
-    m->content = (struct bytes){room, packed};
+    m->content = (struct bytes){p->room, packed};
     msg_put_data(w, m);
 }
 
@@ -76,7 +76,7 @@ void stream_put_data(struct push *p, struct stream *t, uint8_t kind, const uint8
     if (!t->zip && !io_is_zeros(bytes, n)) /* a hole is next to nothing, whoever wants no zstd */
         put_raw(&p->out, &m, bytes, n);
     else if (!bundle_data(p, &m, bytes, n))
-        stream_put_packed(&p->out, p->zip, p->packed, &m, (struct bytes){bytes, n});
+        stream_put_packed(&p->out, &p->packing, &m, (struct bytes){bytes, n});
 }
 
 enum stream_outcome stream_give_up(struct push *p, struct stream *t)

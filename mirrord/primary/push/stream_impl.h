@@ -29,10 +29,9 @@ struct stream {
 /* DATA frames of at most MSG_CHUNK_MAX plain bytes, packed where that is worthwhile. */
 void stream_put_data(
     struct push *p, struct stream *t, uint8_t kind, const uint8_t *bytes, size_t n);
-/* The same into w with what m says of atom and kind, packed where it becomes shorter; `room` is
- * scratch of MSG_PACK_MAX bytes. */
+/* The same into w with what m says of atom and kind, packed where it becomes shorter. */
 void stream_put_packed(
-    struct wire_writer *w, struct zip *zip, void *room, struct msg_data *m, struct bytes plain);
+    struct wire_writer *w, const struct packing *p, struct msg_data *m, struct bytes plain);
 enum stream_outcome stream_give_up(struct push *p, struct stream *t); /* ABORT is out */
 enum stream_outcome stream_finish(struct push *p, struct stream *t);  /* FINISH, or the same */
 

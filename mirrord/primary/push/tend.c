@@ -12,6 +12,7 @@
 enum {
     GIVEN_UP_MS = 60000, /* before a site is opened again that this end closed */
     HELD_MS = 60000,     /* a site held for safety is looked at again after this */
+    TOLD_MS = 300000,    /* between openings that may have paths that drifted in the log again */
 };
 
 static void put_rules(const struct filter *f, struct msg_open *m)
@@ -52,7 +53,11 @@ static void put_open(struct push *p, struct push_site *ps)
     drifted_opening(ps->drifted);
     ps->hook = (struct push_hook){0}; /* told again where it fails */
     pthread_mutex_unlock(&ps->lock);
-    ps->told_drift = 0;
+    uint64_t now = io_now_ms();
+    if (!ps->told_drift_ms || now >= ps->told_drift_ms + TOLD_MS) {
+        ps->told_drift = 0;
+        ps->told_drift_ms = now;
+    }
     ps->tell_sent = ps->tell_done;
     ps->told_owed = false;
     fill_open(p, ps, m);

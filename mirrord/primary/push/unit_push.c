@@ -251,9 +251,14 @@ static bool step_planning(struct push *p, struct unit_push *u)
     return true;
 }
 
+/* What was read to be sent is known before the look: else that reads what is in doubt again, and
+ * finds that the manifest did not have it. */
 static void look_through(struct unit_push *u)
 {
     const struct site_hooks *hooks = &u->ps->site->hooks;
+    struct atom *a;
+    TAILQ_FOREACH (a, &u->batch->atoms, order)
+        acks_tell_read(u->ps, a);
     if (hooks->check)
         u->check = hooks->check(hooks->ctx, u->ps->site, queue_path(u->owed));
     u->state = UNIT_CHECKING;
@@ -273,6 +278,14 @@ static void send_next(struct push *p, struct unit_push *u, struct owed *o)
     }
 }
 
+/* Of what the far end holds until it is acknowledged (MSG_HELD_MAX) units take half at most,
+ * however large they are: the one that was begun first goes on. */
+static bool waits_for_others(const struct push *p, const struct unit_push *u)
+{
+    size_t most = p->o->unit_atoms ? p->o->unit_atoms : MSG_UNIT_ATOMS_MAX;
+    return p->lanes[LANE_UNIT].atoms >= most && u != TAILQ_FIRST(&p->units);
+}
+
 static bool step_sending(struct push *p, struct unit_push *u)
 {
     if (u->err.code) {
@@ -283,7 +296,7 @@ static bool step_sending(struct push *p, struct unit_push *u)
         look_through(u);
         return true;
     }
-    if (!lanes_has_credit(&p->lanes[LANE_UNIT]))
+    if (!lanes_has_credit(&p->lanes[LANE_UNIT]) || waits_for_others(p, u))
         return false;
     struct owed *o = unit_plan_next(u->plan);
     if (o)

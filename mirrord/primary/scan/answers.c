@@ -35,13 +35,24 @@ static void forget_look(struct scan_site *s, struct set_item *item)
     set_remove(s->looks, item);
 }
 
+void answers_add(struct scan_site *s, struct scan_answer *a)
+{
+    STAILQ_INSERT_TAIL(&s->answers, a, order);
+    s->answers_in++;
+}
+
+static void drop_first(struct scan_site *s)
+{
+    struct scan_answer *a = STAILQ_FIRST(&s->answers);
+    STAILQ_REMOVE_HEAD(&s->answers, order);
+    s->answers_done++;
+    answer_free(a);
+}
+
 void answers_drop(struct scan_site *s)
 {
-    struct scan_answer *a;
-    while ((a = STAILQ_FIRST(&s->answers))) {
-        STAILQ_REMOVE_HEAD(&s->answers, order);
-        answer_free(a);
-    }
+    while (!STAILQ_EMPTY(&s->answers))
+        drop_first(s);
     while (set_first(s->looks))
         forget_look(s, set_first(s->looks));
 }
@@ -123,8 +134,7 @@ static int take_answers(struct scan_site *s, struct manifest_txn *t, struct err 
     struct scan_answer *a;
     for (unsigned n = 0; n < RUN_MAX && (a = STAILQ_FIRST(&s->answers)); n++) {
         int taken = take_answer(s, t, a, err);
-        STAILQ_REMOVE_HEAD(&s->answers, order);
-        answer_free(a);
+        drop_first(s);
         if (taken < 0)
             return -1;
     }

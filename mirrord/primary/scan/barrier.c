@@ -238,6 +238,7 @@ void barrier_begin(struct scan_site *s, struct scan_flush *f)
 {
     LIST_INSERT_HEAD(&s->flushes, f, order);
     f->state = BARRIER_NEW;
+    f->answers = s->answers_in;
 }
 
 void barrier_cookie(struct scan_site *s, struct bytes name)
@@ -299,6 +300,8 @@ static bool walks_concern(struct scan_site *s, const struct scan_flush *f)
 static void check(struct scan_site *s, struct scan_flush *f)
 {
     uint64_t now = io_now_ms();
+    if (f->unit.len && f->answers > s->answers_done && scan_is_up(s))
+        return; /* whoever wants a unit looked through has said what was read of it */
     if (f->state == BARRIER_NEW)
         set_out(s, f);
     if (f->state != BARRIER_PASSED)

@@ -209,6 +209,7 @@ static void take_event(struct intake *in, const struct inotify_event *e)
 void intake_take(struct scan_site *s)
 {
     struct intake in = {s, io_now_ms()};
+    s->settle.news = true;
     while (buf_len(&s->events) >= sizeof(struct inotify_event)) {
         /* The kernel keeps the records aligned, and whole within a read. */
         const struct inotify_event *e = (const void *)buf_bytes(&s->events);

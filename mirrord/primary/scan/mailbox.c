@@ -20,9 +20,11 @@ static void post(struct scan *c, const struct scan_message *m)
     *copy = *m;
     site_ref(m->site);
     pthread_mutex_lock(&c->lock);
+    bool first = STAILQ_EMPTY(&c->mailbox);
     STAILQ_INSERT_TAIL(&c->mailbox, copy, order);
     pthread_mutex_unlock(&c->lock);
-    scan_wake(c);
+    if (first) /* else who posted that has woken it, and all are taken then */
+        scan_wake(c);
 }
 
 void mailbox_answer(struct scan *c, struct site *s, struct bytes path, const struct record *r)
@@ -111,7 +113,7 @@ static void take_message(struct scan *c, struct scan_message *m)
         break;
     case MESSAGE_ANSWER:
         if (s && scan_is_up(s))
-            STAILQ_INSERT_TAIL(&s->answers, m->answer, order);
+            answers_add(s, m->answer);
         else
             free_answer(m->answer);
         break;

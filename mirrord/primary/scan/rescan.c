@@ -156,6 +156,18 @@ static void owe_changed(
                 (after->entry.type == ENTRY_DIR ? OWE_DIR : 0));
 }
 
+/* A walk comes later than what it finds: the entry's ctime tells when that was. */
+static uint64_t happened_ms(const struct record *after)
+{
+    uint64_t now = io_now_ms();
+    struct timespec clock;
+    clock_gettime(CLOCK_REALTIME, &clock);
+    int64_t age = after ? (clock.tv_sec - after->validators.ctime) * 1000 +
+                              (clock.tv_nsec - (int64_t)after->validators.ctime_nsec) / 1000000
+                        : 0;
+    return age <= 0 ? now : (uint64_t)age < now ? now - (uint64_t)age : 0;
+}
+
 static void on_changed(
     void *ctx, struct bytes path, const struct record *before, const struct record *after)
 {
@@ -175,8 +187,8 @@ static void on_changed(
         j->compare |= set_find(s->lost, path.data, path.len) != NULL;
     if (j->initial || !differs(before, after))
         return;
-    unrest_stir(
-        s->site->unrest, path, was_dir || (after && after->entry.type == ENTRY_DIR), io_now_ms());
+    unrest_stir(s->site->unrest, path, was_dir || (after && after->entry.type == ENTRY_DIR),
+        happened_ms(after));
     j->many = ++j->changed > MANY;
     if (!j->many)
         owe_changed(s, path, before, after);

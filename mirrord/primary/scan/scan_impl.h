@@ -64,8 +64,11 @@ STAILQ_HEAD(scan_answers, scan_answer);
 
 struct settle {         /* what brackets the site's units, while one waits for rest */
     uint64_t due_ms;    /* when to look; 0: nothing waits */
+    uint64_t looked_ms; /* at the brackets */
+    bool news;          /* events came since */
     bool open;          /* one stood when last looked at */
-    uint64_t closed_ms; /* when they were seen to go; 0: never */
+    bool closing;       /* none did any more, but what came before may still be in the queue */
+    uint64_t closed_ms; /* when they were seen to have gone; 0: never */
     char bracket[UNREST_TEXT];
 };
 
@@ -94,7 +97,8 @@ struct scan_site {
     bool watchless_told; /* that watch is NULL */
     bool periodic;       /* the whole walk is by the clock: nobody waits for it */
     struct scan_answers answers;
-    struct links *links; /* NULL: none were needed yet */
+    uint64_t answers_in, answers_done; /* so many so far */
+    struct links *links;               /* NULL: none were needed yet */
     struct settle settle;
     struct set *lost;       /* paths of directories deleted lately, oldest first */
     struct set *unreadable; /* paths; value: the number of the whole walk that met them last */
@@ -228,6 +232,7 @@ uint64_t settle_due(const struct scan_site *s); /* UINT64_MAX: none waits */
 void settle_look_through(struct scan_site *s, struct bytes unit);
 
 /* answers.c: what peers and the prover report. Posted from their threads. */
+void answers_add(struct scan_site *s, struct scan_answer *a); /* takes it */
 void answers_run(struct scan_site *s);
 void answers_drop(struct scan_site *s);
 
@@ -253,7 +258,8 @@ struct scan_flush {
     struct bytes *paths;
     size_t path_count;
     struct bytes unit;        /* not a flush, but a unit to be looked through; len 0: a flush */
-    enum barrier_state state; /* the scanner's, as the four below */
+    enum barrier_state state; /* the scanner's, as the five below */
+    uint64_t answers;         /* answers of the site that came before it */
     char name[40];            /* of its cookie */
     bool wide;                /* a directory, or all, is meant: what walks find counts */
     bool held_up;             /* the last look met a hint that has to be waited for */

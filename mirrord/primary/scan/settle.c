@@ -15,6 +15,7 @@
 #include "primary/scan/scan_impl.h"
 
 enum {
+    APART_MS = 5,    /* between looks at brackets while events come */
     MOVING_S = 10,   /* a bracket directory in which nothing moved for so long was left behind */
     LOOK_DIRS = 512, /* of a bracket are looked at */
     LOOK_DEPTH = 8,
@@ -104,9 +105,24 @@ static void look_at_brackets(struct scan_site *s, uint64_t now)
         if (open)
             log_name(t->bracket, sizeof t->bracket, text, len);
     }
-    if (t->open && !open && !stale)
+    if (t->closing && !open)
         t->closed_ms = now;
+    t->closing = t->open && !open && !stale;
     t->open = open;
+    t->looked_ms = now;
+    t->news = false;
+}
+
+/* The end of a bracket is the end of an update: it is not waited for by the clock. Whoever removes
+ * a bracket has done all else before, so once the queue was emptied behind that, all of it is known
+ * to be older. True: who rests is to be asked now. */
+static bool look_early(struct scan_site *s, uint64_t now)
+{
+    struct settle *t = &s->settle;
+    if (!t->open || !t->news || now < t->looked_ms + APART_MS)
+        return false;
+    look_at_brackets(s, now);
+    return !t->open;
 }
 
 /* --- what the scanner still has to do --- */
@@ -154,12 +170,13 @@ void settle_run(struct scan_site *s)
     struct settle *t = &s->settle;
     if (!unrest_any_waiting(s->site->unrest)) {
         t->due_ms = 0;
-        t->open = false;
+        t->open = t->closing = false;
         return;
     }
-    if (now < t->due_ms)
+    if (now >= t->due_ms)
+        look_at_brackets(s, now);
+    else if (!look_early(s, now))
         return;
-    look_at_brackets(s, now);
     struct unrest_view view = {
         .now_ms = now,
         .bracket = t->open ? t->bracket : NULL,
@@ -169,13 +186,19 @@ void settle_run(struct scan_site *s)
     bool rested = unrest_settle(s->site->unrest, &view, s->site->label, &t->due_ms);
     if (t->due_ms == UINT64_MAX)
         t->due_ms = 0;
+    if (t->closing)
+        t->due_ms = now;
     if (rested)
         s->scan->sink.changed(s->scan->sink.ctx, s->site);
 }
 
 uint64_t settle_due(const struct scan_site *s)
 {
-    return s->settle.due_ms ? s->settle.due_ms : UINT64_MAX;
+    const struct settle *t = &s->settle;
+    uint64_t early = t->looked_ms + APART_MS;
+    if (!t->due_ms)
+        return UINT64_MAX;
+    return t->open && t->news && early < t->due_ms ? early : t->due_ms;
 }
 
 /* --- a unit that was sent --- */

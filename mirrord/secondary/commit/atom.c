@@ -207,7 +207,8 @@ int atom_entry(struct tools *tools, const struct msg_entry *m, struct err *err)
     struct entry e = m->entry;
     if (e.type == ENTRY_FILE && !(r->flags & OPEN_SPECIAL_BITS))
         e.mode &= 01777;
-    step_set_entry(&a->step, &e);
+    if (batch_hold(tools, a, step_set_entry(&a->step, &e), err) < 0)
+        return -1;
     if (m->path.len == 0)
         return 0; /* the root: at the commit */
     if (refuse_excluded(a, a->step.path, e.type == ENTRY_DIR) || !owner_known(a)) {
@@ -253,6 +254,8 @@ int atom_move(struct tools *tools, const struct msg_move *m, struct err *err)
     if (!r)
         return 0;
     step_set_bytes(&a->step.from, m->from.data, m->from.len);
+    if (batch_hold(tools, a, m->from.len, err) < 0)
+        return -1;
     step_set_bytes(&a->step.staged, own, stage_new_name(r->stage, 'n', own));
     bool is_dir = stat_path(a, a->step.from, &st) == 0 && S_ISDIR(st.st_mode);
     if (refuse_excluded(a, a->step.from, is_dir) || refuse_excluded(a, a->step.path, is_dir))

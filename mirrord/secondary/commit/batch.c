@@ -9,6 +9,9 @@
 #include "secondary/stage/parts.h"
 #include "secondary/stage/transfer.h"
 
+_Static_assert(
+    sizeof(struct atom) <= MSG_HELD_ATOM, "what an atom holds is counted by the protocol");
+
 static struct replica *find_replica(struct tools *tools, uint32_t site)
 {
     struct set_item *item = set_find(tools->replicas, &site, sizeof site);
@@ -71,8 +74,10 @@ void batch_forget(struct batch *b, struct tools *tools)
         batch_clear_atom(b->atoms[i]);
     turn_end(b);
     unstage(b);
-    for (size_t i = 0; i < b->count; i++)
+    for (size_t i = 0; i < b->count; i++) {
+        tools->held -= b->atoms[i]->held;
         free_atom(b->atoms[i]);
+    }
     free(b->atoms);
     set_free(b->directories);
     free(b);
@@ -191,7 +196,18 @@ struct atom *batch_add_atom(struct tools *tools, uint32_t batch, uint32_t number
     a->number = tools->last_atom = number;
     a->batch = b;
     b->atoms[b->count++] = a;
-    return a;
+    return batch_hold(tools, a, MSG_HELD_ATOM + path.len, err) < 0 ? NULL : a;
+}
+
+int batch_hold(struct tools *tools, struct atom *a, size_t bytes, struct err *err)
+{
+    a->held += bytes;
+    tools->held += bytes;
+    if (tools->held <= MSG_HELD_MAX)
+        return 0;
+    tools->reason = REASON_LIMIT;
+    return err_set(
+        err, ERR_FAILED, "over %d MiB of atoms not yet acknowledged", MSG_HELD_MAX >> 20);
 }
 
 static struct atom *atom_in(const struct batch *b, uint32_t number)

@@ -19,6 +19,7 @@ struct hold_wait;
 struct atom {
     struct step step;
     uint32_t number;
+    size_t held; /* of tools->held */
     struct batch *batch;
     struct transfer *transfer; /* content is arriving or being made */
     struct survey *survey;     /* a directory in the way is being looked through */
@@ -52,6 +53,9 @@ int batch_drop(struct tools *tools, const struct msg_drop *m, struct err *err);
 /* A new atom of an open batch. NULL with err: the session must end. */
 struct atom *batch_add_atom(struct tools *tools, uint32_t batch, uint32_t number, uint8_t kind,
     struct bytes path, struct err *err);
+
+/* It holds so many bytes more: of a path, or its entry. -1 with err: the session must end. */
+int batch_hold(struct tools *tools, struct atom *a, size_t bytes, struct err *err);
 
 /* An atom whose content may still come. NULL with err: the session must end. */
 struct atom *batch_find_atom(struct tools *tools, uint32_t number, struct err *err);

@@ -46,7 +46,7 @@ void step_clear(struct step *s)
     *s = (struct step){0};
 }
 
-void step_set_entry(struct step *s, const struct entry *e)
+size_t step_set_entry(struct step *s, const struct entry *e)
 {
     struct wire_writer w = {0};
     entry_encode(&w, e);
@@ -54,6 +54,7 @@ void step_set_entry(struct step *s, const struct entry *e)
     entry_decode(&r, &s->entry);
     free(s->entry_bytes);
     s->entry_bytes = w.data;
+    return w.len;
 }
 
 static void set_failure(struct step *s, uint16_t reason, uint32_t sys, char *text)

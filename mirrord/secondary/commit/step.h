@@ -78,7 +78,7 @@ struct step_old step_old_of(const struct record *r);
 void step_init(struct step *s, uint8_t kind, struct bytes path);
 void step_clear(struct step *s);
 void step_set_bytes(struct bytes *field, const void *p, size_t n); /* replaces an owned field */
-void step_set_entry(struct step *s, const struct entry *e);        /* copies */
+size_t step_set_entry(struct step *s, const struct entry *e);      /* copies so many bytes */
 
 /* Records a failure, once: a later one does not replace it. `verb` and the path go in front. */
 void step_fail(struct step *s, uint16_t reason, const char *verb, const struct err *why);

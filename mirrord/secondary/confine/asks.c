@@ -54,6 +54,7 @@ static void put_policy(struct wire_writer *w, const struct receive_policy *p)
     wire_u32(w, p->unit_grace);
     wire_u8(w, p->hook);
     wire_u8(w, p->on_switch);
+    wire_u8(w, p->special_bits);
     wire_u32(w, p->min_free.percent);
     wire_u64(w, p->min_free.bytes);
 }
@@ -70,6 +71,7 @@ static void get_policy(struct wire_reader *r, struct receive_policy *p)
     p->unit_grace = wire_get_u32(r);
     p->hook = field_get_bool(r);
     p->on_switch = field_get_bool(r);
+    p->special_bits = field_get_bool(r);
     p->min_free.percent = wire_get_u32(r);
     p->min_free.bytes = wire_get_u64(r);
 }

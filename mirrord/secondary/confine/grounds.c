@@ -96,10 +96,10 @@ static void sweep_all(const struct ground *g, int state)
 static void keep_names(const struct ground *g, int state)
 {
     char text[READY_TEXT_MAX + 1];
+    struct err why;
     int n = snprintf(text, sizeof text, "%s %s", g->root.name, g->stage.name);
-    int fd CLEANUP_FD = openat(state, READY_FILE, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0 || io_write_full(fd, text, (size_t)n) < 0)
-        log_debug("%s: cannot note what is made ready: %s", g->path, strerror(errno));
+    if (io_replace(state, READY_FILE, text, (size_t)n, &why) < 0)
+        log_debug("%s: cannot note what is made ready: %s", g->path, why.text);
 }
 
 static void make_spare(const struct ground *g, struct spare *s, mode_t mode)

@@ -164,7 +164,8 @@ static int take(const struct receive_options *o, int dir, int lock, const struct
         digest_equal(&now->id, &self))
         return 0;
     enum epoch_order order = epoch_compare(now, presented->counter, &presented->id);
-    if (order == EPOCH_LOWER || order == EPOCH_SPLIT || now->role == ROLE_PRIMARY) {
+    if (order == EPOCH_LOWER || order == EPOCH_SPLIT || now->role == ROLE_PRIMARY ||
+        !epoch_is_near(now, presented->counter)) {
         err_set(err, ERR_REFUSED, "fenced: %s is the primary (epoch %llu)", now->primary,
             (unsigned long long)now->counter);
         return 1;

@@ -58,15 +58,20 @@ static bool send_ask(int socket, const struct ask *a, int fd)
     return n == (ssize_t)part.iov_len && n > 0;
 }
 
-/* The one descriptor that may come; the kernel closes what has no room. */
-static int take_descriptor(struct msghdr *m)
+/* The one descriptor that may come, or -1. Of several, for which the room's padding is enough, none
+ * stays open, and *several says so; what has no room the kernel closes. */
+static int take_descriptor(struct msghdr *m, bool *several)
 {
-    int fd = -1;
+    int fds[(sizeof(union descriptor_room) - CMSG_LEN(0)) / sizeof(int)];
     struct cmsghdr *c = CMSG_FIRSTHDR(m);
-    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
-        c->cmsg_len == CMSG_LEN(sizeof fd))
-        memcpy(&fd, CMSG_DATA(c), sizeof fd);
-    return fd;
+    bool any = c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS;
+    size_t n = any ? (c->cmsg_len - CMSG_LEN(0)) / sizeof *fds : 0;
+    if (n)
+        memcpy(fds, CMSG_DATA(c), n * sizeof *fds);
+    *several = n > 1 || (m->msg_flags & MSG_CTRUNC);
+    for (size_t i = 0; *several && i < n; i++)
+        close(fds[i]);
+    return n == 1 && !*several ? fds[0] : -1;
 }
 
 /* False: the other end is gone, or what it sent is no packet. The caller closes p->fd. */
@@ -80,8 +85,9 @@ static bool receive_ask(int socket, struct packet *p)
     do
         n = recvmsg(socket, &m, MSG_CMSG_CLOEXEC);
     while (n < 0 && errno == EINTR);
-    p->fd = n < 0 ? -1 : take_descriptor(&m);
-    return n > 0 && !(m.msg_flags & MSG_TRUNC) &&
+    bool several = false;
+    p->fd = n < 0 ? -1 : take_descriptor(&m, &several);
+    return n > 0 && !several && !(m.msg_flags & MSG_TRUNC) &&
            ask_decode((struct bytes){p->raw, (size_t)n}, &p->ask);
 }
 

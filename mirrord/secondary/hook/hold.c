@@ -114,7 +114,8 @@ void holds_know(
 
 /* --- its end --- */
 
-/* What is shown on the primary beside failures of the command after a commit. */
+/* What is shown on the primary beside failures of the command after a commit. In the log are the
+ * first, the second, the fourth … in a row: whoever asks for a hold decides how often that is. */
 static void failed(struct hold *k, const struct err *why)
 {
     if (k->failing.count == 0)
@@ -122,6 +123,8 @@ static void failed(struct hold *k, const struct err *why)
     k->failing.count++;
     snprintf(
         k->failing.text, sizeof k->failing.text, "on-switch: %.*s", HOOK_TEXT_MAX - 16, why->text);
+    if (k->failing.count & (k->failing.count - 1))
+        return;
     log_error("site %s: on-switch %s failed (%u in a row): %s; units are switched without it, and "
               "pages that are made meanwhile may have files of both versions",
         k->site, k->order.argv[0], k->failing.count, QUOTED(why->text, strlen(why->text)));

@@ -99,8 +99,8 @@ void fencing_look(struct tools *tools)
     tools->look_due = now + FENCING_LOOK_MS;
     for (struct set_item *i = set_first(tools->replicas); i; i = i->next) {
         struct replica *r = i->value;
-        if (r->state != REPLICA_OPEN || r->epoch_lock >= 0)
-            continue;
+        if (r->state != REPLICA_OPEN || !r->root || r->epoch_lock >= 0)
+            continue; /* without a root: a dry run, for which none was made */
         find_directory(r);
         if (!is_raised(r))
             continue;

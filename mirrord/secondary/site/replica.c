@@ -116,6 +116,18 @@ static int check_excludes(const struct replica *r, struct err *err)
     return bad;
 }
 
+/* A file of root's with such a bit, and whoever may execute it here is root: that is for this
+ * host's own configuration to allow. */
+static int check_special(const struct replica *r, struct err *err)
+{
+    if (!(r->flags & OPEN_SPECIAL_BITS) || r->policy.special_bits)
+        return 0;
+    return err_set(err, ERR_REFUSED,
+        "the primary wants setuid and setgid bits kept, and special-bits is not set for the site "
+        "on "
+        "this host: give both the same file");
+}
+
 /* The sandbox does not have the root. A primary that knows RENEW asks for another process; else the
  * session ends once all that is asked for was. */
 static void refuse_barred(struct replica *r)
@@ -163,19 +175,29 @@ static void take_before(struct replica *r, const struct replica_before *b)
     r->session_before = b->session_before;
 }
 
+static int check_limits(struct tools *tools, const struct msg_open *m, size_t len, struct err *err)
+{
+    tools->reason = REASON_LIMIT;
+    if (set_count(tools->replicas) >= MSG_SITES_MAX &&
+        !set_find(tools->replicas, &m->site, sizeof m->site))
+        return err_set(err, ERR_FAILED, "over %d sites in one session", MSG_SITES_MAX);
+    if (tools->opened_bytes + len > MSG_OPENS_MAX)
+        return err_set(err, ERR_FAILED, "over %d MiB of OPENs in one session", MSG_OPENS_MAX >> 20);
+    tools->reason = REASON_MALFORMED;
+    return 0;
+}
+
 int replica_open(struct tools *tools, const struct msg_open *m, struct bytes payload,
     const struct replica_before *before, struct err *err)
 {
-    if (set_count(tools->replicas) >= MSG_SITES_MAX &&
-        !set_find(tools->replicas, &m->site, sizeof m->site)) {
-        tools->reason = REASON_LIMIT;
-        return err_set(err, ERR_FAILED, "over %d sites in one session", MSG_SITES_MAX);
-    }
+    if (check_limits(tools, m, payload.len, err) < 0)
+        return -1;
     struct replica *r = take_number(tools, m->site);
     if (!r)
         return err_set(err, ERR_FAILED, "site %u is open already", m->site);
     r->tools = tools;
     r->opened_by = copy_bytes(payload);
+    tools->opened_bytes += payload.len;
     r->site = m->site;
     r->flags = m->flags;
     r->session = m->session;
@@ -188,7 +210,7 @@ int replica_open(struct tools *tools, const struct msg_open *m, struct bytes pay
     int bad = read_rules(r, m, &why);
     if (!bad) {
         reason = REASON_PATH;
-        bad = find_place(r, m, &why) || check_excludes(r, &why) ? -1 : 0;
+        bad = find_place(r, m, &why) || check_special(r, &why) || check_excludes(r, &why) ? -1 : 0;
     }
     if (!bad && r->barred) {
         refuse_barred(r);
@@ -241,6 +263,8 @@ static void release(struct replica *r)
     free(TAKE_PTR(r->scratch));
     filter_free(TAKE_PTR(r->filter));
     free(TAKE_PTR(r->path));
+    if (r->tools)
+        r->tools->opened_bytes -= r->opened_by.len;
     free((void *)r->opened_by.data);
     r->opened_by = (struct bytes){0};
     free((void *)r->asked.name.data);
@@ -259,9 +283,17 @@ void replica_free(struct replica *r)
     free(r);
 }
 
+static void log_failure(const struct replica *r, const struct err *why)
+{
+    const char *path = r->path ? r->path : "";
+    char again[OFTEN_AGAIN], *cause CLEANUP_FREE = mem_format("%s: %s", path, why->text);
+    if (often_may_say(r->tools->often, cause, io_now_ms(), again))
+        log_warn("site %u%s%s: %s%s", r->site, *path ? " at " : "", path, why->text, again);
+}
+
 void replica_fail(struct replica *r, uint16_t reason, const struct err *why)
 {
-    log_warn("site %u%s%s: %s", r->site, r->path ? " at " : "", r->path ? r->path : "", why->text);
+    log_failure(r, why);
     char text[MSG_TEXT_MAX + 1];
     size_t len = strnlen(why->text, MSG_TEXT_MAX);
     memcpy(text, why->text, len);

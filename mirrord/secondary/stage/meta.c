@@ -1,5 +1,6 @@
 /* Metadata from an entry to an inode; see meta.h. The order matters: a change of owner clears
- * special bits, an ACL changes the group's bits, and everything but the times changes no times. */
+ * special bits, an ACL changes the group's bits, and everything but the times changes no times.
+ * What others lose they lose first. */
 #include "secondary/stage/meta.h"
 
 #include <errno.h>
@@ -63,6 +64,16 @@ static int set_times(int fd, const struct entry *e, struct err *err)
     return futimens(fd, times) < 0 ? err_sys(err, errno, "set times") : 0;
 }
 
+/* What stands in the live tree is never open to somebody to whom neither its old owner and mode
+ * open it nor the new ones, as the old mode with the new group or without its ACL might. */
+static int narrow(int fd, const struct stat *st, mode_t mode, bool others, struct err *err)
+{
+    mode_t both = st->st_mode & 07777 & mode;
+    if (!others || both == (st->st_mode & 07777))
+        return 0;
+    return fchmod(fd, both) < 0 ? err_sys(err, errno, "chmod") : 0;
+}
+
 int meta_apply(const struct meta_rules *rules, int fd, const struct entry *e, mode_t also,
     bool fresh, struct err *err)
 {
@@ -74,6 +85,8 @@ int meta_apply(const struct meta_rules *rules, int fd, const struct entry *e, mo
     if (fstat(fd, &st) < 0)
         return err_sys(err, errno, "stat");
     bool chown_needed = owner_differs(&owner, &st);
+    if (!fresh && narrow(fd, &st, mode, chown_needed || rules->acl, err) < 0)
+        return -1;
     if (chown_needed && fchown(fd, owner.uid, owner.gid) < 0)
         return err_sys(err, errno, "chown");
     if (apply_acls(rules, fd, e, fresh, err) < 0)

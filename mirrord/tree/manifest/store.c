@@ -247,6 +247,19 @@ static void free_store(struct store *s)
     free(s);
 }
 
+/* LMDB would follow a link that a receiver left which was taken over. */
+static bool has_links(const char *dir)
+{
+    static const char *const files[] = {"data.mdb", "lock.mdb"};
+    bool any = false;
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char *path CLEANUP_FREE = mem_format("%s/%s", dir, files[i]);
+        struct stat st;
+        any = any || (lstat(path, &st) == 0 && !S_ISREG(st.st_mode));
+    }
+    return any;
+}
+
 int store_open(const char *dir, bool anew, struct store **out, struct err *err)
 {
     struct store *s = mem_alloc(sizeof *s);
@@ -257,7 +270,7 @@ int store_open(const char *dir, bool anew, struct store **out, struct err *err)
     int result = take_lock(s, err);
     if (result == 0 && anew)
         result = store_discard(dir, err);
-    else if (result == 0 && is_damaged(dir))
+    else if (result == 0 && (has_links(dir) || is_damaged(dir)))
         result = 1;
     if (result == 0) {
         int rc = open_environment(s);

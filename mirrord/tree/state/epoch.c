@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "base/io.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "tree/content/digest.h"
 #include "tree/state/epochs.h"
@@ -75,13 +76,23 @@ int epoch_lock(int dir, struct err *err)
     return TAKE_FD(fd);
 }
 
+/* What another host calls itself is printed, and stands in a line of the file. */
+static void clean_name(char out[MSG_HOST_MAX + 1], const char *name)
+{
+    name += strspn(name, " ");
+    log_name(out, MSG_HOST_MAX + 1, *name ? name : "?", *name ? strlen(name) : 1);
+    for (char *p = out; (p = strchr(p, '\\'));) /* what is read is written again as it is */
+        *p = '?';
+}
+
 int epoch_write(int dir, const struct epoch *e, struct err *err)
 {
-    char hex[HEX + 1];
+    char hex[HEX + 1], primary[MSG_HOST_MAX + 1];
+    clean_name(primary, e->primary);
     for (size_t i = 0; i < sizeof e->id.b; i++)
         snprintf(hex + 2 * i, 3, "%02x", e->id.b[i]);
-    char *line CLEANUP_FREE = mem_format("%d %" PRIu64 " %s %s %s\n", EPOCH_VERSION, e->counter,
-        hex, role_names[e->role], e->primary[0] ? e->primary : "?");
+    char *line CLEANUP_FREE = mem_format(
+        "%d %" PRIu64 " %s %s %s\n", EPOCH_VERSION, e->counter, hex, role_names[e->role], primary);
     if (io_publish(dir, EPOCH_FILE, line, strlen(line), err) < 0)
         return -1;
     return fchmodat(dir, EPOCH_FILE, 0644, 0) < 0 ? err_sys(err, errno, "chmod " EPOCH_FILE) : 0;
@@ -103,6 +114,11 @@ enum epoch_order epoch_compare(const struct epoch *ours, uint64_t counter, const
     return counter && !digest_equal(&ours->id, id) ? EPOCH_SPLIT : EPOCH_SAME;
 }
 
+bool epoch_is_near(const struct epoch *ours, uint64_t counter)
+{
+    return counter <= ours->counter || counter - ours->counter <= EPOCH_STEP_MAX;
+}
+
 static int refuse(const struct epoch *e, const char *why, struct err *err)
 {
     err_set(err, ERR_REFUSED, "fenced: %s", why);
@@ -116,7 +132,7 @@ static int store(int dir, uint64_t counter, const struct digest *id, const char 
     struct epoch *now, struct err *err)
 {
     struct epoch e = {.counter = counter, .id = *id, .role = ROLE_SECONDARY};
-    snprintf(e.primary, sizeof e.primary, "%s", primary);
+    clean_name(e.primary, primary);
     if (epoch_write(dir, &e, err) < 0)
         return -1;
     *now = e;
@@ -127,6 +143,8 @@ static int judge(int dir, bool primary_here, uint64_t counter, const struct dige
     const char *primary, struct epoch *now, struct err *err)
 {
     bool is_primary = now->role == ROLE_CONFIGURED ? primary_here : now->role == ROLE_PRIMARY;
+    if (!epoch_is_near(now, counter))
+        return refuse(now, "an epoch that no promotion leads to", err);
     switch (epoch_compare(now, counter, id)) {
     case EPOCH_LOWER: return refuse(now, "another host was promoted", err);
     case EPOCH_SPLIT:

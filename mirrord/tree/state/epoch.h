@@ -52,6 +52,12 @@ enum epoch_order {
 };
 enum epoch_order epoch_compare(const struct epoch *ours, uint64_t counter, const struct digest *id);
 
+/* How far an epoch of another host may be above the one here: promotions are a few in a host's
+ * life, and one that could name the last number there is would keep all others from ever being
+ * promoted. */
+enum { EPOCH_STEP_MAX = 1 << 20 };
+bool epoch_is_near(const struct epoch *ours, uint64_t counter); /* or below it */
+
 /* What is presented by another host: a higher one is stored (this host is a secondary, then).
  * `primary_here`: by the configuration. 0 it may go on; 1 refused, with err (ERR_REFUSED); -1.
  * *now is what is stored by then. */

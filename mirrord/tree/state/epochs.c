@@ -150,7 +150,7 @@ static int make(const char *state_dir, const char *name, struct err *err)
 /* Without making anything. Where epochs still lie in the roots' states, there. */
 static int look(const char *state_dir, const char *name, struct err *err)
 {
-    enum { LOOK = O_PATH | O_DIRECTORY | O_CLOEXEC };
+    enum { LOOK = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC };
     char *all CLEANUP_FREE = mem_format("%s/" EPOCHS, state_dir);
     bool before = access(all, F_OK) < 0 && errno == ENOENT;
     char *path CLEANUP_FREE = mem_format("%s/%s/%s", state_dir, before ? "roots" : EPOCHS, name);

@@ -192,10 +192,16 @@ static int lock_state(int fd, const char *root_path, unsigned wait_ms, struct er
 
 static int subdirectory(int dir, const char *name, struct err *err)
 {
+    struct stat st;
     if (mkdirat(dir, name, 0700) < 0 && errno != EEXIST)
         return err_sys(err, errno, "create directory %s", name);
-    return 0;
+    bool is = fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+    return is ? 0 : err_sys(err, ENOTDIR, "%s", name);
 }
+
+/* A receiver may write in it whatever it likes, and may have been taken over: whoever comes after
+ * it, with more rights, follows no link there. */
+enum { OWN_DIRECTORY = O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC };
 
 static int prepare(
     struct state *s, const char *root_path, const struct digest *owner, struct err *err)
@@ -225,9 +231,10 @@ int state_open(const char *state_dir, const char *root_path, const struct digest
     int r = io_make_path(s->path, 0700, err);
     if (r == 0)
         r = refuse_network(s->path, err);
-    if (r == 0 && (s->fd = open(s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+    if (r == 0 && (s->fd = open(s->path, O_RDONLY | OWN_DIRECTORY)) < 0)
         r = err_sys(err, errno, "open %s", s->path);
-    if (r == 0 && (s->lock = openat(s->fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600)) < 0)
+    if (r == 0 &&
+        (s->lock = openat(s->fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600)) < 0)
         r = err_sys(err, errno, "open %s/lock", s->path);
     if (r == 0)
         r = lock_state(s->lock, root_path, wait_ms, err);
@@ -244,9 +251,9 @@ int state_open(const char *state_dir, const char *root_path, const struct digest
 void state_ask_to_yield(const char *state_dir, const char *root_path, const struct digest *owner)
 {
     struct flock holder = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    char *dir CLEANUP_FREE = state_root_dir(state_dir, root_path);
-    char *path CLEANUP_FREE = mem_format("%s/lock", dir);
-    int fd CLEANUP_FD = open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    char *path CLEANUP_FREE = state_root_dir(state_dir, root_path);
+    int dir CLEANUP_FD = open(path, O_PATH | OWN_DIRECTORY);
+    int fd CLEANUP_FD = openat(dir, "lock", O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0 || fcntl(fd, F_GETLK, &holder) < 0 || holder.l_type == F_UNLCK || holder.l_pid <= 0)
         return;
     struct digest theirs = lock_owner(fd);
@@ -299,13 +306,12 @@ char *state_root_dir(const char *state_dir, const char *root_path)
 
 int state_make_dir(const char *state_dir, const char *root_path, struct err *err)
 {
-    enum { FLAGS = O_RDONLY | O_DIRECTORY | O_CLOEXEC };
     char *path CLEANUP_FREE = state_root_dir(state_dir, root_path);
-    int fd = open(path, FLAGS);
+    int fd = open(path, O_RDONLY | OWN_DIRECTORY);
     if (fd < 0 && errno == ENOENT && io_make_path(path, 0700, err) < 0)
         return -1;
     if (fd < 0)
-        fd = open(path, FLAGS);
+        fd = open(path, O_RDONLY | OWN_DIRECTORY);
     return fd < 0 ? err_sys(err, errno, "open %s", path) : fd;
 }
 
@@ -318,7 +324,7 @@ int state_open_dir(const char *state_dir, const char *root_path, struct err *err
 int state_open_resolved(const char *state_dir, const char *root_path, struct err *err)
 {
     char *path CLEANUP_FREE = state_root_dir(state_dir, root_path);
-    int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int fd = open(path, O_PATH | OWN_DIRECTORY);
     if (fd < 0 && errno == ENOENT)
         return STATE_NONE;
     return fd < 0 ? err_sys(err, errno, "open %s", path) : fd;

@@ -238,7 +238,10 @@ static void test_slurp(void **state)
     assert_string_equal(err.text, "read .: Is a directory");
     assert_int_equal(io_slurp(dirfd_, "f/g", 10, &text, &len, &err), -1);
     assert_string_equal(err.text, "open f/g: Not a directory");
-    assert_int_equal(unlinkat(dirfd_, "f", 0), 0);
+    assert_int_equal(symlinkat("f", dirfd_, "link"), 0);
+    assert_int_equal(io_slurp(dirfd_, "link", 10, &text, NULL, &err), -1);
+    assert_int_equal(err.sys, ELOOP); /* who may write there must not have it read elsewhere */
+    assert_int_equal(unlinkat(dirfd_, "link", 0) | unlinkat(dirfd_, "f", 0), 0);
 }
 
 /* As a shell's <(…) gives it. */

@@ -13,8 +13,8 @@
 static void test_once_an_hour(void **state)
 {
     (void)state;
-    struct often *o = often_new();
-    char again[48];
+    struct often *o = often_new(OFTEN_KEPT);
+    char again[OFTEN_AGAIN];
     assert_true(often_may_say(o, "shop: full", 1000, again));
     assert_string_equal(again, "");
     assert_false(often_may_say(o, "shop: full", 2000, again));
@@ -32,8 +32,8 @@ static void test_once_an_hour(void **state)
 static void test_all_at_debug(void **state)
 {
     (void)state;
-    struct often *o = often_new();
-    char again[48];
+    struct often *o = often_new(OFTEN_KEPT);
+    char again[OFTEN_AGAIN];
     log_set_level(LOG_LEVEL_DEBUG);
     for (int i = 0; i < 3; i++)
         assert_true(often_may_say(o, "x", 5, again));
@@ -45,13 +45,16 @@ static void test_all_at_debug(void **state)
 static void test_bounded(void **state)
 {
     (void)state;
-    struct often *o = often_new();
-    char again[48], cause[32];
+    struct often *o = often_new(OFTEN_KEPT);
+    char again[OFTEN_AGAIN], cause[32];
     for (int i = 0; i < 5 * OFTEN_KEPT; i++) {
         snprintf(cause, sizeof cause, "%d", i);
-        assert_true(often_may_say(o, cause, (uint64_t)i, again));
+        assert_int_equal(often_may_say(o, cause, (uint64_t)i, again), i < OFTEN_KEPT);
+        assert_int_equal(again[0] != '\0', i == OFTEN_KEPT - 1);
     }
-    assert_false(often_may_say(o, cause, 5 * OFTEN_KEPT, again));
+    assert_false(often_may_say(o, "0", 5 * OFTEN_KEPT, again));
+    assert_true(often_may_say(o, cause, 5 * OFTEN_KEPT + OFTEN_EVERY_MS, again));
+    assert_string_equal(again, "");
     often_free(o);
 }
 

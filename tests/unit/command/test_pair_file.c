@@ -119,6 +119,42 @@ static void test_links_are_not_followed(void **state)
     expect_content(none, "keys\n", 0600);
 }
 
+static char *instead; /* what the user puts in the place of a directory when it was made */
+
+int __real_mkdir(const char *path, mode_t mode);
+int __wrap_mkdir(const char *path, mode_t mode);
+int __wrap_mkdir(const char *path, mode_t mode)
+{
+    int made = __real_mkdir(path, mode);
+    if (made == 0 && instead && (rmdir(path) < 0 || rename(instead, path) < 0))
+        return -1;
+    return made;
+}
+
+/* A directory of root's that lies in his own, under the name of the one that he is to get. */
+static void test_another_directory_is_not_given(void **state)
+{
+    (void)state;
+    struct err err;
+    struct stat st;
+    const struct passwd *nobody = getpwnam("nobody");
+    if (geteuid() != 0 || !nobody)
+        skip();
+    char *secret CLEANUP_FREE = in_dir("secret"), *in CLEANUP_FREE = in_dir("secret/x");
+    char *keys CLEANUP_FREE = in_dir("home-ssh/keys"), *there CLEANUP_FREE = in_dir("home-ssh");
+    assert_int_equal(mkdir(secret, 0700), 0);
+    assert_int_equal(replace(in, "", "root's\n", 0600, NULL, &err), 0);
+    instead = secret;
+    assert_int_equal(replace(keys, "", "keys\n", 0600, "nobody", &err), -1);
+    instead = NULL;
+    assert_int_equal(stat(there, &st), 0);
+    assert_int_equal(st.st_uid, 0);
+    char *made CLEANUP_FREE = in_dir("made/keys"), *above CLEANUP_FREE = in_dir("made");
+    assert_int_equal(replace(made, "", "keys\n", 0600, "nobody", &err), 0);
+    assert_int_equal(stat(above, &st), 0);
+    assert_int_equal(st.st_uid, nobody->pw_uid);
+}
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -175,6 +211,7 @@ int main(void)
         cmocka_unit_test(test_new_and_replaced),
         cmocka_unit_test(test_changed_meanwhile),
         cmocka_unit_test(test_links_are_not_followed),
+        cmocka_unit_test(test_another_directory_is_not_given),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_the_agent),
     };

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "primary/push/drifted.h"
@@ -138,6 +139,48 @@ static void test_many(void **state)
     drifted_free(d);
 }
 
+/* Names and entries may be long: what they take is bounded, too. */
+static void number(char *path, unsigned i)
+{
+    for (int k = 0; k < 8; k++, i /= 10)
+        path[k] = (char)('0' + i % 10);
+}
+
+static void test_long(void **state)
+{
+    enum { NAME = 30000, ACL = 8000 };
+    (void)state;
+    struct drifted *d = drifted_new(false), *all = drifted_new(true);
+    struct drifted_status s;
+    char *path = calloc(1, NAME + 1), *acl = calloc(1, ACL);
+    struct entry long_one = file(1);
+    long_one.acl = (struct bytes){acl, ACL};
+    memset(path, 'x', NAME);
+    int kept = 0, told = 0, taken = 1;
+    for (; told < 1000; told++) {
+        number(path, (unsigned)told);
+        kept += take(d, DRIFT_CHANGED, path, long_one);
+    }
+    assert_in_range(kept, DRIFTED_KEPT_BYTES / 50000, DRIFTED_KEPT_BYTES / 38000 + 1);
+    drifted_status(d, &s);
+    assert_int_equal(s.count, told);
+    for (int i = 0; i < kept; i++) {
+        number(path, (unsigned)i);
+        drifted_healed(d, bytes_of(path));
+    }
+    assert_int_equal(take(d, DRIFT_CHANGED, path, long_one), 1); /* there is room again */
+    for (told = 0; taken == 1 && told < 10000; told++) {
+        number(path, (unsigned)told);
+        taken = take(all, DRIFT_CHANGED, path, long_one);
+    }
+    assert_int_equal(taken, -1);
+    assert_in_range(told, DRIFTED_MAX_BYTES / 50000, DRIFTED_MAX_BYTES / 38000 + 2);
+    drifted_free(d);
+    drifted_free(all);
+    free(path);
+    free(acl);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -145,6 +188,7 @@ int main(void)
         cmocka_unit_test(test_whose_it_is),
         cmocka_unit_test(test_level),
         cmocka_unit_test(test_many),
+        cmocka_unit_test(test_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

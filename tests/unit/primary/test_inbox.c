@@ -18,6 +18,7 @@
 #include "../tree/scratch.h"
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/often.h"
 #include "link/conn_impl.h"
 #include "primary/push/push.h"
 #include "tree/walk/walk.h"
@@ -204,6 +205,7 @@ static int setup(void **state)
         .stop = &f->stop,
         .wake_fd = -1,
         .strangers = 50,
+        .often = often_new(OFTEN_KEPT),
         .hooks = {.changed = nothing}};
     assert_int_equal(pthread_create(&f->thread, NULL, run, f), 0);
     f->running = true;
@@ -226,6 +228,7 @@ static int teardown(void **state)
     f->stop = true;
     join(f);
     conn_close(&f->link->conn);
+    often_free(f->options.often);
     push_site_free(f->queue, f->ps);
     queue_free(f->queue);
     site_unref(f->site);
@@ -505,6 +508,48 @@ static void names_without_end(void **state)
     assert_non_null(strstr(f->ps->error.text, "more than 50 names that are not here"));
 }
 
+static void put_drift(struct far *f, uint32_t i)
+{
+    char path[32];
+    snprintf(path, sizeof path, "none%u/x", i);
+    msg_put_drift(&f->w, &(struct msg_drift){1, DRIFT_ADDED, bytes_of(path), {0}});
+}
+
+/* Changes that are told of faster than they can be looked at are looked at together, and what
+ * nobody has here is not owed. */
+static void drift_without_end(void **state)
+{
+    enum { TOLD = 3000, MOST = 1024 };
+    struct far *f = *state;
+    struct frame frame;
+    struct msg_list m;
+    unsigned lists = 0, whole = 0;
+    compare(f);
+    for (uint32_t i = 0; i < 2 * TOLD; i++) {
+        put_drift(f, i < TOLD ? i : i % 7);
+        say(f);
+    }
+    put_listing(f, 1, true, NULL);
+    say(f);
+    for (;;) {
+        assert_true(next(f, &frame));
+        if (frame.type == MSG_PING)
+            break;
+        assert_int_not_equal(frame.type, MSG_DELETE);
+        if (frame.type != MSG_LIST)
+            continue;
+        assert_true(msg_get_list(frame.payload, &m));
+        lists++;
+        whole += m.path.len == 0;
+        msg_put_listing(&f->w,
+            &(struct msg_listing){.request = m.request, .last = true, .missing = m.path.len > 0});
+        say(f);
+    }
+    assert_int_equal(whole, 1);
+    assert_int_equal(lists, MOST + 1);
+    assert_true(queue_size(f->queue, f->ps->owed) <= 3); /* f0, f1, the root */
+}
+
 static void listing_with_buckets_nobody_sent(void **state)
 {
     struct far *f = *state;
@@ -597,6 +642,119 @@ static void a_message_of_the_other_direction(void **state)
     assert_refused(f, REASON_MALFORMED, "no place");
 }
 
+/* A frame of this type with a payload that none has. */
+static void put_nonsense(struct far *f, uint8_t type)
+{
+    size_t start = frame_begin(&f->w, type);
+    wire_raw(&f->w, "\xff", 1);
+    frame_end(&f->w, start);
+}
+
+static void nonsense_of_each_kind(void **state)
+{
+    static const uint8_t types[] = {MSG_HELLO, MSG_ERROR, MSG_PONG, MSG_OPENED, MSG_LISTING,
+        MSG_SIGNATURE, MSG_ACK, MSG_PROGRESS, MSG_SITE_ERROR, MSG_TRASH, MSG_DRIFT, MSG_EXTENTS,
+        MSG_RENEWED, MSG_HOOK, MSG_SPACE, MSG_TOLD, MSG_PROVING};
+    for (size_t i = 0; i < sizeof types; i++) {
+        assert_int_equal(i ? setup(state) : 0, 0);
+        struct far *f = *state;
+        greet(f);
+        put_nonsense(f, types[i]);
+        assert_refused(f, REASON_MALFORMED, msg_name(types[i]));
+        if (i + 1 < sizeof types)
+            teardown(state);
+    }
+}
+
+/* Of everything that is said of a site. */
+static void put_report(struct far *f, unsigned which, uint32_t site)
+{
+    switch (which) {
+    case 0: msg_put_trash(&f->w, &(struct msg_trash){site, 3, 4096, 2}); break;
+    case 1:
+        msg_put_space(&f->w, &(struct msg_space){site, .free_bytes = 1 << 29, .all_bytes = 1 << 30,
+                                 .free_files = 77, .all_files = 100, .keep_bytes = 1000});
+        break;
+    case 2: msg_put_proving(&f->w, &(struct msg_proving){site, 9}); break;
+    case 3: msg_put_hook(&f->w, &(struct msg_hook){site, 2, 5, bytes_of("\x1b[2Jno")}); break;
+    case 4:
+        msg_put_drift(&f->w, &(struct msg_drift){site, DRIFT_CHANGED, bytes_of("f0"),
+                                 {.type = ENTRY_FILE, .mode = 0644, .size = 1}});
+        break;
+    case 5:
+        msg_put_drift(&f->w,
+            &(struct msg_drift){site, DRIFT_TIMES, {NULL, 0}, {.type = ENTRY_DIR, .mode = 0755}});
+        break;
+    case 6: msg_put_progress(&f->w, &(struct msg_progress){site, 1}); break;
+    default: break;
+    }
+}
+
+enum { REPORTS = 7 };
+
+static void reports_of_no_site(void **state)
+{
+    for (unsigned i = 0; i < REPORTS; i++) {
+        assert_int_equal(i ? setup(state) : 0, 0);
+        struct far *f = *state;
+        greet(f);
+        put_report(f, i, 2);
+        assert_refused(f, REASON_MALFORMED, "never opened");
+        if (i + 1 < REPORTS)
+            teardown(state);
+    }
+}
+
+static void reports_are_kept(void **state)
+{
+    struct far *f = *state;
+    struct drifted_status drift;
+    struct msg_commit m;
+    struct msg_entry *e CLEANUP_FREE = mem_alloc(sizeof *e);
+    struct frame frame;
+    bool closed = false;
+    static const char *const names[] = {"f0", "f1", NULL};
+    compare(f);
+    for (unsigned i = 0; i < REPORTS; i++)
+        put_report(f, i, 1);
+    put_listing(f, 1, true, names);
+    say(f);
+    struct msg_ping ping;
+    struct msg_list list;
+    while (!closed) { /* what differs goes, and is there */
+        assert_true(next(f, &frame));
+        if (frame.type == MSG_PING && msg_get_ping(frame.payload, &ping))
+            msg_put_pong(&f->w, &ping);
+        if (frame.type == MSG_LIST && msg_get_list(frame.payload, &list)) /* for what drifted */
+            put_listing(f, list.request, true, names);
+        if (frame.type == MSG_ENTRY && msg_get_entry(frame.payload, e) && e->how == HOW_DELTA)
+            msg_put_signature(
+                &f->w, &(struct msg_signature){.atom = e->atom, .last = true, .none = true});
+        if (frame.type == MSG_COMMIT && msg_get_commit(frame.payload, &m)) {
+            msg_put_ack(
+                &f->w, &(struct msg_ack){.batch = m.batch, .last = true, .free_bytes = 1 << 29});
+            msg_put_ack(&f->w, &(struct msg_ack){.batch = m.batch, .last = true}); /* no more */
+            closed = true;
+        }
+        say(f);
+    }
+    assert_int_equal(f->ps->trash.foreign, 3);
+    assert_int_equal(f->ps->room.free_files, 77);
+    assert_false(f->ps->low);
+    assert_int_equal(f->ps->unproven, 9);
+    assert_int_equal(f->ps->hook.failures, 2);
+    assert_null(strchr(f->ps->hook.text, '\x1b'));
+    drifted_status(f->ps->drifted, &drift);
+    assert_int_equal(drift.healed + drift.count, 1);
+    /* Of a site that is closed they are nothing. */
+    msg_put_site_error(
+        &f->w, &(struct msg_site_error){.site = 1, .reason = REASON_IO, .text = bytes_of("x")});
+    for (unsigned i = 0; i < REPORTS; i++)
+        put_report(f, i, 1);
+    say(f);
+    expect(f, MSG_PING);
+}
+
 /* --- RENEW --- */
 
 static void put_yield(struct far *f, uint32_t site)
@@ -641,6 +799,50 @@ static void a_site_that_another_process_does_not_take(void **state)
     assert_int_equal(frame.type, MSG_OPEN);
 }
 
+/* But not all the time: it would be opened again and again. */
+static void a_site_that_yields_again_and_again(void **state)
+{
+    struct far *f = *state;
+    enum { MOST = 4 };
+    compare(f);
+    for (uint32_t site = 1; site <= MOST; site++) {
+        put_yield(f, site);
+        say(f);
+        expect(f, MSG_OPEN);
+        put_opened(f, site + 1);
+    }
+    put_yield(f, MOST + 1);
+    say(f);
+    expect(f, MSG_PING);
+    assert_int_equal(f->ps->state, PUSH_FAILED);
+}
+
+/* As often as the far end likes, and with any text: the log has it once each. */
+static void a_command_that_fails_and_works(void **state)
+{
+    struct far *f = *state;
+    char text[512];
+    unsigned lines = 0;
+    FILE *log = tmpfile();
+    int before CLEANUP_FD = dup(STDERR_FILENO);
+    compare(f);
+    assert_true(log && dup2(fileno(log), STDERR_FILENO) >= 0);
+    log_set_level(LOG_LEVEL_INFO);
+    for (unsigned i = 0; i < 500; i++) {
+        snprintf(text, sizeof text, i % 2 ? "" : "because of %u", i);
+        msg_put_hook(&f->w, &(struct msg_hook){1, i % 2 ? 0 : 1, i % 2 ? 0 : 5, bytes_of(text)});
+        say(f);
+    }
+    expect(f, MSG_PING);
+    log_set_level(LOG_LEVEL_ERROR);
+    assert_true(dup2(before, STDERR_FILENO) >= 0);
+    rewind(log);
+    while (fgets(text, sizeof text, log))
+        lines += strstr(text, "its command after a commit") != NULL;
+    fclose(log);
+    assert_int_equal(lines, 2);
+}
+
 static void version_1_is_not_renewed(void **state)
 {
     struct far *f = *state;
@@ -676,6 +878,9 @@ int main(void)
         T(listing_out_of_order),
         T(listing_out_of_order_across_frames),
         T(names_without_end),
+        T(drift_without_end),
+        T(a_site_that_yields_again_and_again),
+        T(a_command_that_fails_and_works),
         T(listing_with_buckets_nobody_sent),
         T(a_signature_nobody_asked_for),
         T(extents_nobody_asked_for),
@@ -683,6 +888,9 @@ int main(void)
         T(a_signature_that_is_none),
         T(ack_of_an_unknown_batch),
         T(ack_of_a_batch_that_is_open),
+        T(nonsense_of_each_kind),
+        T(reports_of_no_site),
+        T(reports_are_kept),
         T(an_answer_to_no_question),
         T(a_message_of_the_other_direction),
         T(a_site_for_another_process),

@@ -37,7 +37,7 @@ static void send_some(struct link *l, unsigned most)
 {
     uint64_t token;
     for (; most > 0 && pace_is_open(&l->pace); most--)
-        if (pace_sent(&l->pace, FRAME, l->now_us, &token)) {
+        if (pace_sent(&l->pace, FRAME, true, l->now_us, &token)) {
             unsigned i = (l->first + l->count++) % PACE_MARKS;
             l->tokens[i] = token;
             l->at[i] = l->pace.sent;
@@ -164,13 +164,29 @@ static void open_while_nothing_is_awaited(void **state)
     (void)state;
     pace_begin(&p, 1);
     for (int i = 0; i < 100; i++)
-        pace_sent(&p, FRAME, 1, &token);
+        pace_sent(&p, FRAME, true, 1, &token);
     assert_false(pace_is_open(&p));
     pace_came(&p, token + 1, 2); /* another's */
     assert_int_equal(p.reached, 0);
     p.first = 0;
     p.count = 0; /* none is on its way any more */
     assert_true(pace_is_open(&p));
+}
+
+/* What cannot have a mark behind it counts all the same, and the next mark is behind it, too. */
+static void what_has_no_mark_counts(void **state)
+{
+    struct pace p;
+    uint64_t token;
+    (void)state;
+    pace_begin(&p, 1);
+    for (int i = 0; i < 10; i++)
+        assert_false(pace_sent(&p, FRAME, false, 1, &token));
+    assert_int_equal(p.sent, 10 * FRAME);
+    assert_int_equal(p.count, 0);
+    assert_true(pace_sent(&p, FRAME, true, 1, &token));
+    pace_came(&p, token, 2);
+    assert_int_equal(p.reached, 11 * FRAME);
 }
 
 int main(void)
@@ -181,6 +197,7 @@ int main(void)
         cmocka_unit_test(never_stops),
         cmocka_unit_test(a_slow_sender_keeps_the_bound_low),
         cmocka_unit_test(open_while_nothing_is_awaited),
+        cmocka_unit_test(what_has_no_mark_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

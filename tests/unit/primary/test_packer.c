@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "primary/push/packer.h"
+#include "primary/push/shelf.h"
 #include "protocol/frame.h"
 #include "tree/content/zip.h"
 
@@ -63,7 +64,7 @@ static size_t put_entries(
 }
 
 /* For each round: COMMIT, a run, content. */
-static void give(struct packer *k, const uint8_t *content)
+static void give(struct packer *k, const uint8_t *content, bool bundle)
 {
     struct wire_writer w = {0};
     for (uint32_t i = 1; i <= ROUNDS; i++) {
@@ -71,7 +72,7 @@ static void give(struct packer *k, const uint8_t *content)
         msg_put_commit(&w, &(struct msg_commit){.batch = i});
         packer_frames(k, w.data, w.len);
         put_entries(&w, i, 10, content);
-        packer_run(k, w.data, w.len);
+        packer_run(k, w.data, w.len, bundle);
         packer_data(k, &(struct msg_data){.atom = i, .kind = DATA_CONTENT}, content, CONTENT);
     }
     wire_free(&w);
@@ -107,7 +108,30 @@ static void check_data(struct buf *in, struct zip *zip, uint32_t atom, const uin
     }
 }
 
-static void check_run(struct buf *in, struct zip *zip, const struct wire_writer *run, bool packed)
+/* What a PACK holds, or a BUNDLE with its numbers put back. */
+static size_t unpack(struct frame f, struct zip *zip, bool bundle, uint8_t *plain)
+{
+    struct msg_pack pack = {0};
+    struct msg_bundle m = {0};
+    struct err err;
+    size_t n;
+    assert_int_equal(f.type, bundle ? MSG_BUNDLE : MSG_PACK);
+    assert_true(bundle ? msg_get_bundle(f.payload, &m) : msg_get_pack(f.payload, &pack));
+    struct bytes content = bundle ? m.content : pack.content;
+    assert_int_equal(zip_unpack(zip, content.data, content.len, plain, MSG_CHUNK_MAX, &n, &err), 0);
+    for (size_t at = 0; at < n;) {
+        uint32_t b, a;
+        int length = frame_next(plain + at, n - at, &f);
+        assert_true(length > 0);
+        msg_entry_numbers(f.payload.data, &b, &a);
+        msg_entry_renumber((uint8_t *)f.payload.data, b + m.batch, a + m.atom);
+        at += (size_t)length;
+    }
+    return n;
+}
+
+static void check_run(
+    struct buf *in, struct zip *zip, const struct wire_writer *run, bool packed, bool bundle)
 {
     static uint8_t plain[MSG_CHUNK_MAX];
     if (!packed) {
@@ -116,25 +140,17 @@ static void check_run(struct buf *in, struct zip *zip, const struct wire_writer 
         buf_drain(in, run->len);
         return;
     }
-    struct frame f = next(in);
-    struct msg_pack m;
-    struct err err;
-    size_t n;
-    assert_int_equal(f.type, MSG_PACK);
-    assert_true(msg_get_pack(f.payload, &m));
-    assert_int_equal(
-        zip_unpack(zip, m.content.data, m.content.len, plain, sizeof plain, &n, &err), 0);
-    assert_int_equal(n, run->len);
-    assert_memory_equal(plain, run->data, n);
+    assert_int_equal(unpack(next(in), zip, bundle, plain), run->len);
+    assert_memory_equal(plain, run->data, run->len);
 }
 
-static void check_order(const uint8_t *content, bool packed, size_t step)
+static void check_order(const uint8_t *content, bool packed, bool bundle, size_t step)
 {
-    struct packer *k = packer_new(LEVEL);
+    struct packer *k = packer_new(LEVEL, NULL);
     struct zip *zip = zip_new(LEVEL);
     struct buf out = {0};
     struct wire_writer w = {0};
-    give(k, content);
+    give(k, content, bundle);
     drain(k, step, &out);
     assert_true(!packed || buf_len(&out) < ROUNDS * CONTENT / 4);
     for (uint32_t i = 1; i <= ROUNDS; i++) {
@@ -144,7 +160,7 @@ static void check_order(const uint8_t *content, bool packed, size_t step)
         assert_true(msg_get_commit(f.payload, &m));
         assert_int_equal(m.batch, i);
         put_entries(&w, i, 10, content);
-        check_run(&out, zip, &w, packed);
+        check_run(&out, zip, &w, packed, bundle);
         check_data(&out, zip, i, content);
     }
     assert_int_equal(buf_len(&out), 0);
@@ -157,21 +173,23 @@ static void check_order(const uint8_t *content, bool packed, size_t step)
 static void test_what_shrinks(void **state)
 {
     (void)state;
-    check_order(text, true, SIZE_MAX);
-    check_order(text, true, 1000);
+    check_order(text, true, false, SIZE_MAX);
+    check_order(text, true, true, SIZE_MAX);
+    check_order(text, true, true, 1000);
 }
 
 static void test_what_does_not(void **state)
 {
     (void)state;
-    check_order(noise, false, SIZE_MAX);
+    check_order(noise, false, false, SIZE_MAX);
+    check_order(noise, false, true, SIZE_MAX);
 }
 
 /* What needs no packing waits for nobody. */
 static void test_frames_alone(void **state)
 {
     (void)state;
-    struct packer *k = packer_new(LEVEL);
+    struct packer *k = packer_new(LEVEL, NULL);
     assert_true(packer_is_empty(k));
     assert_int_equal(packer_ready(k).len, 0);
     packer_frames(k, "abc", 0);
@@ -190,9 +208,42 @@ static void test_frames_alone(void **state)
 static void test_left_with_work(void **state)
 {
     (void)state;
-    struct packer *k = packer_new(LEVEL);
-    give(k, text);
+    struct packer *k = packer_new(LEVEL, NULL);
+    give(k, text, true);
     packer_free(k);
+}
+
+/* Of two sessions one packs and the other takes: the same files have other numbers in each. */
+static void test_shared(void **state)
+{
+    (void)state;
+    struct shelf *shelf = shelf_new(1 << 20);
+    struct zip *zip = zip_new(LEVEL);
+    struct packing p = {zip, shelf, mem_alloc(MSG_PACK_MAX)};
+    struct wire_writer run = {0}, first = {0}, second = {0};
+    static uint8_t plain[MSG_CHUNK_MAX];
+    shelf_join(shelf);
+    shelf_join(shelf);
+    put_entries(&run, 17, 10, text);
+    packer_pack(&p, run.data, run.len, true, &first);
+    assert_true(first.len > 0);
+    assert_true(shelf_memory(shelf) > 0);
+    put_entries(&run, 4, 10, text);
+    packer_pack(&p, run.data, run.len, true, &second);
+    assert_int_equal(shelf_memory(shelf), 0); /* taken by all */
+    assert_int_equal(second.len, first.len);
+    struct frame f;
+    assert_true(frame_next(second.data, second.len, &f) > 0);
+    assert_int_equal(unpack(f, zip, true, plain), run.len);
+    assert_memory_equal(plain, run.data, run.len);
+    wire_free(&run);
+    wire_free(&first);
+    wire_free(&second);
+    free(p.room);
+    zip_free(zip);
+    shelf_leave(shelf);
+    shelf_leave(shelf);
+    shelf_free(shelf);
 }
 
 int main(void)
@@ -202,6 +253,7 @@ int main(void)
         cmocka_unit_test(test_what_does_not),
         cmocka_unit_test(test_frames_alone),
         cmocka_unit_test(test_left_with_work),
+        cmocka_unit_test(test_shared),
     };
     return cmocka_run_group_tests(tests, prepare, NULL);
 }

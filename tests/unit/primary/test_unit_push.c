@@ -115,7 +115,6 @@ static void open_push(struct world *w)
     p->o = &w->o;
     p->names = names_new(NULL);
     p->block = mem_alloc(MSG_CHUNK_MAX);
-    p->packed = mem_alloc(MSG_CHUNK_MAX);
     p->greeted = true;
     lanes_init(p);
 }
@@ -155,7 +154,7 @@ static int teardown(void **state)
     names_free(w->p->names);
     wire_free(&w->p->out);
     free(w->p->block);
-    free(w->p->packed);
+    free(w->p->packing.room);
     free(w->p);
     filter_free(w->filter);
     unit_rules_free(w->rules);
@@ -328,6 +327,21 @@ static void test_owed_until_acknowledged(void **state)
     assert_true(was_sent(w, "plugins/a/x") && was_sent(w, "plugins/a/sub/y"));
 }
 
+/* Its files are replaced under their names: the manifest does not know their content before they
+ * are read to be sent, and what the last look finds of that is no change. */
+static void test_what_was_replaced_is_sent_once(void **state)
+{
+    struct world *w = *state;
+    happens(w, "for i in 1 2 3 4 5 6; do echo $i > plugins/a/$i; done");
+    finish(w);
+    happens(w, "for i in 1 2 3 4 5 6; do echo new $i > plugins/a/$i; done");
+    w->units = w->entries = 0;
+    finish(w);
+    assert_int_equal(w->drops, 0);
+    assert_int_equal(w->units, 1);
+    assert_true(was_sent(w, "plugins/a/1") && was_sent(w, "plugins/a/6"));
+}
+
 /* It changes after some of it was sent: what was sent is dropped, and all of it goes later. */
 static void test_owed_when_it_is_dropped(void **state)
 {
@@ -401,6 +415,30 @@ static void test_more_than_fits(void **state)
     assert_string_equal(piecemeal.unit, "plugins/a");
     assert_non_null(strstr(piecemeal.why, "more changes"));
     assert_true(was_sent(w, "plugins/a/1") && was_sent(w, "plugins/a/6"));
+}
+
+static bool has_begun_both(struct world *w)
+{
+    return w->units == 2;
+}
+
+/* The far end holds them until they are acknowledged: with as many paths on their way as one unit
+ * may have, only the first goes on. */
+static void test_large_ones_wait_for_each_other(void **state)
+{
+    struct world *w = *state;
+    w->o.unit_atoms = 8; /* UNIT, the directory, and these */
+    happens(w, "mkdir plugins/b; rmdir plugins/a/sub; "
+               "for i in 1 2 3 4 5; do echo $i > plugins/a/$i; echo $i > plugins/b/$i; done");
+    until(w, has_begun_both);
+    for (int i = 0; i < 100; i++) {
+        step(w);
+        assert_true(w->p->lanes[LANE_UNIT].atoms <= 8 + 1); /* the UNIT of the other one */
+    }
+    assert_true(was_sent(w, "plugins/a/5") != was_sent(w, "plugins/b/5"));
+    finish(w);
+    assert_true(was_sent(w, "plugins/a/5") && was_sent(w, "plugins/b/5"));
+    assert_int_equal(w->p->lanes[LANE_UNIT].atoms, 0);
 }
 
 /* The directory above is at neither end, or something else is there: there is nothing to send and
@@ -482,11 +520,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(test_owed_until_acknowledged),
+        T(test_what_was_replaced_is_sent_once),
         T(test_owed_when_it_is_dropped),
         T(test_one_of_its_files_is_held_open),
         T(test_owed_again_behind_the_commit),
         T(test_owed_when_the_link_is_lost),
         T(test_more_than_fits),
+        T(test_large_ones_wait_for_each_other),
         T(test_the_parent_is_gone),
         T(test_the_parent_goes_first),
         T(test_hot_paths),

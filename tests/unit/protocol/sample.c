@@ -374,6 +374,11 @@ static void sample_pack(struct wire_writer *w)
     msg_put_pack(w, &(struct msg_pack){bytes_of("\x28\xb5\x2f\xfd...")});
 }
 
+static void sample_bundle(struct wire_writer *w)
+{
+    msg_put_bundle(w, &(struct msg_bundle){7, 4000000000, bytes_of("\x28\xb5\x2f\xfd...")});
+}
+
 static void sample_data(struct wire_writer *w)
 {
     struct msg_data m = {9, DATA_CONTENT, ENCODING_RAW, bytes_of("hello")};
@@ -515,6 +520,7 @@ const struct sample samples[] = {
     {"entry-copy", MSG_ENTRY, sample_entry_copy},
     {"entry-based", MSG_ENTRY, sample_entry_based},
     {"pack", MSG_PACK, sample_pack},
+    {"bundle", MSG_BUNDLE, sample_bundle},
     {"data", MSG_DATA, sample_data},
     {"data-delta", MSG_DATA, sample_data_delta},
     {"finish", MSG_FINISH, sample_finish},

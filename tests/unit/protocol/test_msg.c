@@ -106,7 +106,7 @@ static void test_every_type_has_a_sample_and_a_name(void **state)
         assert_string_equal(msg_name((uint8_t)type), "unknown");
         assert_false(again_message((uint8_t)type, (struct bytes){NULL, 0}, &again));
     }
-    assert_int_equal(types, 40);
+    assert_int_equal(types, 41);
     assert_string_equal(msg_name(MSG_OPEN), "OPEN");
     assert_string_equal(msg_name(MSG_SITE_ERROR), "SITE_ERROR");
     wire_free(&again);

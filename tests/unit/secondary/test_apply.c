@@ -838,7 +838,16 @@ static void special_bits_and_owners(void **state)
     } else
         assert_int_equal(ack->failures, 0);
     peer_end(p);
+    /* Kept where this host's configuration has them kept, whatever the primary wants. */
+    struct msg_site_error refused;
     p->open_flags = OPEN_SPECIAL_BITS;
+    peer_start(p);
+    peer_hello(p);
+    peer_send_open(p, 1, p->root);
+    assert_true(msg_get_site_error(peer_expect(p, MSG_SITE_ERROR), &refused));
+    assert_int_equal(refused.reason, REASON_PATH);
+    peer_end(p);
+    p->policy.special_bits = true;
     peer_open(p);
     peer_batch(p);
     f.mode = 04711;

@@ -46,7 +46,7 @@ static const struct ask samples[] = {
         .result = -1,
         .code = 6,
         .sys = 28,
-        .policy = {true, RECEIVE_OWNER_FIXED, 33, 34, {20, 200}, 30, 60, true, true,
+        .policy = {true, RECEIVE_OWNER_FIXED, 33, 34, {20, 200}, 30, 60, true, true, true,
             {5, 1ull << 33}}},
     {.kind = ASK_REPORT, .result = -1, .code = 1, .sys = 5, .text = {"read: I/O", 9}},
     {.kind = ASK_REFUSED, .number = 101},

@@ -5,6 +5,7 @@
  */
 #include "peer.h"
 
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -16,6 +17,8 @@
 
 #include "base/io.h"
 #include "base/mem.h"
+#include "secondary/commit/atom.h"
+#include "secondary/commit/batch.h"
 #include "secondary/crawl.h"
 #include "secondary/stage/stage.h"
 #include "tree/content/zip.h"
@@ -131,6 +134,31 @@ static void a_batch_without_an_end(void **state)
     peer_end(p);
 }
 
+/* Nor do its atoms take memory without an end: a thousand ENTRYs fit a message of a kilobyte. */
+static void atoms_without_an_end(void **state)
+{
+    enum { MORE = 5, PATH = MSG_HELD_ATOM };
+    (void)state;
+    struct tools tools = {
+        .replicas = set_new(), .held = MSG_HELD_MAX - MORE * (MSG_HELD_ATOM + PATH)};
+    struct replica r = {.tools = &tools, .site = 1, .state = REPLICA_FAILED};
+    size_t before = tools.held;
+    struct err err;
+    char path[PATH];
+    memset(path, 'x', sizeof path);
+    set_add(tools.replicas, &r.site, sizeof r.site)->value = &r;
+    assert_int_equal(batch_open(&tools, &(struct msg_begin){1, 1}, &err), 0);
+    assert_int_equal(batch_open(&tools, &(struct msg_begin){2, 1}, &err), 0);
+    uint32_t n = 1;
+    while (atom_delete(&tools, &(struct msg_delete){1 + n % 2, n, {path, PATH}}, &err) == 0)
+        n++;
+    assert_int_equal(n, MORE + 1);
+    assert_int_equal(tools.reason, REASON_LIMIT);
+    batch_forget_all(&tools);
+    assert_int_equal(tools.held, before);
+    set_free(tools.replicas);
+}
+
 /* Sends `out` in so many pieces, each a second after the one before was read. False: the session
  * ended before. */
 static bool send_piecemeal(struct peer *p, size_t pieces)
@@ -217,6 +245,109 @@ static void more_sites_than_a_session_has(void **state)
     peer_expect_error(p, REASON_LIMIT);
 }
 
+static void put_long_open(struct peer *p, uint32_t site, const char *root)
+{
+    static const char pattern[] =
+        "a pattern that is as long as it takes to fill a frame with all that "
+        "there may be, though nothing is ever called so";
+    struct msg_open *m CLEANUP_FREE = mem_alloc(sizeof *m);
+    m->site = site;
+    m->root = bytes_of(root);
+    m->flags = OPEN_DRY_RUN; /* of a root that is not there: it is open at once */
+    for (m->rule_count = 0; m->rule_count < MSG_RULES_MAX; m->rule_count++)
+        m->rules[m->rule_count].pattern = bytes_of(pattern);
+    msg_put_open(&p->out, m);
+}
+
+/* What is kept of each site is bounded for all of them together. */
+static void filters_of_many_sites(void **state)
+{
+    struct peer *p = *state;
+    struct msg_opened m;
+    char root[300];
+    size_t bytes = 0;
+    peer_start(p);
+    peer_hello(p);
+    for (uint32_t i = 1;; i++) {
+        snprintf(root, sizeof root, "%s/%05u", p->fence, i);
+        put_long_open(p, i, root);
+        bytes += p->out.len;
+        peer_send(p);
+        if (bytes > MSG_OPENS_MAX + 5 * i) /* without the frames' heads */
+            break;
+        assert_true(msg_get_opened(peer_expect(p, MSG_OPENED), &m));
+        assert_int_equal(m.site, i);
+    }
+    peer_expect_error(p, REASON_LIMIT);
+}
+
+/* A primary that reads what it is answered, and not what is logged. */
+static void a_log_that_nobody_reads(void **state)
+{
+    struct peer *p = *state;
+    struct msg_site_error m;
+    char path[64];
+    static const char line[] = "x\n";
+    int ends[2], before CLEANUP_FD = dup(STDERR_FILENO);
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", ends[1]);
+    int filler CLEANUP_FD = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    assert_true(dup2(ends[1], STDERR_FILENO) >= 0);
+    peer_start(p);
+    assert_true(dup2(before, STDERR_FILENO) >= 0);
+    peer_hello(p);
+    while (write(filler, line, sizeof line - 1) > 0)
+        continue;
+    peer_send_open(p, 1, "/etc");
+    assert_true(msg_get_site_error(peer_expect(p, MSG_SITE_ERROR), &m));
+    peer_end(p);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+/* A dry run does not make the root; what is looked at now and then is looked at all the same. */
+static void a_dry_run_that_lasts(void **state)
+{
+    struct peer *p = *state;
+    struct msg_ping ping = {7};
+    p->open_flags = OPEN_DRY_RUN;
+    assert_int_equal(peer_open(p).state, ROOT_CREATED);
+    for (int i = 0; i < 3; i++) {
+        atomic_fetch_add(later_s, 1);
+        msg_put_ping(&p->out, &ping);
+        peer_send(p);
+        peer_expect(p, MSG_PONG);
+    }
+    peer_end(p);
+}
+
+/* What is refused is said, but not without an end: neither many sites nor one again and again. */
+static void refusals_do_not_fill_the_log(void **state)
+{
+    enum { SITES = 300, CAUSES = 64 };
+    struct peer *p = *state;
+    struct msg_site_error m;
+    char root[32], line[512];
+    unsigned lines = 0;
+    FILE *log = tmpfile();
+    int before CLEANUP_FD = dup(STDERR_FILENO);
+    assert_true(log && dup2(fileno(log), STDERR_FILENO) >= 0);
+    peer_start(p);
+    assert_true(dup2(before, STDERR_FILENO) >= 0);
+    peer_hello(p);
+    for (uint32_t i = 1; i <= 2 * SITES; i++) {
+        snprintf(root, sizeof root, "/etc/%u", i < SITES ? i : SITES);
+        peer_send_open(p, i < SITES ? i : SITES, root);
+        assert_true(msg_get_site_error(peer_expect(p, MSG_SITE_ERROR), &m));
+    }
+    peer_end(p);
+    rewind(log);
+    while (fgets(line, sizeof line, log))
+        lines += strstr(line, "is outside of") != NULL;
+    fclose(log);
+    assert_int_equal(lines, CAUSES);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, peer_make, peer_unmake)
@@ -228,6 +359,11 @@ int main(void)
         T(more_than_its_size),
         T(content_that_unpacks_to_too_much),
         T(a_batch_without_an_end),
+        T(atoms_without_an_end),
+        T(filters_of_many_sites),
+        T(a_dry_run_that_lasts),
+        T(a_log_that_nobody_reads),
+        T(refusals_do_not_fill_the_log),
         T(a_slow_link),
         T(a_byte_a_second),
         T(more_sites_than_a_session_has),

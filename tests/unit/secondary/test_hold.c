@@ -274,6 +274,29 @@ static void not_beside_the_other(void **state)
     hooks_free(h);
 }
 
+/* A receiver that was taken over asks as often as it likes. */
+static void failures_do_not_fill_the_log(void **state)
+{
+    enum { ASKED = 20 };
+    char line[1024];
+    unsigned lines = 0;
+    FILE *log = tmpfile();
+    int before CLEANUP_FD = dup(STDERR_FILENO);
+    (void)state;
+    struct hooks *h = begin("exit 3", LONG_MS);
+    assert_true(log && dup2(fileno(log), STDERR_FILENO) >= 0);
+    for (int i = 0; i < ASKED; i++)
+        assert_int_equal(ask(h), HOLD_NONE);
+    assert_true(dup2(before, STDERR_FILENO) >= 0);
+    rewind(log);
+    while (fgets(line, sizeof line, log))
+        lines += strstr(line, "in a row") != NULL;
+    fclose(log);
+    assert_int_equal(lines, 5); /* 1, 2, 4, 8, 16 */
+    assert_int_equal(holds_failing(hooks_holds(h), SITE)->count, ASKED);
+    hooks_free(h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -285,6 +308,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_fails_is_gone_on_without, setup, teardown),
         cmocka_unit_test_setup_teardown(nobody_is_left_behind, setup, teardown),
         cmocka_unit_test_setup_teardown(not_beside_the_other, setup, teardown),
+        cmocka_unit_test_setup_teardown(failures_do_not_fill_the_log, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,6 +21,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
+#include "secondary/confine/asks.h"
 #include "secondary/confine/grounds.h"
 #include "secondary/confine/outside.h"
 #include "secondary/confine/parent.h"
@@ -30,6 +31,7 @@
 #include "tree/state/state.h"
 
 static char *dir, *root;
+static int descriptors; /* that come at once */
 static struct receive_fence fence;
 static struct receive_options options;
 
@@ -265,6 +267,38 @@ static void what_a_killed_receiver_made_ready_goes(void **state)
     assert_int_equal(count_reserved(), 0);
 }
 
+/* In the state directory a child may write what it likes: the parent of the next one follows no
+ * link there, neither to a file that it writes nor to a directory that it lets that child have. */
+static void what_a_child_left_leads_nowhere(void **state)
+{
+    struct err err;
+    struct stat st;
+    (void)state;
+    char *victim CLEANUP_FREE = mem_format("%s/victim", dir), *outside CLEANUP_FREE = NULL;
+    assert_int_equal(close(open(victim, O_WRONLY | O_CREAT | O_CLOEXEC, 0600)), 0);
+    assert_int_equal(truncate(victim, 7), 0);
+    int own CLEANUP_FD = state_make_dir(options.state_dir, root, &err);
+    assert_int_equal(symlinkat(victim, own, "ready"), 0);
+    assert_int_equal(symlinkat(victim, own, "ready.new"), 0);
+    assert_int_equal(symlinkat(victim, own, "lock"), 0);
+    struct sandbox *box = sandbox_new();
+    grounds_free(grounds_prepare(&options, box));
+    sandbox_free(box);
+    assert_int_equal(stat(victim, &st), 0);
+    assert_int_equal(st.st_size, 7);
+    struct state *s = NULL;
+    struct digest nobody = {0};
+    assert_int_equal(state_open(options.state_dir, root, &nobody, 0, &s, &err), -1);
+    assert_int_equal(stat(victim, &st) || st.st_size != 7, 0);
+    char *path CLEANUP_FREE = state_root_dir(options.state_dir, root);
+    char *aside CLEANUP_FREE = mem_format("%s.aside", path);
+    outside = mem_format("%s/outside", dir);
+    assert_int_equal(rename(path, aside) | mkdir(outside, 0700) | symlink(outside, path), 0);
+    assert_int_equal(state_make_dir(options.state_dir, root, &err), -1);
+    assert_int_equal(state_open_dir(options.state_dir, root, &err), -1);
+    assert_int_equal(state_open(options.state_dir, root, &nobody, 0, &s, &err), -1);
+}
+
 /* Where all beneath a directory may be asked for, its links are whoever's. */
 static int lead_out(const struct outside *o, int socket)
 {
@@ -439,6 +473,48 @@ static int send_nonsense(const struct outside *o, int socket)
     return send(socket, "\xff\xff", 2, 0) == 2 && recv(socket, (char[8]){0}, 8, 0) > 0;
 }
 
+static size_t count_open(void)
+{
+    size_t n = 0;
+    for (int fd = 0; fd < 256; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+/* More descriptors than the one that may come, with a packet that is good. */
+static int send_descriptors(const struct outside *o, int socket)
+{
+    int fds[3] = {0, 0, 0};
+    struct ask q = {.kind = ASK_LOOSEN, .name = bytes_of("sub")};
+    uint8_t raw[ASK_PACKET_MAX];
+    union {
+        struct cmsghdr head;
+        char bytes[CMSG_SPACE(sizeof fds)];
+    } room = {0};
+    struct iovec part = {raw, ask_encode(&q, raw)};
+    struct msghdr m = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &room};
+    m.msg_controllen = CMSG_SPACE((size_t)descriptors * sizeof *fds);
+    (void)o;
+    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN((size_t)descriptors * sizeof *fds);
+    memcpy(CMSG_DATA(c), fds, (size_t)descriptors * sizeof *fds);
+    return sendmsg(socket, &m, 0) < 0 || recv(socket, raw, sizeof raw, 0) > 0;
+}
+
+static void descriptors_do_not_pile_up(void **state)
+{
+    struct err err;
+    (void)state;
+    for (descriptors = 2; descriptors <= 3; descriptors++) {
+        size_t before = count_open();
+        assert_int_equal(ask_from_a_child(send_descriptors, &err), -1);
+        assert_non_null(strstr(err.text, "without a word"));
+        assert_int_equal(count_open(), before);
+    }
+}
+
 static int refused(const struct outside *o, int socket)
 {
     (void)o;
@@ -532,6 +608,7 @@ int main(void)
         T(the_way_to_a_root_is_made),
         T(the_root_is_made_where_the_sandbox_has_it),
         T(what_a_killed_receiver_made_ready_goes),
+        T(what_a_child_left_leads_nowhere),
         T(links_do_not_lead_out),
         T(epochs_only_rise),
         T(the_epoch_is_raised_under_a_lock),
@@ -539,6 +616,7 @@ int main(void)
         T(marks_stay_in_the_state_directory),
         T(names_are_looked_up),
         T(nonsense_ends_it),
+        T(descriptors_do_not_pile_up),
         T(a_refused_call_is_named),
         T(forged_changes),
         T(the_parent_sees_what_took_a_roots_place),

@@ -291,6 +291,10 @@ ATTEMPT(loads_a_program, (int)syscall(SYS_bpf, 0, NULL, 0))
 ATTEMPT(becomes_another, setuid(65534))
 ATTEMPT(limits_others, (int)syscall(SYS_prlimit64, 1, RLIMIT_CORE, NULL, NULL))
 ATTEMPT(catches_the_alarm, signal(SIGSYS, SIG_IGN) == SIG_ERR ? -1 : 0)
+/* The kernel takes the number from the lower half. */
+ATTEMPT(catches_the_alarm_by_another_number,
+    (int)syscall(SYS_rt_sigaction, UINT64_C(1) << 32 | SIGSYS, NULL, NULL, sizeof(uint64_t)))
+ATTEMPT(outlives_its_parent, prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0))
 ATTEMPT(names_a_process_to_signal, fcntl(0, F_SETOWN, 1))
 ATTEMPT(controls_a_terminal, (int)syscall(SYS_ioctl, 0, 0x5412 /* TIOCSTI */, "x"))
 ATTEMPT(executes_data,
@@ -332,6 +336,8 @@ static void calls_that_are_not_listed_end_it(void **state)
         {becomes_another, SYS_setuid},
         {limits_others, SYS_prlimit64},
         {catches_the_alarm, SYS_rt_sigaction},
+        {catches_the_alarm_by_another_number, SYS_rt_sigaction},
+        {outlives_its_parent, SYS_prctl},
         {names_a_process_to_signal, SYS_fcntl},
         {controls_a_terminal, SYS_ioctl},
         {executes_data, SYS_mmap},
@@ -362,7 +368,10 @@ static int does_its_work(void)
         return -1;
     errno = 0;
     bool older = syscall(SYS_clone3, NULL, 0) == -1 && errno == ENOSYS;
-    return older == syscalls_known() ? 0 : -1;
+    bool signals = signal(SIGTERM, SIG_IGN) != SIG_ERR &&
+                   signal(SIGRTMAX - 1, SIG_IGN) != SIG_ERR &&
+                   prctl(PR_SET_PDEATHSIG, SIGKILL) == 0;
+    return signals && older == syscalls_known() ? 0 : -1;
 }
 
 static void a_receiver_works_in_all_layers(void **state)

@@ -518,6 +518,90 @@ static void a_pack_holds_whole_entries_only(void **state)
     }
 }
 
+/* The same as a BUNDLE, whose own numbers are given; those of its ENTRYs are counted from them. */
+static void bundle(struct peer *p, uint32_t batch, uint32_t atom)
+{
+    struct frame f;
+    struct zip *zip = zip_new(1);
+    uint8_t packed[MSG_CHUNK_MAX];
+    int length;
+    for (size_t at = 0; at < p->out.len; at += (size_t)length) {
+        uint32_t b, a;
+        length = frame_next(p->out.data + at, p->out.len - at, &f);
+        assert_true(length > 0);
+        msg_entry_numbers(f.payload.data, &b, &a);
+        msg_entry_renumber((uint8_t *)f.payload.data, b - batch, a - atom);
+    }
+    size_t n = zip_pack(zip, p->out.data, p->out.len, packed, MSG_BUNDLE_MAX);
+    assert_true(n > 0);
+    wire_reset(&p->out);
+    msg_put_bundle(&p->out, &(struct msg_bundle){batch, atom, {packed, n}});
+    zip_free(zip);
+}
+
+static void bundled_entries_are_counted_from_its_numbers(void **state)
+{
+    struct peer *p = *state;
+    struct entry e = a_file("same\n", 5, 0644);
+    peer_open(p);
+    for (uint32_t i = 0; i < 3; i++) {
+        peer_batch(p);
+        peer_send(p);
+        put_alike(p, 20);
+        /* The ENTRYs' are smaller, equal, or (below zero, which wraps) larger than its own. */
+        bundle(p, i == 0 ? 0 : p->batch, i == 2 ? UINT32_MAX : i);
+        peer_commit_all(p);
+        assert_file(p, "d/f0", "same\n", &e);
+        assert_file(p, "d/f19", "same\n", &e);
+    }
+    peer_end(p);
+}
+
+static void a_bundle_of_a_batch_that_is_not_open_is_refused(void **state)
+{
+    struct peer *p = *state;
+    peer_open(p);
+    peer_batch(p);
+    peer_send(p);
+    put_alike(p, 20);
+    bundle(p, p->batch, 1);
+    p->out.data[FRAME_HEADER] ^= 4; /* another batch */
+    peer_send(p);
+    peer_expect_error(p, REASON_MALFORMED);
+    assert_absent(p, "d");
+}
+
+/* Whole frames that are ENTRYs, but too short to have numbers. */
+static void a_bundle_of_stubs_is_refused(void **state)
+{
+    struct peer *p = *state;
+    struct zip *zip = zip_new(1);
+    uint8_t stubs[700], packed[700];
+    peer_open(p);
+    for (size_t i = 0; i < sizeof stubs; i += FRAME_HEADER + 2)
+        memcpy(stubs + i, (uint8_t[]){3, 0, 0, 0, MSG_ENTRY, 1, 0}, FRAME_HEADER + 2);
+    size_t n = zip_pack(zip, stubs, sizeof stubs, packed, sizeof packed);
+    assert_true(n > 0);
+    msg_put_bundle(&p->out, &(struct msg_bundle){1, 1, {packed, n}});
+    peer_send(p);
+    peer_expect_error(p, REASON_MALFORMED);
+    zip_free(zip);
+}
+
+static void there_is_no_bundle_in_version_2(void **state)
+{
+    struct peer *p = *state;
+    p->version = 2;
+    peer_open(p);
+    peer_batch(p);
+    peer_send(p);
+    put_alike(p, 20);
+    bundle(p, p->batch, 1);
+    peer_send(p);
+    peer_expect_error(p, REASON_MALFORMED);
+    assert_absent(p, "d");
+}
+
 /* Opens with this number and what the primary remembers; the files whose content is not known, and
  * in *before what is remembered here. */
 static uint64_t open_session(struct peer *p, uint64_t session, uint64_t known, uint64_t *before)
@@ -761,6 +845,10 @@ int main(void)
         T(closed_sites_are_unknown),
         T(packed_entries_come_in_their_order),
         T(a_pack_holds_whole_entries_only),
+        T(bundled_entries_are_counted_from_its_numbers),
+        T(a_bundle_of_a_batch_that_is_not_open_is_refused),
+        T(a_bundle_of_stubs_is_refused),
+        T(there_is_no_bundle_in_version_2),
         T(a_session_that_went_back_is_a_full_comparison),
         T(a_primary_that_went_back_is_a_full_comparison),
         T(a_site_is_taken_once),

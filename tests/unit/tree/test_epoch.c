@@ -80,6 +80,35 @@ static void the_higher_one_wins(void **state)
     assert_memory_equal(stored(p).id.b, web1.b, sizeof web1.b);
 }
 
+/* The last number there is would keep everybody else from being promoted for ever. */
+static void no_promotion_leads_so_far(void **state)
+{
+    struct place *p = *state;
+    assert_int_equal(present(p, false, UINT64_MAX, &web2), 1);
+    assert_int_equal(present(p, false, EPOCH_STEP_MAX + 1, &web2), 1);
+    assert_int_equal(stored(p).role, ROLE_CONFIGURED);
+    assert_int_equal(present(p, false, EPOCH_STEP_MAX, &web2), 0);
+    assert_int_equal(present(p, false, UINT64_MAX, &web2), 1);
+    assert_int_equal(stored(p).counter, EPOCH_STEP_MAX);
+}
+
+/* It stands in a line of a file, and is printed. */
+static void a_host_may_call_itself_anything(void **state)
+{
+    static const struct {
+        const char *name, *kept;
+    } cases[] = {{"", "?"}, {"  ", "?"}, {"\n", "?012"}, {"a\n1 9", "a?0121 9"}, {" b", "b"},
+        {"\x1b[2J", "?033[2J"}, {"\xc2\x9b", "?302?233"}, {"w\xc3\xa9", "w\xc3\xa9"}};
+    struct place *p = *state;
+    struct epoch now;
+    struct err err;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(epoch_present(p->dir, false, i + 1, &web2, cases[i].name, &now, &err), 0);
+        assert_string_equal(now.primary, cases[i].kept);
+        assert_string_equal(stored(p).primary, cases[i].kept);
+    }
+}
+
 static void the_primary_itself_is_not_written_to(void **state)
 {
     struct place *p = *state;
@@ -205,6 +234,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(the_configuration_counts_at_first),
         T(the_higher_one_wins),
+        T(no_promotion_leads_so_far),
+        T(a_host_may_call_itself_anything),
         T(the_primary_itself_is_not_written_to),
         T(fenced_until_the_new_primary_comes),
         T(a_damaged_one_refuses_all),

@@ -653,6 +653,29 @@ static void test_damaged_pages(void **state)
     }
 }
 
+/* A receiver that was taken over may leave links: whoever opens the manifest after it, with more
+ * rights, writes through none. */
+static void test_links_are_damage(void **state)
+{
+    static const char *const files[] = {"data.mdb", "lock.mdb"};
+    struct place *p = *state;
+    char *victim CLEANUP_FREE = mem_format("%s.victim", p->path);
+    struct stat st;
+    int fd CLEANUP_FD = open(victim, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    for (size_t i = 0; i < 2; i++) {
+        char *file CLEANUP_FREE = mem_format("%s/%s", p->path, files[i]);
+        assert_true(fill(p));
+        manifest_close(TAKE_PTR(p->m));
+        assert_int_equal(unlink(file) | symlink(victim, file), 0);
+        p->m = open_at(p->path, &filter_a, true);
+        assert_int_equal(lstat(file, &st), 0);
+        assert_true(S_ISREG(st.st_mode));
+    }
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(st.st_size, 0);
+    assert_int_equal(unlink(victim), 0);
+}
+
 static bool sound(const struct place *p)
 {
     char *file CLEANUP_FREE = mem_format("%s/sound", p->path);
@@ -1032,6 +1055,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reopening, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unusable_files, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_damaged_pages, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_links_are_damage, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_closed_and_not_touched_since, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_one_process_at_a_time, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_readers_and_growth, set_up, tear_down),
