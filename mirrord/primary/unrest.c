@@ -359,10 +359,10 @@ static void come_to_rest(
     u->waiting--;
 }
 
-bool unrest_settle(
+unsigned unrest_settle(
     struct unrest *u, const struct unrest_view *v, const char *site, uint64_t *due_ms)
 {
-    bool any = false;
+    unsigned news = 0;
     uint64_t most = unit_rules_settle_max(u->rules);
     *due_ms = UINT64_MAX;
     pthread_mutex_lock(&u->lock);
@@ -377,10 +377,11 @@ bool unrest_settle(
                 QUOTED(i->key, i->len), unit->why, (unsigned long long)most / 1000);
         if (force || rest <= v->now_ms) {
             come_to_rest(u, unit, v, force);
-            any = true;
+            news |= UNREST_RESTED;
             continue;
         }
-        any |= calm_down(u, unit, v);
+        if (calm_down(u, unit, v))
+            news |= UNREST_CALMED;
         uint64_t due =
             rest == UINT64_MAX || rest > v->now_ms + POLL_MS ? v->now_ms + POLL_MS : rest;
         if (due < *due_ms)
@@ -388,7 +389,7 @@ bool unrest_settle(
     }
     u->settling++;
     pthread_mutex_unlock(&u->lock);
-    return any;
+    return news;
 }
 
 size_t unrest_waiting(struct unrest *u, struct unrest_wait *out, size_t max)

@@ -66,9 +66,11 @@ struct unrest_view {
  */
 void unrest_hold(struct unrest *u, struct bytes path);
 
-/* Who has come to rest, or is calm? True: somebody. *due_ms: when to ask again; UINT64_MAX: not
- * before the next stir. `site` is for the log. */
-bool unrest_settle(
+enum unrest_news { UNREST_CALMED = 1 << 0, UNREST_RESTED = 1 << 1 };
+
+/* Has any become calm, or come to rest (enum unrest_news)? *due_ms: when to ask again; UINT64_MAX:
+ * not before the next stir. `site` is for the log. */
+unsigned unrest_settle(
     struct unrest *u, const struct unrest_view *view, const char *site, uint64_t *due_ms);
 
 enum { UNREST_TEXT = 256, UNREST_SHOWN = 20 };

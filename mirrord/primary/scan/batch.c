@@ -103,7 +103,8 @@ struct hint *batch_add(
     struct set_item *item = set_add(b->set, text, key_write(text, key));
     struct hint *h = item->value ? item->value : make(b, item, now_ms);
     h->flags |= flags;
-    h->last_ms = now_ms;
+    if (now_ms > h->last_ms)
+        h->last_ms = now_ms;
     if (due_ms < h->due_ms)
         batch_postpone(b, h, due_ms);
     return h;

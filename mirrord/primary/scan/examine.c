@@ -179,7 +179,7 @@ static enum examine_outcome examine_doubtful(struct look *l)
     struct hint_key key = {l->dir, {0}};
     struct hint *above = batch_find(l->s->batch, key);
     if (!above || above->tries == 0) /* before all else, but once: it may have to wait itself */
-        batch_add(l->s->batch, key, HINT_META, l->now, 0);
+        batch_add(l->s->batch, key, HINT_META, l->h->last_ms, 0);
     if (l->h->tries < DOUBT_TRIES)
         return examine_backoff(l, 1000);
     if (!l->s->whole)

@@ -62,6 +62,7 @@ void rescan_start(struct scan_site *s, bool initial)
     s->whole = mem_alloc(sizeof *s->whole);
     s->whole->site = s;
     s->whole->dir = MANIFEST_ROOT;
+    s->whole->asked_ms = io_now_ms();
     s->whole->initial = initial;
     s->whole->top = mem_copy_string("");
 }
@@ -76,6 +77,7 @@ void rescan_subtree(struct scan_site *s, uint64_t dir, bool fresh)
     j->site = s;
     j->dir = dir;
     j->fresh = fresh;
+    j->asked_ms = io_now_ms();
     TAILQ_INSERT_TAIL(&s->jobs, j, order);
 }
 
@@ -92,10 +94,23 @@ void rescan_note_lost(struct scan_site *s, struct bytes path)
 
 /* --- what a walk reports --- */
 
-static bool changed_lately(const struct rescan_job *j, int fd)
+/* A walk comes later than what it finds: a ctime tells when that was. */
+static uint64_t ms_of(int64_t sec, int64_t nsec)
+{
+    uint64_t now = io_now_ms();
+    struct timespec clock;
+    clock_gettime(CLOCK_REALTIME, &clock);
+    int64_t age = (clock.tv_sec - sec) * 1000 + (clock.tv_nsec - nsec) / 1000000;
+    return age <= 0 ? now : (uint64_t)age < now ? now - (uint64_t)age : 0;
+}
+
+static bool changed_lately(const struct rescan_job *j, int fd, uint64_t *when_ms)
 {
     struct stat st;
-    return fstat(fd, &st) == 0 && st.st_ctim.tv_sec + 1 >= j->began;
+    if (fstat(fd, &st) < 0 || st.st_ctim.tv_sec + 1 < j->began)
+        return false;
+    *when_ms = ms_of(st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
+    return true;
 }
 
 static void on_enter(void *ctx, uint64_t dir, struct bytes path, int fd)
@@ -116,9 +131,10 @@ static void on_enter(void *ctx, uint64_t dir, struct bytes path, int fd)
         log_warn("%s: %s: %s", s->site->label, QUOTED(path.data, path.len), err.text);
     s->unwatched_told |= added == WATCH_FULL;
     s->status.unwatched += added != WATCH_ADDED;
-    uint64_t now = io_now_ms();
-    if (changed_lately(j, fd)) /* maybe after its record was taken, and before it was watched */
-        batch_add(s->batch, (struct hint_key){dir, {0}}, HINT_META, now, now);
+    uint64_t now = io_now_ms(), when;
+    /* Maybe after its record was taken, and before it was watched. */
+    if (changed_lately(j, fd, &when))
+        batch_add(s->batch, (struct hint_key){dir, {0}}, HINT_META, when, now);
     if (before) /* its former number stands for something that is not there any more */
         batch_add(s->batch, (struct hint_key){before, {0}}, HINT_META, now, now);
 }
@@ -156,18 +172,6 @@ static void owe_changed(
                 (after->entry.type == ENTRY_DIR ? OWE_DIR : 0));
 }
 
-/* A walk comes later than what it finds: the entry's ctime tells when that was. */
-static uint64_t happened_ms(const struct record *after)
-{
-    uint64_t now = io_now_ms();
-    struct timespec clock;
-    clock_gettime(CLOCK_REALTIME, &clock);
-    int64_t age = after ? (clock.tv_sec - after->validators.ctime) * 1000 +
-                              (clock.tv_nsec - (int64_t)after->validators.ctime_nsec) / 1000000
-                        : 0;
-    return age <= 0 ? now : (uint64_t)age < now ? now - (uint64_t)age : 0;
-}
-
 static void on_changed(
     void *ctx, struct bytes path, const struct record *before, const struct record *after)
 {
@@ -188,7 +192,7 @@ static void on_changed(
     if (j->initial || !differs(before, after))
         return;
     unrest_stir(s->site->unrest, path, was_dir || (after && after->entry.type == ENTRY_DIR),
-        happened_ms(after));
+        after ? ms_of(after->validators.ctime, after->validators.ctime_nsec) : j->asked_ms);
     j->many = ++j->changed > MANY;
     if (!j->many)
         owe_changed(s, path, before, after);

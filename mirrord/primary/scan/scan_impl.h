@@ -47,6 +47,7 @@ struct rescan_job {
     bool many;    /* more changed than is owed path by path */
     uint64_t changed;
     int64_t began; /* CLOCK_REALTIME seconds */
+    uint64_t asked_ms;
     char *top;
     struct walk *walk; /* NULL: not started */
 };

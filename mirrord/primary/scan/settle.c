@@ -183,12 +183,12 @@ void settle_run(struct scan_site *s)
         .closed_ms = t->closed_ms,
         .busy = !hold_walks(s) || !hold_hints(s),
     };
-    bool rested = unrest_settle(s->site->unrest, &view, s->site->label, &t->due_ms);
+    unsigned news = unrest_settle(s->site->unrest, &view, s->site->label, &t->due_ms);
     if (t->due_ms == UINT64_MAX)
         t->due_ms = 0;
     if (t->closing)
         t->due_ms = now;
-    if (rested)
+    if (news)
         s->scan->sink.changed(s->scan->sink.ctx, s->site);
 }
 

@@ -59,7 +59,7 @@ static void stir(struct fixture *f, const char *path)
 static bool settle(struct fixture *f, uint64_t later_ms)
 {
     f->view.now_ms += later_ms;
-    return unrest_settle(f->u, &f->view, "site", &f->due);
+    return unrest_settle(f->u, &f->view, "site", &f->due) & UNREST_RESTED;
 }
 
 static bool rests(struct fixture *f)
@@ -94,6 +94,26 @@ static void test_quiet(void **state)
     assert_false(unrest_any_waiting(f->u));
     stir(f, file);
     assert_true(unrest_any_waiting(f->u));
+}
+
+/* It is calm soon, until the next stir, and not while something in it has still to be looked at. */
+static void test_calm(void **state)
+{
+    struct fixture *f = *state;
+    assert_true(unrest_is_calm(f->u, bytes_of(shop)));
+    stir(f, file);
+    assert_false(unrest_is_calm(f->u, bytes_of(shop)));
+    f->view.bracket = ".maintenance";
+    f->view.now_ms += SETTLE / 2;
+    unrest_hold(f->u, bytes_of(file));
+    assert_int_equal(unrest_settle(f->u, &f->view, "site", &f->due), 0);
+    assert_false(unrest_is_calm(f->u, bytes_of(shop)));
+    assert_int_equal(unrest_settle(f->u, &f->view, "site", &f->due), UNREST_CALMED);
+    assert_true(unrest_is_calm(f->u, bytes_of(shop)));
+    assert_false(rests(f));
+    assert_int_equal(unrest_settle(f->u, &f->view, "site", &f->due), 0);
+    stir(f, file);
+    assert_false(unrest_is_calm(f->u, bytes_of(shop)));
 }
 
 static void test_owed_only(void **state)
@@ -234,6 +254,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH(test_quiet),
+        WITH(test_calm),
         WITH(test_owed_only),
         WITH(test_bracket),
         WITH(test_bracket_closed),
