@@ -62,7 +62,8 @@ run() {
 # The other builds are made with what the first one's tests leave idle.
 build_others() {
     renice -n 19 -p "$(exec sh -c 'echo $PPID')" >/dev/null
-    build clang-sanitizers clang "" -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1
+    build clang-sanitizers clang "" -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 \
+        -Dc_args=-gline-tables-only
     build faults gcc mirrord -Dfaults=true
 }
 

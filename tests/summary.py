@@ -45,7 +45,7 @@ def main():
                 if counts[1]:
                     print(f"FAIL {build}: {test['name']} ({test['result'].lower()})")
                 for name, why in re.findall(r"^skip (\w+): (.*?)(?: \([\d.]+ s\))?$", test.get("stdout", ""), re.M):
-                    print(f"skipped {build}: {test['name']}: {name}: {why}")
+                    print(f"skipped {build}: {test['name'].split(' / ')[-1]}: {name}: {why}")
     if not logs:
         total[1] += 1
         print("FAIL: no test was run")

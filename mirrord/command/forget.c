@@ -3,6 +3,7 @@
  * the operator wants it so, neither are its copies (copies.c): these first, so that what could not
  * be deleted is not forgotten.
  */
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -83,19 +84,21 @@ static void name_copies(
     }
 }
 
-/* Ctrl-C ends the question, too, as the end of the input does. */
+/* Ctrl-C ends the question, too, as the end of the input does: whenever it comes, since the signal
+ * is let in while it waits only. */
 static bool is_yes_typed(void)
 {
     char line[16] = "";
-    struct sigaction now = {.sa_handler = on_signal}, before;
-    sigemptyset(&now.sa_mask);
-    sigaction(SIGINT, &now, &before); /* without SA_RESTART */
+    struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
+    sigset_t interrupt, before;
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
+    sigprocmask(SIG_BLOCK, &interrupt, &before);
     fputs("Type yes to go on: ", stderr);
-    bool typed = fgets(line, sizeof line, stdin) != NULL;
+    bool typed = ppoll(&in, 1, NULL, &before) > 0 && fgets(line, sizeof line, stdin);
+    sigprocmask(SIG_SETMASK, &before, NULL);
     if (!typed)
         fputc('\n', stderr);
-    if (!stop)
-        sigaction(SIGINT, &before, NULL);
     return typed && !stop && strcmp(line, "yes\n") == 0;
 }
 

@@ -2,20 +2,10 @@
  * Status for people; see status_text.h. It knows the shape of the daemon's JSON and what an
  * operator can type about each state; it asks nobody.
  */
-#include "command/status_text.h"
+#include "command/status_impl.h"
 
 #include <string.h>
 #include <time.h>
-
-static bool has_state(const struct json *object, const char *state)
-{
-    return strcmp(json_get_text(object, "state", ""), state) == 0;
-}
-
-static double number(const struct json *object, const char *key)
-{
-    return json_get_number(object, key, 0);
-}
 
 /* One that was removed is as level as it can be until somebody says what becomes of its copies. */
 static bool site_is_well(const struct json *site)
@@ -84,14 +74,8 @@ static const char *clock_text(char out[32], double seconds)
     return out;
 }
 
-/* What goes to the terminal, and how. */
-struct page {
-    FILE *out;
-    bool colour;
-};
-
 /* The state's word, as wide as asked for; what is well green, what moves yellow, the rest red. */
-static void put_state(const struct page *p, const char *state, const char *well, int width)
+void status_put_state(const struct page *p, const char *state, const char *well, int width)
 {
     static const char *const moving[] = {
         "waiting", "comparing", "pushing", "connecting", "scanning", "paused", "not level", NULL};
@@ -170,7 +154,7 @@ static void print_secondary(const struct page *p, const struct json *peer, int w
     FILE *out = p->out;
     char wait[32];
     fprintf(out, "  %-*s  ", width, json_get_text(peer, "name", "?"));
-    put_state(p, json_get_text(peer, "state", "?"), "up", 10);
+    status_put_state(p, json_get_text(peer, "state", "?"), "up", 10);
     fprintf(out, "  %.0f of %.0f sites level", number(peer, "sites_level"), number(peer, "sites"));
     if (has_state(peer, "up") && *json_get_text(peer, "link", ""))
         fprintf(out, "  %s", json_get_text(peer, "link", ""));
@@ -215,7 +199,7 @@ static void print_owed(const struct page *p, const struct json *site, const stru
     FILE *out = p->out;
     char bytes[32], behind[32];
     double paths = number(target, "owed_paths");
-    put_state(p, json_get_text(target, "state", "?"), "level", 0);
+    status_put_state(p, json_get_text(target, "state", "?"), "level", 0);
     print_copied(out, site, target);
     if (paths > 0)
         fprintf(out, ": %.0f path%s, %s owed", paths, paths == 1 ? "" : "s",
@@ -414,7 +398,7 @@ static void print_site(const struct page *p, const struct json *site)
         return;
     }
     fprintf(out, "  %s here: ", name);
-    put_state(p, json_get_text(site, "state", "?"), "ok", 0);
+    status_put_state(p, json_get_text(site, "state", "?"), "ok", 0);
     fprintf(out, ", %.0f entries\n", number(site, "entries"));
     print_error(out, site);
     if (has_state(site, "fenced"))
@@ -480,47 +464,6 @@ static void print_site_and_targets(const struct page *p, const struct json *site
     }
 }
 
-/* Files whose content was not read yet, of this secondary or (NULL) here. What is on its way to be
- * sent is read by that. */
-static double count_unproven(const struct json *site, const char *secondary)
-{
-    const struct json *targets = json_get(site, "secondaries");
-    double n = secondary ? 0 : number(site, "unproven");
-    for (size_t i = 0; i < json_count(targets); i++) {
-        const struct json *target = json_at(targets, i);
-        if (!secondary && !has_state(target, "level"))
-            return 0;
-        if (secondary && strcmp(json_get_text(target, "name", ""), secondary) == 0)
-            n += number(target, "unproven");
-    }
-    return n;
-}
-
-/* How far reading is of what was taken over as equal by size and time. */
-static void print_proving(FILE *out, const struct json *status, const struct json *peers)
-{
-    const struct json *sites = json_get(status, "sites");
-    bool began = false;
-    for (size_t p = 0; p <= json_count(peers); p++) { /* the last is this host */
-        const char *name =
-            p < json_count(peers) ? json_get_text(json_at(peers, p), "name", "?") : NULL;
-        double unproven = 0, files = 0;
-        for (size_t i = 0; i < json_count(sites); i++) {
-            double n = count_unproven(json_at(sites, i), name);
-            unproven += n;
-            files += n > 0 ? number(json_at(sites, i), "files") : 0;
-        }
-        if (unproven <= 0)
-            continue;
-        fprintf(out, "%s %.0f of %.0f files %s%s",
-            began ? "," : "equal by size and time, content still to be read in the background:",
-            unproven, files, name ? "on " : "here", name ? name : "");
-        began = true;
-    }
-    if (began)
-        fputc('\n', out);
-}
-
 /* Is something on its way that needs nobody? */
 static bool goes_by_itself(const struct json *sites)
 {
@@ -536,64 +479,17 @@ static bool goes_by_itself(const struct json *sites)
     return false;
 }
 
-/* What is received from elsewhere is not pushed. */
-static bool is_received(const struct json *site)
-{
-    return has_state(site, "secondary") || has_state(site, "fenced");
-}
-
-/* "web1: mirrord 0.1.0, ready, 3 sites to push, all level" */
-static void print_head(const struct page *p, const struct json *status, bool level)
-{
-    const struct json *sites = json_get(status, "sites");
-    size_t received = 0;
-    for (size_t i = 0; i < json_count(sites); i++)
-        received += is_received(json_at(sites, i));
-    size_t pushed = json_count(sites) - received;
-    fprintf(p->out, "%s: mirrord %s, %s", json_get_text(status, "host", "?"),
-        json_get_text(status, "version", "?"),
-        json_get_bool(status, "ready", false) ? "ready" : "not ready yet");
-    if (received)
-        fprintf(p->out, ", secondary of %zu site%s", received, received == 1 ? "" : "s");
-    if (pushed || !received)
-        fprintf(p->out, ", %zu site%s to push", pushed, pushed == 1 ? "" : "s");
-    if (pushed || !received || !level) {
-        fputs(", ", p->out);
-        put_state(p, level ? "all level" : "not level", "all level", 0);
-    }
-    fputc('\n', p->out);
-}
-
-/* Of sites that no primary is connected for: once for all of them. */
-static void print_orphaned(FILE *out, const struct json *sites)
-{
-    size_t count = 0;
-    const char *primary = "?";
-    for (size_t i = 0; i < json_count(sites); i++) {
-        const struct json *site = json_at(sites, i);
-        if (!has_state(site, "secondary") || !has_state(json_get(site, "health"), "orphaned"))
-            continue;
-        primary = count++ ? primary : json_get_text(site, "primary", "?");
-    }
-    if (count)
-        fprintf(out,
-            "  no primary is connected for %zu site%s; what is here is served\n"
-            "      type: mirrord status          (on %s)\n"
-            "            mirrord promote --all   (here, if %s is gone for good)\n",
-            count, count == 1 ? "" : "s", primary, primary);
-}
-
 void status_text_print(FILE *out, const struct json *status, bool all, bool colour)
 {
     const struct page p = {out, colour};
     const struct json *sites = json_get(status, "sites");
     bool level = status_text_level(status);
-    print_head(&p, status, level);
+    status_print_head(&p, status, level);
     print_secondaries(&p, json_get(status, "secondaries"));
     for (size_t i = 0; i < json_count(sites); i++)
         print_site_and_targets(&p, json_at(sites, i), all);
-    print_orphaned(out, sites);
-    print_proving(out, status, json_get(status, "secondaries"));
+    status_print_orphaned(out, sites);
+    status_print_proving(out, status, json_get(status, "secondaries"));
     if (!level && goes_by_itself(sites))
         fputs("work is under way and goes on by itself; type: mirrord status --wait 600\n", out);
 }

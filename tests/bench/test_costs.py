@@ -248,10 +248,11 @@ def test_what_several_are_owed_is_read_once(env):
     """Three secondaries make the primary read hardly more than one would (1.1 times the content), unless one of them
     begins late, on a busy machine. Each for itself they would read all of it, three times."""
     p = Pair(env, 3)
-    p.flushed()
     p.daemon.ask("pause", "example.com")
+    p.daemon.stop()
     paths = Grove(f"{p.src}/many").small_files(3 * FILES)
     content = sum(os.path.getsize(os.path.join(f"{p.src}/many", path)) for path in paths)
+    p.restart()
 
     def owed():
         return [s["owed_paths"] for s in p.daemon.status()["sites"][0]["secondaries"]]
@@ -260,13 +261,13 @@ def test_what_several_are_owed_is_read_once(env):
         with open(f"/proc/{p.daemon.process.pid}/io") as f:
             return int(re.search(r"rchar: (\d+)", f.read())[1])
 
-    wait_for(lambda: min(owed()) >= len(paths), lambda: f"all is owed: {owed()}", 60)
+    wait_for(lambda: min(owed()) > 0, lambda: f"it is owed: {owed()}", 60)
     before = read()
     p.daemon.ask("resume", "example.com")
     p.flushed()
     share = (read() - before) / content
     print(f"# {share:.2f} times the content was read, for three secondaries")
-    check(0.9 <= share <= 2.6, f"the content was read {share:.2f} times")
+    check(0.9 <= share <= 2.3, f"the content was read {share:.2f} times")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def simple(env):
 def test_rekeying_with_traffic_both_ways(env):
     """Many changed files: content and deltas go out, listings and signatures come in."""
     src, dest = env.path("src"), env.path("dest")
-    size = (1 if SANITIZED else 4) << 20
+    size = (1 if SANITIZED else 2) << 20
     for i in range(12):
         put(f"{src}/big{i}", os.urandom(size))
     WordPress(src, 500)

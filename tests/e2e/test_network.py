@@ -23,11 +23,11 @@ def test_cut_anywhere(env):
             proxy.cut_next(UP, total[UP] * at // (2 * count * ROUNDS))
             proxy.cut_next(DOWN, total[DOWN] * at // (2 * count * ROUNDS))
         p = Pair(env, count, ports=ports, ready=False)
-        p.arrives(40)
+        p.arrives(120)
         reached = sum(len(proxy.reached) for proxy in proxies)
         check(reached >= count, "connections cut:", reached)
         put(f"{p.src}/afterwards", b"x")
-        p.arrives(20)
+        p.arrives(60)
         p.daemon.stop()
         close(proxies)
         cuts += reached

@@ -159,11 +159,11 @@ def test_forgetting_is_asked_about(env):
                               ("y", 5, "nothing is deleted, and a not forgotten"),
                               (CTRL_D, 5, "nothing is deleted, and a not forgotten"),
                               (CTRL_C, 1, "interrupted: nothing is deleted, and a not forgotten")):
-        type_at(env, argv, [(question, typed)], code=code, seconds=15).prints(said)
+        type_at(env, argv, [(question, typed)], code=code).prints(said)
         check_equal((os.listdir(s.far("a")), s.state("a")), (["first"], "gone"), f"after {typed!r}")
     os.rename(env.path("www"), env.path("away"))
     s.becomes("b", "held")
-    type_at(env, argv[:-1] + ["b"], [("are gone together: is their volume not mounted.*Type yes", "no")], code=5, seconds=15)
+    type_at(env, argv[:-1] + ["b"], [("are gone together: is their volume not mounted.*Type yes", "no")], code=5)
     os.rename(env.path("away"), env.path("www"))
     s.becomes("b", "ok")
     type_at(env, argv, [(question, "yes")]).prints("a on web2: 1 path deleted", "a: forgotten")

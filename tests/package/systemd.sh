@@ -157,6 +157,8 @@ said() { # UNIT PATTERN PRIORITY
     journal "$1" | grep -E "\"MESSAGE\":\"$2" | grep -qE "\"PRIORITY\":\"$3\""
 }
 
+check "the daemon is enabled" in_it systemctl enable mirrord
+check "and recover at boot with it" in_it systemctl is-enabled mirrord-recover
 check "recover at boot" in_it systemctl start mirrord-recover
 check "it has done its work" is mirrord-recover.service Result success
 
