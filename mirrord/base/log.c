@@ -62,6 +62,23 @@ const char *log_name(char *out, size_t size, const void *bytes, size_t len)
     return out;
 }
 
+size_t log_control(const char *p)
+{
+    unsigned char c = (unsigned char)p[0], next = c ? (unsigned char)p[1] : 0;
+    if (c == 0xc2 && next >= 0x80 && next < 0xa0)
+        return 2;
+    return (c && c < 0x20) || c == 0x7f;
+}
+
+void log_tame(char *text)
+{
+    for (char *p = text; *p;) {
+        size_t n = log_control(p);
+        memset(p, '?', n);
+        p += n ? n : 1;
+    }
+}
+
 /* Does the journal read standard error? Whoever redirects that inherits the variable all the same,
  * so it names the file that it is about. */
 static bool journal_reads(void)
@@ -79,9 +96,7 @@ static void line(enum log_level at, const char *fmt, va_list ap)
     static const char journal[] = {'3', '4', '6', '7'};
     char text[4096];
     vsnprintf(text, sizeof text, fmt, ap);
-    for (char *p = text; *p; p++) /* names come escaped; this is the last line of defence */
-        if ((unsigned char)*p < 0x20 || *p == 0x7f)
-            *p = '?';
+    log_tame(text); /* names come escaped; this is the last line of defence */
     char whole[4224];
     int n = journal_reads() ? snprintf(whole, sizeof whole, "<%c>%s\n", journal[at], text)
                             : snprintf(whole, sizeof whole, "mirrord: %s%s%s\n",

@@ -35,6 +35,12 @@ void log_always(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
  * cut with "…" when `size` is too small (size ≥ 8). Returns out. */
 const char *log_name(char *out, size_t size, const void *bytes, size_t len);
 
+/* Bytes of a control character, one that UTF-8 writes as two included, where p stands; 0: it is
+ * none. A NUL ends the text. */
+size_t log_control(const char *p);
+/* Each of them becomes '?', in place: of what somebody else wrote and nobody escaped. */
+void log_tame(char *text);
+
 #define LOG_NAME_MAX 512
 
 /* log_name into a buffer of the calling expression: valid until the end of its block. */

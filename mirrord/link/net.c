@@ -86,6 +86,8 @@ static int look_up(struct lookup *l, const struct patience *p, struct err *err)
     struct pollfd fd = {.fd = l->done, .events = POLLIN};
     if (patience_poll(p, &fd, 1, err))
         return err_prefix(err, "look up %s", l->host);
+    eventfd_t once;
+    (void)eventfd_read(l->done, &once); /* what the thread wrote is there from here on */
     if (l->result == 0)
         return 0;
     const char *why = l->result == EAI_SYSTEM ? strerror(l->sys) : gai_strerror(l->result);

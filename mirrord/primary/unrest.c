@@ -11,6 +11,7 @@
 #include "base/set.h"
 
 enum {
+    CALM_MS = 50,      /* of quiet make it worth to begin with what is there */
     POLL_MS = 50,      /* between looks at what holds a unit up */
     KEPT_MAX = 4096,   /* units at rest that are remembered */
     HOT_CHANGES = 5,   /* a path that changed more often than this before its unit came to rest, */
@@ -23,7 +24,7 @@ enum {
 
 struct unit {
     uint64_t generation;
-    bool rests, forced;
+    bool rests, forced, calm;
     uint64_t first_ms, last_ms; /* of what happened since it was at rest */
     uint64_t forced_ms;
     uint64_t held;    /* the settling in which it was held */
@@ -149,6 +150,16 @@ bool unrest_at_rest(struct unrest *u, struct bytes key)
     return rests;
 }
 
+bool unrest_is_calm(struct unrest *u, struct bytes key)
+{
+    pthread_mutex_lock(&u->lock);
+    struct set_item *item = set_find(u->set, key.data, key.len);
+    const struct unit *unit = item ? item->value : NULL;
+    bool calm = !u->wake || !unit || unit->rests || unit->calm;
+    pthread_mutex_unlock(&u->lock);
+    return calm;
+}
+
 uint64_t unrest_generation(struct unrest *u, struct bytes key, bool *forced)
 {
     pthread_mutex_lock(&u->lock);
@@ -163,6 +174,7 @@ uint64_t unrest_generation(struct unrest *u, struct bytes key, bool *forced)
 static void stir(struct unrest *u, struct unit *unit, uint64_t when_ms)
 {
     unit->generation = ++u->seq;
+    unit->calm = false;
     if (when_ms > unit->last_ms)
         unit->last_ms = when_ms;
     if (!unit->rests || (unit->forced && when_ms < unit->forced_ms + UNREST_FORCED_MS))
@@ -330,6 +342,14 @@ static uint64_t rest_ms(const struct unrest *u, struct unit *unit, const struct 
     return UINT64_MAX;
 }
 
+/* True: it has just become so. */
+static bool calm_down(const struct unrest *u, struct unit *unit, const struct unrest_view *v)
+{
+    bool was = unit->calm;
+    unit->calm = unit->held != u->settling && !v->busy && v->now_ms >= unit->last_ms + CALM_MS;
+    return unit->calm && !was;
+}
+
 static void come_to_rest(
     struct unrest *u, struct unit *unit, const struct unrest_view *v, bool force)
 {
@@ -360,6 +380,7 @@ bool unrest_settle(
             any = true;
             continue;
         }
+        any |= calm_down(u, unit, v);
         uint64_t due =
             rest == UINT64_MAX || rest > v->now_ms + POLL_MS ? v->now_ms + POLL_MS : rest;
         if (due < *due_ms)

@@ -30,6 +30,9 @@ void unrest_unwatch(struct unrest *u);
 /* For peers. */
 void unrest_owed(struct unrest *u, struct bytes key); /* somebody is owed this unit */
 bool unrest_at_rest(struct unrest *u, struct bytes key);
+/* It rests, or nothing has happened in it for a moment and all of that is in the manifest: what is
+ * there may be made ready, but not shown, since more may come. */
+bool unrest_is_calm(struct unrest *u, struct bytes key);
 
 /* Its number now. *forced: it never rests and is to be sent as it is. */
 uint64_t unrest_generation(struct unrest *u, struct bytes key, bool *forced);
@@ -63,8 +66,8 @@ struct unrest_view {
  */
 void unrest_hold(struct unrest *u, struct bytes path);
 
-/* Who has come to rest? True: somebody. *due_ms: when to ask again; UINT64_MAX: not before the
- * next stir. `site` is for the log. */
+/* Who has come to rest, or is calm? True: somebody. *due_ms: when to ask again; UINT64_MAX: not
+ * before the next stir. `site` is for the log. */
 bool unrest_settle(
     struct unrest *u, const struct unrest_view *view, const char *site, uint64_t *due_ms);
 

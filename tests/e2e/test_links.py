@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 
-from harness import (SANITIZED, USER, Env, Skip, Sshd, case, check, check_equal, keygen, main, read_text,
+from harness import (MIRRORD, SANITIZED, USER, Env, Skip, Sshd, case, check, check_equal, keygen, main, read_text,
                      wait_for, write_text)
 from pair import Pair
 from trees import WordPress, check_same, put
@@ -55,6 +55,28 @@ def test_rekeying_under_a_daemon(env):
     check(not re.search("again|retry|closed", "".join(
         line for line in p.daemon.text().splitlines() if "progress" in line)), p.daemon.text())
     p.daemon.stop()
+
+
+@case
+def test_neither_keys_nor_content_are_logged(env):
+    """With everything logged that can be, at both ends: content small, packed, large, and as a delta."""
+    log, secret = env.path("receiver.log"), b"what-is-only-in-the-content"
+    p = Pair(env, secondaries=1, start=False)
+    env.far_end("web2", f"exec '{MIRRORD}' \"$@\" -v -v --state-dir '{env.path('state-web2')}' 2>>'{log}'")
+    put(f"{p.src}/wp-config.php", b"password = " + secret)
+    put(f"{p.src}/packed", secret * 3000)
+    put(f"{p.src}/large", os.urandom(1 << 20) + secret + os.urandom(1 << 20))
+    p.daemon = env.daemon(p.config)
+    p.flushed()
+    with open(f"{p.src}/large", "ab") as f:
+        f.write(secret * 10)
+    p.flushed()
+    p.daemon.stop()
+    said = p.daemon.text() + read_text(log)
+    check("wp-config.php" in p.daemon.text() and "ENTRY" in read_text(log), "all is logged")
+    key = [line for line in read_text(env.key).splitlines() if not line.startswith("-")]
+    for line in [secret.decode(), secret[:12].decode()] + key:
+        check(line not in said, f"{line} is in a log")
 
 
 @case

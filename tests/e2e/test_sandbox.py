@@ -7,8 +7,9 @@ import ctypes
 import os
 import stat
 import struct
+import subprocess
 
-from harness import (MIRRORD, ROOT, Skip, case, check, check_equal, descendants, main,
+from harness import (MIRRORD, ROOT, SANITIZED, Skip, case, check, check_equal, descendants, main,
                      read_text, wait_for, write_text)
 from pair import site_text
 from trees import check_same, put, remove, snapshot
@@ -243,6 +244,42 @@ def test_security_labels_are_those_of_the_place(env):
     confined.change()
     said = read_text(confined.log).count("security label of its place")
     check_equal(said, 0 if confined.labels() == EXPECTED else 1, f"{confined.labels()}\n{read_text(confined.log)}")
+
+
+def process_status(pid):
+    try:
+        return dict(line.split(":\t", 1) for line in read_text(f"/proc/{pid}/status").splitlines()
+                    if ":\t" in line)
+    except FileNotFoundError:
+        return {}
+
+
+KEPT = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 28  # CHOWN, DAC_OVERRIDE, FOWNER, FSETID, LEASE
+
+
+@case(sshd=False)
+def test_confined_before_the_first_byte(env):
+    """The process that will read it, while nobody has sent anything."""
+    if SANITIZED:
+        raise Skip("a build with sanitizers has no list of system calls")
+    os.mkdir(env.path("far"))
+    receiver = env.spawn([MIRRORD, "receive", "--root", env.path("far", "root"), "--state-dir", env.path("state-far")],
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+    lists = int(process_status(receiver.pid)["Seccomp_filters"])  # this machine may have one for everything
+
+    def confined():
+        found = [s for s in map(process_status, descendants(receiver.pid))
+                 if int(s.get("Seccomp_filters", 0)) > lists]
+        return found[0] if found else None
+    wait_for(confined, "a process with a list of system calls")
+    child = confined()
+    check_equal(child["NoNewPrivs"], "1", "no new privileges")
+    check_equal(int(child["CapEff"], 16) & ~KEPT, 0, "capabilities")
+    check_equal(int(child["CapPrm"], 16), int(child["CapEff"], 16), "none can be taken up again")
+    check(not os.path.exists(env.path("far", "root")), "nothing was asked for")
+    receiver.stdin.close()
+    check_equal(receiver.wait(), 0, "the stream's end")
 
 
 @case

@@ -292,6 +292,10 @@ def test_an_update_while_a_one_shot_sends(env):
     src, dest, files = env.path("src"), env.path("dest"), 60
     top = f"{src}/{PLUGIN}"
 
+    def write(version):
+        for name in names(files):  # more than goes at once, and does not shrink
+            put(f"{top}/{name}", b"%d\n" % version + os.urandom(16000))
+
     def staged():
         stages = [d for d in os.listdir(env.dir) if d.startswith(".mirrord-")]
         return sum(len(f) for d in stages for _, _, f in os.walk(env.path(d)))
@@ -300,12 +304,12 @@ def test_an_update_while_a_one_shot_sends(env):
         """Updates between its first files and its commit; false: it was too quick."""
         before = staged()
         p = env.spawn([os.environ["MIRRORD"], "resync", *env.link_options(), "--preset", "wordpress",
-                       "--bwlimit", "60K", src, env.at(dest)])
+                       "--bwlimit", "1M", src, env.at(dest)])
         wait_for(lambda: staged() > before + files // 4 or p.poll() is not None, "the first are on their way")
         p.send_signal(signal.SIGSTOP)
         early = p.poll() is None and version_at(f"{dest}/{PLUGIN}/file0.php") < version
         if early:
-            write_version(top, version + 1, files, data=os.urandom(4000))
+            write(version + 1)
         p.send_signal(signal.SIGCONT)
         check_equal(p.wait(), 0, "the resync")
         if {version_at(f"{dest}/{PLUGIN}/{n}") for n in names(files)} == {version}:
@@ -316,7 +320,7 @@ def test_an_update_while_a_one_shot_sends(env):
     env.resync(src, dest, "--preset", "wordpress")
     reader = Reader(f"{dest}/{PLUGIN}", files)
     for version in range(1, 40, 2):
-        write_version(top, version, files, data=os.urandom(4000))
+        write(version)
         if caught(version):
             break
     else:

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "command/pair/pair_agent.h"
 #include "link/base64.h"
@@ -98,9 +99,12 @@ bool pair_plan_is_empty(const struct pair_plan *p)
 /* Some of it is another host's file: nothing that a terminal would obey. */
 static void print_lines(const uint8_t *text, size_t len)
 {
-    for (size_t i = 0; i < len; i++)
-        putchar((text[i] < ' ' && text[i] != '\n' && text[i] != '\t') || text[i] == 0x7f ? '?'
-                                                                                         : text[i]);
+    char *copy CLEANUP_FREE = mem_copy_bytes(text, len);
+    for (const char *p = copy; *p;) {
+        size_t n = *p == '\n' || *p == '\t' ? 0 : log_control(p);
+        putchar(n ? '?' : *p);
+        p += n ? n : 1;
+    }
 }
 
 void pair_plan_print(const struct pair_plan *p)
@@ -109,7 +113,8 @@ void pair_plan_print(const struct pair_plan *p)
         const struct pair_planned *f = &p->files[i];
         if (!changes(f))
             continue;
-        printf("%s: %s%s\n", pair_end_name(f->end), f->path, f->there ? "" : ", which is new");
+        printf("%s: %s%s\n", pair_end_name(f->end), QUOTED(f->path, strlen(f->path)),
+            f->there ? "" : ", which is new");
         print_lines(buf_bytes(&f->says), buf_len(&f->says));
     }
 }

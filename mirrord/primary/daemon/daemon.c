@@ -30,7 +30,7 @@ enum {
     READY_MS = 50,      /* between looks whether everything is level for the first time */
     MANAGER_MS = 10000, /* between lines to the service manager */
     SHELF_MAX = 32 << 20,
-    GLOBS_AT = 4, /* in the list of what is polled for, behind the others */
+    GLOBS_AT = 5, /* in the list of what is polled for, behind the others */
 };
 
 /* --- requests --- */
@@ -189,7 +189,7 @@ int daemon_new(const struct daemon_plan *plan, const struct daemon_hooks *hooks,
     d->started = time(NULL);
     d->hour_ms = plan->hour_ms;
     d->hooks = *hooks;
-    d->lock_fd = d->signal_fd = d->wake_fd = -1;
+    d->lock_fd = d->signal_fd = d->wake_fd = d->roles_fd = -1;
     pthread_mutex_init(&d->lock, NULL);
     TAILQ_INIT(&d->peers);
     TAILQ_INIT(&d->sites);
@@ -302,16 +302,18 @@ int daemon_run(struct daemon *d, struct err *err)
     service_ready(); /* that all is level may take hours yet, and is no start time-out */
     while (!d->stopping) {
         FAULT_SLOW();
+        int wait = (int)work(d); /* may change what is polled for */
         struct pollfd p[] = {
             {.fd = d->signal_fd, .events = POLLIN},
             {.fd = d->wake_fd, .events = POLLIN},
             {.fd = control_fd(d->control), .events = POLLIN},
             {.fd = site_sockets_fd(d), .events = POLLIN},
+            {.fd = d->roles_fd, .events = POLLIN},
             [GLOBS_AT + GLOB_WATCH_FDS - 1] = {.fd = -1},
         };
         eventfd_t count;
         glob_watch_fds(d->globs, p + GLOBS_AT);
-        if (poll(p, sizeof p / sizeof *p, (int)work(d)) < 0 && errno != EINTR)
+        if (poll(p, sizeof p / sizeof *p, wait) < 0 && errno != EINTR)
             return err_sys(err, errno, "poll");
         if (p[0].revents)
             take_signal(d);
@@ -321,6 +323,8 @@ int daemon_run(struct daemon *d, struct err *err)
             control_serve(d->control);
         if (p[3].revents && d->site_sockets)
             site_sockets_serve(d);
+        if (p[4].revents)
+            roles_wake(d);
         glob_watch_read(d->globs, p + GLOBS_AT);
     }
     service_stopping();

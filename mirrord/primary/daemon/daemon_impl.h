@@ -88,6 +88,8 @@ struct daemon {
     struct role_site *roles;
     size_t role_count;
     uint64_t roles_due_ms;
+    int roles_fd;     /* tells when an epoch may have been written; below 0: not to be had */
+    bool roles_blind; /* it does not tell all */
     struct pauses *pauses;
     unsigned manager_ms; /* how often the service manager hears from the loop */
     uint64_t manager_due_ms;
@@ -143,6 +145,8 @@ bool roster_is_ready(struct daemon *d);
 /* roles.c */
 void roles_apply(struct daemon *d, const struct daemon_plan *plan);
 void roles_free(struct daemon *d);
+/* The roles_fd is readable. */
+void roles_wake(struct daemon *d);
 /* Has an epoch been written since the plan was made? *wait: milliseconds until the next look. */
 bool roles_changed(struct daemon *d, unsigned *wait);
 /* -1: the site of this name is not pushed from here, since another host is its primary, or there is

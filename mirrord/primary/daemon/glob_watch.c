@@ -216,7 +216,7 @@ void glob_watch_set(struct glob_watch *w, const char *const *globs, size_t count
 void glob_watch_fds(const struct glob_watch *w, struct pollfd fds[GLOB_WATCH_FDS])
 {
     fds[0] = (struct pollfd){.fd = w->inotify, .events = POLLIN};
-    fds[1] = (struct pollfd){.fd = w->mounts, .events = POLLPRI};
+    fds[1] = (struct pollfd){.fd = w->count ? w->mounts : -1, .events = POLLPRI};
 }
 
 /* Directories and what moved; files come and go in many a directory that holds sites, and a

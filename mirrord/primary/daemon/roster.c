@@ -169,7 +169,7 @@ void roster_attach_peers(struct daemon *d, struct roster_site *s)
         t->peer = p;
         pthread_mutex_unlock(&d->lock);
         /* What was found between the two calls has not been told to this peer. */
-        peer_compare(p->peer, s->site);
+        peer_compare_news(p->peer, s->site);
     }
 }
 

@@ -108,7 +108,8 @@ int drifted_take(struct drifted *d, const struct msg_drift *m, struct err *err)
     struct row *r = item->value;
     news |= r->kind != m->kind;
     d->bytes -= r->committed.len;
-    d->quiet += (m->kind == DRIFT_TIMES) - (r->kind == DRIFT_TIMES);
+    d->quiet += m->kind == DRIFT_TIMES;
+    d->quiet -= r->kind == DRIFT_TIMES;
     free((void *)r->committed.data);
     *r = (struct row){
         .kind = m->kind, .left = r->left, .told = true, .committed = encode(&m->committed)};

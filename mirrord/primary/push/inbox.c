@@ -113,13 +113,12 @@ static int on_pong(struct push *p, struct bytes payload, struct err *err)
     return 0;
 }
 
-/* What the far end has can be held against ours once that is known. The daemon asks anew by then,
- * since its first scan may take long; a one-shot goes on with this answer. */
-static void keep_opened(struct push *p, struct push_site *ps, struct bytes payload)
+/* What the far end has can be held against ours once that is known. */
+static void keep_opened(struct push_site *ps, struct bytes payload)
 {
     ps->state = PUSH_UNSCANNED;
-    if (p->o->once)
-        ps->opened = (struct bytes){mem_copy_bytes(payload.data, payload.len), payload.len};
+    ps->opened = (struct bytes){mem_copy_bytes(payload.data, payload.len), payload.len};
+    ps->opened_ms = io_now_ms();
 }
 
 void inbox_compare_kept(struct push *p, struct push_site *ps)
@@ -189,7 +188,7 @@ static void opened(
     if (ps->site->scanned)
         compare_start(p, ps, (struct bytes){0}, m);
     else
-        keep_opened(p, ps, payload);
+        keep_opened(ps, payload);
     changed(p);
 }
 
@@ -404,6 +403,8 @@ static void log_drift(struct push *p, struct push_site *ps, const struct msg_dri
  * owes what differs, or leaves it. */
 static void look_at_drift(struct push *p, struct push_site *ps, const struct msg_drift *m)
 {
+    if (ps->state == PUSH_UNSCANNED)
+        push_site_forget_opened(ps); /* it says nothing of this */
     if (ps->state != PUSH_OPEN && ps->state != PUSH_COMPARING)
         return;
     if (m->path.len > 0)

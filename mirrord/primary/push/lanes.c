@@ -44,6 +44,8 @@ void lanes_drop_atom(struct atom *a)
 {
     TAILQ_REMOVE(&a->batch->atoms, a, order);
     a->batch->ps->bulk_flying -= a->reserved;
+    if (a->part)
+        a->part->atom = NULL;
     a->batch->lane->atoms--;
     stream_free(a->stream);
     outline_unref(a->outline);
@@ -55,6 +57,7 @@ void lanes_drop_batch(struct push_batch *b)
 {
     while (!TAILQ_EMPTY(&b->atoms))
         lanes_drop_atom(TAILQ_FIRST(&b->atoms));
+    b->lane->atoms -= b->aborted;
     free(b);
 }
 
@@ -90,10 +93,27 @@ struct atom *lanes_atom(struct push *p, struct push_batch *b, struct owed *o)
     a->number = ++p->next_atom;
     a->batch = b;
     a->owed = o;
+    if (o->unit) {
+        a->part = o;
+        o->atom = a;
+    }
     TAILQ_INSERT_TAIL(&b->atoms, a, order);
     b->count++;
     b->lane->atoms++;
     return a;
+}
+
+void lanes_abort_atom(struct push *p, struct atom *a)
+{
+    msg_put_abort(&p->out, &(struct msg_abort){.atom = a->number});
+    if (a->stream) {
+        TAILQ_REMOVE(&a->batch->lane->sending, a, sending);
+        a->batch->lane->transfers--;
+        a->batch->transfers--;
+    }
+    a->batch->aborted++; /* it counts there until the batch is over */
+    a->batch->lane->atoms++;
+    lanes_drop_atom(a);
 }
 
 void lanes_commit(struct push *p, struct push_batch *b)

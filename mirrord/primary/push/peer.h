@@ -56,6 +56,8 @@ void peer_move(struct peer *p, struct site *s, struct bytes from, struct bytes t
 
 /* The site may have changed anywhere (the scan says what): compare manifests again. */
 void peer_compare(struct peer *p, struct site *s);
+/* The same for what the manifest here has by now: a comparison that has not begun yet will do. */
+void peer_compare_news(struct peer *p, struct site *s);
 
 /* The operator overrules holds of this site: it is opened anew, until it is level. */
 void peer_force(struct peer *p, struct site *s);

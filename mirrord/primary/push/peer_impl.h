@@ -12,7 +12,7 @@
 #include "primary/push/bases.h"
 #include "primary/push/peer.h"
 
-enum ask { ASK_COMPARE = 1 << 0, ASK_FORCE = 1 << 1, ASK_ADOPT = 1 << 2 };
+enum ask { ASK_COMPARE = 1 << 0, ASK_FORCE = 1 << 1, ASK_ADOPT = 1 << 2, ASK_NEWS = 1 << 3 };
 
 struct membership { /* a site of this peer */
     TAILQ_ENTRY(membership) order;

@@ -53,6 +53,14 @@ void peer_remove_site(struct peer *p, struct site *s)
     peer_wake(p);
 }
 
+/* Is it to be opened anew? The comparison that follows an opening takes what the manifest has then.
+ */
+static bool asks_again(const struct membership *m)
+{
+    return (m->asked & ~(unsigned)ASK_NEWS) != 0 ||
+           ((m->asked & ASK_NEWS) && m->ps->state >= PUSH_COMPARING);
+}
+
 void peer_pass_on(struct peer *p, struct push_site_list *list)
 {
     struct membership *m;
@@ -64,7 +72,7 @@ void peer_pass_on(struct peer *p, struct push_site_list *list)
             TAILQ_INSERT_TAIL(list, m->ps, order);
         }
         m->ps->leaving = m->leaving;
-        m->ps->again |= m->asked != 0;
+        m->ps->again |= asks_again(m);
         m->ps->tell = m->tell;
         if (m->asked & ASK_FORCE)
             m->ps->force = m->ps->forgive = true;
@@ -139,6 +147,11 @@ static void ask(struct peer *p, struct site *s, unsigned what)
 void peer_compare(struct peer *p, struct site *s)
 {
     ask(p, s, ASK_COMPARE);
+}
+
+void peer_compare_news(struct peer *p, struct site *s)
+{
+    ask(p, s, ASK_NEWS);
 }
 
 void peer_force(struct peer *p, struct site *s)

@@ -257,6 +257,8 @@ static int poll_timeout(struct push *p)
         most = most < PUSH_OWED_MS ? most : PUSH_OWED_MS;
     if (unit_push_waits(p))
         most = CHECK_MS;
+    if (unit_push_due(p) >= 0 && unit_push_due(p) < most)
+        most = unit_push_due(p);
     return due >= 0 && due < most ? due : most;
 }
 

@@ -82,8 +82,8 @@ struct push_site {
     uint64_t told_owed_ms;
     bool told_owed_level; /* … and said that all is well */
     unsigned failures;
-    bool renewed;        /* another receiver was asked for, for this opening */
-    unsigned renewals;   /* so often, since … */
+    bool renewed;      /* another receiver was asked for, for this opening */
+    unsigned renewals; /* so often, since … */
     uint64_t renewals_ms;
     bool told_more;      /* than a comparison takes in: another one follows */
     uint64_t free_bytes; /* of its disk, as last reported */
@@ -113,7 +113,8 @@ struct push_site {
     struct push_counts counts;
     uint64_t awaited_ms; /* when a link last waited for what is owed beneath its target; 0: never */
     uint64_t search_ms, searched; /* owed paths gone through for such links since then */
-    struct bytes opened; /* once: OPENED as it came before the first scan was done; owned */
+    struct bytes opened;          /* OPENED as it came before the first scan was done; owned */
+    uint64_t opened_ms;           /* when that was */
     struct compare *compare;
     struct expander *expander;
 };

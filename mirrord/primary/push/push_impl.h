@@ -4,8 +4,8 @@
  * send_entry.c and sight.c (one path), acks.c (what became of it), stream.c (one file's content),
  * mosaic.c (one made of an old one's extents), unit_push.c (a unit), compare.c and merge.c (two
  * manifests; compare.h), expand.c (a subtree path by path), switches.c (links that wait for what
- * they lead to), renew.c (another receiver for the same session), bundle.c and packer.c (small files
- * packed together), shelf.c (what sessions share). Private to them.
+ * they lead to), renew.c (another receiver for the same session), bundle.c and packer.c (small
+ * files packed together), shelf.c (what sessions share). Private to them.
  */
 #ifndef PRIMARY_PUSH_PUSH_IMPL_H
 #define PRIMARY_PUSH_PUSH_IMPL_H
@@ -47,6 +47,8 @@ struct atom { /* one path of a batch on its way */
     enum push_event what;
     struct record record;      /* what `seen` gets: type, size, digest, validators, flags */
     bool has_record, told;     /* told: to `seen` */
+    bool content;              /* its content was sent, or is being sent */
+    struct owed *part;         /* of a unit, whose `atom` this is; or NULL */
     struct outline *outline;   /* of the content that was sent; NULL: not kept */
     bool based;                /* it was sent as a delta without asking */
     struct expander *expander; /* its subtree follows */
@@ -67,6 +69,7 @@ struct push_batch {
     struct atom_list atoms;
     unsigned count;
     unsigned transfers; /* under way */
+    unsigned aborted;   /* atoms, by lanes_abort_atom */
     uint64_t bytes;     /* of frames put out for it, files of their own apart */
     bool no_room;       /* something of it did not fit on the far end's disk */
 };
@@ -248,6 +251,8 @@ bool lanes_has_open(const struct push *p, uint32_t number); /* a batch, not comm
 struct push_batch *lanes_batch(struct push *p, struct lane *lane, struct push_site *ps, bool solo);
 struct atom *lanes_atom(struct push *p, struct push_batch *b, struct owed *o); /* numbered, last */
 void lanes_drop_atom(struct atom *a);
+/* The far end is told to forget it; its batch goes on. */
+void lanes_abort_atom(struct push *p, struct atom *a);
 void lanes_drop_batch(struct push_batch *b); /* in no list any more; its atoms too */
 void lanes_commit(struct push *p, struct push_batch *b);
 void lanes_probe(struct push *p);        /* now and then: is what failed possible again? */
@@ -344,6 +349,7 @@ void unit_push_spoiled(
                                                    (with a code) cannot be read */
 void unit_push_acked(struct push *p, struct push_batch *b, uint8_t flags);
 void unit_push_free_all(struct push *p, const struct push_site *ps); /* NULL: of all sites */
+int unit_push_due(const struct push *p);    /* milliseconds until one goes on by itself; -1 */
 bool unit_push_waits(const struct push *p); /* for whoever looks through what was sent */
 
 /* Those under way, in order: NULL first, NULL at the end; *compare may be NULL. */

@@ -296,6 +296,34 @@ struct owed *queue_take(struct queue *q, struct queue_site *qs, enum owed_class 
     return o;
 }
 
+static struct owed *first_calm(struct queue_site *qs)
+{
+    struct owed *o;
+    TAILQ_FOREACH (o, &qs->waiting[OWED_UNIT], order)
+        if (!unrest_at_rest(qs->site->unrest, queue_path(o)) &&
+            unrest_is_calm(qs->site->unrest, queue_path(o)))
+            return o;
+    return NULL;
+}
+
+struct owed *queue_take_ahead(struct queue *q, struct queue_site *qs)
+{
+    pthread_mutex_lock(&q->lock);
+    struct owed *o = first_calm(qs);
+    if (o)
+        fly(o);
+    pthread_mutex_unlock(&q->lock);
+    return o;
+}
+
+void queue_renew(struct queue *q, struct owed *o)
+{
+    pthread_mutex_lock(&q->lock);
+    queue_merge_again(o);
+    o->again = o->again_check = o->again_unit = false;
+    pthread_mutex_unlock(&q->lock);
+}
+
 bool queue_ready(struct queue *q, struct queue_site *qs, enum owed_class class)
 {
     pthread_mutex_lock(&q->lock);

@@ -57,7 +57,9 @@ struct owed {
 
     /* Of a path that goes with its unit, and so is not the queue's: */
     struct unit_push *unit;
-    bool has_theirs; /* the secondary's content is as long, and has this digest */
+    struct atom *atom; /* by which it was sent; NULL: it was not, or not as it is now */
+    unsigned round;    /* the plan's when it was found last */
+    bool has_theirs;   /* the secondary's content is as long, and has this digest */
     struct digest theirs;
 };
 
@@ -98,6 +100,12 @@ void queue_owe_both(struct queue *q, struct queue_site *qs, struct bytes from, s
 /* Takes the next due thing of this class, or NULL. A move is given only when nothing of the site
  * but units flies, and nothing but units while a move flies. A unit is given when it is at rest. */
 struct owed *queue_take(struct queue *q, struct queue_site *qs, enum owed_class class);
+
+/* Takes a unit that does not rest, but is calm; or NULL. */
+struct owed *queue_take_ahead(struct queue *q, struct queue_site *qs);
+
+/* What flies begins anew with what is there now: what came meanwhile is part of that. */
+void queue_renew(struct queue *q, struct owed *o);
 
 /* Is there anything to take? */
 bool queue_ready(struct queue *q, struct queue_site *qs, enum owed_class class);

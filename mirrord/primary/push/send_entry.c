@@ -133,6 +133,7 @@ static struct atom *put_inline(struct push *p, struct push_batch *b, struct owed
 {
     struct atom *a = lanes_atom(p, b, o);
     a->what = send_event_of(o);
+    a->content = true;
     remember(a, s);
     a->record.entry.has_digest = s->entry.has_digest = true;
     a->record.entry.digest = s->entry.digest = *digest;
@@ -196,6 +197,7 @@ static void send_transfer(
     bool delta = !o->whole && (old || part) && s->entry.size >= DELTA_MIN_SIZE;
     struct atom *a = lanes_atom(p, b, o);
     a->what = send_event_of(o);
+    a->content = true;
     remember(a, s);
     a->stream = stream_new(a, src, delta, base);
     a->based = base != NULL;

@@ -11,6 +11,7 @@
 
 enum {
     GIVEN_UP_MS = 60000, /* before a site is opened again that this end closed */
+    GOOD_MS = 60000,     /* what OPENED said is believed so long */
     HELD_MS = 60000,     /* a site held for safety is looked at again after this */
     TOLD_MS = 300000,    /* between openings that may have paths that drifted in the log again */
 };
@@ -182,6 +183,13 @@ static void fence(struct push *p, struct push_site *ps)
     p->o->hooks.changed(p->o->hooks.ctx);
 }
 
+/* Does what OPENED said still hold, now that the first scan is done? The far end walked its tree
+ * for it, which a second opening would have it do again. A one-shot has the tree for itself. */
+static bool is_good(const struct push *p, const struct push_site *ps, uint64_t now)
+{
+    return ps->opened.len && (p->o->once || now - ps->opened_ms < GOOD_MS);
+}
+
 /* Opens what is to be opened (again), closes what goes. */
 void tend_sites(struct push *p)
 {
@@ -201,10 +209,10 @@ void tend_sites(struct push *p)
         }
         bool again = ps->again && ps->state >= PUSH_COMPARING && ps->site->scanned;
         if (ps->state == PUSH_UNSCANNED && ps->site->scanned) {
-            if (p->o->once)
+            if (is_good(p, ps, now))
                 inbox_compare_kept(p, ps);
             else
-                again = true; /* its digests are old by now: open it anew */
+                again = true;
         }
         if (ps->state == PUSH_HELD || ps->state == PUSH_FAILED)
             again |= !p->o->once && ps->retry_ms && now >= ps->retry_ms;

@@ -25,6 +25,7 @@ struct unit_plan {
     bool replaced;         /* a top becomes a directory, or is one no longer */
     struct set_item *next;
     bool deletions;
+    unsigned round; /* of comparisons */
 };
 
 struct unit_plan *unit_plan_new(
@@ -42,10 +43,17 @@ struct unit_plan *unit_plan_new(
     return l;
 }
 
+static void free_one(struct owed *o)
+{
+    if (o->atom)
+        o->atom->part = NULL;
+    free(o);
+}
+
 static void free_owed(struct set *paths)
 {
     for (struct set_item *i = set_first(paths); i; i = i->next)
-        free(i->value);
+        free_one(i->value);
     set_free(paths);
 }
 
@@ -60,6 +68,41 @@ void unit_plan_free(struct unit_plan *l)
     free(l);
 }
 
+void unit_plan_again(struct unit_plan *l)
+{
+    struct unit_plan was = *l;
+    expander_list_free(l->list);
+    free_owed(l->alone);
+    set_free(l->tops);
+    *l = (struct unit_plan){
+        .ps = was.ps,
+        .unit = was.unit,
+        .key = was.key,
+        .parent = was.parent,
+        .most = was.most,
+        .paths = was.paths,
+        .tops = set_new(),
+        .alone = set_new(),
+        .round = was.round + 1,
+    };
+}
+
+void unit_plan_prune(struct push *p, struct unit_plan *l)
+{
+    struct set_item *next;
+    for (struct set_item *i = set_first(l->paths); i; i = next) {
+        struct owed *o = i->value;
+        next = i->next;
+        if (o->round == l->round)
+            continue;
+        if (o->atom)
+            lanes_abort_atom(p, o->atom);
+        free_one(o);
+        set_remove(l->paths, i);
+    }
+    l->next = set_first(l->paths);
+}
+
 static struct owed *add(struct unit_plan *l, struct set *to, struct bytes path, enum owed_kind kind)
 {
     struct set_item *item = set_add(to, path.data, path.len);
@@ -68,6 +111,8 @@ static struct owed *add(struct unit_plan *l, struct set *to, struct bytes path, 
     o->item = item;
     o->unit = l->unit;
     o->kind = kind;
+    o->round = l->round;
+    o->known = o->has_theirs = false;
     return o;
 }
 
@@ -150,6 +195,11 @@ int unit_plan_step(struct unit_plan *l, const struct compare *found, struct err 
         }
     }
     return set_count(l->paths) <= l->most;
+}
+
+size_t unit_plan_count(const struct unit_plan *l)
+{
+    return set_count(l->paths);
 }
 
 enum unit_way unit_plan_way(const struct unit_plan *l)

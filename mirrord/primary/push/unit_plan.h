@@ -24,9 +24,17 @@ struct unit_plan *unit_plan_new(
     struct push_site *ps, struct unit_push *unit, struct bytes key, size_t most);
 void unit_plan_free(struct unit_plan *l); /* NULL is fine */
 
+/* From now on what another comparison found is taken in: what was sent before is still known by its
+ * `atom`. */
+void unit_plan_again(struct unit_plan *l);
+
+/* When all was taken in again: what was found before and is level now is forgotten, and ABORTed. */
+void unit_plan_prune(struct push *p, struct unit_plan *l);
+
 /* Takes in a part of what was found: 1 when there is more, 0 when that was all, -1. */
 int unit_plan_step(struct unit_plan *l, const struct compare *found, struct err *err);
 
+size_t unit_plan_count(const struct unit_plan *l);      /* of paths */
 enum unit_way unit_plan_way(const struct unit_plan *l); /* after the last step */
 
 /* Of the files that there are not, or are others. */

@@ -1,18 +1,24 @@
 /*
  * A unit on its way to one secondary, in two phases (RULES 4): it is compared, what differs is sent
  * into one batch, then it is looked through once more, and only if nothing in it has changed since
- * the comparison began is the batch committed; else it is dropped, and the unit owed anew. Up to
- * UNITS_OPEN at a time, each a frame in turn, behind live changes.
+ * the comparison began is the batch committed; else it is compared anew, and of what was sent
+ * before only that is sent again which has changed since. Up to UNITS_OPEN at a time, each a frame
+ * in turn, behind live changes.
+ *
+ * All but the last look and the commit is done before it has come to rest, when it is calm, so that
+ * a distant secondary has most of an update by the time that this is over.
  */
 #include <string.h>
 
+#include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "primary/owe.h"
-#include "primary/push/unit_plan.h"
+#include "primary/push/unit_push_impl.h"
 
 enum {
     UNITS_OPEN = 4,
+    UNITS_AHEAD = 4, /* more are not made ready before they rest */
     CHANGED_MS = 20, /* pauses of one that changed meanwhile */
     CHANGED_MAX_MS = 2000,
     SOON_MS = 50, /* its directory has to be there first */
@@ -20,29 +26,12 @@ enum {
     ONCE_TRIES = 12, /* once: then it is reported */
 };
 
-enum unit_state { UNIT_COMPARING, UNIT_PLANNING, UNIT_SENDING, UNIT_CHECKING, UNIT_COMMITTED };
-
-struct unit_push {
-    TAILQ_ENTRY(unit_push) order;
-    struct push_site *ps;
-    struct owed *owed; /* flies */
-    enum unit_state state;
-    uint64_t generation; /* when the comparison began */
-    bool whole;          /* directories are switched */
-    bool forced;         /* it never rests: what can be sent is */
-    bool spoiled;        /* it is not any more what was compared */
-    struct err err;      /* it cannot be read */
-    struct compare *compare;
-    struct unit_plan *plan;
-    struct push_batch *batch;
-    void *check;
-};
-
 static void unit_free(struct push *p, struct unit_push *u)
 {
     TAILQ_REMOVE(&p->units, u, order);
     compare_free(u->compare);
     unit_plan_free(u->plan);
+    set_free(u->tops);
     if (u->check)
         u->ps->site->hooks.check_free(u->check);
     free(u);
@@ -83,13 +72,11 @@ void unit_push_spoiled(struct unit_push *u, const struct err *err)
         u->err = *err;
 }
 
-/* What was sent of it is forgotten there; the queue has it again after this. */
+/* The queue has it again after this. */
 static void drop(struct push *p, struct unit_push *u)
 {
-    if (u->batch) {
-        msg_put_drop(&p->out, &(struct msg_drop){.batch = u->batch->number});
-        lanes_forget(u->batch);
-    }
+    if (u->batch)
+        unit_batch_drop(p, u);
     unit_free(p, u);
 }
 
@@ -100,13 +87,34 @@ static void give_up(struct push *p, struct push_site *ps, struct owed *o, const 
     queue_done(p->o->queue, o);
 }
 
+static uint64_t pause_ms(unsigned rounds)
+{
+    uint64_t ms = (uint64_t)CHANGED_MS << (rounds < 16 ? rounds : 16);
+    return ms < CHANGED_MAX_MS ? ms : CHANGED_MAX_MS;
+}
+
+/* What was sent of it stays there: most of it will be the same. */
+static void keep(struct unit_push *u)
+{
+    if (u->check)
+        u->ps->site->hooks.check_free(TAKE_PTR(u->check));
+    compare_free(TAKE_PTR(u->compare));
+    u->due_ms = io_now_ms() + pause_ms(u->rounds++);
+    u->state = UNIT_STALE;
+}
+
 /* Owed again when it rests again. */
 static void start_over(struct push *p, struct unit_push *u)
 {
     struct push_site *ps = u->ps;
     struct owed *o = u->owed;
-    log_debug("%s: %s: %s changed while it was being sent: dropped", p->o->name, ps->site->label,
-        QUOTED(queue_path(o).data, queue_path(o).len));
+    bool kept = u->whole && !p->o->once;
+    log_debug("%s: %s: %s changed while it was being sent: %s", p->o->name, ps->site->label,
+        QUOTED(queue_path(o).data, queue_path(o).len), kept ? "compared again" : "dropped");
+    if (kept) {
+        keep(u);
+        return;
+    }
     drop(p, u);
     if (!p->o->once || o->tries < ONCE_TRIES) {
         queue_retry(p->o->queue, o, CHANGED_MS, CHANGED_MAX_MS, NULL);
@@ -128,6 +136,14 @@ static void failed(struct push *p, struct push_site *ps, struct owed *o, const s
         give_up(p, ps, o, err);
     else
         queue_retry(p->o->queue, o, LATER_MS, LATER_MAX, err->text);
+}
+
+/* To be taken as if nothing had been done about it. */
+static void give_back(struct push *p, struct unit_push *u, unsigned pause)
+{
+    struct owed *o = u->owed;
+    drop(p, u);
+    queue_retry(p->o->queue, o, pause, CHANGED_MAX_MS, NULL);
 }
 
 static void fail(struct push *p, struct unit_push *u, const struct err *why)
@@ -175,6 +191,23 @@ static void await_parent(struct push *p, struct push_site *ps, struct owed *o)
 
 /* --- the states: true when something was done --- */
 
+/* The number is taken before it is asked whether it is calm: as in take. */
+static bool step_stale(struct push *p, struct unit_push *u)
+{
+    bool forced;
+    struct unrest *unrest = u->ps->site->unrest;
+    uint64_t generation = unrest_generation(unrest, queue_path(u->owed), &forced);
+    if (io_now_ms() < u->due_ms || !unrest_is_calm(unrest, queue_path(u->owed)))
+        return false;
+    queue_renew(p->o->queue, u->owed);
+    u->generation = generation;
+    u->spoiled = false;
+    err_clear(&u->err);
+    u->compare = compare_unit(u->ps, u->owed);
+    u->state = UNIT_COMPARING;
+    return true;
+}
+
 static bool step_comparing(struct push *p, struct unit_push *u)
 {
     struct push_site *ps = u->ps;
@@ -190,24 +223,12 @@ static bool step_comparing(struct push *p, struct unit_push *u)
         await_parent(p, ps, o);
         return true;
     }
-    u->plan = unit_plan_new(ps, u, queue_path(o), p->o->unit_atoms);
+    if (u->plan)
+        unit_plan_again(u->plan);
+    else
+        u->plan = unit_plan_new(ps, u, queue_path(o), p->o->unit_atoms);
     u->state = UNIT_PLANNING;
     return true;
-}
-
-static void begin_batch(struct push *p, struct unit_push *u, bool whole)
-{
-    u->batch = lanes_batch(p, &p->lanes[LANE_UNIT], u->ps, true);
-    u->batch->unit = u;
-    u->whole = whole;
-    u->state = UNIT_SENDING;
-    for (struct set_item *i = whole ? unit_plan_tops(u->plan) : NULL; i; i = i->next) {
-        struct atom *a = lanes_atom(p, u->batch, u->owed);
-        a->what = PUSH_SKIPPED;
-        msg_put_unit(
-            &p->out, &(struct msg_unit){
-                         .batch = u->batch->number, .atom = a->number, .path = {i->key, i->len}});
-    }
 }
 
 static void note_piecemeal(struct push *p, struct push_site *ps, struct bytes unit, unsigned flags)
@@ -233,21 +254,31 @@ static bool step_planning(struct push *p, struct unit_push *u)
         fail(p, u, &err);
     if (r != 0)
         return true;
+    unit_plan_prune(p, u->plan);
     enum unit_way way = unit_plan_way(u->plan);
     unit_plan_owe_alone(p, u->plan);
     bool by_path = way == UNIT_TOO_LARGE || way == UNIT_REPLACED;
+    if (by_path && !unrest_at_rest(u->ps->site->unrest, queue_path(u->owed))) {
+        give_back(p, u, CHANGED_MS); /* nothing of it is to be seen yet */
+        return true;
+    }
     if (by_path)
         send_by_path(p, u, way);
     if (by_path || way == UNIT_NOTHING) {
         done(p, u);
         return true;
     }
-    if (!push_room_for(p, u->ps, u->owed, unit_plan_bytes(u->plan), 0)) {
-        unit_free(p, u);
+    if (u->batch && !unit_batch_serves(u))
+        unit_batch_drop(p, u);
+    uint64_t bytes = unit_plan_bytes(u->plan), sent = u->batch ? u->batch->bytes : 0;
+    if (!push_room_for(p, u->ps, u->owed, bytes > sent ? bytes - sent : 0, 0)) {
+        drop(p, u);
         return true;
     }
     compare_free(TAKE_PTR(u->compare));
-    begin_batch(p, u, way == UNIT_SWITCH);
+    if (!u->batch)
+        unit_batch_begin(p, u, way == UNIT_SWITCH);
+    u->state = UNIT_SENDING;
     return true;
 }
 
@@ -264,26 +295,23 @@ static void look_through(struct unit_push *u)
     u->state = UNIT_CHECKING;
 }
 
-static void send_next(struct push *p, struct unit_push *u, struct owed *o)
+static const struct unit_push *first_at_rest(const struct push *p)
 {
-    struct err err;
-    err_clear(&err);
-    o->whole = u->owed->whole;
-    int r = send_part(p, u->batch, o, &err);
-    if (r < 0) {
-        err_prefix(&err, "read %s", QUOTED(queue_path(o).data, queue_path(o).len));
-        unit_push_spoiled(u, &err);
-    } else if (r != SOURCE_OK) {
-        unit_push_spoiled(u, &err);
-    }
+    const struct unit_push *u;
+    TAILQ_FOREACH (u, &p->units, order)
+        if (unrest_at_rest(u->ps->site->unrest, queue_path(u->owed)))
+            return u;
+    return NULL;
 }
 
 /* Of what the far end holds until it is acknowledged (MSG_HELD_MAX) units take half at most,
- * however large they are: the one that was begun first goes on. */
-static bool waits_for_others(const struct push *p, const struct unit_push *u)
+ * however large they are: of those that rest the one that was begun first goes on. What does not
+ * rest leaves room for what does. */
+static bool waits_for_others(const struct push *p, const struct unit_push *u, bool rests)
 {
     size_t most = p->o->unit_atoms ? p->o->unit_atoms : MSG_UNIT_ATOMS_MAX;
-    return p->lanes[LANE_UNIT].atoms >= most && u != TAILQ_FIRST(&p->units);
+    size_t atoms = p->lanes[LANE_UNIT].atoms;
+    return rests ? atoms >= most && u != first_at_rest(p) : atoms >= most / 2;
 }
 
 static bool step_sending(struct push *p, struct unit_push *u)
@@ -292,17 +320,24 @@ static bool step_sending(struct push *p, struct unit_push *u)
         fail(p, u, &u->err);
         return true;
     }
+    bool rests = unrest_at_rest(u->ps->site->unrest, queue_path(u->owed));
+    if (u->spoiled && !u->forced && !rests) {
+        start_over(p, u);
+        return true;
+    }
     if (u->spoiled && !u->forced) { /* looked through all the same, so that it is known why */
         look_through(u);
         return true;
     }
-    if (!lanes_has_credit(&p->lanes[LANE_UNIT]) || waits_for_others(p, u))
+    if (!lanes_has_credit(&p->lanes[LANE_UNIT]) || waits_for_others(p, u, rests))
         return false;
     struct owed *o = unit_plan_next(u->plan);
     if (o)
-        send_next(p, u, o);
-    else if (u->batch->transfers > 0)
+        unit_batch_send(p, u, o);
+    else if (u->batch->transfers > 0 || !rests)
         return false;
+    else if (u->ahead && !send_is_recorded(u->ps, queue_path(u->owed)))
+        give_back(p, u, 0); /* a deletion, which may have to wait for others */
     else
         look_through(u);
     return true;
@@ -313,6 +348,7 @@ static bool is_stale(struct unit_push *u)
 {
     bool forced;
     uint64_t now = unrest_generation(u->ps->site->unrest, queue_path(u->owed), &forced);
+    u->forced |= forced;
     return !u->forced && now != u->generation;
 }
 
@@ -341,10 +377,25 @@ static bool step_checking(struct push *p, struct unit_push *u)
     return true;
 }
 
+/* What does not rest is not waited for where nothing may be sent, or all is to come to an end. */
+static bool is_unwanted(struct push *p, const struct unit_push *u)
+{
+    return u->state < UNIT_CHECKING && !unrest_at_rest(u->ps->site->unrest, queue_path(u->owed)) &&
+           (renew_holds_back(p) || !lanes_may_send(p, u->ps, OWED_UNIT));
+}
+
 static bool step(struct push *p, struct unit_push *u)
 {
-    if (u->state == UNIT_COMMITTED || (u->state < UNIT_SENDING && renew_holds_back(p)))
+    if (u->state == UNIT_COMMITTED)
         return false;
+    if (is_unwanted(p, u)) {
+        give_back(p, u, 0);
+        return true;
+    }
+    if (u->state < UNIT_SENDING && renew_holds_back(p))
+        return false;
+    if (u->state == UNIT_STALE)
+        return step_stale(p, u);
     if (is_stale(u)) {
         start_over(p, u);
         return true;
@@ -354,6 +405,7 @@ static bool step(struct push *p, struct unit_push *u)
     case UNIT_PLANNING: return step_planning(p, u);
     case UNIT_SENDING: return step_sending(p, u);
     case UNIT_CHECKING: return step_checking(p, u);
+    case UNIT_STALE:
     case UNIT_COMMITTED: break;
     }
     return false;
@@ -361,14 +413,16 @@ static bool step(struct push *p, struct unit_push *u)
 
 /* --- taking and giving back --- */
 
-/* Its number is taken while it rests. One that a change in progress has raised already would hide
- * that the manifest is without it yet. */
-static void take(struct push *p, struct push_site *ps, struct owed *o)
+/* Its number is taken while it rests, or is calm. One that a change in progress has raised already
+ * would hide that the manifest is without it yet. */
+static void take(struct push *p, struct push_site *ps, struct owed *o, bool ahead)
 {
     bool forced;
     struct unrest *unrest = ps->site->unrest;
     uint64_t generation = unrest_generation(unrest, queue_path(o), &forced);
-    if (!unrest_at_rest(unrest, queue_path(o))) {
+    bool may =
+        ahead ? unrest_is_calm(unrest, queue_path(o)) : unrest_at_rest(unrest, queue_path(o));
+    if (!may) {
         queue_retry(p->o->queue, o, 0, LATER_MAX, NULL);
         return;
     }
@@ -377,30 +431,42 @@ static void take(struct push *p, struct push_site *ps, struct owed *o)
     u->owed = o;
     u->generation = generation;
     u->forced = forced;
+    u->ahead = ahead;
+    u->state = UNIT_COMPARING;
+    u->tops = set_new();
     u->compare = compare_unit(ps, o);
     TAILQ_INSERT_TAIL(&p->units, u, order);
 }
 
-static bool take_next(struct push *p)
+/* Those that do not rest take no place from those that do. */
+static unsigned count_open(const struct push *p, bool at_rest)
 {
     const struct unit_push *u;
-    struct push_site *ps;
-    unsigned open = 0;
+    unsigned n = 0;
     TAILQ_FOREACH (u, &p->units, order)
-        open += u->state != UNIT_COMMITTED;
-    if (renew_holds_back(p) || open >= UNITS_OPEN || !lanes_has_credit(&p->lanes[LANE_UNIT]))
+        n += u->state != UNIT_COMMITTED &&
+             unrest_at_rest(u->ps->site->unrest, queue_path(u->owed)) == at_rest;
+    return n;
+}
+
+static bool take_next(struct push *p, bool ahead)
+{
+    struct push_site *ps;
+    if (renew_holds_back(p) || !lanes_has_credit(&p->lanes[LANE_UNIT]) ||
+        count_open(p, !ahead) >= (ahead ? UNITS_AHEAD : UNITS_OPEN))
         return false;
     TAILQ_FOREACH (ps, p->o->sites, order) {
-        struct owed *o =
-            lanes_may_send(p, ps, OWED_UNIT) ? queue_take(p->o->queue, ps->owed, OWED_UNIT) : NULL;
+        struct owed *o = !lanes_may_send(p, ps, OWED_UNIT) ? NULL
+                         : ahead                           ? queue_take_ahead(p->o->queue, ps->owed)
+                                 : queue_take(p->o->queue, ps->owed, OWED_UNIT);
         if (!o)
             continue;
         if (push_site_lacks(ps, queue_path(o), true))
             queue_done(p->o->queue, o);
         else if (!send_root_in_place(ps))
             queue_retry(p->o->queue, o, LATER_MS, LATER_MAX, NULL);
-        else if (send_is_recorded(ps, queue_path(o)) || !switches_hold(p, ps, o))
-            take(p, ps, o);
+        else if (ahead || send_is_recorded(ps, queue_path(o)) || !switches_hold(p, ps, o))
+            take(p, ps, o, ahead);
         return true;
     }
     return false;
@@ -412,7 +478,17 @@ bool unit_push_step(struct push *p)
     TAILQ_FOREACH (u, &p->units, order)
         if (step(p, u))
             return true; /* it may be gone */
-    return take_next(p);
+    return take_next(p, false) || take_next(p, true);
+}
+
+int unit_push_due(const struct push *p)
+{
+    const struct unit_push *u;
+    uint64_t now = io_now_ms(), due = UINT64_MAX;
+    TAILQ_FOREACH (u, &p->units, order)
+        if (u->state == UNIT_STALE && u->due_ms > now && u->due_ms < due)
+            due = u->due_ms;
+    return due == UINT64_MAX ? -1 : (int)(due - now);
 }
 
 /* --- the answer --- */

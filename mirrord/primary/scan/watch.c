@@ -1,4 +1,4 @@
-/* One inotify instance and its two maps, watch descriptor ↔ directory number; see watch.h. Knows
+/* One inotify instance and a map, watch descriptor ↔ directory number; see watch.h. Knows
  * nothing of events, paths or the manifest. */
 #include "primary/scan/watch.h"
 
@@ -8,11 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/queue.h>
 #include <unistd.h>
 
 #include "base/io.h"
 #include "base/mem.h"
 #include "primary/scan/number_map.h"
+#include "primary/scan/pair_map.h"
 
 /* No IN_DONT_FOLLOW: the link /proc/self/fd/N has to be followed, and leads to what was opened. */
 enum {
@@ -23,16 +25,18 @@ enum {
 
 struct instance {
     int fd;
-    unsigned users;
+    LIST_HEAD(, watch) users;
     uint64_t last_id;
-    struct number_map owners; /* descriptor → id of the user it belongs to */
+    /* Descriptor → id of the user it belongs to: of those that stand for nothing yet, and, where
+     * there are several users, of all. */
+    struct number_map owners;
 };
 
 struct watch {
+    LIST_ENTRY(watch) order;
     struct instance *instance;
     uint64_t id;
-    struct number_map by_wd;
-    struct number_map by_dir;
+    struct pair_map pairs;
 };
 
 uint64_t watch_limit(const char *name)
@@ -48,7 +52,7 @@ uint64_t watch_limit(const char *name)
 uint64_t watch_instances_fair(void)
 {
     uint64_t half = watch_limit("max_user_instances") / 2;
-    return half ? half : 1;
+    return half > WATCH_OTHERS ? half - WATCH_OTHERS : 1;
 }
 
 static struct watch *join(struct instance *i)
@@ -56,8 +60,21 @@ static struct watch *join(struct instance *i)
     struct watch *w = mem_alloc(sizeof *w);
     w->instance = i;
     w->id = ++i->last_id;
-    i->users++;
+    LIST_INSERT_HEAD(&i->users, w, order);
     return w;
+}
+
+static bool is_shared(const struct instance *i)
+{
+    return LIST_NEXT(LIST_FIRST(&i->users), order) != NULL;
+}
+
+static void own_all(struct watch *w)
+{
+    uint64_t dir;
+    int wd;
+    for (size_t at = 0; pair_map_each(&w->pairs, &at, &wd, &dir);)
+        number_map_put(&w->instance->owners, (uint64_t)wd, w->id);
 }
 
 int watch_new(struct watch **out, struct err *err)
@@ -79,28 +96,36 @@ int watch_new(struct watch **out, struct err *err)
 
 struct watch *watch_share(struct watch *other)
 {
+    if (!is_shared(other->instance))
+        own_all(other);
     return join(other->instance);
 }
 
 unsigned watch_sharers(const struct watch *w)
 {
-    return w->instance->users;
+    const struct watch *user;
+    unsigned n = 0;
+    LIST_FOREACH (user, &w->instance->users, order)
+        n++;
+    return n;
 }
 
 /* What the site watched goes; the last one closes the instance. */
 static void leave(struct watch *w)
 {
     struct instance *i = w->instance;
-    uint64_t wd, dir;
-    if (--i->users == 0) {
+    uint64_t dir;
+    int wd;
+    LIST_REMOVE(w, order);
+    if (LIST_EMPTY(&i->users)) {
         close(i->fd);
         number_map_free(&i->owners);
         free(i);
         return;
     }
-    for (size_t at = 0; number_map_each(&w->by_wd, &at, &wd, &dir);) {
-        number_map_remove(&i->owners, wd);
-        inotify_rm_watch(i->fd, (int)wd);
+    for (size_t at = 0; pair_map_each(&w->pairs, &at, &wd, &dir);) {
+        number_map_remove(&i->owners, (uint64_t)wd);
+        inotify_rm_watch(i->fd, wd);
     }
 }
 
@@ -109,8 +134,7 @@ void watch_free(struct watch *w)
     if (!w)
         return;
     leave(w);
-    number_map_free(&w->by_wd);
-    number_map_free(&w->by_dir);
+    pair_map_free(&w->pairs);
     free(w);
 }
 
@@ -130,7 +154,7 @@ static int add(struct watch *w, int dirfd, uint32_t mask)
     char path[sizeof "/proc/self/fd/" + 16];
     snprintf(path, sizeof path, "/proc/self/fd/%d", dirfd);
     int wd = inotify_add_watch(w->instance->fd, path, mask);
-    if (wd >= 0)
+    if (wd >= 0 && (is_shared(w->instance) || !pair_map_dir(&w->pairs, wd)))
         number_map_put(&w->instance->owners, (uint64_t)wd, w->id);
     return wd;
 }
@@ -151,27 +175,20 @@ static int refused(const struct watch *w, struct err *err)
     return WATCH_FULL;
 }
 
-/* Cuts the tie of a number or a descriptor to what it was paired with. */
-static void untie(struct watch *w, uint64_t wd, uint64_t dir)
-{
-    number_map_remove(&w->by_wd, wd);
-    number_map_remove(&w->by_dir, dir);
-}
-
 static uint64_t tie(struct watch *w, int wd, uint64_t dir)
 {
-    uint64_t before = number_map_get(&w->by_wd, (uint64_t)wd);
-    uint64_t old_wd = number_map_get(&w->by_dir, dir);
+    uint64_t before = pair_map_dir(&w->pairs, wd);
+    int old_wd = pair_map_wd(&w->pairs, dir);
+    if (!is_shared(w->instance))
+        number_map_remove(&w->instance->owners, (uint64_t)wd);
     if (before == dir)
         return 0;
-    if (before)
-        untie(w, (uint64_t)wd, before);
+    pair_map_remove(&w->pairs, wd);
     if (old_wd) { /* the number stands for another inode now */
-        untie(w, old_wd, dir);
-        remove_watch(w, (int)old_wd);
+        pair_map_remove(&w->pairs, old_wd);
+        remove_watch(w, old_wd);
     }
-    number_map_put(&w->by_wd, (uint64_t)wd, dir);
-    number_map_put(&w->by_dir, dir, (uint64_t)wd);
+    pair_map_put(&w->pairs, wd, dir);
     return before;
 }
 
@@ -201,24 +218,22 @@ uint64_t watch_claim(struct watch *w, int dirfd)
 
 uint64_t watch_dir(const struct watch *w, int wd)
 {
-    return number_map_get(&w->by_wd, (uint64_t)wd);
+    return pair_map_dir(&w->pairs, wd);
 }
 
 bool watch_has(const struct watch *w, uint64_t dir)
 {
-    return number_map_get(&w->by_dir, dir) != 0;
+    return pair_map_wd(&w->pairs, dir) != 0;
 }
 
 size_t watch_count(const struct watch *w)
 {
-    return w->by_dir.count;
+    return w->pairs.count;
 }
 
 void watch_forget(struct watch *w, int wd)
 {
-    uint64_t dir = watch_dir(w, wd);
-    if (dir)
-        untie(w, (uint64_t)wd, dir);
+    pair_map_remove(&w->pairs, wd);
     number_map_remove(&w->instance->owners, (uint64_t)wd);
 }
 
@@ -230,17 +245,18 @@ void watch_drop_wd(struct watch *w, int wd)
 
 void watch_drop(struct watch *w, uint64_t dir)
 {
-    uint64_t wd = number_map_get(&w->by_dir, dir);
+    int wd = pair_map_wd(&w->pairs, dir);
     if (wd)
-        watch_drop_wd(w, (int)wd);
+        watch_drop_wd(w, wd);
 }
 
 void watch_sweep(struct watch *w, bool (*keep)(void *ctx, uint64_t dir), void *ctx)
 {
     size_t count = 0;
-    uint64_t *stale CLEANUP_FREE = mem_array(w->by_dir.count, sizeof *stale);
-    uint64_t dir, wd;
-    for (size_t at = 0; number_map_each(&w->by_dir, &at, &dir, &wd);)
+    uint64_t *stale CLEANUP_FREE = mem_array(w->pairs.count, sizeof *stale);
+    uint64_t dir;
+    int wd;
+    for (size_t at = 0; pair_map_each(&w->pairs, &at, &wd, &dir);)
         if (dir != WATCH_COOKIES && !keep(ctx, dir))
             stale[count++] = dir;
     for (size_t i = 0; i < count; i++)

@@ -24,7 +24,9 @@ enum { WATCH_NO_INSTANCE = 1 };
  * cannot be read. */
 uint64_t watch_limit(const char *name);
 
-/* How many instances a process may take so that others of the same user find some: half of all. */
+/* How many instances sites may take so that others of the same user find some: half of all, but for
+ * those that a daemon has besides. */
+enum { WATCH_OTHERS = 2 }; /* of globs, of epochs */
 uint64_t watch_instances_fair(void);
 
 /* WATCH_NO_INSTANCE: none is left; err names fs.inotify.max_user_instances. */

@@ -583,7 +583,7 @@ void parent_report(int socket, int result, const struct err *err)
 void parent_refused(int socket, int call)
 {
     unsigned n = (unsigned)call;
-    uint8_t word[] = {ASK_REFUSED, n & 0xff, n >> 8 & 0xff, n >> 16 & 0xff, n >> 24 & 0xff};
+    uint8_t word[] = {ASK_REFUSED, n & 0xff, n >> 8 & 0xff, n >> 16 & 0xff, (uint8_t)(n >> 24)};
     if (send(socket, word, sizeof word, MSG_NOSIGNAL) < 0) {
         /* nobody is left to be told */
     }

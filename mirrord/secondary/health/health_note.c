@@ -41,9 +41,7 @@ static int slurp(int dir, const char *name, char *out, size_t max, struct err *e
 static void put_line(char *out, size_t size, const char *text, size_t n)
 {
     snprintf(out, size, "%.*s", (int)n, text);
-    for (char *p = out; *p; p++)
-        if ((unsigned char)*p < ' ' || *p == 0x7f)
-            *p = '?';
+    log_tame(out);
 }
 
 int health_note_write(int state_fd, const struct health_note *n, struct err *err)

@@ -75,12 +75,10 @@ static void add_entries(struct listing *l, const char *buf, size_t n)
 
 int listing_read(struct listing *l, int fd)
 {
-    char *buf CLEANUP_FREE = mem_resize(NULL, DENTS_SIZE, 1);
+    _Alignas(struct dirent64) char buf[DENTS_SIZE]; /* too much to allocate for each */
     ssize_t n;
     listing_clear(l);
-    if (lseek(fd, 0, SEEK_SET) < 0)
-        return -1;
-    while ((n = getdents64(fd, buf, DENTS_SIZE)) > 0)
+    while ((n = getdents64(fd, buf, sizeof buf)) > 0)
         add_entries(l, buf, (size_t)n);
     if (n < 0)
         return -1;

@@ -18,8 +18,8 @@ struct listing {
     size_t used, size;
 };
 
-/* Replaces the content by the names in this directory, without "." and "..". 0, or -1 with errno.
- */
+/* Replaces the content by the names in this directory, from where the descriptor stands, without
+ * "." and "..". 0, or -1 with errno. */
 int listing_read(struct listing *l, int fd);
 /* Collects names: empty it, add copies, and seal it before `names` is read. */
 void listing_clear(struct listing *l);

@@ -81,6 +81,8 @@ int walk_list(int fd, struct listing *l)
 {
     struct stat before, after;
     for (int i = 0; i < LISTINGS_MAX; i++) {
+        if (i > 0 && lseek(fd, 0, SEEK_SET) < 0)
+            return -1;
         if (fstat(fd, &before) != 0 || listing_read(l, fd) != 0 || fstat(fd, &after) != 0)
             return -1;
         if (held_still(&before, &after))

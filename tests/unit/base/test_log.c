@@ -92,6 +92,9 @@ static void test_journal(void **state)
 static void test_one_line(void **state)
 {
     (void)state;
+    SAY(log_error("\xc2\x9b"
+                  "31m\xc3\xa9\xc2\xa0"));
+    assert_string_equal(said, "mirrord: error: ??31m\xc3\xa9\xc2\xa0\n");
     SAY(log_error("a\nb\tc\x1b[31m\x7f"));
     assert_string_equal(said, "mirrord: error: a?b?c?[31m?\n");
     char name[7000];

@@ -3,12 +3,15 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/mem.h"
+#include "command/pair/pair_plan.h"
 #include "command/pair/pair_text.h"
 
 #define FORCED     "restrict,command=\"mirrord receive -c /etc/m.conf --as web2\" "
@@ -132,6 +135,38 @@ static void test_what_is_a_key(void **state)
             fail_msg("'%s' is one", bad[i]);
 }
 
+/* Another host says where its files are, and what is in them: no terminal obeys that. */
+static void test_what_is_planned_is_tame(void **state)
+{
+    (void)state;
+    static const char path[] = "/nowhere-\x1b[2J/keys";
+    struct config_host host = {.name = (char *)"web2"};
+    struct pair_end *here = pair_end_here(&host);
+    struct pair_plan plan = {0};
+    struct pair_planned *f;
+    struct err err;
+    char text[512];
+    FILE *out = tmpfile();
+    assert_non_null(out);
+    assert_int_equal(pair_plan_file(&plan, here, path, "", 0600, &f, &err), 0);
+    pair_plan_change(f, mem_copy_string("x"),
+        "  + \x1b]0;a\x07 \xc2\x9b"
+        "2J%s\n",
+        "\tb");
+    fflush(stdout);
+    int before CLEANUP_FD = dup(STDOUT_FILENO);
+    assert_true(dup2(fileno(out), STDOUT_FILENO) >= 0);
+    pair_plan_print(&plan);
+    fflush(stdout);
+    assert_true(dup2(before, STDOUT_FILENO) >= 0);
+    rewind(out);
+    text[fread(text, 1, sizeof text - 1, out)] = '\0';
+    fclose(out);
+    assert_string_equal(text, "web2: /nowhere-\\033[2J/keys, which is new\n  + ?]0;a? ?2J\tb\n");
+    pair_plan_free(&plan);
+    pair_end_close(here);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -142,6 +177,7 @@ int main(void)
         cmocka_unit_test(test_an_older_key_of_the_host),
         cmocka_unit_test(test_removed),
         cmocka_unit_test(test_what_is_a_key),
+        cmocka_unit_test(test_what_is_planned_is_tame),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

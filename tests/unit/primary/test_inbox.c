@@ -315,6 +315,27 @@ static void compare(struct far *f)
     expect(f, MSG_LIST);
 }
 
+/* Opened while the first scan is not done yet. */
+static void open_early(struct far *f)
+{
+    f->site->scanned = false;
+    greet(f);
+    put_opened(f, 1);
+    say(f);
+    while (f->ps->state != PUSH_UNSCANNED)
+        usleep(500);
+}
+
+/* The next one that is no PING. */
+static uint8_t next_type(struct far *f)
+{
+    struct frame frame;
+    do
+        assert_true(next(f, &frame));
+    while (frame.type == MSG_PING);
+    return frame.type;
+}
+
 static void put_listing(struct far *f, uint32_t request, bool last, const char *const *names)
 {
     struct wire_writer items = {0};
@@ -799,6 +820,29 @@ static void a_site_that_another_process_does_not_take(void **state)
     assert_int_equal(frame.type, MSG_OPEN);
 }
 
+/* The far end has walked its tree to say OPENED, and need not do so again. */
+static void opened_before_the_first_scan(void **state)
+{
+    struct far *f = *state;
+    open_early(f);
+    f->site->scanned = true;
+    assert_int_equal(next_type(f), MSG_LIST);
+}
+
+static void drift_before_the_first_scan(void **state)
+{
+    struct far *f = *state;
+    open_early(f);
+    msg_put_drift(
+        &f->w, &(struct msg_drift){.site = 1, .path = bytes_of("new"), .kind = DRIFT_ADDED});
+    say(f);
+    while (f->ps->opened.len)
+        usleep(500);
+    f->site->scanned = true;
+    assert_int_equal(next_type(f), MSG_CLOSE);
+    assert_int_equal(next_type(f), MSG_OPEN);
+}
+
 /* But not all the time: it would be opened again and again. */
 static void a_site_that_yields_again_and_again(void **state)
 {
@@ -896,6 +940,8 @@ int main(void)
         T(a_site_for_another_process),
         T(a_site_that_another_process_does_not_take),
         T(version_1_is_not_renewed),
+        T(opened_before_the_first_scan),
+        T(drift_before_the_first_scan),
     };
     log_set_level(LOG_LEVEL_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,7 +15,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
-#include "primary/push/peer.h"
+#include "primary/push/peer_impl.h"
 #include "primary/push/push_impl.h"
 #include "primary/scan/scan.h"
 #include "protocol/frame.h"
@@ -36,7 +36,7 @@ struct world {
     struct push *p;
     bool far_lacks_parent;
     uint64_t mark; /* of the flush */
-    unsigned units, entries, deletes, drops;
+    unsigned units, entries, deletes, drops, aborts, lists;
     char paths[SENT_MAX][64]; /* of entries and deletions, in order */
     size_t sent;
     uint32_t commits[SENT_MAX]; /* batches without an answer */
@@ -132,7 +132,9 @@ static int setup(void **state)
     assert_int_equal(mkdir(w->root, 0755), 0);
     w->filter = filter_new();
     w->rules = unit_rules_new();
+    assert_int_equal(filter_add(w->filter, false, bytes_of("/.maintenance"), &err), 0);
     assert_int_equal(unit_rules_add(w->rules, "plugins/*", &err), 0);
+    assert_int_equal(unit_rules_add_bracket(w->rules, ".maintenance", &err), 0);
     unit_rules_set_times(w->rules, SETTLE_MS, 600000);
     w->q = queue_new(nothing, NULL);
     TAILQ_INIT(&w->sites);
@@ -184,7 +186,8 @@ static void answer_list(struct world *w, const struct msg_list *m)
 static void note_path(struct world *w, struct bytes path)
 {
     assert_true(w->sent < SENT_MAX && path.len < sizeof w->paths[0]);
-    memcpy(w->paths[w->sent], path.data, path.len);
+    if (path.len)
+        memcpy(w->paths[w->sent], path.data, path.len);
     w->paths[w->sent++][path.len] = '\0';
 }
 
@@ -196,6 +199,8 @@ static void take_frame(struct world *w, const struct frame *f)
     struct msg_commit commit;
     w->units += f->type == MSG_UNIT;
     w->drops += f->type == MSG_DROP;
+    w->aborts += f->type == MSG_ABORT;
+    w->lists += f->type == MSG_LIST;
     if (f->type == MSG_LIST && msg_get_list(f->payload, &list))
         answer_list(w, &list);
     if (f->type == MSG_ENTRY && msg_get_entry(f->payload, entry)) {
@@ -218,7 +223,8 @@ static void take_frames(struct world *w)
     struct frame f;
     int n;
     w->p->out = (struct wire_writer){0};
-    for (size_t at = 0; (n = frame_next(out.data + at, out.len - at, &f)) > 0; at += (size_t)n)
+    for (size_t at = 0; out.len && (n = frame_next(out.data + at, out.len - at, &f)) > 0;
+         at += (size_t)n)
         take_frame(w, &f);
     wire_free(&out);
 }
@@ -270,9 +276,9 @@ static bool has_begun(struct world *w)
     return w->units > 0;
 }
 
-static bool has_dropped(struct world *w)
+static bool has_compared(struct world *w)
 {
-    return w->drops > 0;
+    return w->lists > 0;
 }
 
 /* What the shell did has been told; a flush begins. */
@@ -342,17 +348,65 @@ static void test_what_was_replaced_is_sent_once(void **state)
     assert_true(was_sent(w, "plugins/a/1") && was_sent(w, "plugins/a/6"));
 }
 
-/* It changes after some of it was sent: what was sent is dropped, and all of it goes later. */
-static void test_owed_when_it_is_dropped(void **state)
+/* It changes after some of it was sent: it is compared again before the commit. */
+static void test_owed_when_it_changes(void **state)
 {
     struct world *w = *state;
     happens(w, "echo 1 > plugins/a/x; echo 1 > plugins/a/y");
     until(w, has_begun);
     shell(w, "echo 2 > plugins/a/x");
-    until(w, has_dropped);
+    w->lists = 0;
+    until(w, has_compared);
     assert_int_equal(w->waiting, 0);
     until(w, has_committed);
     finish(w);
+}
+
+static bool has_sent_all(struct world *w)
+{
+    return w->units > 0 && was_sent(w, "plugins/a/x") && was_sent(w, "plugins/a/y");
+}
+
+static bool is_ready(struct world *w)
+{
+    const struct unit_push *u = unit_push_each(w->p, NULL, &(struct compare *){NULL});
+    return has_sent_all(w) && u && !lanes_step(w->p);
+}
+
+/* Some frames more: whoever wants to commit does, and is acknowledged. The unit does not. */
+static void go_on(struct world *w)
+{
+    struct compare *c;
+    for (int i = 0; i < 20; i++) {
+        step(w);
+        acknowledge(w);
+    }
+    assert_non_null(unit_push_each(w->p, NULL, &c));
+}
+
+/* It does not rest while a bracket stands. All of it is sent, nothing is committed; of what
+ * changes meanwhile only that is sent again, and what is gone is taken back. Then it rests. */
+static void test_made_ready_before_it_rests(void **state)
+{
+    struct world *w = *state;
+    happens(w, "echo 1 > .maintenance; echo 1 > plugins/a/x; echo 1 > plugins/a/y; echo 1 > "
+               "plugins/a/sub/z");
+    until(w, is_ready);
+    go_on(w);
+    w->sent = 0;
+    w->aborts = 0;
+    happens(w, "echo 2 > plugins/a/x; rm plugins/a/sub/z; echo 1 > plugins/a/new");
+    while (!was_sent(w, "plugins/a/new") || !was_sent(w, "plugins/a/x"))
+        step(w);
+    go_on(w);
+    assert_false(was_sent(w, "plugins/a/y"));
+    assert_true(w->aborts >= 2); /* x, z, and directories whose times are others */
+    assert_int_equal(w->units, 1);
+    assert_int_equal(w->drops, 0);
+    happens(w, "rm .maintenance");
+    finish(w);
+    assert_int_equal(w->units, 1);
+    assert_int_equal(w->drops, 0);
 }
 
 /* Somebody opens one of its files to write, of which no event tells: what cannot be read at one
@@ -364,10 +418,10 @@ static void test_one_of_its_files_is_held_open(void **state)
     char *path CLEANUP_FREE = mem_format("%s/plugins/a/y", w->root);
     int fd = open(path, O_WRONLY);
     assert_true(fd >= 0);
-    until(w, has_dropped);
+    w->lists = 0;
+    until(w, has_compared);
     assert_int_equal(w->waiting, 0);
     close(fd);
-    w->sent = 0;
     until(w, has_committed);
     assert_true(was_sent(w, "plugins/a/x") && was_sent(w, "plugins/a/y"));
     finish(w);
@@ -496,11 +550,6 @@ static void test_hot_paths(void **state)
     assert_true(was_sent(w, "plugins/a/log"));
 }
 
-static bool has_sent_all(struct world *w)
-{
-    return w->units > 0 && was_sent(w, "plugins/a/x") && was_sent(w, "plugins/a/y");
-}
-
 /* What is above it is renamed when all of it was sent. */
 static void test_the_parent_is_renamed(void **state)
 {
@@ -508,10 +557,41 @@ static void test_the_parent_is_renamed(void **state)
     happens(w, "mkdir -p other/a; echo 1 > plugins/a/x; echo 1 > plugins/a/y; echo 2 > other/a/x; "
                "echo 2 > other/a/y; cp -r other spare");
     until(w, has_sent_all);
+    w->lists = 0;
     happens(w, "mv plugins third; mv spare plugins");
-    until(w, has_dropped);
+    until(w, has_compared);
     finish(w);
     assert_true(was_sent(w, "plugins/a/x"));
+}
+
+/* What was found before anybody could be told is in the manifest, which is compared when the site
+ * was opened: not opened twice for that. */
+static void test_news_before_the_opening(void **state)
+{
+    struct world *w = *state;
+    struct peer_options o = {.name = "far", .host = "near"};
+    struct peer *p = peer_new(&o, NULL);
+    struct push_site_list list = TAILQ_HEAD_INITIALIZER(list);
+    peer_add_site(p, w->site, "/there", NULL);
+    peer_compare_news(p, w->site);
+    peer_pass_on(p, &list);
+    struct push_site *ps = TAILQ_FIRST(&list);
+    assert_non_null(ps);
+    assert_false(ps->again);
+    ps->state = PUSH_UNSCANNED;
+    peer_compare_news(p, w->site);
+    peer_pass_on(p, &list);
+    assert_false(ps->again);
+    ps->state = PUSH_OPEN;
+    peer_compare_news(p, w->site);
+    peer_pass_on(p, &list);
+    assert_true(ps->again);
+    ps->again = false;
+    ps->state = PUSH_OPENING; /* whoever asks for a look there wants one that begins now */
+    peer_compare(p, w->site);
+    peer_pass_on(p, &list);
+    assert_true(ps->again);
+    peer_free(p);
 }
 
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -521,7 +601,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_owed_until_acknowledged),
         T(test_what_was_replaced_is_sent_once),
-        T(test_owed_when_it_is_dropped),
+        T(test_owed_when_it_changes),
+        T(test_made_ready_before_it_rests),
         T(test_one_of_its_files_is_held_open),
         T(test_owed_again_behind_the_commit),
         T(test_owed_when_the_link_is_lost),
@@ -531,6 +612,7 @@ int main(void)
         T(test_the_parent_goes_first),
         T(test_hot_paths),
         T(test_the_parent_is_renamed),
+        T(test_news_before_the_opening),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

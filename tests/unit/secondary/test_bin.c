@@ -3,6 +3,7 @@
 #include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <unistd.h>
@@ -14,7 +15,7 @@
 enum { TOO_LONG_S = 60 };
 
 /* The close of this one takes until it is told to end. */
-static int slow = -1;
+static atomic_int slow = -1;
 static sem_t go_on;
 
 int __real_close(int fd);

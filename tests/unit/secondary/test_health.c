@@ -199,10 +199,12 @@ static void test_what_is_no_note(void **state)
     expect(p, false, HEALTH_IS_BEHIND, "18446744073709551615 paths");
     /* A receiver that was taken over wrote it: no terminal obeys. */
     assert_true(scratch_write(
-        p->state, "health", "1 b 1 1\n1 1 1\n0 0\n0 1 1 0\n0 0 0\nw\033[2Jb\nx\ry\177\n"));
+        p->state, "health", "1 b 1 1\n1 1 1\n0 0\n0 1 1 0\n0 0 0\nw\033[2Jb\nx\ry\177\xc2\x9b!\n"));
     assert_int_equal(health_note_read(p->state, &back, &err), 1);
     assert_string_equal(back.primary, "w?[2Jb");
-    assert_string_equal(back.text, "x?y?");
+    assert_string_equal(back.text, "x?y?"
+                                   "?"
+                                   "?!");
     /* A link leads nowhere, a FIFO is not waited for. */
     unlinkat(p->state, "health", 0);
     assert_int_equal(symlinkat("/etc/passwd", p->state, "health"), 0);
