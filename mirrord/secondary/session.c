@@ -230,7 +230,11 @@ static int on_level(struct session *s, struct bytes payload, struct err *err)
         return -1;
     if (r->flags & OPEN_DRY_RUN)
         return err_set(err, ERR_FAILED, "LEVEL in a dry run");
+    /* A root that was taken by force and is equal: no batch would ever mark it. */
+    bool taken = (r->flags & OPEN_FORCE) && !r->marked && r->state == REPLICA_OPEN;
     r->flags &= ~(uint32_t)OPEN_FORCE;
+    if (taken && replica_prepare(r) < 0)
+        return 0;
     if (r->state == REPLICA_OPEN) {
         settle_start(r);
         health_feed_level(r);

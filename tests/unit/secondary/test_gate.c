@@ -238,6 +238,29 @@ static void another_root_is_taken_by_force(void **state)
     peer_end(p);
 }
 
+/* Nothing is to be sent there, and it is known again all the same. */
+static void an_equal_root_is_taken_by_force(void **state)
+{
+    struct peer *p = *state;
+    char away[PEER_PATH + 8];
+    snprintf(away, sizeof away, "%s.away", p->root);
+    fill(p);
+    peer_end(p);
+    assert_int_equal(rename(p->root, away), 0);
+    assert_int_equal(mkdir(p->root, 0755), 0);
+    write_file(p, "a", "a copy");
+    p->open_flags = OPEN_FORCE;
+    peer_open(p);
+    level(p);
+    msg_put_ping(&p->out, &(struct msg_ping){1});
+    peer_send(p);
+    peer_expect(p, MSG_PONG);
+    peer_end(p);
+    p->open_flags = 0;
+    assert_int_equal(peer_open(p).state, ROOT_OURS);
+    peer_end(p);
+}
+
 /* What was there before mirrord is set aside when it changes; what was level is not. */
 static void what_is_level_is_ours(void **state)
 {
@@ -282,6 +305,7 @@ int main(void)
         T(its_own_limit_counts_too),
         T(another_root_is_held),
         T(another_root_is_taken_by_force),
+        T(an_equal_root_is_taken_by_force),
         T(what_is_level_is_ours),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
