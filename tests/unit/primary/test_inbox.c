@@ -873,7 +873,9 @@ static void a_command_that_fails_and_works(void **state)
     assert_true(log && dup2(fileno(log), STDERR_FILENO) >= 0);
     log_set_level(LOG_LEVEL_INFO);
     for (unsigned i = 0; i < 500; i++) {
-        snprintf(text, sizeof text, i % 2 ? "" : "because of %u", i);
+        text[0] = '\0';
+        if (i % 2 == 0)
+            snprintf(text, sizeof text, "because of %u", i);
         msg_put_hook(&f->w, &(struct msg_hook){1, i % 2 ? 0 : 1, i % 2 ? 0 : 5, bytes_of(text)});
         say(f);
     }
