@@ -326,6 +326,15 @@ static void open_early(struct far *f)
         usleep(500);
 }
 
+static struct drifted_status drift_of(struct far *f)
+{
+    struct drifted_status drift;
+    pthread_mutex_lock(&f->ps->lock);
+    drifted_status(f->ps->drifted, &drift);
+    pthread_mutex_unlock(&f->ps->lock);
+    return drift;
+}
+
 /* The next one that is no PING. */
 static uint8_t next_type(struct far *f)
 {
@@ -765,7 +774,7 @@ static void reports_are_kept(void **state)
     assert_int_equal(f->ps->unproven, 9);
     assert_int_equal(f->ps->hook.failures, 2);
     assert_null(strchr(f->ps->hook.text, '\x1b'));
-    drifted_status(f->ps->drifted, &drift);
+    drift = drift_of(f);
     assert_int_equal(drift.healed + drift.count, 1);
     /* Of a site that is closed they are nothing. */
     msg_put_site_error(
@@ -836,7 +845,7 @@ static void drift_before_the_first_scan(void **state)
     msg_put_drift(
         &f->w, &(struct msg_drift){.site = 1, .path = bytes_of("new"), .kind = DRIFT_ADDED});
     say(f);
-    while (f->ps->opened.len)
+    while (drift_of(f).count == 0)
         usleep(500);
     f->site->scanned = true;
     assert_int_equal(next_type(f), MSG_CLOSE);
