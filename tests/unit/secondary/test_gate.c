@@ -196,14 +196,20 @@ static void expect_held_open(struct peer *p, const char *why)
     peer_end(p);
 }
 
+/* The root that was mirrored is moved away, and stands at away[PEER_PATH + 8]. */
+static void move_root_away(struct peer *p, char *away)
+{
+    snprintf(away, PEER_PATH + 8, "%s.away", p->root);
+    fill(p);
+    peer_end(p);
+    assert_int_equal(rename(p->root, away), 0);
+}
+
 static void another_root_is_held(void **state)
 {
     struct peer *p = *state;
     char away[PEER_PATH + 8];
-    snprintf(away, sizeof away, "%s.away", p->root);
-    fill(p);
-    peer_end(p);
-    assert_int_equal(rename(p->root, away), 0);
+    move_root_away(p, away);
     expect_held_open(p, "was removed");
     assert_int_equal(access(p->root, F_OK), -1);
     assert_int_equal(mkdir(p->root, 0755), 0);
@@ -223,10 +229,7 @@ static void another_root_is_taken_by_force(void **state)
     struct peer *p = *state;
     char away[PEER_PATH + 8];
     struct entry file = a_file("x", 1, 0644);
-    snprintf(away, sizeof away, "%s.away", p->root);
-    fill(p);
-    peer_end(p);
-    assert_int_equal(rename(p->root, away), 0);
+    move_root_away(p, away);
     p->open_flags = OPEN_FORCE;
     assert_int_equal(peer_open(p).state, ROOT_CREATED);
     peer_batch(p);
@@ -243,10 +246,7 @@ static void an_equal_root_is_taken_by_force(void **state)
 {
     struct peer *p = *state;
     char away[PEER_PATH + 8];
-    snprintf(away, sizeof away, "%s.away", p->root);
-    fill(p);
-    peer_end(p);
-    assert_int_equal(rename(p->root, away), 0);
+    move_root_away(p, away);
     assert_int_equal(mkdir(p->root, 0755), 0);
     write_file(p, "a", "a copy");
     p->open_flags = OPEN_FORCE;
