@@ -14,7 +14,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-enum { HOLE_MIN = 32 * 1024 }; /* bytes; less is as well written */
+enum {
+    HOLE_MIN = 32 * 1024, /* bytes; less is as well written */
+    SLURP_FIRST = 4096,   /* bytes: most of what is read whole is shorter */
+};
 
 ssize_t io_pread_full(int fd, void *p, size_t n, uint64_t offset)
 {
@@ -138,15 +141,23 @@ int io_slurp(int dirfd, const char *name, size_t max, char **out, size_t *len, s
         return 1;
     if (fd < 0)
         return err_sys(err, errno, "open %s", name);
-    char *text CLEANUP_FREE = mem_alloc(max + 2);
-    ssize_t n = read_full(fd, text, max + 1);
-    if (n < 0)
-        return err_sys(err, errno, "read %s", name);
-    if ((size_t)n > max)
+    char *text CLEANUP_FREE = NULL;
+    size_t room = 0, n = 0;
+    while (n == room && n <= max) { /* memory for what is there, not for what may be */
+        room = room ? 2 * room : SLURP_FIRST;
+        if (room > max)
+            room = max + 1;
+        text = mem_resize(text, room + 1, 1);
+        ssize_t more = read_full(fd, text + n, room - n);
+        if (more < 0)
+            return err_sys(err, errno, "read %s", name);
+        n += (size_t)more;
+    }
+    if (n > max)
         return err_set(err, ERR_FAILED, "%s is longer than %zu bytes", name, max);
     text[n] = '\0';
     if (len)
-        *len = (size_t)n;
+        *len = n;
     *out = TAKE_PTR(text);
     return 0;
 }

@@ -23,13 +23,19 @@ def read(path):
         return ""
 
 
+def cpu_minutes(work, name):
+    """What the shell's `times` said of its children: user and system time, as 1m2.3s."""
+    spent = re.findall(r"(\d+)m([\d.]+)s", read(f"{work}/cpu-{name}"))
+    return sum(int(m) + float(s) / 60 for m, s in spent)
+
+
 def fuzzers(work, names):
     runs, broken = 0, []
     for name in names:
         text = read(f"{work}/fuzz-{name}.log")
         n = int((re.findall(r"number_of_executed_units: (\d+)", text) or [0])[-1])
         edges = (re.findall(r"cov: (\d+)", text) or ["0"])[-1]
-        print(f"fuzz {name}: {n} executions, {edges} edges")
+        print(f"fuzz {name}: {n} executions in {cpu_minutes(work, name):.1f} minutes of CPU, {edges} edges")
         runs += n
         if "ERROR" in text or n == 0:
             broken.append(name)

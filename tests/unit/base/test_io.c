@@ -244,6 +244,33 @@ static void test_slurp(void **state)
     assert_int_equal(unlinkat(dirfd_, "link", 0) | unlinkat(dirfd_, "f", 0), 0);
 }
 
+/* Around the sizes at which it asks for more memory; the bound holds at each. */
+static void test_slurp_grows(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {0, 4095, 4096, 4097, 8191, 8192, 8193, 100000};
+    char *content CLEANUP_FREE = mem_alloc(100000);
+    for (size_t i = 0; i < 100000; i++)
+        content[i] = (char)('a' + i % 23);
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        struct err err = {0};
+        assert_int_equal(io_publish(dirfd_, "f", content, sizes[i], &err), 0);
+        for (size_t spare = 0; spare <= 1; spare++) {
+            char *text CLEANUP_FREE = NULL;
+            size_t len = 0;
+            assert_int_equal(io_slurp(dirfd_, "f", sizes[i] + spare, &text, &len, &err), 0);
+            assert_int_equal(len, sizes[i]);
+            assert_memory_equal(text, content, len);
+            assert_int_equal(text[len], '\0');
+        }
+        char *none = NULL;
+        if (sizes[i] > 0)
+            assert_int_equal(io_slurp(dirfd_, "f", sizes[i] - 1, &none, NULL, &err), -1);
+        assert_null(none);
+    }
+    assert_int_equal(unlinkat(dirfd_, "f", 0), 0);
+}
+
 /* As a shell's <(…) gives it. */
 static void test_slurp_pipe(void **state)
 {
@@ -341,6 +368,7 @@ int main(void)
         cmocka_unit_test(test_publish_after_crash),
         cmocka_unit_test(test_publish_fails),
         cmocka_unit_test(test_slurp),
+        cmocka_unit_test(test_slurp_grows),
         cmocka_unit_test(test_slurp_pipe),
         cmocka_unit_test(test_make_path),
         cmocka_unit_test(test_make_path_empty),
