@@ -1,8 +1,8 @@
 /*
  * What a secondary says that its old file holds, compared with a small new file. The first byte
- * chooses how many extents come at a time, the next three the old file's size; whatever is claimed,
- * the new file is accounted for, from its first byte to its last, by ranges of the old one and
- * gaps.
+ * chooses the new file's size and how many extents come at a time, the next three the old file's
+ * size; whatever is claimed, the new file is accounted for, from its first byte to its last, by
+ * ranges of the old one and gaps.
  */
 #include <string.h>
 
@@ -14,6 +14,9 @@
 enum { NEW = 2 * MSG_EXTENT + 1000, HEAD = 4 };
 
 static uint8_t new_file[NEW];
+/* Short ones, since each byte of it is hashed in every execution. */
+static const uint64_t new_sizes[] = {NEW, MSG_EXTENT + 1000, 3000, MSG_EXTENT_WINDOW - 1};
+static uint64_t new_size;
 
 static void make_new(void)
 {
@@ -28,8 +31,8 @@ static ssize_t read_new(void *ctx, uint64_t at, void *p, struct digest *digest, 
 {
     (void)ctx;
     (void)err;
-    FUZZ_REQUIRE(at < NEW && at % MSG_EXTENT == 0);
-    size_t n = NEW - at < MSG_EXTENT ? NEW - (size_t)at : MSG_EXTENT;
+    FUZZ_REQUIRE(at < new_size && at % MSG_EXTENT == 0);
+    size_t n = new_size - at < MSG_EXTENT ? (size_t)(new_size - at) : MSG_EXTENT;
     memcpy(p, new_file + at, n);
     digest_plain(p, n, digest);
     return (ssize_t)n;
@@ -51,7 +54,7 @@ static bool feed(struct extents *x, uint64_t size, const uint8_t **data, size_t 
 
 static void check(const struct extents_run *run, uint64_t at, uint64_t size)
 {
-    FUZZ_REQUIRE(run->at == at && run->length > 0 && run->length <= NEW - at);
+    FUZZ_REQUIRE(run->at == at && run->length > 0 && run->length <= new_size - at);
     FUZZ_REQUIRE(run->from <= size && run->range <= size - run->from);
     FUZZ_REQUIRE(!run->copy || run->range == run->length);
     FUZZ_REQUIRE(run->copy || (run->length <= EXTENTS_GAP_MAX && run->range <= MSG_RANGE_MAX));
@@ -61,11 +64,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < HEAD)
         return 0;
-    make_new();
-    size_t most = data[0] ? data[0] : SIZE_MAX, left = size - HEAD;
+    if (!new_file[0])
+        make_new();
+    new_size = new_sizes[data[0] >> 6];
+    size_t most = data[0] % 64 ? data[0] % 64 : SIZE_MAX, left = size - HEAD;
     uint64_t old = (uint64_t)data[1] << 16 | (uint64_t)data[2] << 8 | data[3];
     data += HEAD;
-    struct extents *x = extents_new(NEW, read_new, NULL);
+    struct extents *x = extents_new(new_size, read_new, NULL);
     struct extents_run run;
     struct err err;
     uint64_t at = 0;
@@ -79,7 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             at += run.length;
         }
     }
-    FUZZ_REQUIRE(!taken || at == NEW);
+    FUZZ_REQUIRE(!taken || at == new_size);
     extents_free(x);
     return 0;
 }
