@@ -50,8 +50,8 @@ static int teardown(void **state)
     return 0;
 }
 
-static void add(struct fixture *f, const char *path, const struct record *before,
-    const struct record *after)
+static void add(
+    struct fixture *f, const char *path, const struct record *before, const struct record *after)
 {
     walked_add(f->walked, bytes_of(path), before, after);
 }
@@ -67,8 +67,8 @@ static void expect(struct fixture *f, const char *want)
             snprintf(got + n, sizeof got - n, "%.*s:%d ", (int)c.path.len,
                 (const char *)c.path.data, (int)c.before.size);
         else
-            snprintf(got + n, sizeof got - n, "%.*s:- ", (int)c.path.len,
-                (const char *)c.path.data);
+            snprintf(
+                got + n, sizeof got - n, "%.*s:- ", (int)c.path.len, (const char *)c.path.data);
     }
     assert_string_equal(got, want);
 }
