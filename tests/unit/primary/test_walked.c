@@ -147,8 +147,9 @@ static void test_too_many_bytes(void **state)
     name[sizeof name - 1] = '\0';
     for (int i = 0; walked_sums(f->walked); i++) {
         assert_true(i < WALKED_MAX / 3);
-        snprintf(name, 8, "%07d", i);
-        name[7] = 'n';
+        name[0] = (char)('a' + i % 26);
+        name[1] = (char)('a' + i / 26 % 26);
+        name[2] = (char)('a' + i / 676);
         walked_add(f->walked, (struct bytes){name, sizeof name - 1}, NULL, &file);
     }
 }
