@@ -1,5 +1,5 @@
-/* The receiver's processes; see receive.h. What is served is in session.c, what the parent does in
- * parent.c. */
+/* The receiver's processes; see receive.h. What is served is session/'s, what the parent does
+ * parent.c's. */
 #include "secondary/receive.h"
 
 #include <errno.h>
@@ -18,7 +18,7 @@
 #include "secondary/confine/renewal.h"
 #include "secondary/confine/sandbox.h"
 #include "secondary/hook/hook.h"
-#include "secondary/session.h"
+#include "secondary/session/session.h"
 #include "tree/state/state.h"
 
 /* What an unprivileged process may ask for. In the usual 64 KiB sshd and the receiver wait for one

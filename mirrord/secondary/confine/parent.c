@@ -22,7 +22,7 @@
 #include "secondary/confine/sandbox.h"
 #include "secondary/hook/hold.h"
 #include "secondary/hook/hook.h"
-#include "secondary/session.h"
+#include "secondary/session/session.h"
 
 /* A packet and what its strings point into; fd: a directory that came with it, else -1. */
 struct packet {

@@ -4,8 +4,8 @@
  *
  * Knows times, no bytes.
  */
-#ifndef SECONDARY_CRAWL_H
-#define SECONDARY_CRAWL_H
+#ifndef SECONDARY_SESSION_CRAWL_H
+#define SECONDARY_SESSION_CRAWL_H
 
 #include <stdbool.h>
 #include <stdint.h>

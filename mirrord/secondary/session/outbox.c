@@ -1,6 +1,6 @@
 /* The receiver's output; see outbox.h. Knows bytes, not messages. A failure is kept until the loop
  * asks, so that whoever answers something in passing need not look. */
-#include "secondary/outbox.h"
+#include "secondary/session/outbox.h"
 
 #include <errno.h>
 #include <poll.h>

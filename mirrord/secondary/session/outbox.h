@@ -1,8 +1,8 @@
 /* What waits to be written to the primary. Writing blocks until the other end takes it, which it
  * always does, or until it has not moved, or moved by little, for so long that the session is over,
  * or somebody asks it to end. */
-#ifndef SECONDARY_OUTBOX_H
-#define SECONDARY_OUTBOX_H
+#ifndef SECONDARY_SESSION_OUTBOX_H
+#define SECONDARY_SESSION_OUTBOX_H
 
 #include "base/err.h"
 #include "protocol/wire.h"

@@ -1,5 +1,5 @@
 /* How long a frame has been on its way; see crawl.h. */
-#include "secondary/crawl.h"
+#include "secondary/session/crawl.h"
 
 uint64_t crawl_look(struct crawl *c, bool anew, uint64_t now_ms)
 {

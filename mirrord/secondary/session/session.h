@@ -1,7 +1,7 @@
 /* One session at the secondary's end: one loop that reads a message, acts, maybe answers, and does
  * a step of whatever work is left between messages. */
-#ifndef SECONDARY_SESSION_H
-#define SECONDARY_SESSION_H
+#ifndef SECONDARY_SESSION_SESSION_H
+#define SECONDARY_SESSION_SESSION_H
 
 #include "secondary/tools.h"
 
