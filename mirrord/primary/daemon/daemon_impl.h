@@ -1,6 +1,6 @@
 /*
  * What the parts of the daemon share: daemon.c (beginning, loop, end), roster.c (which sites
- * there are), roster_peers.c, roster_open.c, status.c, flush.c (requests that wait),
+ * there are), roster_peers.c, roster_open.c, status.c, flush/ (requests that wait),
  * site_sockets.c. All on the main thread; the roster's lock is for the scanner's thread, which
  * tells the peers of a site what is owed.
  */
@@ -178,7 +178,7 @@ void site_sockets_free(struct daemon *d);
 /* hourly.c: a line for the log. Milliseconds until it has to be called again. */
 unsigned hourly_tick(struct daemon *d);
 
-/* flush.c: requests that are answered later. */
+/* flush/: requests that are answered later, and (resync) those that nobody waits for. */
 void flush_request(struct daemon *d, struct control_client *client, const struct json *request);
 void resync_request(struct daemon *d, struct control_client *client, const struct json *request);
 void flush_gone(struct daemon *d, struct control_client *client);
