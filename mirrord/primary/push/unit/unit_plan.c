@@ -1,5 +1,5 @@
 /* What has to be sent of a unit; see unit_plan.h. */
-#include "primary/push/unit_plan.h"
+#include "primary/push/unit/unit_plan.h"
 
 #include <string.h>
 

@@ -2,8 +2,8 @@
  * What has to be sent of one unit: the differences that a comparison found, each subtree spelled
  * out path by path, and how they are to become visible. Private to the push.
  */
-#ifndef PRIMARY_PUSH_UNIT_PLAN_H
-#define PRIMARY_PUSH_UNIT_PLAN_H
+#ifndef PRIMARY_PUSH_UNIT_UNIT_PLAN_H
+#define PRIMARY_PUSH_UNIT_UNIT_PLAN_H
 
 #include "base/set.h"
 #include "primary/push/push_impl.h"

@@ -2,7 +2,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "primary/push/sight.h"
-#include "primary/push/unit_push_impl.h"
+#include "primary/push/unit/unit_impl.h"
 
 void unit_batch_begin(struct push *p, struct unit_push *u, bool whole)
 {
