@@ -32,6 +32,8 @@ void resync_run_end(struct resync_run *r)
 
 void resync_run_note(struct resync_run *r, const struct err *err)
 {
+    if (err->code && r->worst.code && !r->asked->json)
+        log_error("%s", err->text);
     if (err->code && (!r->worst.code || r->worst.code == ERR_PARTIAL))
         r->worst = *err;
 }
@@ -120,8 +122,6 @@ void resync_run_job(struct resync_run *r, const char *name, const struct site_op
         report(r, name, &out, &err);
     if (err.code && name[0])
         put_name(&err, name, target->name);
-    if (err.code && r->worst.code && !o->json)
-        log_error("%s", err.text); /* only the first is printed at the end */
     resync_run_note(r, &err);
     resync_result_free(&out);
 }

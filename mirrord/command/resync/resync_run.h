@@ -35,7 +35,8 @@ struct site_options resync_run_site(const struct resync_run *r, const struct fil
 void resync_run_job(struct resync_run *r, const char *name, const struct site_options *site,
     const struct resync_target *target, const struct epoch *epoch);
 
-/* Something that came to this instead of a job. */
+/* Something that came to this instead of a job. Only the first is printed at the end, the others
+ * are now. */
 void resync_run_note(struct resync_run *r, const struct err *err);
 
 #endif

@@ -60,8 +60,13 @@ static void push_site(struct resync_run *r, const struct config *c, const struct
     const struct resync_options *o = r->asked;
     struct role role;
     struct err err;
-    if (!config_site_has_host(s, c->self) || role_of(c, s, r->state_dir, &role, &err) < 0 ||
-        !role.here || !named(o->operands, o->operand_count > 0, s->name))
+    if (!config_site_has_host(s, c->self) || !named(o->operands, o->operand_count > 0, s->name))
+        return;
+    if (role_of(c, s, r->state_dir, &role, &err) < 0) {
+        resync_run_note(r, &err);
+        return;
+    }
+    if (!role.here)
         return;
     for (char **h = s->hosts; *h && !*r->stop; h++)
         if (strcmp(*h, c->self) != 0 &&
