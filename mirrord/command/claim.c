@@ -152,14 +152,3 @@ void claim_close(struct claim *a)
     wire_free(&a->out);
     free(a);
 }
-
-int claim_ask(const struct config *c, const struct config_host *h, const char *state_dir,
-    const char *site, const struct epoch *e, bool take, struct epoch *now, struct err *err)
-{
-    struct claim *a;
-    if (claim_open(c, h, state_dir, &a, err) < 0)
-        return -1;
-    int r = claim_put(a, site, e, take, now, err);
-    claim_close(a);
-    return r;
-}

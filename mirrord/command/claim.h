@@ -11,14 +11,11 @@ struct claim; /* a session for one question */
 int claim_open(const struct config *c, const struct config_host *h, const char *state_dir,
     struct claim **out, struct err *err);
 
-/* Asks, and waits for the answer: one round trip. Once for each session; results as claim_ask. */
+/* Asks, and waits for the answer: one round trip, once for each session. `take`: the host is handed
+ * the site, and raises the epoch itself. 0 it counts there; 1 refused, with err; -1 the host was
+ * not reached. In the first two cases *now is what is stored there by then. */
 int claim_put(struct claim *a, const char *site, const struct epoch *e, bool take,
     struct epoch *now, struct err *err);
 void claim_close(struct claim *a); /* NULL is fine */
-
-/* Connects, asks, and waits for the answer. 0 it counts there; 1 refused, with err; -1 the host was
- * not reached. In the first two cases *now is what is stored there by then. */
-int claim_ask(const struct config *c, const struct config_host *h, const char *state_dir,
-    const char *site, const struct epoch *e, bool take, struct epoch *now, struct err *err);
 
 #endif

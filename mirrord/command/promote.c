@@ -82,6 +82,18 @@ static int begin(struct promotion *p, struct err *err)
     return here ? 0 : settle(p, err);
 }
 
+/* As claim_put; also where it cannot be connected. */
+static int claim_at(
+    const struct promotion *p, const char *host, struct epoch *there, struct err *err)
+{
+    struct claim *a = NULL;
+    int r = claim_open(p->c, config_host(p->c, host), p->state_dir, &a, err);
+    if (r == 0)
+        r = claim_put(a, p->s->name, &p->now, false, there, err);
+    claim_close(a);
+    return r;
+}
+
 /* 0; 1 another host has a higher epoch, in *above. */
 static int claim_everywhere(const struct promotion *p, uint64_t *above)
 {
@@ -91,8 +103,7 @@ static int claim_everywhere(const struct promotion *p, uint64_t *above)
         struct err why;
         if (strcmp(*h, p->c->self) == 0)
             continue;
-        int r = claim_ask(
-            p->c, config_host(p->c, *h), p->state_dir, p->s->name, &p->now, false, &there, &why);
+        int r = claim_at(p, *h, &there, &why);
         if (r < 0)
             log_warn("%s: %s was not reached, and is refused when it comes back: %s", p->s->name,
                 *h, why.text);
