@@ -5,7 +5,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "command/handover.h"
+#include "command/handover/handover.h"
 
 enum { PAUSE_MIN_S = 1, PAUSE_MAX_S = 20, IDLE_S = 60 };
 

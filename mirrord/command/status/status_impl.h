@@ -1,10 +1,10 @@
 /* Shared by status_text.c and status_sums.c. */
-#ifndef COMMAND_STATUS_IMPL_H
-#define COMMAND_STATUS_IMPL_H
+#ifndef COMMAND_STATUS_STATUS_IMPL_H
+#define COMMAND_STATUS_STATUS_IMPL_H
 
 #include <string.h>
 
-#include "command/status_text.h"
+#include "command/status/status_text.h"
 
 static inline bool has_state(const struct json *object, const char *state)
 {

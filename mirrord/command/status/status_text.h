@@ -1,6 +1,6 @@
 /* The daemon's status, as JSON, in words for people. */
-#ifndef COMMAND_STATUS_TEXT_H
-#define COMMAND_STATUS_TEXT_H
+#ifndef COMMAND_STATUS_STATUS_TEXT_H
+#define COMMAND_STATUS_STATUS_TEXT_H
 
 #include <stdbool.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* The text of a new configuration, made of what `mirrord init` was told. Pure: no file is looked
  * at. */
-#ifndef COMMAND_INIT_TEXT_H
-#define COMMAND_INIT_TEXT_H
+#ifndef COMMAND_INIT_INIT_TEXT_H
+#define COMMAND_INIT_INIT_TEXT_H
 
 #include <stddef.h>
 

@@ -1,6 +1,6 @@
 /* One CLAIM to a host of the configuration: who is the primary of a site. */
-#ifndef COMMAND_CLAIM_H
-#define COMMAND_CLAIM_H
+#ifndef COMMAND_HANDOVER_CLAIM_H
+#define COMMAND_HANDOVER_CLAIM_H
 
 #include "command/config/config.h"
 #include "tree/state/epoch.h"

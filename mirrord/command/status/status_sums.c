@@ -1,5 +1,5 @@
 /* The parts of status that are about all sites together; see status_impl.h. */
-#include "command/status_impl.h"
+#include "command/status/status_impl.h"
 
 /* What is received from elsewhere is not pushed. */
 static bool is_received(const struct json *site)

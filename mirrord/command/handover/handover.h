@@ -1,7 +1,7 @@
 /* Handovers that were interrupted: the intent is a file in the root's state, and whoever finds it
  * there goes on. */
-#ifndef COMMAND_HANDOVER_H
-#define COMMAND_HANDOVER_H
+#ifndef COMMAND_HANDOVER_HANDOVER_H
+#define COMMAND_HANDOVER_HANDOVER_H
 
 #include "command/config/config.h"
 

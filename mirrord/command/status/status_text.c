@@ -2,7 +2,7 @@
  * Status for people; see status_text.h. It knows the shape of the daemon's JSON and what an
  * operator can type about each state; it asks nobody.
  */
-#include "command/status_impl.h"
+#include "command/status/status_impl.h"
 
 #include <string.h>
 #include <time.h>

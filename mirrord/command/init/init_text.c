@@ -3,7 +3,7 @@
  * operator: it is checked here, so that nothing in it needs quoting, and once more by the parser
  * before the file is put in its place.
  */
-#include "command/init_text.h"
+#include "command/init/init_text.h"
 
 #include <stdarg.h>
 #include <stdio.h>

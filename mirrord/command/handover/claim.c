@@ -1,6 +1,6 @@
 /* A session of two messages; see claim.h. What a claim means is secondary/site/fencing.c's and the
  * commands' that send it. */
-#include "command/claim.h"
+#include "command/handover/claim.h"
 
 #include <poll.h>
 #include <stdio.h>
