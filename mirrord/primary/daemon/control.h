@@ -49,8 +49,8 @@ int control_fd(const struct control *c); /* readable: call control_serve */
 /* Takes and answers what can be without waiting; the handler is called from here. */
 void control_serve(struct control *c);
 
-/* The answer, which is copied; one that is too long (CONTROL_REPLY_MAX) becomes an error. The
- * client may be gone after this. */
+/* The answer, which is copied; who would get one over CONTROL_REPLY_MAX is cut off. The client may
+ * be gone after this. */
 void control_reply(struct control_client *c, const struct json *reply);
 void control_fail(struct control_client *c, const struct err *err); /* {"error", "code"} */
 

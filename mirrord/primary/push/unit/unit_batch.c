@@ -1,4 +1,4 @@
-/* What is sent of a unit: one batch, which outlives changes in the unit; see unit_push_impl.h. */
+/* What is sent of a unit: one batch, which outlives changes in the unit; see unit_impl.h. */
 #include "base/log.h"
 #include "base/mem.h"
 #include "primary/push/sight.h"
