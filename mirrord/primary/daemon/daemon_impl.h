@@ -12,7 +12,7 @@
 
 #include "primary/daemon/control.h"
 #include "primary/daemon/daemon.h"
-#include "primary/daemon/metrics.h"
+#include "primary/daemon/metrics/metrics.h"
 #include "primary/scan/scan.h"
 
 struct set;
@@ -72,7 +72,7 @@ struct glob_watch;
 struct pauses;
 struct site_sockets;
 
-struct metrics { /* metrics.c */
+struct metrics { /* metrics/metrics.c */
     char *path;  /* NULL: none */
     unsigned every_ms;
     uint64_t due_ms, written_ms, said_ms;

@@ -1,9 +1,9 @@
 /*
  * What a monitoring system is told: a text file in Prometheus' format, for node_exporter's textfile
- * collector. All names and what they mean are in the tables of metrics.c.
+ * collector. All names and what they mean are in the tables of metrics_rows.c.
  */
-#ifndef PRIMARY_DAEMON_METRICS_H
-#define PRIMARY_DAEMON_METRICS_H
+#ifndef PRIMARY_DAEMON_METRICS_METRICS_H
+#define PRIMARY_DAEMON_METRICS_METRICS_H
 
 #include <stdbool.h>
 #include <stdio.h>

@@ -1,50 +1,16 @@
 /*
- * Metrics; see metrics.h. Numbers are gathered into rows first, one for each secondary, site, pair
- * of both, and filesystem, since the format wants all rows of one name together. A row's numbers
- * stand in the order of its table.
+ * The numbers, gathered into rows first, one for each secondary, site, pair of both, and
+ * filesystem, since the format wants all rows of one name together. A row's numbers stand in the
+ * order of its table; all names and what they mean are in these tables.
  */
-#include "primary/daemon/metrics.h"
-
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "base/io.h"
-#include "base/log.h"
 #include "base/mem.h"
-#include "primary/daemon/daemon_impl.h"
+#include "primary/daemon/metrics/metrics_impl.h"
 #include "primary/daemon/pauses.h"
 
-enum {
-    METRICS_COLUMNS = 16,
-    LABEL_MAX = 1024,
-    DISKS_MAX = 16,         /* filesystems of one secondary */
-    CHANGED_MS = 1000,      /* between two files although a secondary came or went */
-    SAY_AGAIN_MS = 3600000, /* that the file cannot be written */
-};
-
-struct family {
-    const char *name, *type, *help;
-};
-
-struct row {
-    char *labels;
-    double n[METRICS_COLUMNS]; /* NAN: not told */
-};
-
-struct rows {
-    const struct family *families;
-    size_t columns;
-    struct row *rows;
-    size_t count;
-};
-
-/* --- names --- */
+enum { DISKS_MAX = 16 }; /* filesystems of one secondary */
 
 static const struct family secondary_families[] = {
     {"mirrord_secondary_up", "gauge", "Whether the secondary is connected (1) or not (0)."},
@@ -115,23 +81,6 @@ static const struct family pair_families[] = {
 
 #define COLUMNS(families) (sizeof(families) / sizeof *(families))
 
-const char *metrics_label(char *out, size_t size, const char *text)
-{
-    size_t at = 0;
-    const char *name = QUOTED(text, strlen(text));
-    for (; *name && at + 3 <= size; name++) {
-        if (*name == '\\' || *name == '"')
-            out[at++] = '\\';
-        out[at++] = *name;
-    }
-    out[at] = '\0';
-    return out;
-}
-
-#define LABEL(text) metrics_label((char[LABEL_MAX]){0}, LABEL_MAX, (text))
-
-/* --- gathering --- */
-
 static struct row *row_new(struct rows *r, char *labels)
 {
     r->rows = mem_resize(r->rows, r->count + 1, sizeof *r->rows);
@@ -194,10 +143,6 @@ static void add_disk(struct rows *r, size_t first, const char *site, const char 
         fill(row_new(r, mem_format("secondary=\"%s\",site=\"%s\"", LABEL(secondary), LABEL(site))),
             COLUMNS(n), n);
 }
-
-struct gathered {
-    struct rows secondaries, disks, sites, pairs;
-};
 
 static void add_secondary(struct daemon *d, struct gathered *g, const struct roster_peer *p)
 {
@@ -263,7 +208,7 @@ static void add_site(struct daemon *d, struct rows *r, const struct roster_site 
     fill(row_new(r, mem_format("site=\"%s\"", LABEL(s->options.name))), COLUMNS(n), n);
 }
 
-static void gather(struct daemon *d, struct gathered *g)
+void metrics_gather(struct daemon *d, struct gathered *g)
 {
     const struct roster_peer *p;
     const struct roster_site *s;
@@ -290,204 +235,10 @@ static void rows_free(struct rows *r)
     free(r->rows);
 }
 
-/* --- text --- */
-
-static void put_head(FILE *f, const struct family *of)
+void metrics_release(struct gathered *g)
 {
-    fprintf(f, "# HELP %s %s\n# TYPE %s %s\n", of->name, of->help, of->name, of->type);
-}
-
-static void put_one(FILE *f, const char *name, const char *type, const char *help, double n)
-{
-    put_head(f, &(struct family){name, type, help});
-    fprintf(f, "%s %.17g\n", name, n);
-}
-
-static void put_rows(FILE *f, const struct rows *r)
-{
-    for (size_t column = 0; column < r->columns; column++) {
-        put_head(f, &r->families[column]);
-        for (size_t i = 0; i < r->count; i++)
-            if (!isnan(r->rows[i].n[column]))
-                fprintf(f, "%s{%s} %.17g\n", r->families[column].name, r->rows[i].labels,
-                    r->rows[i].n[column]);
-    }
-}
-
-static void put_histogram(FILE *f, const char *name, const char *secondary,
-    const struct tally_histogram *h, const uint64_t *bounds, double unit)
-{
-    struct tally_count c;
-    const char *label = LABEL(secondary);
-    uint64_t upto = 0;
-    tally_read(h, &c);
-    for (size_t i = 0; i < TALLY_BOUNDS; i++) {
-        upto += c.buckets[i];
-        fprintf(f, "%s_bucket{secondary=\"%s\",le=\"%.15g\"} %llu\n", name, label,
-            (double)bounds[i] / unit, (unsigned long long)upto);
-    }
-    fprintf(f, "%s_bucket{secondary=\"%s\",le=\"+Inf\"} %llu\n", name, label,
-        (unsigned long long)c.count);
-    fprintf(f, "%s_sum{secondary=\"%s\"} %.15g\n%s_count{secondary=\"%s\"} %llu\n", name, label,
-        (double)c.sum / unit, name, label, (unsigned long long)c.count);
-}
-
-static void put_histograms(FILE *f, const struct daemon *d)
-{
-    static const struct family latency = {"mirrord_secondary_latency_seconds", "histogram",
-        "From a live change seen at rest on the primary to its acknowledgement."};
-    static const struct family batches = {
-        "mirrord_secondary_batch_paths", "histogram", "Paths of each batch that was acknowledged."};
-    const struct roster_peer *p;
-    put_head(f, &latency);
-    TAILQ_FOREACH (p, &d->peers, order)
-        put_histogram(
-            f, latency.name, p->name, &peer_tally(p->peer)->latency, tally_latency_bounds, 1000);
-    put_head(f, &batches);
-    TAILQ_FOREACH (p, &d->peers, order)
-        put_histogram(
-            f, batches.name, p->name, &peer_tally(p->peer)->batches, tally_batch_bounds, 1);
-}
-
-static void put_far_ends(FILE *f, const struct daemon *d)
-{
-    const struct roster_peer *p;
-    struct peer_status s;
-    put_head(f, &(struct family){"mirrord_secondary_info", "gauge",
-                    "What the secondary runs, and how it is reached; always 1."});
-    TAILQ_FOREACH (p, &d->peers, order) {
-        peer_status(p->peer, &s);
-        fprintf(f,
-            "mirrord_secondary_info{secondary=\"%s\",software=\"%s\",protocol=\"%u\","
-            "link=\"%s\"} 1\n",
-            LABEL(p->name), LABEL(s.far.software), s.far.version, LABEL(s.kind));
-    }
-}
-
-static double resident_bytes(void)
-{
-    char *text CLEANUP_FREE = NULL;
-    size_t len;
-    unsigned long long pages = 0;
-    struct err ignored;
-    if (io_slurp(AT_FDCWD, "/proc/self/statm", 4096, &text, &len, &ignored) == 0)
-        sscanf(text, "%*u %llu", &pages);
-    return (double)pages * (double)sysconf(_SC_PAGESIZE);
-}
-
-static double cpu_seconds(void)
-{
-    struct rusage u;
-    if (getrusage(RUSAGE_SELF, &u) < 0)
-        return 0;
-    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
-}
-
-static void put_process(FILE *f, const struct daemon *d)
-{
-    put_head(f, &(struct family){"mirrord_info", "gauge", "This daemon; always 1."});
-    fprintf(f, "mirrord_info{version=\"%s\",host=\"%s\"} 1\n", LABEL(MIRRORD_VERSION),
-        LABEL(d->self ? d->self : ""));
-    put_one(f, "mirrord_ready", "gauge",
-        "Whether everything was level once since the start, as far as it can be reached.",
-        d->ready);
-    put_one(f, "mirrord_written_timestamp_seconds", "gauge", "When these numbers were written.",
-        (double)time(NULL));
-    put_one(f, "mirrord_process_start_time_seconds", "gauge", "When the daemon was started.",
-        (double)d->started);
-    put_one(f, "mirrord_process_resident_memory_bytes", "gauge", "Memory of the daemon.",
-        resident_bytes());
-    put_one(f, "mirrord_process_cpu_seconds_total", "counter", "Processor time of the daemon.",
-        cpu_seconds());
-}
-
-static void put_all(FILE *f, struct daemon *d)
-{
-    struct gathered g;
-    gather(d, &g);
-    put_process(f, d);
-    put_far_ends(f, d);
-    put_rows(f, &g.secondaries);
-    put_histograms(f, d);
-    put_rows(f, &g.disks);
-    put_rows(f, &g.sites);
-    put_rows(f, &g.pairs);
-    rows_free(&g.secondaries);
-    rows_free(&g.disks);
-    rows_free(&g.sites);
-    rows_free(&g.pairs);
-}
-
-/* --- the file --- */
-
-/* Without an fsync: after a crash these numbers are nobody's any more. */
-static int write_file(struct daemon *d, struct err *err)
-{
-    char *next CLEANUP_FREE = mem_format("%s.new", d->metrics.path);
-    int fd = open(next, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
-    FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
-    if (!f)
-        return err_sys(err, errno, "open %s", next);
-    put_all(f, d);
-    bool bad = ferror(f) || fchmod(fd, 0644) < 0;
-    bad |= fclose(f) != 0;
-    if (!bad && rename(next, d->metrics.path) == 0)
-        return 0;
-    err_sys(err, errno, "write %s", d->metrics.path);
-    unlink(next);
-    return -1;
-}
-
-/* Which secondaries are there, as a number that changes with it. */
-static uint64_t constellation(struct daemon *d)
-{
-    const struct roster_peer *p;
-    struct peer_status s;
-    uint64_t all = d->ready;
-    TAILQ_FOREACH (p, &d->peers, order) {
-        peer_status(p->peer, &s);
-        all = all * 2 + (s.state == PEER_UP);
-    }
-    return all;
-}
-
-unsigned metrics_tick(struct daemon *d)
-{
-    struct metrics *m = &d->metrics;
-    struct err err;
-    uint64_t now = io_now_ms(), seen = m->path ? constellation(d) : 0;
-    if (!m->path)
-        return METRICS_NEVER_MS;
-    if (seen != m->seen && m->due_ms > m->written_ms + CHANGED_MS)
-        m->due_ms = m->written_ms + CHANGED_MS;
-    if (now < m->due_ms)
-        return (unsigned)(m->due_ms - now);
-    m->seen = seen;
-    m->written_ms = now;
-    m->due_ms = now + m->every_ms;
-    if (write_file(d, &err) < 0 && now >= m->said_ms) {
-        log_error(
-            "metrics: %s: create the directory, or correct metrics in the configuration", err.text);
-        m->said_ms = now + SAY_AGAIN_MS;
-    }
-    return m->every_ms;
-}
-
-void metrics_set(struct daemon *d, const char *path, unsigned every_ms)
-{
-    struct metrics *m = &d->metrics;
-    if (m->path && (!path || strcmp(m->path, path) != 0))
-        metrics_end(d);
-    if (path && !m->path)
-        m->path = mem_copy_string(path);
-    m->every_ms = every_ms;
-    m->due_ms = m->said_ms = 0;
-}
-
-void metrics_end(struct daemon *d)
-{
-    if (d->metrics.path)
-        unlink(d->metrics.path);
-    free(TAKE_PTR(d->metrics.path));
+    rows_free(&g->secondaries);
+    rows_free(&g->disks);
+    rows_free(&g->sites);
+    rows_free(&g->pairs);
 }
