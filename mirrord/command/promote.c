@@ -99,7 +99,7 @@ static int claim_everywhere(const struct promotion *p, uint64_t *above)
 {
     int higher = 0;
     for (char **h = p->s->hosts; *h; h++) {
-        struct epoch there;
+        struct epoch there = {0};
         struct err why;
         if (strcmp(*h, p->c->self) == 0)
             continue;

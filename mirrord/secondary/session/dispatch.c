@@ -34,35 +34,35 @@ static message_handler on_pack, on_bundle;
 
 static const struct handler {
     uint8_t type;
-    uint8_t legal; /* enum phase, or'ed */
-    message_handler *handle;
+    uint8_t legal;  /* enum phase, or'ed */
     uint16_t since; /* the protocol's version; 0: it was always there */
+    message_handler *handle;
 } handlers[] = {
-    {MSG_HELLO, BEFORE_HELLO, on_hello},
-    {MSG_ERROR, BEFORE_HELLO | AFTER_HELLO, on_error},
-    {MSG_PING, AFTER_HELLO, on_ping},
-    {MSG_BYE, AFTER_HELLO, on_bye},
-    {MSG_RENEW, AFTER_HELLO, on_renew, MSG_VERSION_RENEW},
-    {MSG_OPEN, AFTER_HELLO, on_open},
-    {MSG_CLOSE, AFTER_HELLO, on_close},
-    {MSG_LIST, AFTER_HELLO, on_list},
-    {MSG_LEVEL, AFTER_HELLO, on_level},
-    {MSG_OWED, AFTER_HELLO, on_owed, MSG_VERSION_NEWS},
-    {MSG_CLAIM, AFTER_HELLO, on_claim},
-    {MSG_TELL, AFTER_HELLO, on_tell, MSG_VERSION_NEWS},
-    {MSG_BEGIN, AFTER_HELLO, on_begin},
-    {MSG_ENTRY, AFTER_HELLO, on_entry},
-    {MSG_PACK, AFTER_HELLO, on_pack},
-    {MSG_BUNDLE, AFTER_HELLO, on_bundle, MSG_VERSION_BUNDLE},
-    {MSG_DATA, AFTER_HELLO, on_data},
-    {MSG_RANGE, AFTER_HELLO, on_range},
-    {MSG_FINISH, AFTER_HELLO, on_finish},
-    {MSG_DELETE, AFTER_HELLO, on_delete},
-    {MSG_MOVE, AFTER_HELLO, on_move},
-    {MSG_ABORT, AFTER_HELLO, on_abort},
-    {MSG_COMMIT, AFTER_HELLO, on_commit},
-    {MSG_UNIT, AFTER_HELLO, on_unit},
-    {MSG_DROP, AFTER_HELLO, on_drop},
+    {MSG_HELLO, BEFORE_HELLO, 0, on_hello},
+    {MSG_ERROR, BEFORE_HELLO | AFTER_HELLO, 0, on_error},
+    {MSG_PING, AFTER_HELLO, 0, on_ping},
+    {MSG_BYE, AFTER_HELLO, 0, on_bye},
+    {MSG_RENEW, AFTER_HELLO, MSG_VERSION_RENEW, on_renew},
+    {MSG_OPEN, AFTER_HELLO, 0, on_open},
+    {MSG_CLOSE, AFTER_HELLO, 0, on_close},
+    {MSG_LIST, AFTER_HELLO, 0, on_list},
+    {MSG_LEVEL, AFTER_HELLO, 0, on_level},
+    {MSG_OWED, AFTER_HELLO, MSG_VERSION_NEWS, on_owed},
+    {MSG_CLAIM, AFTER_HELLO, 0, on_claim},
+    {MSG_TELL, AFTER_HELLO, MSG_VERSION_NEWS, on_tell},
+    {MSG_BEGIN, AFTER_HELLO, 0, on_begin},
+    {MSG_ENTRY, AFTER_HELLO, 0, on_entry},
+    {MSG_PACK, AFTER_HELLO, 0, on_pack},
+    {MSG_BUNDLE, AFTER_HELLO, MSG_VERSION_BUNDLE, on_bundle},
+    {MSG_DATA, AFTER_HELLO, 0, on_data},
+    {MSG_RANGE, AFTER_HELLO, 0, on_range},
+    {MSG_FINISH, AFTER_HELLO, 0, on_finish},
+    {MSG_DELETE, AFTER_HELLO, 0, on_delete},
+    {MSG_MOVE, AFTER_HELLO, 0, on_move},
+    {MSG_ABORT, AFTER_HELLO, 0, on_abort},
+    {MSG_COMMIT, AFTER_HELLO, 0, on_commit},
+    {MSG_UNIT, AFTER_HELLO, 0, on_unit},
+    {MSG_DROP, AFTER_HELLO, 0, on_drop},
 };
 
 static int unreadable(struct session *s, const struct frame *f, struct err *err)
