@@ -10,6 +10,7 @@ struct walked {
     struct msg_sums sums;
     struct set *changes;  /* of struct former, or NULL: nothing was there */
     struct set *new_dirs; /* those in new ones as well */
+    size_t bytes;         /* of both */
     bool incomplete;
 };
 
@@ -54,10 +55,11 @@ void walked_free(struct walked *w)
     free(w);
 }
 
-static struct former *former_of(const struct entry *e)
+static struct former *keep(struct walked *walked, const struct entry *e)
 {
     struct wire_writer w = {0};
     entry_encode(&w, e);
+    walked->bytes += w.len;
     struct former *f = mem_alloc(sizeof *f + w.len);
     memcpy(f->encoded, w.data, w.len);
     struct wire_reader r = wire_reader_of(f->encoded, w.len);
@@ -83,11 +85,16 @@ void walked_add(
     if (w->incomplete || path.len == 0)
         return;
     bool covered = is_in_new(w, path);
-    if (!before && is_dir(after))
+    if (!before && is_dir(after)) {
         set_add(w->new_dirs, path.data, path.len);
-    if (!covered && !set_find(w->changes, path.data, path.len))
-        set_add(w->changes, path.data, path.len)->value = before ? former_of(&before->entry) : NULL;
-    w->incomplete = (before && is_dir(before) != is_dir(after)) ||
+        w->bytes += path.len;
+    }
+    if (!covered && !set_find(w->changes, path.data, path.len)) {
+        struct set_item *item = set_add(w->changes, path.data, path.len);
+        item->value = before ? keep(w, &before->entry) : NULL;
+        w->bytes += path.len;
+    }
+    w->incomplete = (before && is_dir(before) != is_dir(after)) || w->bytes > WALKED_BYTES_MAX ||
                     set_count(w->changes) + set_count(w->new_dirs) > WALKED_MAX;
     if (w->incomplete)
         forget(w);

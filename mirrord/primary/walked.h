@@ -11,7 +11,10 @@
 
 #include "tree/manifest/manifest.h"
 
-enum { WALKED_MAX = 4096 }; /* changes: some hundred bytes each, and LIST's bytes are few then */
+enum {
+    WALKED_MAX = 4096,          /* changes and new directories: behind that a LIST is cheap */
+    WALKED_BYTES_MAX = 4 << 20, /* of their paths and entries, whatever names somebody made up */
+};
 
 struct walked;
 

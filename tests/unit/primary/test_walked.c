@@ -139,6 +139,21 @@ static void test_too_much(void **state)
     assert_null(walked_sums(f->walked));
 }
 
+static void test_too_many_bytes(void **state)
+{
+    struct fixture *f = *state;
+    char name[4001];
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    for (int i = 0; walked_sums(f->walked); i++) {
+        assert_true(i < WALKED_MAX / 3);
+        name[0] = (char)('a' + i % 26);
+        name[1] = (char)('a' + i / 26 % 26);
+        name[2] = (char)('a' + i / 676);
+        walked_add(f->walked, (struct bytes){name, sizeof name - 1}, NULL, &file);
+    }
+}
+
 /* What is kept is not the walk's memory. */
 static void test_entries_are_copied(void **state)
 {
@@ -168,6 +183,7 @@ int main(void)
         WITH(test_a_directory_for_a_file),
         WITH(test_a_file_for_a_directory),
         WITH(test_too_much),
+        WITH(test_too_many_bytes),
         WITH(test_entries_are_copied),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
