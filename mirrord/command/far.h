@@ -3,7 +3,7 @@
 #define COMMAND_FAR_H
 
 #include "command/config/config.h"
-#include "primary/push/peer.h"
+#include "primary/push/peer/peer.h"
 
 /* Fills *out for this host of the configuration; strings are the configuration's. Returns the far
  * end's argument vector, which out->link.argv points to and the caller frees with words_free; NULL

@@ -24,7 +24,7 @@
 #include "primary/daemon/daemon_impl.h"
 #include "primary/daemon/glob_watch.h"
 #include "primary/daemon/pauses.h"
-#include "primary/push/shelf.h"
+#include "primary/push/pack/shelf.h"
 
 enum {
     READY_MS = 50,      /* between looks whether everything is level for the first time */

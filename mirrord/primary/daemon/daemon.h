@@ -5,7 +5,7 @@
 #ifndef PRIMARY_DAEMON_DAEMON_H
 #define PRIMARY_DAEMON_DAEMON_H
 
-#include "primary/push/peer.h"
+#include "primary/push/peer/peer.h"
 #include "primary/site.h"
 
 struct daemon;

@@ -12,8 +12,8 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "primary/push/pack/shelf.h"
 #include "primary/push/push_impl.h"
-#include "primary/push/shelf.h"
 
 enum {
     SILENCES = 4, /* keepalives: an answer owed and no frame for so long, and the link is lost … */

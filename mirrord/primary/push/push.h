@@ -11,10 +11,10 @@
 
 #include "base/log.h"
 #include "link/conn.h"
-#include "primary/push/drifted.h"
+#include "primary/push/compare/drifted.h"
+#include "primary/push/peer/tally.h"
 #include "primary/push/push_hook.h"
-#include "primary/push/queue.h"
-#include "primary/push/tally.h"
+#include "primary/push/queue/queue.h"
 #include "protocol/msg.h"
 #include "tree/state/space.h"
 

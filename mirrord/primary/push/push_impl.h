@@ -11,12 +11,12 @@
 #define PRIMARY_PUSH_PUSH_IMPL_H
 
 #include "base/buf.h"
-#include "primary/push/above.h"
-#include "primary/push/bases.h"
-#include "primary/push/compare.h"
+#include "primary/push/compare/compare.h"
 #include "primary/push/pace.h"
-#include "primary/push/packer.h"
+#include "primary/push/pack/packer.h"
 #include "primary/push/push.h"
+#include "primary/push/send/above.h"
+#include "primary/push/send/bases.h"
 #include "primary/scan/source.h"
 #include "tree/content/zip.h"
 #include "tree/names.h"

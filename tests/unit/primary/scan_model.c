@@ -20,7 +20,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/set.h"
-#include "primary/push/peer.h"
+#include "primary/push/peer/peer.h"
 #include "primary/scan/source.h"
 #include "tree/content/digest.h"
 

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "primary/push/above.h"
+#include "primary/push/send/above.h"
 
 static void test_it_is_kept_for_its_own(void **state)
 {

@@ -1,5 +1,5 @@
 /* What a secondary has of large files: by site and path, the least recently used forgotten. */
-#include "primary/push/bases.h"
+#include "primary/push/send/bases.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

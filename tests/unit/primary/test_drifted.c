@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "primary/push/drifted.h"
+#include "primary/push/compare/drifted.h"
 
 static struct entry file(uint64_t size)
 {

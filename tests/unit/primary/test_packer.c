@@ -11,8 +11,8 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
-#include "primary/push/packer.h"
-#include "primary/push/shelf.h"
+#include "primary/push/pack/packer.h"
+#include "primary/push/pack/shelf.h"
 #include "protocol/frame.h"
 #include "tree/content/zip.h"
 

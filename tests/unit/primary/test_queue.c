@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "primary/push/peer.h"
-#include "primary/push/queue.h"
+#include "primary/push/peer/peer.h"
+#include "primary/push/queue/queue.h"
 
 struct fixture {
     struct queue *q;

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "primary/push/shelf.h"
+#include "primary/push/pack/shelf.h"
 
 enum { MOST = 100000 };
 

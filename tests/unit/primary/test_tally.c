@@ -7,7 +7,7 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include "primary/push/tally.h"
+#include "primary/push/peer/tally.h"
 
 static void test_buckets(void **state)
 {

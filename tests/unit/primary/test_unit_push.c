@@ -15,7 +15,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
-#include "primary/push/peer_impl.h"
+#include "primary/push/peer/peer_impl.h"
 #include "primary/push/push_impl.h"
 #include "primary/scan/scan.h"
 #include "protocol/frame.h"

@@ -5,7 +5,7 @@
 
 #include "base/err.h"
 #include "base/json.h"
-#include "primary/push/peer.h"
+#include "primary/push/peer/peer.h"
 
 /* What was asked for, the same for all sites and secondaries. */
 struct flush_ask {

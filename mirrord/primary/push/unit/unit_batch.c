@@ -1,7 +1,7 @@
 /* What is sent of a unit: one batch, which outlives changes in the unit; see unit_impl.h. */
 #include "base/log.h"
 #include "base/mem.h"
-#include "primary/push/sight.h"
+#include "primary/push/send/sight.h"
 #include "primary/push/unit/unit_impl.h"
 
 void unit_batch_begin(struct push *p, struct unit_push *u, bool whole)

@@ -6,7 +6,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "primary/owe.h"
-#include "primary/push/beneath.h"
+#include "primary/push/send/beneath.h"
 
 enum { STEP_US = 2000 };
 

@@ -1,0 +1,31 @@
+/*
+ * What one secondary acknowledged of large files, as far as memory is spent on it: what is known of
+ * their content (tree/content/outline.h), by site and path, so that a delta of the next version can
+ * be sent without asking. A hint: what stands there may be another file by now, which the secondary
+ * finds out. The pushing thread's alone, kept between its sessions.
+ */
+#ifndef PRIMARY_PUSH_SEND_BASES_H
+#define PRIMARY_PUSH_SEND_BASES_H
+
+#include "primary/site.h"
+#include "tree/content/outline.h"
+
+struct bases;
+
+/* Spends at most about `most` bytes; the least recently used go first. */
+struct bases *bases_new(size_t most);
+void bases_free(struct bases *b); /* NULL is fine */
+
+/* Is what is known of a file of this size kept? */
+bool bases_wants(const struct bases *b, uint64_t size);
+
+/* Borrowed, until the next bases_put; NULL: nothing is known. */
+struct outline *bases_find(struct bases *b, const struct site *s, struct bytes path);
+
+/* Acknowledged: this, which is settled, and gets one more reference. NULL: it is not known any more
+ * what is there. */
+void bases_put(struct bases *b, const struct site *s, struct bytes path, struct outline *o);
+
+size_t bases_memory(const struct bases *b); /* in use */
+
+#endif
