@@ -198,6 +198,7 @@ void site_unref(struct site *s)
         return;
     close_mark(s);
     mounts_free(s->mounts);
+    walked_free(s->walked);
     sessions_free(s->sessions);
     loss_free(&s->loss);
     manifest_close(s->manifest);

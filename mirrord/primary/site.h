@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "primary/loss.h"
 #include "primary/unrest.h"
+#include "primary/walked.h"
 #include "tree/filter.h"
 #include "tree/manifest/manifest.h"
 #include "tree/manifest/mark.h"
@@ -96,12 +97,13 @@ struct site {
     struct site_hooks hooks;
     struct mounts *mounts; /* inside the root; the scanner's */
     struct loss loss;
-    struct epoch epoch;   /* as it was at opening: what is presented */
-    atomic_bool fenced;   /* another host was promoted: nothing is sent any more */
-    char fenced_why[512]; /* written once, before `fenced` */
-    atomic_bool paused;   /* by the operator: nothing of it is sent */
-    atomic_bool cleared;  /* all hosts that can be reached were asked */
-    atomic_bool scanned;  /* the manifest has been equal to the disk once: it may be compared */
+    struct epoch epoch;    /* as it was at opening: what is presented */
+    atomic_bool fenced;    /* another host was promoted: nothing is sent any more */
+    char fenced_why[512];  /* written once, before `fenced` */
+    atomic_bool paused;    /* by the operator: nothing of it is sent */
+    atomic_bool cleared;   /* all hosts that can be reached were asked */
+    struct walked *walked; /* before `scanned` is set: what made it so; NULL: not kept */
+    atomic_bool scanned;   /* the manifest has been equal to the disk once: it may be compared */
     atomic_uint refs;
 };
 

@@ -84,15 +84,34 @@ def test_a_first_copy(env):
     costs.limit("bytes down", link.down, 12000)
 
 
-@case
-def test_few_changes(env):
-    """Ten files in ten directories of a hundred: no directory is listed whole."""
-    costs = Costs(env)
-    costs.level()
-    for path in costs.paths[50::100]:
+def change_few(costs):
+    """Ten files in ten directories of a hundred. How many bytes they have."""
+    changed = costs.paths[50::100]
+    for path in changed:
         with open(f"{costs.src}/{path}", "ab") as f:
             f.write(b"// changed\n")
-    content = sum(os.path.getsize(f"{costs.src}/{p}") for p in costs.paths[50::100])
+    return sum(os.path.getsize(f"{costs.src}/{p}") for p in changed)
+
+
+@case
+def test_few_changes(env):
+    """The far end has what was here before: nothing is listed, and only what changed travels."""
+    costs = Costs(env)
+    costs.level()
+    content = change_few(costs)
+    link = costs.resync()
+    costs.limit("bytes up", link.up, content * 28 // 100 + 3500)
+    costs.limit("bytes down", link.down, 4500)
+    costs.limit("round trips", link.turns, 20)
+
+
+@case
+def test_few_changes_that_another_run_found(env):
+    """What the far end has is not known: of each directory that differs the part is listed that does."""
+    costs = Costs(env)
+    costs.level()
+    content = change_few(costs)
+    env.resync(costs.src, costs.dest, "--dry-run", "-p", str(costs.proxy.port))
     link = costs.resync()
     costs.limit("bytes up", link.up, content * 28 // 100 + 10 * 500 + 2500)
     costs.limit("bytes down", link.down, 3000 + 10 * 600)

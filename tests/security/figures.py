@@ -24,7 +24,7 @@ def read(path):
 
 
 def cpu_minutes(work, name):
-    """What the shell's `times` said of its children: user and system time, as 1m2.3s."""
+    """What the shell's `times` said: user and system time as 1m2.3s, of itself and of its children."""
     spent = re.findall(r"(\d+)m([\d.]+)s", read(f"{work}/cpu-{name}"))
     return sum(int(m) + float(s) / 60 for m, s in spent)
 

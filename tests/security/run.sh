@@ -52,7 +52,7 @@ limit=-max_total_time=$((minutes * 60))
     -rss_limit_mb=2000 -print_final_stats=1 -artifact_prefix="$found/$name-" "$work/corpus-$name" \
     "$top/tests/fuzz/corpus/$name" >"$work/fuzz-$name.log" 2>&1 ||
     echo "FAIL fuzz $name: $(grep -m1 -E 'ERROR|SUMMARY' "$work/fuzz-$name.log")"
-times | tail -n 1 >"$work/cpu-$name" # of the children
+times >"$work/cpu-$name"
 EOS
 export work found minutes top
 if has fuzz; then

@@ -61,6 +61,13 @@ static void on_unreadable(void *ctx, struct bytes path, const struct err *why)
     log_error("%s: %s", QUOTED(path.data, path.len), why->text);
 }
 
+static void on_walked(
+    void *ctx, struct bytes path, const struct record *before, const struct record *after)
+{
+    struct job *j = ctx;
+    walked_add(j->site->walked, path, before, after);
+}
+
 static void show_walk(struct job *j, const struct walk_counts *c)
 {
     uint64_t now = io_now_ms();
@@ -82,7 +89,11 @@ static int walk_tree(struct job *j, struct err *err)
         .ahead = WALK_AHEAD,
         .find_moves = true,
         .keep_special = j->site->options.special_bits};
-    const struct walk_hooks hooks = {.skipped = on_skipped, .unreadable = on_unreadable, .ctx = j};
+    const struct walk_hooks hooks = {
+        .changed = on_walked, .skipped = on_skipped, .unreadable = on_unreadable, .ctx = j};
+    j->site->walked = walked_begin(j->site->manifest, err);
+    if (!j->site->walked)
+        return -1;
     struct names *names = names_new(NULL);
     struct walk *w = walk_new(j->site->root, j->site->manifest, j->site->filter, names,
         (struct bytes){0}, &options, &hooks);

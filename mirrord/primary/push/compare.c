@@ -121,6 +121,25 @@ static void finish(struct push *p, struct compare *c)
     p->o->hooks.changed(p->o->hooks.ctx);
 }
 
+/* Has the far end exactly what our manifest was before the walk? Then it differs by what the walk
+ * changed, and need not be asked. 1: that was taken in; 0, -1. */
+static int take_walked(const struct push *p, struct compare *c, const struct msg_opened *m,
+    struct manifest_txn *t, struct err *err)
+{
+    const struct site *site = c->ps->site;
+    const struct msg_sums *before = site->walked ? walked_sums(site->walked) : NULL;
+    struct walked_change change;
+    if (!before || site->lost || m->state == ROOT_FOREIGN ||
+        !difference_same_sums(c->ps, before, &m->sums))
+        return 0;
+    for (const void *at = NULL; (at = walked_next(site->walked, at, &change));)
+        if (merge_walked(c, t, &change, err) < 0)
+            return -1;
+    log_debug(
+        "%s: %s: it has what was here before the walk: nothing is asked", p->o->name, site->label);
+    return 1;
+}
+
 /* The root itself, and whether anything beneath it has to be looked at. */
 static int start_whole(
     struct push *p, struct compare *c, const struct msg_opened *m, struct err *err)
@@ -143,8 +162,10 @@ static int start_whole(
             !merge_leaves(c, "", (struct bytes){0}, &root.entry))
             queue_owe(p->o->queue, ps->owed, (struct bytes){0}, OWE_BULK, OWED_META,
                 (struct bytes){0}, 0, 0);
-        if (!difference_same_sums(ps, &ours, &m->sums))
+        int known = difference_same_sums(ps, &ours, &m->sums) ? 1 : take_walked(p, c, m, t, err);
+        if (known == 0)
             compare_want(c, (struct bytes){0});
+        r = known < 0 ? -1 : r;
     }
     manifest_abort(t);
     return r == 1 ? 0 : r == 0 ? err_set(err, ERR_FAILED, "the root is not in the manifest") : -1;

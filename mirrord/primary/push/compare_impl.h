@@ -43,6 +43,9 @@ void compare_want(struct compare *c, struct bytes path);
  * `illegal` is set), or the manifest cannot be read. */
 int merge_listing(
     struct compare *c, struct request *r, const struct msg_listing *m, struct err *err);
+/* Takes in a change of the far end's manifest into ours, which are equal but for such. */
+int merge_walked(
+    struct compare *c, struct manifest_txn *t, const struct walked_change *change, struct err *err);
 /* Somebody else's doing, which is left as it is? `ours`: NULL where nothing is here. */
 bool merge_leaves(
     const struct compare *c, const char *dir, struct bytes name, const struct entry *ours);

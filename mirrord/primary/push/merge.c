@@ -216,3 +216,27 @@ int merge_listing(
     manifest_abort(l.t);
     return found < 0 ? -1 : 0;
 }
+
+int merge_walked(
+    struct compare *c, struct manifest_txn *t, const struct walked_change *change, struct err *err)
+{
+    struct bytes path = change->path;
+    const char *slash = memrchr(path.data, '/', path.len);
+    size_t above = slash ? (size_t)(slash - (const char *)path.data) : 0;
+    char *dir CLEANUP_FREE = mem_copy_bytes(path.data, above);
+    struct record ours;
+    uint64_t parent;
+    struct msg_item theirs = {.entry = change->before};
+    theirs.name = slash ? (struct bytes){slash + 1, path.len - above - 1} : path;
+    int found = manifest_lookup(t, path, &ours, &parent, err);
+    if (found == 1 && ours.entry.type == ENTRY_DIR &&
+        manifest_sums(t, ours.dir, &theirs.sums, err) < 0)
+        return -1; /* of directories at both ends: what differs in them is told by itself */
+    if (found == 1 && change->was)
+        on_both(c, dir, &theirs, &ours, &theirs.sums);
+    else if (found == 1)
+        only_here(c, dir, theirs.name, &ours, &theirs.sums);
+    else if (found == 0 && change->was)
+        only_there(c, dir, &theirs);
+    return found < 0 ? -1 : 0;
+}

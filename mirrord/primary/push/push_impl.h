@@ -99,13 +99,6 @@ struct bundle {      /* bundle.c */
     struct wire_writer frame; /* scratch */
 };
 
-struct foreseen {            /* sight.c: what the manifest has of the path that was listed last */
-    const struct owed *owed; /* NULL: nothing to rely on */
-    struct entry entry;
-    struct validators validators;
-    char owner[ENTRY_OWNER_MAX], group[ENTRY_OWNER_MAX];
-};
-
 /* The far end's receiver is to be renewed (PROTOCOL.md), since it cannot serve some site. */
 enum renew_state {
     RENEW_NO,
@@ -121,8 +114,9 @@ struct push {
     struct wire_writer out;
     size_t out_at; /* bytes of `out` that the connection has taken */
     struct bundle bundle;
-    struct packer *packer; /* what goes before `out` */
-    struct foreseen foreseen;
+    struct packer *packer;           /* what goes before `out` */
+    const struct foreseen *foreseen; /* sight.h; of the path that was listed last: */
+    const struct owed *foreseen_of;
     struct above above; /* of the path looked at last; forgotten at the end of each turn */
     struct names *names;
     struct packing packing; /* of what the packer's thread is not needed for */
@@ -275,10 +269,6 @@ void send_busy(struct push *p, struct push_site *ps, struct owed *o); /* it is b
 void send_unbased(struct push *p, struct push_site *ps, struct owed *o);
 void send_unreadable(struct push *p, struct push_site *ps, struct owed *o, struct err *err);
 
-/* sight.c: keeps what the record says of a file, for whoever sends that next and finds it with the
- * same validators: true, unless they prove too little. */
-bool sight_foresee(struct push *p, const struct record *r);
-
 /* bundle.c */
 /* The frame from `start` to the end of `out` is an ENTRY of this path that may travel with others;
  * offsets behind a run that is closed change. */
@@ -335,12 +325,6 @@ struct owed *expander_next(struct push *p, struct push_site *ps, struct err *err
  * comes second, this or the end of its listing, gives `top` back to the queue. */
 void expander_answer(struct push *p, struct expander *e, bool ok, const char *why);
 void expander_free_all(struct push_site *ps);
-
-/* A list of its own of everything beneath a directory: 1 with the path (until the next call), 0 at
- * the end, -1. */
-struct expander *expander_list(struct push_site *ps, struct bytes top);
-int expander_each(struct expander *e, struct bytes *path, bool *is_dir, struct err *err);
-void expander_list_free(struct expander *e); /* NULL is fine */
 
 /* unit_push.c */
 bool unit_push_step(struct push *p); /* of all units: puts something out, or false */

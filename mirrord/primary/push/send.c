@@ -330,15 +330,16 @@ static bool is_lacked(
 /* Sends the newest state of one path. */
 void send_owed(struct push *p, struct lane *lane, struct push_site *ps, struct owed *o)
 {
+    const struct foreseen *f = p->foreseen_of == o ? p->foreseen : NULL;
+    p->foreseen_of = NULL;                           /* it lives until the next path is listed */
     if (!lane->filling && !send_root_in_place(ps)) { /* looked at once a batch */
         queue_retry(p->o->queue, o, LATER_MS, LATER_MAX, NULL);
         return;
     }
     struct sight s;
     struct err err;
-    bool foreseen = sight_is_foreseen(p, ps, o, &s);
+    bool foreseen = f && sight_is_foreseen(p, ps, queue_path(o), f, &s);
     int r = foreseen ? SIGHT_THERE : sight_look(p, ps, queue_path(o), &s, &err);
-    p->foreseen.owed = NULL;
     if (is_lacked(ps, o, r, &s)) {
         queue_done(p->o->queue, o);
         return;

@@ -54,9 +54,8 @@ static struct bytes keep(char *to, struct bytes name)
     return (struct bytes){to, name.len};
 }
 
-bool sight_foresee(struct push *p, const struct record *r)
+bool sight_foresee(struct foreseen *f, const struct record *r)
 {
-    struct foreseen *f = &p->foreseen;
     bool named = r->entry.owner.len && r->entry.group.len;
     if (r->entry.type != ENTRY_FILE || (r->flags & RECORD_RACY) || r->entry.acl.len || !named)
         return false;
@@ -70,13 +69,13 @@ bool sight_foresee(struct push *p, const struct record *r)
 
 /* Without a look: the same validators after it was read prove that it is, and was all the time,
  * what the manifest says, mode, owner and ACL too, any change of which moves the ctime. */
-bool sight_is_foreseen(struct push *p, struct push_site *ps, struct owed *o, struct sight *s)
+bool sight_is_foreseen(struct push *p, struct push_site *ps, struct bytes path,
+    const struct foreseen *f, struct sight *s)
 {
-    const struct foreseen *f = &p->foreseen;
     const struct validators *v = &f->validators;
-    if (f->owed != o || ps->site->options.dry_run)
+    if (ps->site->options.dry_run)
         return false;
-    s->dir = above_open(&p->above, ps->site->root, queue_path(o), s->name);
+    s->dir = above_open(&p->above, ps->site->root, path, s->name);
     s->entry = f->entry;
     s->st = (struct stat){.st_ino = v->inode,
         .st_mode = S_IFREG | f->entry.mode,

@@ -21,7 +21,18 @@ enum sight_outcome { SIGHT_THERE = 0, SIGHT_GONE = 1, SIGHT_CHANGED = 2 };
 int sight_look(
     struct push *p, struct push_site *ps, struct bytes path, struct sight *s, struct err *err);
 
-/* Is it, by the record that sight_foresee took, what the manifest says? Then *s is that. */
-bool sight_is_foreseen(struct push *p, struct push_site *ps, struct owed *o, struct sight *s);
+/* What the manifest had of a path. */
+struct foreseen {
+    struct entry entry; /* a file's, without digest */
+    struct validators validators;
+    char owner[ENTRY_OWNER_MAX], group[ENTRY_OWNER_MAX];
+};
+
+/* Takes what is needed of the record. False: it proves too little, a look is needed. */
+bool sight_foresee(struct foreseen *f, const struct record *r);
+
+/* Can it be taken for what was foreseen? Then *s is that. */
+bool sight_is_foreseen(struct push *p, struct push_site *ps, struct bytes path,
+    const struct foreseen *f, struct sight *s);
 
 #endif

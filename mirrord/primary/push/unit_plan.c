@@ -6,6 +6,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "primary/owe.h"
+#include "primary/push/beneath.h"
 
 enum { STEP_US = 2000 };
 
@@ -16,13 +17,13 @@ struct unit_plan {
     size_t most;       /* atoms of a batch */
     struct set *paths; /* value: struct owed */
     struct set *tops;
-    struct set *alone;     /* hot files; value: struct owed */
-    size_t at;             /* in what was found */
-    struct expander *list; /* what is beneath the one taken last */
-    uint64_t bytes;        /* of what is new or other */
-    size_t changes;        /* besides times of directories */
-    bool dir_changes;      /* one of them makes or deletes a directory */
-    bool replaced;         /* a top becomes a directory, or is one no longer */
+    struct set *alone;    /* hot files; value: struct owed */
+    size_t at;            /* in what was found */
+    struct beneath *list; /* what is beneath the one taken last */
+    uint64_t bytes;       /* of what is new or other */
+    size_t changes;       /* besides times of directories */
+    bool dir_changes;     /* one of them makes or deletes a directory */
+    bool replaced;        /* a top becomes a directory, or is one no longer */
     struct set_item *next;
     bool deletions;
     unsigned round; /* of comparisons */
@@ -64,14 +65,14 @@ void unit_plan_free(struct unit_plan *l)
     free_owed(l->paths);
     free_owed(l->alone);
     set_free(l->tops);
-    expander_list_free(l->list);
+    beneath_free(l->list);
     free(l);
 }
 
 void unit_plan_again(struct unit_plan *l)
 {
     struct unit_plan was = *l;
-    expander_list_free(l->list);
+    beneath_free(l->list);
     free_owed(l->alone);
     set_free(l->tops);
     *l = (struct unit_plan){
@@ -160,19 +161,18 @@ static void take(struct unit_plan *l, const struct difference *d)
         return;
     count(l, d);
     if (d->subtree && d->kind != OWED_DELETE)
-        l->list = expander_list(l->ps, d->path);
+        l->list = beneath_new(l->ps, d->path, false);
 }
 
 /* What is beneath a directory that is not there yet. */
 static int take_listed(struct unit_plan *l, struct err *err)
 {
-    struct bytes path;
-    bool is_dir;
-    int r = expander_each(l->list, &path, &is_dir, err);
+    struct beneath_entry e;
+    int r = beneath_next(l->list, &e, err);
     if (r > 0)
-        add(l, goes_alone(l, path, is_dir) ? l->alone : l->paths, path, OWED_CREATE);
+        add(l, goes_alone(l, e.path, e.is_dir) ? l->alone : l->paths, e.path, OWED_CREATE);
     if (r == 0) {
-        expander_list_free(l->list);
+        beneath_free(l->list);
         l->list = NULL;
     }
     return r;

@@ -13,6 +13,21 @@ static struct manifest_key key_of(uint64_t dir, struct bytes name)
     return manifest_key_of(dir | MANIFEST_DRIFT_BIT, name);
 }
 
+/* Mostly there is none, which is found out once a transaction. 1, 0, -1. */
+static int is_any(struct manifest_txn *t, struct err *err)
+{
+    struct manifest_key first = key_of(0, (struct bytes){0});
+    struct bytes found, value;
+    if (t->drift == DRIFT_UNKNOWN) {
+        t->has_last = false; /* the cursor is manifest_next's too */
+        int rc = store_seek(t->txn, STORE_ENTRIES, manifest_key_bytes(&first), &found, &value, err);
+        if (rc < 0)
+            return -1;
+        t->drift = rc == 1 ? DRIFT_SOME : DRIFT_NONE;
+    }
+    return t->drift == DRIFT_SOME;
+}
+
 int manifest_drift_put(struct manifest_txn *t, uint64_t dir, struct bytes name,
     const struct entry *committed, struct err *err)
 {
@@ -23,6 +38,7 @@ int manifest_drift_put(struct manifest_txn *t, uint64_t dir, struct bytes name,
     if (t->value.bad)
         return err_set(err, ERR_FAILED, "an entry cannot be encoded for the manifest");
     struct bytes value = {t->value.data, t->value.len};
+    t->drift = DRIFT_SOME;
     return store_put(t->txn, STORE_ENTRIES, manifest_key_bytes(&key), value, err);
 }
 
@@ -39,14 +55,19 @@ int manifest_drift_get(struct manifest_txn *t, uint64_t dir, struct bytes name,
 {
     struct manifest_key key = key_of(dir, name);
     struct bytes value;
-    int rc = store_get(t->txn, STORE_ENTRIES, manifest_key_bytes(&key), &value, err);
+    int rc = is_any(t, err);
+    if (rc == 1)
+        rc = store_get(t->txn, STORE_ENTRIES, manifest_key_bytes(&key), &value, err);
     return rc == 1 ? decode(t, value, committed, err) : rc;
 }
 
 int manifest_drift_forget(struct manifest_txn *t, uint64_t dir, struct bytes name, struct err *err)
 {
     struct manifest_key key = key_of(dir, name);
-    return store_delete(t->txn, STORE_ENTRIES, manifest_key_bytes(&key), err) < 0 ? -1 : 0;
+    int rc = is_any(t, err);
+    if (rc == 1)
+        rc = store_delete(t->txn, STORE_ENTRIES, manifest_key_bytes(&key), err);
+    return rc < 0 ? -1 : 0;
 }
 
 int manifest_drift_next(struct manifest_txn *t, struct manifest_drift *at, struct err *err)
@@ -73,7 +94,9 @@ int manifest_drift_next(struct manifest_txn *t, struct manifest_drift *at, struc
 int manifest_drift_drop(struct manifest_txn *t, uint64_t dir, struct err *err)
 {
     struct manifest_drift at = {.dir = dir};
-    int rc;
+    int rc = is_any(t, err);
+    if (rc != 1)
+        return rc;
     while ((rc = manifest_drift_next(t, &at, err)) == 1 && at.dir == dir) {
         struct bytes name = {at.name, at.name_len};
         if (manifest_drift_forget(t, dir, name, err) < 0)

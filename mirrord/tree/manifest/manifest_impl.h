@@ -17,7 +17,8 @@ struct manifest_txn {
     struct sums *sums; /* write transactions */
     uint64_t next_dir, saved_next_dir;
     struct wire_writer value; /* of the record being written */
-    bool has_last;            /* read transactions: where manifest_next is */
+    enum { DRIFT_UNKNOWN, DRIFT_NONE, DRIFT_SOME } drift;
+    bool has_last; /* read transactions: where manifest_next is */
     struct bytes last;
 };
 

@@ -52,7 +52,8 @@ struct store_txn {
     struct store *store;
     MDB_txn *txn;
     bool write;
-    MDB_cursor *cursors[STORE_TABLES];
+    MDB_cursor *cursors[STORE_TABLES]; /* of store_seek and store_next */
+    MDB_cursor *points[STORE_TABLES];  /* writing: where the last key was looked for or put */
 };
 
 static bool rc_is_damage(int rc)
@@ -387,9 +388,12 @@ int store_begin(struct store *s, bool write, struct store_txn **out, struct err 
 
 static void close_cursors(struct store_txn *t)
 {
-    for (int i = 0; i < STORE_TABLES; i++)
+    for (int i = 0; i < STORE_TABLES; i++) {
         if (t->cursors[i])
             mdb_cursor_close(t->cursors[i]);
+        if (t->points[i])
+            mdb_cursor_close(t->points[i]);
+    }
 }
 
 int store_commit(struct store_txn *t, struct err *err)
@@ -424,11 +428,26 @@ static struct bytes bytes_of_val(MDB_val v)
     return (struct bytes){v.mv_data, v.mv_size};
 }
 
+/* An LMDB code. What is written comes in order, mostly: a cursor that stands on the page already
+ * does not come down to it from the root again. */
+static int point(struct store_txn *t, enum store_table table, MDB_cursor **out)
+{
+    int rc = 0;
+    if (!t->points[table])
+        rc = mdb_cursor_open(t->txn, t->store->tables[table], &t->points[table]);
+    *out = t->points[table];
+    return rc;
+}
+
 int store_get(struct store_txn *t, enum store_table table, struct bytes key, struct bytes *value,
     struct err *err)
 {
     MDB_val k = val_of(key), v;
-    int rc = mdb_get(t->txn, t->store->tables[table], &k, &v);
+    MDB_cursor *at;
+    int rc = t->write ? point(t, table, &at) : 0;
+    if (rc == 0)
+        rc = t->write ? mdb_cursor_get(at, &k, &v, MDB_SET)
+                      : mdb_get(t->txn, t->store->tables[table], &k, &v);
     if (rc == MDB_NOTFOUND)
         return 0;
     if (rc != 0)
@@ -471,7 +490,10 @@ int store_put(struct store_txn *t, enum store_table table, struct bytes key, str
     struct err *err)
 {
     MDB_val k = val_of(key), v = val_of(value);
-    int rc = mdb_put(t->txn, t->store->tables[table], &k, &v, 0);
+    MDB_cursor *at;
+    int rc = point(t, table, &at);
+    if (rc == 0)
+        rc = mdb_cursor_put(at, &k, &v, 0);
     return rc == 0 ? 0 : fail(t->store, rc, "write", err);
 }
 

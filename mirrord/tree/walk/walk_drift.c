@@ -19,8 +19,14 @@ static int in_committed(struct walk *w, struct manifest_txn *t, struct err *err)
 {
     struct record r;
     uint64_t parent;
-    int rc = manifest_lookup(t, (struct bytes){w->path, w->path_len}, &r, &parent, err);
-    return rc == 1 ? !!(r.flags & RECORD_COMMITTED) : rc;
+    if (w->committed == COMMITTED_UNKNOWN) {
+        int rc = manifest_lookup(t, (struct bytes){w->path, w->path_len}, &r, &parent, err);
+        if (rc < 0)
+            return -1;
+        bool is = rc == 1 && (r.flags & RECORD_COMMITTED);
+        w->committed = is ? COMMITTED_YES : COMMITTED_NO;
+    }
+    return w->committed == COMMITTED_YES;
 }
 
 /* 1, 0, -1: is it somebody else's doing? */

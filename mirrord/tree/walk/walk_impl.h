@@ -95,6 +95,8 @@ struct walk {
     struct walk_seen *seen;  /* WALK_CHUNK */
     struct walk_item *items; /* up to WALK_ITEMS_MAX */
     size_t item_count, item_next, item_room;
+    /* Of the directory at work, while its items are written. */
+    enum { COMMITTED_UNKNOWN, COMMITTED_NO, COMMITTED_YES } committed;
     bool more_names;   /* behind those that were compared */
     bool reading_turn; /* items that need no reading are written first */
     uint64_t read_since_write;

@@ -299,6 +299,7 @@ static int move_records(struct walk *w, struct manifest_txn *t, struct err *err)
 static int write_items(struct walk *w, struct manifest_txn *t, struct err *err)
 {
     int rc = manifest_dir_path(t, w->job.dir, w->path, &w->path_len, err);
+    w->committed = COMMITTED_UNKNOWN;
     if (rc < 0 || (rc == 1 && w->o.find_moves && move_records(w, t, err) < 0))
         return -1;
     for (size_t i = 0; i < w->item_count; i++) {
@@ -385,6 +386,7 @@ static int put_root_record(struct walk *w, struct walk_item *item, struct err *e
     struct manifest_txn *t;
     if (manifest_begin(w->manifest, true, &t, err) != 0)
         return -1;
+    w->committed = COMMITTED_UNKNOWN;
     if (walk_drift_note(w, t, MANIFEST_NO_DIR, item, err) < 0 ||
         manifest_put_root(t, &item->after, err) != 0) {
         manifest_abort(t);
