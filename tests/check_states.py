@@ -61,7 +61,7 @@ def states(top):
     yield from (("unit", key(s)) for s in
                 re.findall(STRING, body(read(top, "mirrord/primary/unrest.c"), "rest_ms")))
     yield from (("flush", key(s)) for s in
-                re.findall(rf"\[PEER_SITE_\w+\] = {STRING}", read(top, "mirrord/primary/daemon/flush.c")))
+                re.findall(rf"\[PEER_SITE_\w+\] = {STRING}", read(top, "mirrord/primary/daemon/flush/flush_target.c")))
     yield from (("piecemeal", s) for s in
                 returned(read(top, "mirrord/primary/push/push_site.c"), "push_site_piecemeal_text") +
                 returned(read(top, "protocol/msg_table.c"), "msg_piecemeal_text") if s != "unknown")

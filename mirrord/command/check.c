@@ -10,7 +10,7 @@
 #include "command/check/check_report.h"
 #include "command/command.h"
 #include "command/options.h"
-#include "command/status_text.h"
+#include "command/status/status_text.h"
 #include "primary/daemon/site_names.h"
 
 enum { REACH_TIMEOUT_MS = 10000 };

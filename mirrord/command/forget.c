@@ -148,8 +148,14 @@ static int delete_copies(const struct request *r, struct err *err)
     if (rc == 0)
         rc = confirm(r, held, c, s, err);
     if (rc == 0)
-        rc = copies_delete(c, s, r->site, root, r->state_dir ? r->state_dir : c->state_dir,
-            r->verbosity < 0, &stop, err);
+        rc = copies_delete(&(const struct copies){.c = c,
+                               .s = s,
+                               .name = r->site,
+                               .root = root,
+                               .state_dir = r->state_dir ? r->state_dir : c->state_dir,
+                               .quiet = r->verbosity < 0,
+                               .stop = &stop},
+            err);
     config_free(c);
     return rc;
 }

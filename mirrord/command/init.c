@@ -12,7 +12,7 @@
 #include "base/mem.h"
 #include "command/command.h"
 #include "command/config/config.h"
-#include "command/init_text.h"
+#include "command/init/init_text.h"
 #include "command/options.h"
 
 enum { FILE_MODE = 0644, DIRECTORY_MODE = 0755 };

@@ -11,12 +11,12 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "command/claim.h"
 #include "command/command.h"
 #include "command/config/policy.h"
 #include "command/config/role.h"
 #include "command/control_client.h"
-#include "command/handover.h"
+#include "command/handover/claim.h"
+#include "command/handover/handover.h"
 #include "command/options.h"
 #include "tree/state/epochs.h"
 #include "tree/state/state.h"
@@ -82,17 +82,28 @@ static int begin(struct promotion *p, struct err *err)
     return here ? 0 : settle(p, err);
 }
 
+/* As claim_put; also where it cannot be connected. */
+static int claim_at(
+    const struct promotion *p, const char *host, struct epoch *there, struct err *err)
+{
+    struct claim *a = NULL;
+    int r = claim_open(p->c, config_host(p->c, host), p->state_dir, &a, err);
+    if (r == 0)
+        r = claim_put(a, p->s->name, &p->now, false, there, err);
+    claim_close(a);
+    return r;
+}
+
 /* 0; 1 another host has a higher epoch, in *above. */
 static int claim_everywhere(const struct promotion *p, uint64_t *above)
 {
     int higher = 0;
     for (char **h = p->s->hosts; *h; h++) {
-        struct epoch there;
+        struct epoch there = {0};
         struct err why;
         if (strcmp(*h, p->c->self) == 0)
             continue;
-        int r = claim_ask(
-            p->c, config_host(p->c, *h), p->state_dir, p->s->name, &p->now, false, &there, &why);
+        int r = claim_at(p, *h, &there, &why);
         if (r < 0)
             log_warn("%s: %s was not reached, and is refused when it comes back: %s", p->s->name,
                 *h, why.text);

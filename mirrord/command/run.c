@@ -14,7 +14,7 @@
 #include "command/config/known_sites.h"
 #include "command/config/role.h"
 #include "command/far.h"
-#include "command/handover.h"
+#include "command/handover/handover.h"
 #include "command/options.h"
 #include "command/words.h"
 #include "primary/daemon/daemon.h"

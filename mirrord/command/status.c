@@ -11,7 +11,7 @@
 #include "command/config/config.h"
 #include "command/control_client.h"
 #include "command/options.h"
-#include "command/status_text.h"
+#include "command/status/status_text.h"
 
 enum { TIMEOUT_MS = 30000, PAUSE_MS = 100 };
 

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-bool algs_has(const char *list, const char *name);
+bool algs_has(const char *list, const char *name); /* is the name in the list? */
 
 /* Whether the two have a name in common. */
 bool algs_meet(const char *a, const char *b);

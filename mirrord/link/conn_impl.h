@@ -38,6 +38,8 @@ enum { CONN_NO_ALGORITHM = 1 };
 /* Positive result of openssh_open: no ssh program here. */
 enum { CONN_NO_SSH = 1 };
 
+/* What conn_open chooses from. Each waits until it is connected as far as it can tell (openssh and
+ * child: started). 0 with *out, or -1 with err, besides what is said above. */
 int ssh_open(const struct target *t, char *const *argv, const struct patience *p, struct conn **out,
     struct err *err);
 int openssh_open(

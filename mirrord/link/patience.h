@@ -14,7 +14,7 @@ struct patience {
     const char *doing;        /* for the message: "connecting" */
 };
 
-struct patience patience_for(unsigned ms, const atomic_bool *stop);
+struct patience patience_for(unsigned ms, const atomic_bool *stop); /* from now on */
 
 /* 0 while there is time; -1 with ERR_TEMPORARY once it is over or stopped. */
 int patience_check(const struct patience *p, struct err *err);

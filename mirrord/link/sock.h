@@ -18,6 +18,7 @@ struct sock {
     int lost;   /* errno by which the connection ended, ENOTCONN for a plain end, else 0 */
 };
 
+/* Copies it behind what waits. Sends nothing. */
 void sock_put(struct sock *s, const void *p, size_t n);
 
 /* Gives the kernel what it takes. True when all is gone or the connection is lost. */

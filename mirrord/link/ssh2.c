@@ -1,7 +1,7 @@
 /*
  * libssh2, all of it. The session is always non-blocking. Two habits keep it from the library's
- * traps: what it sends is always taken whole into our own buffer (sock.c), so that no packet is
- * ever partly sent; and a call that must be repeated is repeated with the same arguments
+ * traps: what it sends is always taken whole into our own buffer (ssh2_calls.c), so that no packet
+ * is ever partly sent; and a call that must be repeated is repeated with the same arguments
  * (ssh2_stream.c).
  */
 #include "link/ssh2_impl.h"
@@ -14,15 +14,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 
 #include "base/io.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "link/algs.h"
 #include "link/base64.h"
-#include "link/kexinit.h"
-#include "link/wanted.h"
 
 enum {
     WINDOW = 4 * 1024 * 1024,
@@ -46,72 +42,6 @@ bool ssh2_has_rsa_sha2(void)
 const char *ssh2_version(void)
 {
     return libssh2_version(0);
-}
-
-/* ---- what the library calls ---- */
-
-/* The agent's socket: the library would wait on it for ever. */
-static int wait_agent(struct ssh2 *s, int fd, short events)
-{
-    struct pollfd pfd = {.fd = fd, .events = events};
-    return s->patience && patience_poll(s->patience, &pfd, 1, NULL) ? -ETIMEDOUT : 0;
-}
-
-static void *on_alloc(size_t n, void **abstract)
-{
-    struct ssh2 *s = *abstract;
-    return heap_alloc(&s->heap, n);
-}
-
-static void *on_realloc(void *p, size_t n, void **abstract)
-{
-    struct ssh2 *s = *abstract;
-    return heap_resize(&s->heap, p, n);
-}
-
-static void on_free(void *p, void **abstract)
-{
-    struct ssh2 *s = *abstract;
-    heap_free(&s->heap, p);
-}
-
-static ssize_t on_send(libssh2_socket_t fd, const void *p, size_t n, int flags, void **abstract)
-{
-    struct ssh2 *s = *abstract;
-    if (fd == s->sock.fd) {
-        sock_put(&s->sock, p, n);
-        return (ssize_t)n;
-    }
-    if (wait_agent(s, fd, POLLOUT))
-        return -ETIMEDOUT;
-    ssize_t put = send(fd, p, n, flags | MSG_NOSIGNAL);
-    return put < 0 ? -errno : put;
-}
-
-static ssize_t on_receive(libssh2_socket_t fd, void *p, size_t n, int flags, void **abstract)
-{
-    struct ssh2 *s = *abstract;
-    if (fd != s->sock.fd) {
-        if (wait_agent(s, fd, POLLIN))
-            return -ETIMEDOUT;
-        ssize_t got = recv(fd, p, n, flags);
-        return got < 0 ? -errno : got;
-    }
-    if (s->closing)
-        return -ENOTCONN;
-    ssize_t got = sock_get(&s->sock, p, n);
-    if (got > 0 && s->handshaking && buf_len(&s->first) < KEXINIT_MAX)
-        buf_append(&s->first, p, (size_t)got);
-    return got;
-}
-
-static void on_disconnect(LIBSSH2_SESSION *session, int reason, const char *message,
-    int message_len, const char *language, int language_len, void **abstract)
-{
-    (void)session, (void)reason, (void)language, (void)language_len;
-    struct ssh2 *s = *abstract;
-    if (message_len > 0)
-        tail_add(&s->farewell, message, (size_t)message_len);
 }
 
 static void set_callback(LIBSSH2_SESSION *session, int type, void (*function)(void))
@@ -175,15 +105,15 @@ int ssh2_new(struct patience *p, struct ssh2 **out, struct err *err)
     s->sock.fd = -1;
     s->sock.hasty = true;
     s->patience = p;
-    s->session = libssh2_session_init_ex(on_alloc, on_free, on_realloc, s);
+    s->session = libssh2_session_init_ex(ssh2_on_alloc, ssh2_on_free, ssh2_on_realloc, s);
     if (!s->session) {
         ssh2_free(s);
         return err_set(err, ERR_FAILED, "libssh2 gives no session");
     }
     libssh2_session_set_blocking(s->session, 0);
-    set_callback(s->session, LIBSSH2_CALLBACK_SEND, (void (*)(void))on_send);
-    set_callback(s->session, LIBSSH2_CALLBACK_RECV, (void (*)(void))on_receive);
-    set_callback(s->session, LIBSSH2_CALLBACK_DISCONNECT, (void (*)(void))on_disconnect);
+    set_callback(s->session, LIBSSH2_CALLBACK_SEND, (void (*)(void))ssh2_on_send);
+    set_callback(s->session, LIBSSH2_CALLBACK_RECV, (void (*)(void))ssh2_on_receive);
+    set_callback(s->session, LIBSSH2_CALLBACK_DISCONNECT, (void (*)(void))ssh2_on_disconnect);
     *out = s;
     return 0;
 }
@@ -239,18 +169,6 @@ bool ssh2_hash_matches(void *arg, const char *hashed, const char *name)
     return rc == LIBSSH2_KNOWNHOST_CHECK_MATCH;
 }
 
-/* The part of the list that the library has, in the list's order. Handing it what it lacks is not
- * safe: 1.10 strips it with an overlapping memcpy. */
-static char *keep_supported(struct ssh2 *s, int method, const char *list)
-{
-    const char **names = NULL;
-    int n = libssh2_session_supported_algs(s->session, method, &names);
-    char *kept = algs_keep(list, names, n > 0 ? (size_t)n : 0);
-    if (n > 0)
-        libssh2_free(s->session, names);
-    return kept;
-}
-
 static const int methods[KEXINIT_LISTS] = {
     [KEXINIT_KEX] = LIBSSH2_METHOD_KEX,
     [KEXINIT_HOSTKEY] = LIBSSH2_METHOD_HOSTKEY,
@@ -260,63 +178,32 @@ static const int methods[KEXINIT_LISTS] = {
     [KEXINIT_MAC_SC] = LIBSSH2_METHOD_MAC_SC,
 };
 
-static int set_methods(struct ssh2 *s, const char *hostkeys, struct err *err)
+char *ssh2_supported(struct ssh2 *s, enum kexinit_list which, const char *list)
 {
-    char *keys CLEANUP_FREE = algs_order_hostkeys(wanted_list(KEXINIT_HOSTKEY), hostkeys);
-    for (int i = 0; i < KEXINIT_LISTS; i++) {
-        const char *wanted = i == KEXINIT_HOSTKEY ? keys : wanted_list(i);
-        if (!wanted)
-            continue;
-        char *list CLEANUP_FREE = keep_supported(s, methods[i], wanted);
-        int rc = libssh2_session_method_pref(s->session, methods[i], list);
-        if (rc)
-            return ssh2_fail(s, rc, "choose algorithms", err);
-    }
-    return 0;
+    const char **names = NULL;
+    int n = libssh2_session_supported_algs(s->session, methods[which], &names);
+    char *kept = algs_keep(list, names, n > 0 ? (size_t)n : 0);
+    if (n > 0)
+        libssh2_free(s->session, names);
+    return kept;
 }
 
-static bool in_common(struct ssh2 *s, enum kexinit_list which, const char *theirs)
+int ssh2_prefer(struct ssh2 *s, enum kexinit_list which, const char *list, struct err *err)
 {
-    const char *wanted = wanted_list(which) ? wanted_list(which) : theirs;
-    char *ours CLEANUP_FREE = keep_supported(s, methods[which], wanted);
-    return algs_meet(ours, theirs);
+    int rc = libssh2_session_method_pref(s->session, methods[which], list);
+    return rc ? ssh2_fail(s, rc, "choose algorithms", err) : 0;
 }
 
-/* Why the negotiation failed: which list had nothing in common. */
-static int explain_handshake(struct ssh2 *s, int rc, struct err *err)
+int ssh2_agree(struct ssh2 *s, struct err *err)
 {
-    if (rc != LIBSSH2_ERROR_KEX_FAILURE && rc != LIBSSH2_ERROR_KEY_EXCHANGE_FAILURE &&
-        rc != LIBSSH2_ERROR_METHOD_NOT_SUPPORTED && rc != LIBSSH2_ERROR_METHOD_NONE)
-        return ssh2_fail(s, rc, "negotiate with the server", err);
-    char *lists[KEXINIT_LISTS];
-    if (!kexinit_parse(buf_bytes(&s->first), buf_len(&s->first), lists))
-        return ssh2_fail(s, rc, "negotiate with the server", err);
-    int result = -1;
-    for (int i = 0; i < KEXINIT_LISTS; i++) {
-        if (result < 0 && !in_common(s, i, lists[i])) {
-            err_set(err, ERR_FAILED, "no %s in common with libssh2 %s: the server offers only %s",
-                wanted_name(i), ssh2_version(), QUOTED(lists[i], strlen(lists[i])));
-            result = CONN_NO_ALGORITHM;
-        }
-        free(lists[i]);
-    }
-    return result < 0 ? ssh2_fail(s, rc, "negotiate with the server", err) : result;
-}
-
-int ssh2_handshake(struct ssh2 *s, int fd, const char *hostkeys, struct err *err)
-{
-    s->sock.fd = fd;
-    s->patience->doing = "negotiating with the server";
-    if (set_methods(s, hostkeys, err))
-        return -1;
-    s->handshaking = true;
     int rc;
-    UNTIL_DONE(s, rc, libssh2_session_handshake(s->session, fd), err);
-    s->handshaking = false;
-    if (rc)
-        rc = explain_handshake(s, rc, err);
-    buf_free(&s->first);
-    return rc;
+    UNTIL_DONE(s, rc, libssh2_session_handshake(s->session, s->sock.fd), err);
+    if (rc == 0)
+        return 0;
+    bool disagree = rc == LIBSSH2_ERROR_KEX_FAILURE || rc == LIBSSH2_ERROR_KEY_EXCHANGE_FAILURE ||
+                    rc == LIBSSH2_ERROR_METHOD_NOT_SUPPORTED || rc == LIBSSH2_ERROR_METHOD_NONE;
+    ssh2_fail(s, rc, "negotiate with the server", err);
+    return disagree ? SSH2_DISAGREE : -1;
 }
 
 static const char *hostkey_name(int type)

@@ -1,11 +1,13 @@
 /*
- * What the two parts of a session share: ssh2.c (the library) and ssh2_stream.c (the conn that is
- * made of it). Private to them.
+ * What the parts of a session share: ssh2.c (the library), ssh2_calls.c (what the library calls),
+ * ssh2_negotiate.c (on which algorithms the two ends agree), ssh2_stream.c (the conn that is made
+ * of it). Private to them.
  */
 #ifndef LINK_SSH2_IMPL_H
 #define LINK_SSH2_IMPL_H
 
 #include "link/heap.h"
+#include "link/kexinit.h"
 #include "link/sock.h"
 #include "link/ssh2.h"
 #include "link/tail.h"
@@ -31,6 +33,26 @@ struct ssh2 {
     struct buf first;     /* what the server sent first, until the handshake is done */
     char kind[80];
 };
+
+/* ssh2.c: algorithms. */
+/* The part of the list that the library has, in the list's order; the caller frees it. Handing it
+ * what it lacks is not safe: 1.10 strips it with an overlapping memcpy. */
+char *ssh2_supported(struct ssh2 *s, enum kexinit_list which, const char *list);
+int ssh2_prefer(struct ssh2 *s, enum kexinit_list which, const char *list, struct err *err);
+
+/* The handshake itself, over s->sock. 0, -1; SSH2_DISAGREE with err: most likely one of the lists
+ * has nothing in common with the server's. */
+enum { SSH2_DISAGREE = 1 };
+int ssh2_agree(struct ssh2 *s, struct err *err);
+
+/* ssh2_calls.c: *abstract is the struct ssh2; numbers below 0 are errnos. */
+void *ssh2_on_alloc(size_t n, void **abstract);
+void *ssh2_on_realloc(void *p, size_t n, void **abstract);
+void ssh2_on_free(void *p, void **abstract);
+ssize_t ssh2_on_send(int fd, const void *p, size_t n, int flags, void **abstract);
+ssize_t ssh2_on_receive(int fd, void *p, size_t n, int flags, void **abstract);
+void ssh2_on_disconnect(struct _LIBSSH2_SESSION *session, int reason, const char *message,
+    int message_len, const char *language, int language_len, void **abstract);
 
 /* ssh2.c: the channel. CONN_AGAIN: the far end's window is full, keys are exchanged, or there is
  * nothing yet. */

@@ -52,7 +52,7 @@ bool unrest_is_hot(struct unrest *u, struct bytes path);
  * pause begins. */
 uint64_t unrest_hot_pause(struct unrest *u, struct bytes path, uint64_t now_ms);
 
-bool unrest_any_waiting(struct unrest *u);
+bool unrest_any_waiting(struct unrest *u); /* is there a unit that does not rest? */
 
 /* What the scanner knows of the whole site when it asks who has come to rest. */
 struct unrest_view {
@@ -79,6 +79,7 @@ struct unrest_wait {                          /* one that does not rest yet */
     char unit[UNREST_TEXT], why[UNREST_TEXT]; /* escaped */
 };
 
+/* At most `max` of them; how many. */
 size_t unrest_waiting(struct unrest *u, struct unrest_wait *out, size_t max);
 
 #endif

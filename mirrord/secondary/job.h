@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Of a step: what is live and comes meanwhile waits for no longer than that. */
 enum { JOB_BUDGET_MS = 2 };
 
 /* Embedded in what it works on. Its step works for about budget_ms, and calls job_stop when it has
@@ -19,7 +20,9 @@ struct jobs {
     struct job head;
 };
 
-void jobs_init(struct jobs *jobs);
+void jobs_init(struct jobs *jobs); /* there are none */
+
+/* Puts it behind the others, due at once; one that runs already, too. */
 void job_start(struct jobs *jobs, struct job *job, void (*step)(struct job *, unsigned));
 void job_stop(struct job *job); /* fine when it does not run */
 bool job_running(const struct job *job);

@@ -1,5 +1,5 @@
-/* The receiver's processes; see receive.h. What is served is in session.c, what the parent does in
- * parent.c. */
+/* The receiver's processes; see receive.h. What is served is session/'s, what the parent does
+ * parent.c's. */
 #include "secondary/receive.h"
 
 #include <errno.h>
@@ -13,12 +13,13 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "secondary/confine/child.h"
 #include "secondary/confine/grounds.h"
 #include "secondary/confine/parent.h"
 #include "secondary/confine/renewal.h"
 #include "secondary/confine/sandbox.h"
 #include "secondary/hook/hook.h"
-#include "secondary/session.h"
+#include "secondary/session/session.h"
 #include "tree/state/state.h"
 
 /* What an unprivileged process may ask for. In the usual 64 KiB sshd and the receiver wait for one
@@ -41,8 +42,8 @@ static void be_child(struct common *c, int socket, pid_t parent)
     if (getppid() != parent)
         _exit(1);
     grounds_leave(c->grounds);
-    const struct sandbox_alarm alarm = {parent_refused, socket};
-    struct outside outside = parent_outside(&socket);
+    const struct sandbox_alarm alarm = {child_refused, socket};
+    struct outside outside = child_outside(&socket);
     FAULT("sandbox"); /* what a build for tests opens, it opens here */
     int result = sandbox_enter(c->box, SANDBOX_ALL, &alarm, &err);
     c->self.lacks = sandbox_lacking(c->box);
@@ -51,7 +52,7 @@ static void be_child(struct common *c, int socket, pid_t parent)
         log_warn("this receiver is not confined by %s", sandbox_lacks(c->box));
     if (result == 0)
         result = session_run(c->options, &outside, &c->self, &err);
-    parent_report(socket, result, &err);
+    child_report(socket, result, &err);
     /* The end takes its time where large files are being freed; the stream ends now. */
     close(c->options->out);
     close(STDERR_FILENO);

@@ -13,13 +13,13 @@
 #include "protocol/wire.h"
 #include "tree/filter.h"
 #include "tree/state/deletions.h"
+#include "tree/state/space.h"
 
 enum receive_owner {
     RECEIVE_OWNER_MIRRORED, /* as the primary has it, where it wants that and this host can */
     RECEIVE_OWNER_LEFT,     /* whoever has it by itself here */
     RECEIVE_OWNER_FIXED,    /* uid and gid */
 };
-#include "tree/state/space.h"
 
 /* What this host's configuration says of a site, whatever the primary wants; zeroed: nothing. */
 struct receive_policy {

@@ -6,7 +6,7 @@
 #include "base/set.h"
 #include "secondary/confine/outside.h"
 #include "secondary/job.h"
-#include "secondary/outbox.h"
+#include "secondary/session/outbox.h"
 #include "secondary/receive.h"
 #include "tree/content/zip.h"
 

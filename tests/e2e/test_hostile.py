@@ -143,6 +143,7 @@ def test_a_far_end_that_only_answers_pings(env):
     os.makedirs(os.path.dirname(stage.dest), exist_ok=True)
     stage.honest(0)
     put(f"{stage.src}/d0/f0", b"changed")
+    put(f"{stage.dest}/d1/f1", b"changed there")  # what only was changed here is not asked for
     for script, words in (("there:drop:17", "answered nothing but keepalives for 8 s"),
                           ("back:trickle:49", "no answer for 4 s")):
         r = stage.resync(script)

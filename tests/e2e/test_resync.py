@@ -10,7 +10,7 @@ import stat
 import struct
 import subprocess
 
-from harness import ROOT, SANITIZED, Skip, case, check, check_equal, main, wait_for
+from harness import ROOT, SANITIZED, Skip, case, check, check_equal, main, wait_for, write_text
 from pair import site_text
 from trees import (WordPress, check_same, differences, inodes, put, remove, rsync_differences,
                    set_mtime, snapshot)
@@ -748,6 +748,28 @@ def test_sites_of_a_configuration(env):
     env.mirrord("resync", "-c", config, "--as", "web1")
     check_same(env.path("site2"), env.path("far2", "2"))
     check_same(env.path("site2"), env.path("far2", "3"))
+
+
+@case
+def test_a_site_whose_role_cannot_be_read(env):
+    """It is no site that is level: the others are made so, and it is named."""
+    for i in (1, 2):
+        put(env.path(f"site{i}", "f"), b"%d" % i)
+        os.mkdir(env.path(f"far{i}"))
+    config = env.config("".join(
+        site_text(f"s{i}", env.path(f"site{i}"), [env.path(f"far{i}", "2")]) for i in (1, 2)), ("web1", "web2"))
+    ask = ("resync", "-c", config, "--as", "web1")
+    env.mirrord(*ask)
+    env.mirrord("promote", "-c", config, "--as", "web1", "s1")
+    epochs = [os.path.join(top, "epoch") for top, _, names in os.walk(env.dir) if "epoch" in names
+              and re.search("/site1-[^/]*$", top)]
+    check_equal(len(epochs), 1, epochs)
+    write_text(epochs[0], "nonsense\n")
+    put(env.path("site2", "f"), b"other")
+    r = env.mirrord(*ask, code=None)
+    check(r.code not in (0, 4), r)
+    r.says("site s1: ")
+    check_same(env.path("site2"), env.path("far2", "2"))
 
 
 @case

@@ -7,7 +7,7 @@
 
 #include "base/mem.h"
 #include "command/check/check_report.h"
-#include "command/status_text.h"
+#include "command/status/status_text.h"
 #include "primary/daemon/site_names.h"
 
 /* Does every directory down to it, as far as it is there, let others through? */

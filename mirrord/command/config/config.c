@@ -232,15 +232,17 @@ int config_load(const char *path, const char *as, struct config **out, struct er
     struct config *c = mem_alloc(sizeof *c);
     c->scan_rate = CONFIG_NOT_SAID;
     struct config_block *files = NULL;
+    struct config_sources from = {0};
     struct timespec began;
     c->path = absolute(path);
     clock_gettime(CLOCK_REALTIME, &began);
-    int rc = config_file_read(c->path, &files, err);
+    int rc = config_file_read(c->path, &files, &from, err);
     if (rc == 0) {
-        config_note_files(c, files, &began);
+        config_note_sources(c, &from, &began);
         rc = build(c, files, as, err);
     }
     config_file_free(files);
+    config_sources_free(&from);
     if (rc) {
         config_free(c);
         return -1;

@@ -109,12 +109,12 @@ struct config_site {
     unsigned line;
 };
 
-struct config_file; /* one that was read, and what it was then */
+struct config_source; /* a file that was read, or a directory that was looked in; as it was then */
 
 struct config {
     char *path; /* of the main file, absolute */
-    struct config_file *files;
-    size_t file_count;
+    struct config_source *sources;
+    size_t source_count, file_count; /* the files come first, the main one of them */
     char *state_dir;
     char *control;      /* path of the control socket */
     char *site_sockets; /* directory of the sites' own; NULL: not said */
@@ -150,7 +150,8 @@ int config_expand_again(struct config *c, struct err *err);
 void config_add_gone(struct config *c, const struct config_site *block, const char *name,
     enum config_presence presence, int64_t since);
 
-/* Is one of its files not any more what was read? Told once: after that, only of another change. */
+/* Is one of its files not any more what was read, or may its includes find others? Told once: after
+ * that, only of another change. Costs a stat of each. */
 bool config_has_changed(struct config *c);
 
 const struct config_host *config_host(const struct config *c, const char *name); /* or NULL */

@@ -1,12 +1,12 @@
-/* Which files a configuration was read from, and whether they are still what they were. Knows
- * nothing of what is in them. A file that another include would add is not noticed. */
+/* Which files a configuration was read from and which directories its includes look in, and whether
+ * they are still what they were. Knows nothing of what is in them. */
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/mem.h"
 #include "command/config/config_impl.h"
 
-struct config_file {
+struct config_source { /* or a directory: one that is added to or taken from has other times */
     char *path;
     struct timespec changed; /* zeros: it is not there */
     ino_t inode;
@@ -21,7 +21,7 @@ static int64_t ms_of(const struct timespec *t)
 }
 
 /* True: it is another one than it was. */
-static bool look(struct config_file *f)
+static bool look(struct config_source *f)
 {
     struct stat st = {0};
     if (stat(f->path, &st) < 0)
@@ -34,35 +34,44 @@ static bool look(struct config_file *f)
     return !same;
 }
 
-void config_note_files(
-    struct config *c, const struct config_block *files, const struct timespec *began)
+static void note(struct config_source *f, const char *path, const struct timespec *began)
 {
-    c->file_count = files->block_count;
-    c->files = mem_array(c->file_count, sizeof *c->files);
-    for (size_t i = 0; i < c->file_count; i++) {
-        c->files[i].path = mem_copy_string(files->blocks[i].file);
-        look(&c->files[i]);
-        if (ms_of(&c->files[i].changed) + GRANULE_MS >= ms_of(began))
-            c->files[i].size = -1;
-    }
+    struct timespec now;
+    f->path = mem_copy_string(path);
+    look(f);
+    clock_gettime(CLOCK_REALTIME, &now);
+    /* One of the future was written before the clock was set: what is written now has another. */
+    if (ms_of(&f->changed) + GRANULE_MS >= ms_of(began) && ms_of(&f->changed) <= ms_of(&now))
+        f->size = -1;
+}
+
+void config_note_sources(
+    struct config *c, const struct config_sources *from, const struct timespec *began)
+{
+    c->file_count = from->file_count;
+    c->source_count = from->file_count + from->dir_count;
+    c->sources = mem_array(c->source_count, sizeof *c->sources);
+    for (size_t i = 0; i < c->source_count; i++)
+        note(&c->sources[i], i < c->file_count ? from->files[i] : from->dirs[i - c->file_count],
+            began);
 }
 
 const char *config_file_path(const struct config *c, size_t i)
 {
-    return i < c->file_count ? c->files[i].path : NULL;
+    return i < c->file_count ? c->sources[i].path : NULL;
 }
 
 bool config_has_changed(struct config *c)
 {
     bool changed = false;
-    for (size_t i = 0; i < c->file_count; i++)
-        changed |= look(&c->files[i]);
+    for (size_t i = 0; i < c->source_count; i++)
+        changed |= look(&c->sources[i]);
     return changed;
 }
 
-void config_free_files(struct config *c)
+void config_free_sources(struct config *c)
 {
-    for (size_t i = 0; i < c->file_count; i++)
-        free(c->files[i].path);
-    free(c->files);
+    for (size_t i = 0; i < c->source_count; i++)
+        free(c->sources[i].path);
+    free(c->sources);
 }

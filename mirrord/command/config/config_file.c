@@ -21,8 +21,7 @@ enum { FILES_MAX = 10000 };
 
 struct parse {
     struct set *lines; /* section's address and key → line; the empty key is its beginning */
-    char **files;      /* the main file, then the included ones, in order */
-    size_t file_count;
+    struct config_sources *from;
     struct err err; /* the first one */
 };
 
@@ -146,16 +145,57 @@ static int note_begin(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *resul
 
 /* ---- Files ---- */
 
-static int add_file(struct parse *p, cfg_t *cfg, const char *path)
+/* 1: it was among them already. */
+static int add_path(cfg_t *cfg, char ***list, size_t *count, const char *path)
 {
-    for (size_t i = 0; i < p->file_count; i++)
-        if (strcmp(p->files[i], path) == 0)
-            return fail_here(cfg, "include: %s is read already", path);
-    if (p->file_count >= FILES_MAX)
+    for (size_t i = 0; i < *count; i++)
+        if (strcmp((*list)[i], path) == 0)
+            return 1;
+    if (*count >= FILES_MAX)
         return fail_here(cfg, "include: more than %d files", FILES_MAX);
-    p->files = mem_resize(p->files, p->file_count + 1, sizeof *p->files);
-    p->files[p->file_count++] = mem_copy_string(path);
+    *list = mem_resize(*list, *count + 1, sizeof **list);
+    (*list)[(*count)++] = mem_copy_string(path);
     return 0;
+}
+
+static int add_file(cfg_t *cfg, const char *path)
+{
+    struct config_sources *from = parse_of(cfg)->from;
+    int r = add_path(cfg, &from->files, &from->file_count, path);
+    return r > 0 ? fail_here(cfg, "include: %s is read already", path) : r;
+}
+
+static bool is_pattern(const char *text)
+{
+    return strpbrk(text, "*?[");
+}
+
+/* This directory, or all that match. */
+static int add_dirs(cfg_t *cfg, const char *pattern)
+{
+    struct config_sources *from = parse_of(cfg)->from;
+    glob_t found;
+    int r = 0;
+    if (!is_pattern(pattern))
+        return add_path(cfg, &from->dirs, &from->dir_count, pattern);
+    int rc = glob(pattern, GLOB_ONLYDIR, NULL, &found);
+    for (size_t i = 0; rc == 0 && r >= 0 && i < found.gl_pathc; i++)
+        r = add_path(cfg, &from->dirs, &from->dir_count, found.gl_pathv[i]);
+    globfree(&found);
+    return r;
+}
+
+/* Whatever comes into the directory of the first component with a *, or beneath, may match. */
+static int note_dirs(cfg_t *cfg, const char *pattern)
+{
+    int r = 0;
+    const char *slash = is_pattern(pattern) ? memrchr(pattern, '/', strcspn(pattern, "*?[")) : NULL;
+    for (; r >= 0 && slash; slash = strchr(slash + 1, '/')) {
+        char *above CLEANUP_FREE =
+            mem_copy_bytes(pattern, slash == pattern ? 1 : (size_t)(slash - pattern));
+        r = add_dirs(cfg, above);
+    }
+    return r < 0 ? -1 : 0;
 }
 
 /* include("PATTERN"), relative to the file that says so. The files are read after this one: nothing
@@ -171,14 +211,14 @@ static int on_include(cfg_t *cfg, cfg_opt_t *opt, int argc, const char **argv)
             ? mem_copy_string(argv[0])
             : mem_format("%.*s/%s", (int)(slash - cfg->filename), cfg->filename, argv[0]);
     glob_t found;
+    int result = note_dirs(cfg, pattern);
     int rc = glob(pattern, 0, NULL, &found);
-    int result = 0;
-    if (rc == GLOB_NOMATCH && !strpbrk(pattern, "*?["))
+    if (rc == GLOB_NOMATCH && !is_pattern(pattern))
         result = fail_here(cfg, "include: there is no file %s", pattern);
     else if (rc && rc != GLOB_NOMATCH)
         result = fail_here(cfg, "include: %s cannot be listed", pattern);
     for (size_t i = 0; rc == 0 && result == 0 && i < found.gl_pathc; i++)
-        result = add_file(parse_of(cfg), cfg, found.gl_pathv[i]);
+        result = add_file(cfg, found.gl_pathv[i]);
     globfree(&found);
     return result;
 }
@@ -331,23 +371,31 @@ static int parse_file(struct parse *p, const char *path, struct config_block *al
  * reload and when it goes on with a handover, which has a thread of its own. */
 static pthread_mutex_t lexer = PTHREAD_MUTEX_INITIALIZER;
 
-int config_file_read(const char *path, struct config_block **out, struct err *err)
+void config_sources_free(struct config_sources *from)
 {
-    struct parse p = {0};
+    for (size_t i = 0; i < from->file_count; i++)
+        free(from->files[i]);
+    for (size_t i = 0; i < from->dir_count; i++)
+        free(from->dirs[i]);
+    free(from->files);
+    free(from->dirs);
+}
+
+int config_file_read(
+    const char *path, struct config_block **out, struct config_sources *from, struct err *err)
+{
+    struct parse p = {.from = from};
     struct config_block *all = mem_alloc(sizeof *all);
-    p.files = mem_array(1, sizeof *p.files);
-    p.files[p.file_count++] = mem_copy_string(path);
+    *from = (struct config_sources){.files = mem_array(1, sizeof *from->files), .file_count = 1};
+    from->files[0] = mem_copy_string(path);
     int rc = 0;
     pthread_mutex_lock(&lexer);
-    for (size_t i = 0; i < p.file_count && rc == 0; i++) {
+    for (size_t i = 0; i < from->file_count && rc == 0; i++) {
         p.lines = set_new();
-        rc = parse_file(&p, p.files[i], all);
+        rc = parse_file(&p, from->files[i], all);
         set_free(p.lines);
     }
     pthread_mutex_unlock(&lexer);
-    for (size_t i = 0; i < p.file_count; i++)
-        free(p.files[i]);
-    free(p.files);
     if (rc) {
         config_file_free(all);
         if (err)

@@ -212,7 +212,7 @@ void config_free(struct config *c)
         config_free_site(&c->sites[i]);
     for (size_t i = 0; i < c->glob_count; i++)
         config_free_site(&c->globs[i]);
-    config_free_files(c);
+    config_free_sources(c);
     free(c->hosts);
     free(c->sites);
     free(c->globs);

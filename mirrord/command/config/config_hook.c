@@ -46,27 +46,32 @@ static int take_command(
                : 0;
 }
 
-static int take_timeout(const struct config_block *b, const char *key, unsigned *timeout_ms,
-    struct err *err, unsigned min, unsigned max, const char *range)
+struct range {
+    unsigned min_ms, max_ms;
+    const char *words;
+};
+
+static int take_timeout(const struct config_block *b, const char *key, const struct range *r,
+    unsigned *timeout_ms, struct err *err)
 {
     unsigned timeout = *timeout_ms;
     if (config_take_duration(b, key, &timeout, err))
         return -1;
-    if (config_value(b, key) && (timeout < min || timeout > max))
-        return config_fail_at(b, key, err, "it is not from %s", range);
+    if (config_value(b, key) && (timeout < r->min_ms || timeout > r->max_ms))
+        return config_fail_at(b, key, err, "it is not from %s", r->words);
     *timeout_ms = timeout;
     return 0;
 }
 
 int config_take_hook(const struct config_block *b, struct config_hook *h, struct err *err)
 {
+    static const struct range commit = {TIMEOUT_MIN_MS, TIMEOUT_MAX_MS, "1s to 1h"};
+    static const struct range on_switch = {SWITCH_MIN_MS, SWITCH_MAX_MS, "100ms to 30s"};
     bool bad = take_command(b, "on-commit", &h->command, err) ||
                take_command(b, "on-switch", &h->on_switch, err) ||
                config_take_text(b, "on-commit-user", &h->user, err) ||
-               take_timeout(b, "on-commit-timeout", &h->timeout_ms, err, TIMEOUT_MIN_MS,
-                   TIMEOUT_MAX_MS, "1s to 1h") ||
-               take_timeout(b, "on-switch-timeout", &h->on_switch_timeout_ms, err, SWITCH_MIN_MS,
-                   SWITCH_MAX_MS, "100ms to 30s");
+               take_timeout(b, "on-commit-timeout", &commit, &h->timeout_ms, err) ||
+               take_timeout(b, "on-switch-timeout", &on_switch, &h->on_switch_timeout_ms, err);
     return bad ? -1 : 0;
 }
 

@@ -25,11 +25,20 @@ struct config_block {
     size_t block_count;
 };
 
+/* Where a configuration is from. */
+struct config_sources {
+    char **files; /* the main one first */
+    char **dirs;  /* in which its includes' patterns look, whether they are there or not */
+    size_t file_count, dir_count;
+};
+
 /* Reads the file and what it includes: the result's blocks are the files. Syntax errors and unknown
  * or repeated keys are ERR_USAGE with "file:line: …". config_file_free frees it all; NULL is fine.
- */
-int config_file_read(const char *path, struct config_block **out, struct err *err);
+ * *from is filled as far as it went; config_sources_free. */
+int config_file_read(
+    const char *path, struct config_block **out, struct config_sources *from, struct err *err);
 void config_file_free(struct config_block *files);
+void config_sources_free(struct config_sources *from);
 
 /* The value of a key, or NULL where it is not set. */
 const struct config_value *config_value(const struct config_block *b, const char *key);
@@ -64,11 +73,11 @@ void config_hook_free(struct config_hook *h);
  */
 int config_take_title(const struct config_block *b, char **out, struct err *err);
 
-/* Notes which files these are and what they are now. What changed since `began` (CLOCK_REALTIME,
- * from before they were read) may be what was read or not: it counts as changed. */
-void config_note_files(
-    struct config *c, const struct config_block *files, const struct timespec *began);
-void config_free_files(struct config *c);
+/* Notes what they are now. What changed since `began` (CLOCK_REALTIME, from before they were read)
+ * may be what was read or not: it counts as changed. */
+void config_note_sources(
+    struct config *c, const struct config_sources *from, const struct timespec *began);
+void config_free_sources(struct config *c);
 
 /* A configuration file's text with its comments blanked out, so that every byte keeps its line (the
  * parser miscounts lines that have comments). 0 with *out (the caller frees); ERR_USAGE. */

@@ -1,5 +1,5 @@
-/* One resync from its walk to its last acknowledgement; see resync_job.h. Options and output
- * formats are resync.c's and resync_report.c's. */
+/* One resync from its walk to its last acknowledgement; see resync_job.h. The command
+ * line is resync_options.c's, what is printed resync_report.c's. */
 #include "command/resync/resync_job.h"
 
 #include <errno.h>

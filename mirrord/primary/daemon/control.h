@@ -45,9 +45,13 @@ int control_own(struct control *c, uid_t owner, gid_t group, struct err *err);
 bool control_stands(const struct control *c); /* the socket is still at its path */
 
 int control_fd(const struct control *c); /* readable: call control_serve */
+
+/* Takes and answers what can be without waiting; the handler is called from here. */
 void control_serve(struct control *c);
 
+/* The answer, which is copied; who would get one over CONTROL_REPLY_MAX is cut off. The client may
+ * be gone after this. */
 void control_reply(struct control_client *c, const struct json *reply);
-void control_fail(struct control_client *c, const struct err *err);
+void control_fail(struct control_client *c, const struct err *err); /* {"error", "code"} */
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * What the parts of the daemon share: daemon.c (beginning, loop, end), roster.c (which sites
- * there are), roster_peers.c, roster_open.c, status.c, flush.c (requests that wait),
+ * there are), roster_peers.c, roster_open.c, status.c, flush/ (requests that wait),
  * site_sockets.c. All on the main thread; the roster's lock is for the scanner's thread, which
  * tells the peers of a site what is owed.
  */
@@ -12,7 +12,7 @@
 
 #include "primary/daemon/control.h"
 #include "primary/daemon/daemon.h"
-#include "primary/daemon/metrics.h"
+#include "primary/daemon/metrics/metrics.h"
 #include "primary/scan/scan.h"
 
 struct set;
@@ -72,7 +72,7 @@ struct glob_watch;
 struct pauses;
 struct site_sockets;
 
-struct metrics { /* metrics.c */
+struct metrics { /* metrics/metrics.c */
     char *path;  /* NULL: none */
     unsigned every_ms;
     uint64_t due_ms, written_ms, said_ms;
@@ -178,7 +178,7 @@ void site_sockets_free(struct daemon *d);
 /* hourly.c: a line for the log. Milliseconds until it has to be called again. */
 unsigned hourly_tick(struct daemon *d);
 
-/* flush.c: requests that are answered later. */
+/* flush/: requests that are answered later, and (resync) those that nobody waits for. */
 void flush_request(struct daemon *d, struct control_client *client, const struct json *request);
 void resync_request(struct daemon *d, struct control_client *client, const struct json *request);
 void flush_gone(struct daemon *d, struct control_client *client);

@@ -2,7 +2,7 @@
  * are open), push_site.c (a site), push_room.c (the room for it), push_owed.c (what it is told of
  * that), push_proof.c (what was taken over is read), lanes.c (batches going out), send.c,
  * send_entry.c and sight.c (one path), acks.c (what became of it), stream.c (one file's content),
- * mosaic.c (one made of an old one's extents), unit_push.c (a unit), compare.c and merge.c (two
+ * mosaic.c (one made of an old one's extents), unit/ (a unit), compare.c and merge.c (two
  * manifests; compare.h), expand.c (a subtree path by path), switches.c (links that wait for what
  * they lead to), renew.c (another receiver for the same session), bundle.c and packer.c (small
  * files packed together), shelf.c (what sessions share). Private to them.
@@ -326,11 +326,10 @@ struct owed *expander_next(struct push *p, struct push_site *ps, struct err *err
 void expander_answer(struct push *p, struct expander *e, bool ok, const char *why);
 void expander_free_all(struct push_site *ps);
 
-/* unit_push.c */
+/* unit/unit_push.c; unit_push_acked is unit_end.c's */
 bool unit_push_step(struct push *p); /* of all units: puts something out, or false */
-void unit_push_spoiled(
-    struct unit_push *u, const struct err *err); /* one path of it changed, or
-                                                   (with a code) cannot be read */
+/* One path of it changed, or (err with a code) cannot be read. */
+void unit_push_spoiled(struct unit_push *u, const struct err *err);
 void unit_push_acked(struct push *p, struct push_batch *b, uint8_t flags);
 void unit_push_free_all(struct push *p, const struct push_site *ps); /* NULL: of all sites */
 int unit_push_due(const struct push *p);    /* milliseconds until one goes on by itself; -1 */

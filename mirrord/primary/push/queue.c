@@ -130,17 +130,29 @@ static char *copy_or_null(struct bytes b)
     return b.len ? mem_copy_bytes(b.data, b.len) : NULL;
 }
 
-void queue_note_again(struct queue *q, struct owed *o, enum owed_kind kind, bool check)
+static void take_flags(struct owed *o, unsigned flags)
+{
+    o->subtree |= flags & OWE_SUBTREE;
+    o->alone |= flags & OWE_ALONE;
+    o->known |= flags & OWE_KNOWN;
+    o->open |= flags & OWE_OPEN;
+}
+
+void queue_note_again(
+    struct queue *q, struct owed *o, unsigned flags, enum owed_kind kind, bool check)
 {
     if (!o->again)
         o->again_seq = ++q->seq;
     o->again_kind = o->again && o->again_kind != kind ? OWED_ANY : kind;
+    o->again_flags |= flags;
     o->again_check |= check;
     o->again = true;
 }
 
 void queue_merge_again(struct owed *o)
 {
+    take_flags(o, o->again_flags);
+    o->again_flags = 0;
     o->check |= o->again_check;
     if (o->again && o->kind != OWED_MOVE && o->kind != o->again_kind)
         o->kind = OWED_ANY;
@@ -155,15 +167,12 @@ static bool holds_more(unsigned flags, enum owed_kind kind)
 /* News about something that is owed already. */
 static void refresh(struct queue *q, struct owed *o, unsigned flags, enum owed_kind kind, bool unit)
 {
-    o->subtree |= flags & OWE_SUBTREE;
-    o->alone |= flags & OWE_ALONE;
-    o->known |= flags & OWE_KNOWN;
-    o->open |= flags & OWE_OPEN;
     if (o->place == OWED_FLYING) {
-        queue_note_again(q, o, kind, holds_more(flags, kind));
+        queue_note_again(q, o, flags, kind, holds_more(flags, kind));
         o->again_unit |= unit;
         return;
     }
+    take_flags(o, flags);
     o->check |= holds_more(flags, kind);
     if (o->kind != OWED_MOVE)
         o->kind = kind;
@@ -198,10 +207,7 @@ struct owed *queue_owe_locked(struct queue *q, struct queue_site *qs, struct byt
     struct owed *o = queue_make(q, qs, item);
     o->class = unit ? OWED_UNIT : flags & OWE_BULK ? OWED_BULK : OWED_LIVE;
     o->kind = unit ? OWED_ANY : kind;
-    o->alone = flags & OWE_ALONE;
-    o->subtree = flags & OWE_SUBTREE;
-    o->known = flags & OWE_KNOWN;
-    o->open = flags & OWE_OPEN;
+    take_flags(o, flags);
     o->check = holds_more(flags, kind);
     queue_line_up(o);
     return o;
@@ -284,6 +290,7 @@ static void fly(struct owed *o)
     o->home->flying_count += o->class != OWED_UNIT;
     o->home->moving |= o->kind == OWED_MOVE;
     o->again = o->again_check = o->again_unit = false;
+    o->again_flags = 0;
 }
 
 struct owed *queue_take(struct queue *q, struct queue_site *qs, enum owed_class class)
@@ -388,6 +395,7 @@ void queue_done(struct queue *q, struct owed *o)
         o->source = NULL;
         o->whole = o->open = o->awaits = false;
         o->check = o->again_check;
+        take_flags(o, o->again_flags);
         o->class = o->again_unit ? OWED_UNIT : o->class == OWED_UNIT ? OWED_BULK : o->class;
         o->alone &= !o->again_unit;
         o->bytes = 0;

@@ -33,21 +33,22 @@ struct owed {
     enum owed_class class;
     enum owed_kind kind;
     enum { OWED_WAITING, OWED_DELAYED, OWED_FLYING } place;
-    bool subtree;        /* all beneath it too */
-    bool known;          /* the secondary probably has an older version of this file */
-    bool open;           /* send it although it has a writer */
-    bool check;          /* compare the directory when it is there: it may hold what is not here */
-    bool whole;          /* send the content, whatever it may have */
-    bool alone;          /* with all beneath it path by path, units or not */
-    bool awaits;         /* a link, given back until nothing is owed beneath its target, or
-                          * a deletion that waits for such a link */
-    atomic_bool no_room; /* given back until the secondary's disk has room */
-    bool again;          /* owed again while it was flying */
-    bool again_unit;     /* as a unit then */
-    bool again_check;    /* and then to be compared */
-    unsigned tries;      /* failures so far */
-    uint64_t seq;        /* peer_mark's number */
-    uint64_t again_seq;  /* the one of what came while it was flying */
+    bool subtree;         /* all beneath it too */
+    bool known;           /* the secondary probably has an older version of this file */
+    bool open;            /* send it although it has a writer */
+    bool check;           /* compare the directory when it is there: it may hold what is not here */
+    bool whole;           /* send the content, whatever it may have */
+    bool alone;           /* with all beneath it path by path, units or not */
+    bool awaits;          /* a link, given back until nothing is owed beneath its target, or
+                           * a deletion that waits for such a link */
+    atomic_bool no_room;  /* given back until the secondary's disk has room */
+    bool again;           /* owed again while it was flying */
+    bool again_unit;      /* as a unit then */
+    bool again_check;     /* and then to be compared */
+    unsigned again_flags; /* enum owe_flags of what came then */
+    unsigned tries;       /* failures so far */
+    uint64_t seq;         /* peer_mark's number */
+    uint64_t again_seq;   /* the one of what came while it was flying */
     enum owed_kind again_kind;
     uint64_t since_ms, due_ms;
     _Atomic(uint64_t) bytes; /* size where known */

@@ -48,7 +48,8 @@ void queue_drop(struct owed *o);
 struct owed *queue_owe_locked(struct queue *q, struct queue_site *qs, struct bytes path,
     unsigned flags, enum owed_kind kind, bool *fresh);
 /* It flies, and is owed again afterwards. */
-void queue_note_again(struct queue *q, struct owed *o, enum owed_kind kind, bool check);
+void queue_note_again(
+    struct queue *q, struct owed *o, unsigned flags, enum owed_kind kind, bool check);
 /* It is given back without being done: what came meanwhile is of what is owed still. */
 void queue_merge_again(struct owed *o);
 

@@ -31,7 +31,7 @@ static void distrust_beneath(struct queue *q, struct queue_site *qs, struct byte
     struct owed *o;
     TAILQ_FOREACH (o, &qs->flying, order)
         if (path_beneath(queue_path(o), path))
-            queue_note_again(q, o, OWED_ANY, false);
+            queue_note_again(q, o, 0, OWED_ANY, false);
 }
 
 /* All that is beneath the path, though nobody knows what the secondary has there: something that
@@ -41,7 +41,7 @@ static struct owed *owe_all(struct queue *q, struct queue_site *qs, struct bytes
     struct owed *o = queue_owe_locked(q, qs, path, OWE_SUBTREE, OWED_ANY, fresh);
     distrust_beneath(q, qs, path);
     if (o->place == OWED_FLYING)
-        queue_note_again(q, o, OWED_ANY, true);
+        queue_note_again(q, o, OWE_SUBTREE, OWED_ANY, true);
     else
         o->check = true;
     return o;
@@ -73,11 +73,11 @@ static void shorten(struct owed *first, struct owed *last)
 static void pass_on(struct queue *q, const struct owed *o, struct owed *n)
 {
     uint64_t *seq = &n->seq;
-    n->subtree |= o->subtree;
     if (n->place == OWED_FLYING) {
-        queue_note_again(q, n, OWED_ANY, o->check);
+        queue_note_again(q, n, o->subtree ? OWE_SUBTREE : 0, OWED_ANY, o->check);
         seq = &n->again_seq;
     } else {
+        n->subtree |= o->subtree;
         n->check |= o->check;
     }
     if (o->seq < *seq)
@@ -138,11 +138,10 @@ void queue_move(struct queue *q, struct queue_site *qs, struct bytes from, struc
     struct owed *o = item->value;
     if (o && (o->place == OWED_FLYING || o->kind == OWED_MOVE)) {
         /* Two moves to one name in a row: the state of all three names says it as well. */
-        o->subtree = true;
         if (o->place == OWED_FLYING)
-            queue_note_again(q, o, OWED_ANY, true);
+            queue_note_again(q, o, OWE_SUBTREE, OWED_ANY, true);
         else
-            o->check = true;
+            o->subtree = o->check = true;
         owe_all(q, qs, from, &fresh);
         pthread_mutex_unlock(&q->lock);
         q->wake(q->ctx);

@@ -19,10 +19,13 @@ struct outbox { /* a zeroed one is empty */
     size_t count, cap;
 };
 
+/* Puts one behind the others; paths are copied. */
 void outbox_owe(struct outbox *o, struct bytes path, unsigned flags);
 void outbox_move(struct outbox *o, struct bytes from, struct bytes to);
 void outbox_hint(struct outbox *o, struct bytes path, unsigned flags);
+
+/* All was told. Room is kept for the next ones, if it is not much. */
 void outbox_clear(struct outbox *o);
-void outbox_free(struct outbox *o);
+void outbox_free(struct outbox *o); /* what it holds: it is empty after that */
 
 #endif

@@ -17,6 +17,7 @@ struct prover_answer {
     void *ctx;
 };
 
+/* Starts the thread. -1 with err. */
 int prover_new(const struct prover_answer *a, struct prover **out, struct err *err);
 void prover_free(struct prover *p); /* gives up what it is reading; NULL is fine */
 void prover_ask(struct prover *p, struct site *s, struct bytes path); /* keeps a reference */

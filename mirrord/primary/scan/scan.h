@@ -30,6 +30,7 @@ struct scan_options {
                               is less */
 };
 
+/* Starts the scanner's thread. `sink` is told from it; -1 with err. */
 int scan_new(
     const struct scan_options *o, const struct scan_sink *sink, struct scan **out, struct err *err);
 void scan_free(struct scan *c); /* ends the thread; sites are let go; NULL is fine */

@@ -73,10 +73,10 @@ struct step {
     char *text;
 };
 
-struct step_old step_old_of(const struct record *r);
+struct step_old step_old_of(const struct record *r); /* of a path that the manifest has */
 
-void step_init(struct step *s, uint8_t kind, struct bytes path);
-void step_clear(struct step *s);
+void step_init(struct step *s, uint8_t kind, struct bytes path);   /* waiting; copies the path */
+void step_clear(struct step *s);                                   /* frees what it owns */
 void step_set_bytes(struct bytes *field, const void *p, size_t n); /* replaces an owned field */
 size_t step_set_entry(struct step *s, const struct entry *e);      /* copies so many bytes */
 

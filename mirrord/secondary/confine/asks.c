@@ -175,3 +175,23 @@ bool ask_decode(struct bytes packet, struct ask *out)
     *out = a;
     return true;
 }
+
+void ask_set_result(struct ask *a, int result, const struct err *err)
+{
+    a->result = result;
+    if (result == 0)
+        return;
+    a->code = (int32_t)err->code;
+    a->sys = err->sys;
+    a->text = (struct bytes){err->text, strnlen(err->text, ASK_TEXT_MAX)};
+}
+
+int ask_get_result(const struct ask *a, struct err *err)
+{
+    if (a->result == 0)
+        return 0;
+    err_set(err, (enum err_code)a->code, "%.*s", (int)a->text.len,
+        a->text.len ? (const char *)a->text.data : "");
+    err->sys = a->sys;
+    return a->result;
+}

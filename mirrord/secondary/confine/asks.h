@@ -62,7 +62,12 @@ struct ask {
 /* Returns the packet's length; 0: a string is too long for its field, or has a NUL. */
 size_t ask_encode(const struct ask *a, uint8_t out[ASK_PACKET_MAX]);
 
-/* False: it is not one. */
+/* False: it is not one. *out's strings point into the packet. */
 bool ask_decode(struct bytes packet, struct ask *out);
+
+/* What a function came to: 0, or anything else and then with err, whose text is pointed to. */
+void ask_set_result(struct ask *a, int result, const struct err *err);
+/* That result; but for 0 with err as it was there. */
+int ask_get_result(const struct ask *a, struct err *err);
 
 #endif

@@ -1,7 +1,7 @@
 /*
  * What a session needs from outside its sandbox: each a function that either does it (a process
  * without a sandbox, such as `mirrord recover`, and the receiver's parent), or asks the parent to
- * (parent.h).
+ * (child.h).
  */
 #ifndef SECONDARY_CONFINE_OUTSIDE_H
 #define SECONDARY_CONFINE_OUTSIDE_H

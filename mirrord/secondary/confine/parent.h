@@ -1,7 +1,7 @@
 /*
- * The receiver's two processes. The parent keeps what must stay outside the sandbox and serves a
- * fixed list of requests (asks.h, outside.h). The child does everything else, speaks to the parent
- * through a socket of its own, and dies with it.
+ * The receiver's two processes, seen from the parent: it keeps what must stay outside the sandbox
+ * and serves a fixed list of requests (asks.h, answer.h). The child (child.h) does everything else,
+ * speaks to the parent through a socket of its own, and dies with it.
  */
 #ifndef SECONDARY_CONFINE_PARENT_H
 #define SECONDARY_CONFINE_PARENT_H
@@ -18,11 +18,5 @@ int parent_serve(int socket, pid_t child, const struct outside *outside, int out
 /* Gives up a descriptor that the other end hears of only when nobody has it: a part of the stream,
  * which is the child's, or standard error, which sshd takes for one. Its number stays taken. */
 void parent_leave(int fd);
-
-/* The child's end: everything is asked of the parent. `socket` is borrowed for as long. */
-struct outside parent_outside(int *socket);
-
-void parent_report(int socket, int result, const struct err *err); /* the child's last word */
-void parent_refused(int socket, int call); /* the same, from a signal handler (sandbox.h) */
 
 #endif

@@ -44,10 +44,10 @@ bool holds_end(struct holds *h, struct bytes site, struct bytes records, bool la
 /* Whoever asked for it is gone: all readers go on. */
 void holds_let_go(struct holds *h);
 
-void holds_step(struct holds *h);
-uint64_t holds_due(const struct holds *h); /* io_now_ms; UINT64_MAX: never */
-bool holds_any(const struct holds *h);     /* one runs */
-bool holds_busy(const struct holds *h, struct bytes site);
+void holds_step(struct holds *h);                          /* does what is due; never waits */
+uint64_t holds_due(const struct holds *h);                 /* io_now_ms; UINT64_MAX: never */
+bool holds_any(const struct holds *h);                     /* one runs */
+bool holds_busy(const struct holds *h, struct bytes site); /* the site's does */
 void holds_leave(struct holds *h); /* a process that was forked goes on with them */
 
 /* How the site's command fails; NULL: it is not known, or does not. */

@@ -65,7 +65,7 @@ bool hooks_pending(const struct hooks *h);
  * change? 0, -1 with err. */
 int hook_check_command(const char *path, struct err *err);
 
-void receive_hook_clear(struct receive_hook *hook);
+void receive_hook_clear(struct receive_hook *hook); /* frees its texts */
 struct receive_hook receive_hook_copy(const struct receive_hook *from);
 
 #endif

@@ -35,8 +35,8 @@ void hook_changes_free(struct hook_changes *c); /* NULL is fine */
  * what was in front of the fault was taken. */
 bool hook_changes_add(struct hook_changes *c, struct bytes records);
 
-void hook_changes_add_all(struct hook_changes *c);
-bool hook_changes_any(const struct hook_changes *c);
+void hook_changes_add_all(struct hook_changes *c);   /* "everything", in place of what is there */
+bool hook_changes_any(const struct hook_changes *c); /* are there any? */
 size_t hook_changes_bytes(const struct hook_changes *c); /* that they hold */
 void hook_changes_clear(struct hook_changes *c);
 

@@ -120,6 +120,8 @@ void replica_fail(struct replica *r, uint16_t reason, const struct err *why);
 /* Before the first batch: the marker stands and the stage is there. -1: the replica failed. */
 int replica_prepare(struct replica *r);
 
+/* Makes or finds the stage, in place of the one that was open; the marker's file names it before
+ * that. -1 with err: there is none. */
 int replica_make_stage(struct replica *r, struct err *err);
 
 /* Goes on removing what is dead, between messages. */
@@ -131,6 +133,7 @@ void replica_progress(struct replica *r, uint64_t done);
 /* Says, once a session and cause, that a unit is not switched as a whole but file by file. */
 void replica_say_piecemeal(struct replica *r, struct bytes unit, enum msg_ack_flags cause);
 
+/* Room on the root's filesystem for who is not root; 0: not known. */
 uint64_t replica_free_bytes(const struct replica *r);
 
 #endif

@@ -66,14 +66,13 @@ static int write_path(int item, struct bytes path, struct err *err)
     return 0;
 }
 
-static int fill(
-    int item, bool link, int dirfd, const char *name, struct bytes path, struct err *err)
+static int fill(int item, const struct aside_thing *t, struct err *err)
 {
-    if (write_path(item, path, err) < 0)
+    if (write_path(item, t->path, err) < 0)
         return -1;
-    if (link && linkat(dirfd, name, item, ASIDE_CONTENT, 0) < 0)
+    if (t->link && linkat(t->dirfd, t->name, item, ASIDE_CONTENT, 0) < 0)
         return err_sys(err, errno, "link into the trash");
-    if (!link && renameat2(dirfd, name, item, ASIDE_CONTENT, RENAME_NOREPLACE) < 0)
+    if (!t->link && renameat2(t->dirfd, t->name, item, ASIDE_CONTENT, RENAME_NOREPLACE) < 0)
         return err_sys(err, errno, "rename into the trash");
     return 0;
 }
@@ -91,15 +90,15 @@ static int make_item(struct stage *s, enum aside which, const char *where)
     return dir < 0 ? -1 : openat(dir, where, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
-int aside_put(struct stage *s, enum aside which, const char *tail, bool link, int dirfd,
-    const char *name, struct bytes path, char where[ASIDE_NAME_MAX], struct err *err)
+int aside_put(struct stage *s, enum aside which, const char *tail, const struct aside_thing *thing,
+    char where[ASIDE_NAME_MAX], struct err *err)
 {
     snprintf(where, ASIDE_NAME_MAX, "%" PRId64 "-%s-%" PRIx64 "%s", (int64_t)time(NULL), s->session,
         s->counter++, tail);
     int item CLEANUP_FD = make_item(s, which, where);
     if (item < 0)
         return err_sys(err, errno, "create %s in the trash of %s", where, root_path(s->root));
-    if (fill(item, link, dirfd, name, path, err) == 0)
+    if (fill(item, thing, err) == 0)
         return 0;
     unlinkat(item, ASIDE_PATH, 0);
     unlinkat(s->aside[which], where, AT_REMOVEDIR);

@@ -34,9 +34,17 @@ int aside_open(struct stage *s, enum aside which, bool make);
 /* False: not the name of an item. */
 bool aside_parse(const char *name, struct aside_name *out);
 
-/* A new item: dirfd/name is renamed there (`link`: gets a second name there), having been at
- * `path`. `tail` ends its name, which is left in `where`. -1 with err: nothing is left of it. */
-int aside_put(struct stage *s, enum aside which, const char *tail, bool link, int dirfd,
-    const char *name, struct bytes path, char where[ASIDE_NAME_MAX], struct err *err);
+/* What is to be set aside: dirfd/name. */
+struct aside_thing {
+    int dirfd;
+    const char *name;
+    struct bytes path; /* where it is beneath the root */
+    bool link;         /* it gets a second name there, else it is renamed */
+};
+
+/* A new item of it. `tail` ends the item's name, which is left in `where`. -1 with err: nothing is
+ * left of the item, and the thing is where it was. */
+int aside_put(struct stage *s, enum aside which, const char *tail, const struct aside_thing *thing,
+    char where[ASIDE_NAME_MAX], struct err *err);
 
 #endif

@@ -7,7 +7,8 @@
 int foreign_keep(struct stage *s, int dirfd, const char *name, struct bytes path, struct err *err)
 {
     char where[ASIDE_NAME_MAX];
-    if (aside_put(s, ASIDE_FOREIGN, "", false, dirfd, name, path, where, err) < 0)
+    const struct aside_thing thing = {dirfd, name, path, false};
+    if (aside_put(s, ASIDE_FOREIGN, "", &thing, where, err) < 0)
         return -1;
     log_warn("%s was not put there by mirrord: set aside in %s/%s/%s", QUOTED(path.data, path.len),
         root_path(s->root), aside_place(ASIDE_FOREIGN), where);

@@ -26,13 +26,13 @@ static void complain(struct replica *r, struct bytes path, const struct err *why
     r->keep_fails = true;
 }
 
-static bool put(struct replica *r, enum kept_state state, bool link, int dirfd, const char *name,
-    struct bytes path)
+static bool put(struct replica *r, enum kept_state state, const struct aside_thing *thing)
 {
+    struct bytes path = thing->path;
     char tail[24], where[ASIDE_NAME_MAX];
     struct err why;
     snprintf(tail, sizeof tail, "-%u%c", r->keep_days, (char)state);
-    if (aside_put(r->stage, ASIDE_KEPT, tail, link, dirfd, name, path, where, &why) < 0) {
+    if (aside_put(r->stage, ASIDE_KEPT, tail, thing, where, &why) < 0) {
         complain(r, path, &why);
         return false;
     }
@@ -48,17 +48,19 @@ bool kept_take(struct replica *r, int dirfd, const char *name, struct bytes path
     if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return false;
     bool shared = S_ISDIR(st.st_mode) || st.st_nlink > 1;
-    return put(r, shared ? KEPT_SHARED : KEPT_DONE, false, dirfd, name, path);
+    return put(
+        r, shared ? KEPT_SHARED : KEPT_DONE, &(struct aside_thing){dirfd, name, path, false});
 }
 
 bool kept_link(struct replica *r, int dirfd, const char *name, struct bytes path)
 {
-    return put(r, KEPT_SHARED, true, dirfd, name, path);
+    return put(r, KEPT_SHARED, &(struct aside_thing){dirfd, name, path, true});
 }
 
 bool kept_take_unit(struct replica *r, const char *holder, struct bytes path)
 {
     int stage = root_fd(r->stage->root);
     int dir CLEANUP_FD = openat(stage, holder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return dir >= 0 && put(r, KEPT_UNIT, false, dir, &GRACE_CONTENT[1], path);
+    return dir >= 0 &&
+           put(r, KEPT_UNIT, &(struct aside_thing){dir, &GRACE_CONTENT[1], path, false});
 }

@@ -15,7 +15,7 @@ enum kept_state {
     KEPT_UNIT = 'u',   /* the same; and of what a unit's switch left only what is not empty stays */
 };
 
-bool kept_wanted(const struct replica *r);
+bool kept_wanted(const struct replica *r); /* by the site, and there is a stage to keep it in */
 
 /* Renames dirfd/name, which was at `path`, into the trash. False: it is where it was. */
 bool kept_take(struct replica *r, int dirfd, const char *name, struct bytes path);

@@ -443,6 +443,48 @@ static void test_has_changed(void **state)
     config_free(c);
 }
 
+/* Read again until what it is from was not written just now. */
+static struct config *load_settled(const struct dir *d, const char *text)
+{
+    struct config *c = load(d, text, "web1");
+    char *path = mem_copy_string(c->path);
+    while (config_has_changed(c)) {
+        config_free(c);
+        assert_int_equal(config_load(path, "web1", &c, NULL), 0);
+    }
+    free(path);
+    return c;
+}
+
+/* What an include would find besides. */
+static void test_has_changed_where_includes_look(void **state)
+{
+    const char *text =
+        "include(\"conf.d/*.conf\") include(\"later/*.conf\") include(\"some/*/of.conf\")\n";
+    make_path(*state, "conf.d");
+    make_path(*state, "some");
+    free(write_file(*state, "conf.d/one.conf", "host web1 {}\n"));
+    struct config *c = load_settled(*state, text);
+    free(write_file(*state, "conf.d/two.conf", "host web2 {}\n"));
+    assert_true(config_has_changed(c));
+    make_path(*state, "later");
+    assert_true(config_has_changed(c));
+    make_path(*state, "some/more");
+    assert_true(config_has_changed(c));
+    assert_false(config_has_changed(c));
+    config_free(c);
+    c = load_settled(*state, text);
+    free(write_file(*state, "some/more/of.conf", "host web3 {}\n"));
+    assert_true(config_has_changed(c));
+    config_free(c);
+    c = load_settled(*state, text);
+    free(write_file(*state, "conf.d/one.conf", "host web1 {} # the same\n"));
+    assert_true(config_has_changed(c));
+    assert_non_null(config_file_path(c, 3));
+    assert_null(config_file_path(c, 4)); /* the directories are no files of it */
+    config_free(c);
+}
+
 static void test_at(void **state)
 {
     struct config *c = load(*state,
@@ -895,6 +937,7 @@ int main(void)
         WITH_DIR(test_overlap_only_on_one_host),
         WITH_DIR(test_at),
         WITH_DIR(test_has_changed),
+        WITH_DIR(test_has_changed_where_includes_look),
         WITH_DIR(test_at_refused),
         WITH_DIR(test_units),
         WITH_DIR(test_local_files),

@@ -13,7 +13,7 @@
 
 #include "base/mem.h"
 #include "command/config/config.h"
-#include "command/init_text.h"
+#include "command/init/init_text.h"
 
 static void expect_host(
     const struct init_wish *w, const char *name, const char *address, unsigned port)

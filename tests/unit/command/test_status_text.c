@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "command/status_text.h"
+#include "command/status/status_text.h"
 
 static const char sample[] =
     "{\"host\":\"web1\",\"version\":\"0.1.0\",\"ready\":true,"

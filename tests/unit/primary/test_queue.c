@@ -85,6 +85,29 @@ static void test_changed_while_flying_is_owed_again(void **state)
     assert_int_equal(queue_size(f->q, f->site), 0);
 }
 
+/* While it flies its fields are the taker's. */
+static void test_what_comes_while_it_flies_counts_afterwards(void **state)
+{
+    struct fixture *f = *state;
+    static const enum { DONE, RETRY, LAND } ends[] = {DONE, RETRY, LAND};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        owe(f, "a", 0);
+        struct owed *a = take(f, OWED_LIVE);
+        owe(f, "a", OWE_SUBTREE | OWE_KNOWN | OWE_OPEN | OWE_ALONE);
+        assert_false(a->subtree || a->known || a->open || a->alone);
+        if (ends[i] == DONE)
+            queue_done(f->q, a);
+        else if (ends[i] == RETRY)
+            queue_retry(f->q, a, 0, 0, NULL);
+        else
+            queue_land(f->q, f->site);
+        a = take(f, OWED_LIVE);
+        assert_true(a->subtree && a->known && a->open && a->alone);
+        queue_done(f->q, a);
+        assert_int_equal(queue_size(f->q, f->site), 0);
+    }
+}
+
 static void test_live_overtakes_bulk(void **state)
 {
     struct fixture *f = *state;
@@ -612,6 +635,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_once_and_in_order),
         T(test_changed_while_flying_is_owed_again),
+        T(test_what_comes_while_it_flies_counts_afterwards),
         T(test_live_overtakes_bulk),
         T(test_retry_waits_and_counts_as_failing),
         T(test_retry_without_pause),

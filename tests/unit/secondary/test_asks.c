@@ -8,6 +8,7 @@
 #include <cmocka.h>
 /* clang-format on */
 
+#include <errno.h>
 #include <string.h>
 
 #include "secondary/confine/asks.h"
@@ -111,12 +112,34 @@ static void what_makes_no_sense(void **state)
     assert_false(ask_decode((struct bytes){raw, len}, &got));
 }
 
+static void what_a_function_came_to(void **state)
+{
+    struct ask a = {.kind = ASK_ANSWER}, b;
+    struct err err, same;
+    uint8_t packet[ASK_PACKET_MAX];
+    (void)state;
+    err_sys(&err, ENOSPC, "write %0*d", ERR_TEXT_MAX, 0); /* as long as a text can be */
+    ask_set_result(&a, -1, &err);
+    size_t len = ask_encode(&a, packet);
+    assert_true(len > 0 && ask_decode((struct bytes){packet, len}, &b));
+    assert_int_equal(ask_get_result(&b, &same), -1);
+    assert_int_equal(same.code, ERR_TEMPORARY);
+    assert_int_equal(same.sys, ENOSPC);
+    assert_string_equal(same.text, err.text);
+    a = (struct ask){.kind = ASK_ANSWER};
+    ask_set_result(&a, 0, &err);
+    assert_int_equal(a.text.len, 0);
+    assert_int_equal(ask_get_result(&a, &same), 0);
+    assert_int_equal(same.sys, ENOSPC); /* untouched */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(there_and_back),
         cmocka_unit_test(cut_or_longer),
         cmocka_unit_test(what_makes_no_sense),
+        cmocka_unit_test(what_a_function_came_to),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,8 +13,8 @@
 
 #include "base/io.h"
 #include "base/mem.h"
-#include "secondary/crawl.h"
-#include "secondary/outbox.h"
+#include "secondary/session/crawl.h"
+#include "secondary/session/outbox.h"
 
 enum { PIECE = 4096, PIECES = 64, KEEPALIVE_MS = 15000 };
 

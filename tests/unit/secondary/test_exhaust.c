@@ -19,7 +19,7 @@
 #include "base/mem.h"
 #include "secondary/commit/atom.h"
 #include "secondary/commit/batch.h"
-#include "secondary/crawl.h"
+#include "secondary/session/crawl.h"
 #include "secondary/stage/stage.h"
 #include "tree/content/zip.h"
 

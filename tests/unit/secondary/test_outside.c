@@ -24,6 +24,7 @@
 #include "secondary/confine/asks.h"
 #include "secondary/confine/grounds.h"
 #include "secondary/confine/outside.h"
+#include "secondary/confine/child.h"
 #include "secondary/confine/parent.h"
 #include "secondary/hook/hook.h"
 #include "secondary/site/marker.h"
@@ -71,11 +72,11 @@ static int ask_from_a_child(int (*ask)(const struct outside *parent, int socket)
     pid_t pid = fork();
     if (pid == 0) {
         close(sockets[0]);
-        struct outside parent = parent_outside(&sockets[1]);
+        struct outside parent = child_outside(&sockets[1]);
         int result = ask(&parent, sockets[1]);
         struct err why;
         err_set(&why, ERR_FAILED, "%d", result);
-        parent_report(sockets[1], result ? -1 : 0, &why);
+        child_report(sockets[1], result ? -1 : 0, &why);
         _exit(0);
     }
     close(sockets[1]);
@@ -518,7 +519,7 @@ static void descriptors_do_not_pile_up(void **state)
 static int refused(const struct outside *o, int socket)
 {
     (void)o;
-    parent_refused(socket, SYS_execve);
+    child_refused(socket, SYS_execve);
     return 0;
 }
 

@@ -37,7 +37,7 @@
 #include "base/mem.h"
 #include "secondary/confine/asks.h"
 #include "secondary/confine/enclosure.h"
-#include "secondary/confine/parent.h"
+#include "secondary/confine/child.h"
 #include "secondary/confine/sandbox.h"
 
 static char *dir, *in, *also, *out; /* allowed: in, also */
@@ -117,7 +117,7 @@ static int try(unsigned layers, int (*attempt)(void), int *told)
         if (layers & SANDBOX_MOUNTS)
             share_mounts();
         struct sandbox *s = sandbox_new();
-        const struct sandbox_alarm alarm = {parent_refused, sockets[1]};
+        const struct sandbox_alarm alarm = {child_refused, sockets[1]};
         allow(s, in);
         allow(s, also);
         if (sandbox_enclosure(s))
