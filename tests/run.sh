@@ -45,26 +45,28 @@ build() {
         meson compile -C "$work/$name" $target >>"$work/$name.log" 2>&1 && touch "$work/$name/is-built"
 }
 
-# NAME SUITE: runs the tests of a suite, or all. What does not build counts as one failure.
+# NAME PROCESSES [SUITE]: runs the tests of a suite, or all. What does not build counts as one failure.
 run() {
     echo "== $1"
     if [ ! -e "$work/$1/is-built" ]; then
         tail -n 60 "$work/$1.log" || true
-        broken="$broken $1"
         return
     fi
-    # Twice as many as there are cores: much of what an end-to-end test does is wait.
     # The limits of time are for what hangs; a machine may be slow.
-    meson test -C "$work/$1" --num-processes $((2 * $(nproc))) --no-rebuild --print-errorlogs \
-        --timeout-multiplier 4 ${2:+--suite "$2"} || true
+    meson test -C "$work/$1" --num-processes "$2" --no-rebuild --print-errorlogs --timeout-multiplier 4 \
+        ${3:+--suite "$3"} || true
 }
+
+# Twice as many as there are cores: much of what an end-to-end test does is wait.
+many=$((2 * $(nproc)))
 
 # The other builds are made with what the first one's tests leave idle.
 build_others() {
     renice -n 19 -p "$(exec sh -c 'echo $PPID')" >/dev/null
-    build clang-sanitizers clang "" -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 \
+    # Neither is what is shipped: as is done soonest.
+    build clang-sanitizers clang "" -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=0 \
         -Dc_args=-gline-tables-only || true
-    build faults gcc mirrord -Dfaults=true
+    build faults gcc mirrord -Dfaults=true -Doptimization=0
 }
 
 install_more &
@@ -74,10 +76,17 @@ wait $more || true
 if [ -x "$work/prometheus/usr/bin/promtool" ]; then export PROMTOOL="$work/prometheus/usr/bin/promtool"; fi
 build_others &
 others=$!
-run gcc ""
+run gcc "$many"
 wait $others || true
-run clang-sanitizers ""
-run faults faults
+# Few and long, each waiting for the one before: what the others leave at their end is theirs.
+run faults 1 faults >"$work/faults.out" 2>&1 &
+others=$!
+run clang-sanitizers "$many"
+wait $others || true
+cat "$work/faults.out"
+for name in gcc clang-sanitizers faults; do
+    [ -e "$work/$name/is-built" ] || broken="$broken $name"
+done
 
 # shellcheck disable=SC2086 # a list
 python3 -B "$top/tests/summary.py" "$work" $broken

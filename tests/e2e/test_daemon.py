@@ -21,7 +21,7 @@ def fill(src):
     for i in range(6):
         put(f"{src}/dir/sub{i % 2}/f{i}", b"content %d" % i * 100)
         put(f"{src}/f{i}", os.urandom(3000))
-    put(f"{src}/large", os.urandom(3 << 20))
+    put(f"{src}/large", os.urandom(3 << 19))
     put(f"{src}/closed", b"x", 0o600)
     os.symlink("f0", f"{src}/link")
 

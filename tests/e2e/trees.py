@@ -27,7 +27,7 @@ def _acls(fd):
 
 
 def _content(fd):
-    h = hashlib.blake2b(digest_size=16)
+    h = hashlib.sha1(usedforsecurity=False)  # three times as fast as the rest where the processor helps
     while chunk := os.read(fd, 1 << 20):
         h.update(chunk)
     return h.hexdigest()

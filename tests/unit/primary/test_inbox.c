@@ -129,6 +129,9 @@ struct far {
     size_t taken;
     struct wire_writer w;
     struct msg_hello hello; /* the primary's */
+    struct push_far said;   /* the rest is the push's, to be looked at when that has ended */
+    uint64_t free_bytes, batches;
+    uint32_t fences;
 };
 
 static void nothing(void *ctx)
@@ -206,6 +209,10 @@ static int setup(void **state)
         .wake_fd = -1,
         .strangers = 50,
         .often = often_new(OFTEN_KEPT),
+        .far = &f->said,
+        .free_bytes = &f->free_bytes,
+        .batches = &f->batches,
+        .fences = &f->fences,
         .hooks = {.changed = nothing}};
     assert_int_equal(pthread_create(&f->thread, NULL, run, f), 0);
     f->running = true;
@@ -326,13 +333,57 @@ static void open_early(struct far *f)
         usleep(500);
 }
 
-static struct drifted_status drift_of(struct far *f)
-{
+/* What was told of the site, read as status reads it. */
+struct told {
+    struct space room;
+    bool low;
+    struct msg_trash trash;
+    struct push_hook hook;
+    struct err error;
     struct drifted_status drift;
-    pthread_mutex_lock(&f->ps->lock);
-    drifted_status(f->ps->drifted, &drift);
-    pthread_mutex_unlock(&f->ps->lock);
-    return drift;
+};
+
+static struct told told_of(struct far *f)
+{
+    struct push_site *ps = f->ps;
+    struct told t;
+    pthread_mutex_lock(&ps->lock);
+    t = (struct told){ps->room, ps->low, ps->trash, ps->hook, ps->error, {0}};
+    drifted_status(ps->drifted, &t.drift);
+    pthread_mutex_unlock(&ps->lock);
+    return t;
+}
+
+/* --- what the log says, from `hear` on --- */
+
+struct heard {
+    FILE *log;
+    int before;
+};
+
+static void hear(struct heard *h)
+{
+    h->log = tmpfile();
+    h->before = dup(STDERR_FILENO);
+    assert_true(h->log && dup2(fileno(h->log), STDERR_FILENO) >= 0);
+    log_set_level(LOG_LEVEL_INFO);
+}
+
+static void hear_no_more(struct heard *h)
+{
+    log_set_level(LOG_LEVEL_ERROR);
+    assert_true(dup2(h->before, STDERR_FILENO) >= 0);
+    close(h->before);
+}
+
+static unsigned lines_with(struct heard *h, const char *words)
+{
+    char line[1024];
+    unsigned lines = 0;
+    rewind(h->log);
+    while (fgets(line, sizeof line, h->log))
+        lines += strstr(line, words) != NULL;
+    return lines;
 }
 
 /* The next one that is no PING. */
@@ -535,7 +586,8 @@ static void names_without_end(void **state)
     say(f);
     expect(f, MSG_PING); /* the session goes on */
     assert_int_equal(f->ps->state, PUSH_FAILED);
-    assert_non_null(strstr(f->ps->error.text, "more than 50 names that are not here"));
+    struct told told = told_of(f);
+    assert_non_null(strstr(told.error.text, "more than 50 names that are not here"));
 }
 
 static void put_drift(struct far *f, uint32_t i)
@@ -738,12 +790,13 @@ static void reports_of_no_site(void **state)
 static void reports_are_kept(void **state)
 {
     struct far *f = *state;
-    struct drifted_status drift;
     struct msg_commit m;
+    struct msg_tell tell;
     struct msg_entry *e CLEANUP_FREE = mem_alloc(sizeof *e);
     struct frame frame;
-    bool closed = false;
+    bool closed = false, asked = false;
     static const char *const names[] = {"f0", "f1", NULL};
+    f->ps->tell = 1; /* a flush has asked */
     compare(f);
     for (unsigned i = 0; i < REPORTS; i++)
         put_report(f, i, 1);
@@ -751,10 +804,14 @@ static void reports_are_kept(void **state)
     say(f);
     struct msg_ping ping;
     struct msg_list list;
-    while (!closed) { /* what differs goes, and is there */
+    while (!closed || !asked) { /* what differs goes, and is there */
         assert_true(next(f, &frame));
         if (frame.type == MSG_PING && msg_get_ping(frame.payload, &ping))
             msg_put_pong(&f->w, &ping);
+        if (frame.type == MSG_TELL && msg_get_tell(frame.payload, &tell)) {
+            msg_put_told(&f->w, &tell);
+            asked = true;
+        }
         if (frame.type == MSG_LIST && msg_get_list(frame.payload, &list)) /* for what drifted */
             put_listing(f, list.request, true, names);
         if (frame.type == MSG_ENTRY && msg_get_entry(frame.payload, e) && e->how == HOW_DELTA)
@@ -768,21 +825,93 @@ static void reports_are_kept(void **state)
         }
         say(f);
     }
-    assert_int_equal(f->ps->trash.foreign, 3);
-    assert_int_equal(f->ps->room.free_files, 77);
-    assert_false(f->ps->low);
+    struct told told = told_of(f);
+    assert_int_equal(told.trash.foreign, 3);
+    assert_int_equal(told.room.free_files, 77);
+    assert_false(told.low);
     assert_int_equal(f->ps->unproven, 9);
-    assert_int_equal(f->ps->hook.failures, 2);
-    assert_null(strchr(f->ps->hook.text, '\x1b'));
-    drift = drift_of(f);
-    assert_int_equal(drift.healed + drift.count, 1);
+    assert_int_equal(told.hook.failures, 2);
+    assert_null(strchr(told.hook.text, '\x1b'));
+    assert_int_equal(told.drift.healed + told.drift.count, 1);
     /* Of a site that is closed they are nothing. */
     msg_put_site_error(
         &f->w, &(struct msg_site_error){.site = 1, .reason = REASON_IO, .text = bytes_of("x")});
     for (unsigned i = 0; i < REPORTS; i++)
         put_report(f, i, 1);
+    msg_put_told(&f->w, &(struct msg_tell){1, 1});
     say(f);
     expect(f, MSG_PING);
+    assert_int_equal(f->ps->tell_done, 1);
+    join(f);
+    assert_true(f->batches > 0);
+    assert_int_equal(f->said.version, MSG_VERSION);
+    assert_non_null(strstr(f->said.software, "test"));
+}
+
+/* --- what does not come by the rules of frames and paths --- */
+
+static void words_of_a_shell(void **state)
+{
+    struct far *f = *state;
+    expect(f, MSG_HELLO);
+    wire_raw(&f->w, "Last login: yesterday\n", 22);
+    say(f);
+    join(f);
+    assert_int_equal(f->result, -1);
+    assert_non_null(strstr(f->why.text, "is not mirrord; it says: Last login: yesterday"));
+}
+
+static void a_frame_that_is_none(void **state)
+{
+    struct far *f = *state;
+    greet(f);
+    wire_raw(&f->w, "\xff\xff\xff\xff\xff\xff", 6);
+    assert_refused(f, REASON_MALFORMED, "malformed frame");
+}
+
+static void a_path_out_of_the_root(void **state)
+{
+    struct far *f = *state;
+    compare(f);
+    msg_put_drift(
+        &f->w, &(struct msg_drift){.site = 1, .path = bytes_of("aa/x"), .kind = DRIFT_ADDED});
+    uint8_t *path = memmem(f->w.data, f->w.len, "aa/x", 4);
+    assert_non_null(path);
+    memcpy(path, "..", 2);
+    assert_refused(f, REASON_PATH, "refused path in a message");
+}
+
+/* --- why a site cannot be, or the session --- */
+
+static void reasons_have_their_codes(void **state)
+{
+    static const struct {
+        uint16_t reason;
+        enum err_code code;
+        bool held;
+    } all[] = {{REASON_FULL, ERR_TEMPORARY, false}, {REASON_LOCKED, ERR_TEMPORARY, false},
+        {REASON_PATH, ERR_REFUSED, false}, {REASON_FENCED, ERR_REFUSED, false},
+        {REASON_HELD, ERR_REFUSED, true}, {REASON_NO_ROOT, ERR_FAILED, false}};
+    enum { COUNT = sizeof all / sizeof *all };
+    for (size_t i = 0; i < COUNT; i++) {
+        assert_int_equal(i ? setup(state) : 0, 0);
+        struct far *f = *state;
+        greet(f);
+        msg_put_site_error(&f->w,
+            &(struct msg_site_error){.site = 1, .reason = all[i].reason, .text = bytes_of("x")});
+        say(f);
+        while (f->ps->state < PUSH_HELD)
+            usleep(500);
+        assert_int_equal(told_of(f).error.code, all[i].code);
+        assert_int_equal(f->ps->state == PUSH_HELD, all[i].held);
+        assert_int_equal(f->site->fenced, all[i].reason == REASON_FENCED);
+        msg_put_error(&f->w, &(struct msg_error){all[i].reason, bytes_of("that is why")});
+        say(f);
+        join(f);
+        assert_int_equal(f->why.code, all[i].code);
+        if (i + 1 < COUNT)
+            teardown(state);
+    }
 }
 
 /* --- RENEW --- */
@@ -845,7 +974,7 @@ static void drift_before_the_first_scan(void **state)
     msg_put_drift(
         &f->w, &(struct msg_drift){.site = 1, .path = bytes_of("new"), .kind = DRIFT_ADDED});
     say(f);
-    while (drift_of(f).count == 0)
+    while (told_of(f).drift.count == 0)
         usleep(500);
     f->site->scanned = true;
     assert_int_equal(next_type(f), MSG_CLOSE);
@@ -870,17 +999,58 @@ static void a_site_that_yields_again_and_again(void **state)
     assert_int_equal(f->ps->state, PUSH_FAILED);
 }
 
+/* The site is opened again and again, and each time these sessions were known there. */
+static void open_with_sessions(struct far *f, const uint64_t *theirs, uint32_t count)
+{
+    greet(f);
+    for (uint32_t i = 0; i < count; i++) {
+        msg_put_opened(&f->w, &(struct msg_opened){.site = i + 1,
+                                  .state = ROOT_OURS,
+                                  .root = {.type = ENTRY_DIR, .mode = 0755},
+                                  .sums = {.entries = 1},
+                                  .session = theirs[i]});
+        put_yield(f, i + 1);
+        say(f);
+        expect(f, MSG_OPEN);
+    }
+}
+
+/* A memory that one end has and the other has not is said, and hinders nothing; nor does a number
+ * that nobody can have reached. */
+static void sessions_that_went_back(void **state)
+{
+    static const uint64_t theirs[] = {0, UINT64_MAX, 1};
+    struct far *f = *state;
+    struct heard heard;
+    f->site->options.owner = true;
+    hear(&heard);
+    open_with_sessions(f, theirs, 3);
+    hear_no_more(&heard);
+    assert_int_equal(lines_with(&heard, "this host was put back from a snapshot"), 1);
+    assert_int_equal(lines_with(&heard, "it knows less sessions than there were"), 1);
+    assert_int_equal(lines_with(&heard, "owner and group are the far end's own"), 1);
+    fclose(heard.log);
+}
+
+static void sessions_of_which_nothing_is_known_here(void **state)
+{
+    static const uint64_t theirs[] = {5};
+    struct heard heard;
+    hear(&heard);
+    open_with_sessions(*state, theirs, 1);
+    hear_no_more(&heard);
+    assert_int_equal(lines_with(&heard, "it was mirrored there before"), 1);
+    fclose(heard.log);
+}
+
 /* As often as the far end likes, and with any text: the log has it once each. */
 static void a_command_that_fails_and_works(void **state)
 {
     struct far *f = *state;
-    char text[512];
-    unsigned lines = 0;
-    FILE *log = tmpfile();
-    int before CLEANUP_FD = dup(STDERR_FILENO);
+    char text[64];
+    struct heard heard;
     compare(f);
-    assert_true(log && dup2(fileno(log), STDERR_FILENO) >= 0);
-    log_set_level(LOG_LEVEL_INFO);
+    hear(&heard);
     for (unsigned i = 0; i < 500; i++) {
         text[0] = '\0';
         if (i % 2 == 0)
@@ -889,13 +1059,9 @@ static void a_command_that_fails_and_works(void **state)
         say(f);
     }
     expect(f, MSG_PING);
-    log_set_level(LOG_LEVEL_ERROR);
-    assert_true(dup2(before, STDERR_FILENO) >= 0);
-    rewind(log);
-    while (fgets(text, sizeof text, log))
-        lines += strstr(text, "its command after a commit") != NULL;
-    fclose(log);
-    assert_int_equal(lines, 2);
+    hear_no_more(&heard);
+    assert_int_equal(lines_with(&heard, "its command after a commit"), 2);
+    fclose(heard.log);
 }
 
 static void version_1_is_not_renewed(void **state)
@@ -946,6 +1112,12 @@ int main(void)
         T(nonsense_of_each_kind),
         T(reports_of_no_site),
         T(reports_are_kept),
+        T(words_of_a_shell),
+        T(a_frame_that_is_none),
+        T(a_path_out_of_the_root),
+        T(reasons_have_their_codes),
+        T(sessions_that_went_back),
+        T(sessions_of_which_nothing_is_known_here),
         T(an_answer_to_no_question),
         T(a_message_of_the_other_direction),
         T(a_site_for_another_process),

@@ -31,11 +31,11 @@ static void add_random(struct buf *b, size_t n, uint32_t seed)
 {
     uint64_t x = seed * 0x9e3779b97f4a7c15u + 1;
     uint8_t *p = buf_room(b, n);
-    for (size_t i = 0; i < n; i++) { /* xorshift: nothing comes twice */
+    for (size_t i = 0; i < n; i += sizeof x) { /* xorshift: nothing comes twice */
         x ^= x << 13;
         x ^= x >> 7;
         x ^= x << 17;
-        p[i] = (uint8_t)(x >> 32);
+        memcpy(p + i, &x, n - i < sizeof x ? n - i : sizeof x);
     }
     buf_fill(b, n);
 }
