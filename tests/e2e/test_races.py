@@ -130,7 +130,8 @@ class Race:
     def level(self):
         """By itself, once nobody swaps: what was changed on the secondary is drift."""
         def found():
-            self.daemon.ask("resync", "example.com", code=None)
+            r = self.daemon.ask("resync", "--as", "web1", "example.com", code=None)
+            check(r.code != 2, r)
             self.daemon.ask("flush", "--timeout", "20", code=None)
             return not self.found()
         wait_for(found, lambda: "level\n  " + "\n  ".join(self.found()) + "\n" +
