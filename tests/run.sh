@@ -81,7 +81,7 @@ wait $others || true
 # Few and long, each waiting for the one before: what the others leave at their end is theirs.
 run faults 1 faults >"$work/faults.out" 2>&1 &
 others=$!
-run clang-sanitizers "$many"
+run clang-sanitizers "$((many - 1))"
 wait $others || true
 cat "$work/faults.out"
 for name in gcc clang-sanitizers faults; do

@@ -79,21 +79,39 @@ static void test_chains_of_directories(void **state)
     done(m);
 }
 
-static void test_renames(void **state)
+/* False: something was no move. Whoever renames may be held up between the two halves of a rename
+ * for longer than the second is waited for (SCAN_PAIR_MS), on a busy machine: then it is a deletion
+ * and a creation. */
+static bool renames_are_moves(struct model *m)
 {
-    (void)state;
-    struct model *m =
-        begun("mkdir -p a/s b/s c; for i in 1 2 3; do echo a$i > a/s/$i; echo b$i > b/s/$i; done");
     unsigned told = model_owed(m, NULL);
     model_shell(m, "mv a x");
     model_settle(m);
-    assert_int_equal(model_moved(m), 1);
+    if (model_moved(m) != 1)
+        return false;
     assert_int_equal(model_owed(m, "x/s/1"), 0);
     assert_true(model_owed(m, NULL) - told < 6);
     model_shell(m, "mv x t; mv b x; mv t b"); /* an exchange */
     model_settle(m);
-    assert_int_equal(model_moved(m), 4);
+    if (model_moved(m) != 4)
+        return false;
     assert_int_equal(model_owed(m, "x/s/1") + model_owed(m, "b/s/1"), 0);
+    return true;
+}
+
+static void test_renames(void **state)
+{
+    (void)state;
+    struct model *m = NULL;
+    bool moved = false;
+    for (int tries = 0; !moved && tries < 5; tries++) {
+        if (m)
+            done(m);
+        m = begun(
+            "mkdir -p a/s b/s c; for i in 1 2 3; do echo a$i > a/s/$i; echo b$i > b/s/$i; done");
+        moved = renames_are_moves(m);
+    }
+    assert_true(moved);
     model_shell(m, "mv b c/; mv c x/; echo new > x/c/b/s/9; mv x/c/b/s/1 x/c/b/s/one");
     done(m);
 }
@@ -130,10 +148,17 @@ static void test_back_and_forth(void **state)
 static void test_large_file_moves(void **state)
 {
     (void)state;
-    struct model *m = begun("head -c 3000000 /dev/urandom > big; echo s > small; mkdir d");
-    model_shell(m, "mv big d/bigger; mv small d/smaller");
-    model_settle(m);
-    assert_int_equal(model_moved(m), 1);
+    struct model *m = NULL;
+    bool moved = false;
+    for (int tries = 0; !moved && tries < 5; tries++) { /* as for renames_are_moves */
+        if (m)
+            done(m);
+        m = begun("head -c 3000000 /dev/urandom > big; echo s > small; mkdir d");
+        model_shell(m, "mv big d/bigger; mv small d/smaller");
+        model_settle(m);
+        moved = model_moved(m) == 1;
+    }
+    assert_true(moved);
     assert_int_equal(model_owed(m, "d/bigger"), 0);
     model_shell(m, "mv d/bigger one; mv one two; mv two three");
     model_settle(m); /* whether it is sent again depends on who was faster; where it is does not */
