@@ -196,16 +196,21 @@ int io_nonblock(int fd)
     return flags < 0 ? -1 : fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 }
 
-uint64_t io_now_us(void)
+static uint64_t now_us(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
+uint64_t io_now_us(void)
+{
+    return now_us();
+}
+
 uint64_t io_now_ms(void)
 {
-    return io_now_us() / 1000;
+    return now_us() / 1000;
 }
 
 uint64_t io_boot_ms(void)
