@@ -70,8 +70,8 @@ static struct former *keep(struct walked *walked, const struct entry *e)
 
 static bool is_in_new(const struct walked *w, struct bytes path)
 {
-    const char *slash = memrchr(path.data, '/', path.len);
-    return slash && set_find(w->new_dirs, path.data, (size_t)(slash - (const char *)path.data));
+    struct bytes above = path_parent(path);
+    return set_find(w->new_dirs, above.data, above.len); /* the root's own path is never in it */
 }
 
 static bool is_dir(const struct record *r)

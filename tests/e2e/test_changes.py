@@ -3,6 +3,7 @@ walk, and so differs by what the walk found. It is not asked then; where that ca
 
 import os
 import random
+import subprocess
 
 from harness import case, check, check_equal, main
 from trees import check_same, put, remove
@@ -13,11 +14,12 @@ KNOWN = "it has what was here before the walk"
 class Ends:
     """A tree at both ends, level, and nothing in it so young that it is read again."""
 
-    def __init__(self, env):
+    def __init__(self, env, fill=True):
         self.env, self.src, self.dest = env, env.path("src"), env.path("dest")
-        for i in range(40):
-            put(f"{self.src}/d{i % 4}/f{i}", b"%d" % i * 50)
-        os.symlink("d0", f"{self.src}/link")
+        if fill:
+            for i in range(40):
+                put(f"{self.src}/d{i % 4}/f{i}", b"%d" % i * 50)
+            os.symlink("d0", f"{self.src}/link")
         self.resync()
         self.resync()
 
@@ -107,6 +109,20 @@ def test_one_name_changed_at_both_ends(env):
     put(ends.at("d1/f1"), b"from here")
     put(f"{ends.dest}/d1/f1", b"not from here")
     check(not ends.resync(), "the far end was not asked")
+
+
+@case
+def test_content_that_nobody_has_read(env):
+    """Names, sizes and times alone do not say that the far end has what was here."""
+    src, dest = env.path("src"), env.path("dest")
+    put(f"{src}/d1/f1", b"copied by others")
+    subprocess.run(["cp", "-a", src, dest], check=True)
+    ends = Ends(env, fill=False)
+    put(ends.at("d1/new"), b"new")
+    check(not ends.resync(), "the far end was not asked")
+    ends.resync("--checksum")
+    put(ends.at("d1/newer"), b"newer")
+    check(ends.resync(), "the far end was asked although all content is known")
 
 
 @case

@@ -121,15 +121,16 @@ static void finish(struct push *p, struct compare *c)
     p->o->hooks.changed(p->o->hooks.ctx);
 }
 
-/* Has the far end exactly what our manifest was before the walk? Then it differs by what the walk
- * changed, and need not be asked. 1: that was taken in; 0, -1. */
+/* Has the far end exactly what our manifest was before the walk, all content being known at both
+ * ends? Then it differs by what the walk changed, and need not be asked. 1: that was taken in; 0,
+ * -1. */
 static int take_walked(const struct push *p, struct compare *c, const struct msg_opened *m,
     struct manifest_txn *t, struct err *err)
 {
     const struct site *site = c->ps->site;
     const struct msg_sums *before = site->walked ? walked_sums(site->walked) : NULL;
     struct walked_change change;
-    if (!before || site->lost || m->state == ROOT_FOREIGN ||
+    if (!before || before->unproven || m->sums.unproven || m->state == ROOT_FOREIGN ||
         !difference_same_sums(c->ps, before, &m->sums))
         return 0;
     for (const void *at = NULL; (at = walked_next(site->walked, at, &change));)

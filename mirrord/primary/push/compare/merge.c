@@ -220,15 +220,12 @@ int merge_listing(
 int merge_walked(
     struct compare *c, struct manifest_txn *t, const struct walked_change *change, struct err *err)
 {
-    struct bytes path = change->path;
-    const char *slash = memrchr(path.data, '/', path.len);
-    size_t above = slash ? (size_t)(slash - (const char *)path.data) : 0;
-    char *dir CLEANUP_FREE = mem_copy_bytes(path.data, above);
+    struct bytes above = path_parent(change->path);
+    char *dir CLEANUP_FREE = mem_copy_bytes(above.data, above.len);
+    struct msg_item theirs = {.name = path_name(change->path), .entry = change->before};
     struct record ours;
     uint64_t parent;
-    struct msg_item theirs = {.entry = change->before};
-    theirs.name = slash ? (struct bytes){slash + 1, path.len - above - 1} : path;
-    int found = manifest_lookup(t, path, &ours, &parent, err);
+    int found = manifest_lookup(t, change->path, &ours, &parent, err);
     if (found == 1 && ours.entry.type == ENTRY_DIR &&
         manifest_sums(t, ours.dir, &theirs.sums, err) < 0)
         return -1; /* of directories at both ends: what differs in them is told by itself */
