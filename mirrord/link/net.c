@@ -10,7 +10,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -18,6 +17,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "link/reason.h"
 
 #define NOTSENT_LOWAT   (128 * 1024)
@@ -58,13 +58,9 @@ static void *lookup_main(void *arg)
 
 static int start_thread(struct lookup *l, struct err *err)
 {
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are the main thread's */
     pthread_t thread;
     atomic_fetch_add(&l->holders, 1);
-    int rc = pthread_create(&thread, NULL, lookup_main, l);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    int rc = thread_start(&thread, lookup_main, l);
     if (rc) {
         atomic_fetch_sub(&l->holders, 1);
         return err_sys(err, rc, "start a thread to look up %s", l->host);

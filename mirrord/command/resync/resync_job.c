@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 
@@ -12,6 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/set.h"
+#include "base/thread.h"
 #include "command/resync/resync_room.h"
 #include "tree/manifest/seen.h"
 
@@ -122,14 +122,10 @@ static void *tour_thread(void *arg)
 
 static int tour_start(struct job *j, struct err *err)
 {
-    sigset_t all, old;
     j->tour.done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (j->tour.done < 0)
         return err_sys(err, errno, "eventfd");
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are the main thread's */
-    int r = pthread_create(&j->tour.thread, NULL, tour_thread, j);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    int r = thread_start(&j->tour.thread, tour_thread, j);
     if (r == 0)
         return 0;
     close(j->tour.done);
@@ -259,13 +255,8 @@ static void on_item(
 /* 0: it is no file, or not known. */
 static uint64_t size_of(const struct job *j, struct bytes path)
 {
-    struct manifest_txn *t;
     struct record r;
-    uint64_t above;
-    if (manifest_begin(j->site->manifest, false, &t, NULL) < 0)
-        return 0;
-    bool file = manifest_lookup(t, path, &r, &above, NULL) > 0 && r.entry.type == ENTRY_FILE;
-    manifest_abort(t);
+    bool file = manifest_peek(j->site->manifest, path, &r, NULL) == 1 && r.entry.type == ENTRY_FILE;
     return file ? r.entry.size : 0;
 }
 

@@ -7,10 +7,10 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 
 #include "base/io.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "tree/content/digest.h"
 #include "tree/content/extents.h"
 
@@ -175,7 +175,7 @@ static void start(struct extent_reader *r)
 {
     struct worker *w = mem_alloc(sizeof *w);
     *w = (struct worker){r, r->started};
-    int sys = pthread_create(&r->threads[r->started], NULL, work, w);
+    int sys = thread_start(&r->threads[r->started], work, w);
     if (sys == 0) {
         r->started++;
         return;
@@ -200,12 +200,8 @@ struct extent_reader *extent_reader_new(
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->idle, NULL);
     pthread_cond_init(&r->asked, NULL);
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     for (unsigned i = 0; i < THREADS; i++)
         start(r);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return r;
 }
 

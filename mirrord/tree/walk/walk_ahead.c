@@ -6,12 +6,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/thread.h"
 #include "tree/entry.h"
 
 enum {
@@ -175,17 +175,6 @@ static void *ahead_main(void *arg)
     return NULL;
 }
 
-static int start_thread(struct walk_ahead *a)
-{
-    sigset_t all, old;
-    sigfillset(&all);
-    sigdelset(&all, SIGSYS);                  /* a sandbox tells of what it refuses by this one */
-    pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are the main thread's */
-    int rc = pthread_create(&a->thread, NULL, ahead_main, a);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return rc;
-}
-
 static void release(struct walk_ahead *a)
 {
     for (int i = 0; i < OFFERS_MAX; i++)
@@ -208,7 +197,7 @@ struct walk_ahead *walk_ahead_new(struct root *root, const struct filter *f)
     pthread_mutex_init(&a->lock, NULL);
     pthread_cond_init(&a->work, NULL);
     pthread_cond_init(&a->ready, NULL);
-    if (start_thread(a) == 0)
+    if (thread_start(&a->thread, ahead_main, a) == 0)
         return a;
     release(a);
     return NULL;

@@ -6,7 +6,6 @@
 #include "primary/push/pack/packer.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -14,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/thread.h"
 #include "primary/push/pack/shelf.h"
 #include "primary/push/send/stream_impl.h"
 #include "tree/content/zip.h"
@@ -160,13 +160,7 @@ static void *work(void *arg)
 
 static bool start(struct packer *k)
 {
-    sigset_t all, before;
-    if (k->started)
-        return true;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    k->started = pthread_create(&k->thread, NULL, work, k) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    k->started = k->started || thread_start(&k->thread, work, k) == 0;
     return k->started;
 }
 
