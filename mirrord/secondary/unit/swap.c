@@ -284,21 +284,15 @@ static bool has_parent(struct swap *s, const struct step *step)
 
 static bool content_is_known(struct swap *s, struct step *step)
 {
-    struct manifest_txn *t;
     struct record r;
     struct stat st;
-    uint64_t parent;
     struct err why;
     if (!live_stat(s->b->replica, step->path, &st) || !S_ISREG(st.st_mode))
         return false;
     if (step->verified)
         return true;
-    if (manifest_begin(s->b->replica->manifest, false, &t, &why) < 0)
-        return false;
-    bool known = manifest_lookup(t, step->path, &r, &parent, &why) == 1 && r.entry.has_digest &&
-                 digest_equal(&r.entry.digest, &step->entry.digest);
-    manifest_abort(t);
-    return known;
+    return manifest_peek(s->b->replica->manifest, step->path, &r, &why) == 1 &&
+           r.entry.has_digest && digest_equal(&r.entry.digest, &step->entry.digest);
 }
 
 static void check(struct swap *s, struct step *step)

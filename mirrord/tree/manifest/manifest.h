@@ -74,6 +74,9 @@ int manifest_get(
 int manifest_lookup(struct manifest_txn *t, struct bytes path, struct record *out, uint64_t *parent,
     struct err *err);
 
+/* The same in a transaction of its own: what *out would point to is left out. 1, 0, -1. */
+int manifest_peek(struct manifest *m, struct bytes path, struct record *out, struct err *err);
+
 /* The first entry of `dir` whose name is greater than `after` (empty: the very first). *name and
  * *out point as in manifest_get. 1, 0 at the end, -1. */
 int manifest_next(struct manifest_txn *t, uint64_t dir, struct bytes after, struct bytes *name,

@@ -171,6 +171,21 @@ int manifest_unfold(
     return manifest_decode(t, f->value, out, err) == 1 ? 0 : -1;
 }
 
+int manifest_peek(struct manifest *m, struct bytes path, struct record *out, struct err *err)
+{
+    struct manifest_txn *t;
+    uint64_t parent;
+    if (manifest_begin(m, false, &t, err) < 0)
+        return -1;
+    int found = manifest_lookup(t, path, out, &parent, err);
+    manifest_abort(t);
+    if (found == 1) {
+        struct entry *e = &out->entry;
+        e->owner = e->group = e->target = e->acl = e->default_acl = (struct bytes){0};
+    }
+    return found;
+}
+
 int manifest_next(struct manifest_txn *t, uint64_t dir, struct bytes after, struct bytes *name,
     struct record *out, struct err *err)
 {

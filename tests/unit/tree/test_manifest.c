@@ -186,6 +186,30 @@ static void test_lookup(void **state)
     manifest_abort(t);
 }
 
+/* A look without a transaction at hand has nothing that points into the store. */
+static void test_peek(void **state)
+{
+    struct place *p = *state;
+    struct manifest_txn *t = begin(p->m, true);
+    struct record r = proven_file_of(3), got;
+    struct err err;
+    uint64_t a = put(t, MANIFEST_ROOT, "a", dir_of(1));
+    put(t, a, "f", r);
+    put(t, a, "l", link_of("elsewhere"));
+    commit(t);
+    assert_int_equal(manifest_peek(p->m, bytes_of("a/f"), &got, &err), 1);
+    assert_int_equal(got.entry.size, 3);
+    assert_true(got.entry.has_digest && digest_equal(&got.entry.digest, &r.entry.digest));
+    assert_true(validators_equal(&got.validators, &r.validators));
+    assert_true(got.entry.owner.len + got.entry.group.len + got.entry.acl.len == 0);
+    assert_int_equal(manifest_peek(p->m, bytes_of("a/l"), &got, &err), 1);
+    assert_int_equal(got.entry.type, ENTRY_LINK);
+    assert_int_equal(got.entry.target.len, 0);
+    assert_int_equal(manifest_peek(p->m, bytes_of("a"), &got, &err), 1);
+    assert_int_equal(got.dir, a);
+    assert_int_equal(manifest_peek(p->m, bytes_of("a/none"), &got, &err), 0);
+}
+
 static void test_next_in_order(void **state)
 {
     static const char *const names[] = {"a", "a\n", "aa", "b", "b\xff", "\xfe"};
@@ -1040,6 +1064,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_records_come_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_lookup, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_peek, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_next_in_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_directory_keeps_number, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_sums_count, set_up, tear_down),

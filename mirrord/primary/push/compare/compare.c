@@ -228,15 +228,10 @@ void compare_told(struct push *p, struct push_site *ps, struct bytes top)
 static bool make_buckets(const struct compare *c, const struct request *r, struct buckets *out)
 {
     struct manifest *manifest = c->ps->site->manifest;
-    struct manifest_txn *t;
-    struct record dir = {.dir = MANIFEST_ROOT};
-    uint64_t parent;
+    struct record dir;
     struct err err;
-    if (c->findings.foreign || manifest_begin(manifest, false, &t, &err) < 0)
-        return false;
-    int found = r->path[0] ? manifest_lookup(t, bytes_of(r->path), &dir, &parent, &err) : 1;
-    manifest_abort(t);
-    if (found != 1 || !dir.dir ||
+    if (c->findings.foreign || manifest_peek(manifest, bytes_of(r->path), &dir, &err) != 1 ||
+        !dir.dir ||
         buckets_make(
             manifest, dir.dir, difference_owner_matters(c->ps), BUCKETS_BITS_MAX, out, &err) < 0)
         return false;

@@ -192,15 +192,9 @@ static void rehearse(struct push *p, struct push_site *ps, struct owed *o, uint8
 
 bool send_is_recorded(struct push_site *ps, struct bytes path)
 {
-    struct manifest_txn *t;
     struct record r;
-    uint64_t parent;
     struct err err;
-    if (manifest_begin(ps->site->manifest, false, &t, &err) < 0)
-        return false;
-    bool is = manifest_lookup(t, path, &r, &parent, &err) == 1;
-    manifest_abort(t);
-    return is;
+    return manifest_peek(ps->site->manifest, path, &r, &err) == 1;
 }
 
 /* Owners travel by name, never as a number, which elsewhere may be another tenant's. */

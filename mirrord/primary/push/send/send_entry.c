@@ -69,19 +69,14 @@ void send_move(struct push *p, struct push_batch *b, struct owed *o, const struc
 static bool recorded_digest(
     struct push_site *ps, struct bytes path, const struct sight *s, struct digest *out)
 {
-    struct manifest_txn *t;
     struct record r;
-    uint64_t parent;
     struct err err;
-    if (manifest_begin(ps->site->manifest, false, &t, &err) < 0)
-        return false;
     struct validators now = validators_of(&s->st);
-    bool known = manifest_lookup(t, path, &r, &parent, &err) == 1 && r.entry.type == ENTRY_FILE &&
-                 r.entry.has_digest && !(r.flags & RECORD_RACY) &&
+    bool known = manifest_peek(ps->site->manifest, path, &r, &err) == 1 &&
+                 r.entry.type == ENTRY_FILE && r.entry.has_digest && !(r.flags & RECORD_RACY) &&
                  validators_equal(&r.validators, &now);
     if (known)
         *out = r.entry.digest;
-    manifest_abort(t);
     return known;
 }
 

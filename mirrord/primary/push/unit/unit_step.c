@@ -9,14 +9,11 @@
 /* Does the manifest have a directory above the unit? If not, the unit is not here either. */
 static bool has_parent(const struct push_site *ps, const struct owed *o)
 {
-    struct manifest_txn *t;
     struct record r;
-    uint64_t above;
     struct bytes parent = unit_rules_parent(ps->site->options.units, queue_path(o));
-    if (!parent.len || manifest_begin(ps->site->manifest, false, &t, NULL) < 0)
+    if (!parent.len)
         return true;
-    int found = manifest_lookup(t, parent, &r, &above, NULL);
-    manifest_abort(t);
+    int found = manifest_peek(ps->site->manifest, parent, &r, NULL);
     return found < 0 || (found == 1 && r.entry.type == ENTRY_DIR);
 }
 
