@@ -1,7 +1,7 @@
 # shellcheck shell=sh disable=SC2034
 # Sourced by tests/run.sh and examples/demo.sh: what mirrord is built from, and how it gets here.
 
-packages_build="gcc libc6-dev meson ninja-build pkg-config python3 librsync-dev libssh2-1-dev
+packages_build="gcc libc6-dev meson ninja-build pkg-config python3 librsync-dev libssh2-1-dev libssl-dev
  libxxhash-dev liblmdb-dev libzstd-dev libconfuse-dev libcjson-dev libseccomp-dev libsystemd-dev"
 packages_ssh="openssh-server openssh-client procps"
 packages_php="php-fpm php-cli"

@@ -17,6 +17,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
+#include "link/aesctr.h"
 #include "link/algs.h"
 #include "link/base64.h"
 
@@ -32,6 +33,7 @@ static pthread_once_t library_once = PTHREAD_ONCE_INIT;
 static void init_library(void)
 {
     (void)libssh2_init(0); /* a failure shows at the first session */
+    (void)aesctr_install();
 }
 
 bool ssh2_has_rsa_sha2(void)
