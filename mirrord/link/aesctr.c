@@ -204,12 +204,24 @@ static int provide(const OSSL_CORE_HANDLE *core, const OSSL_DISPATCH *in, const 
     return 1;
 }
 
+static OSSL_PROVIDER *held[2]; /* from the start of the process to its end */
+
+static void let_go(void)
+{
+    for (size_t i = 0; i < sizeof held / sizeof held[0]; i++)
+        OSSL_PROVIDER_unload(held[i]); /* NULL is fine */
+}
+
 /* A provider that is loaded by name keeps OpenSSL from loading its own one unasked, so that is
  * loaded by name as well. */
 bool aesctr_install(void)
 {
-    return OSSL_PROVIDER_available(NULL, "default") &&
-           !EVP_default_properties_is_fips_enabled(NULL) && OSSL_PROVIDER_load(NULL, "default") &&
-           OSSL_PROVIDER_add_builtin(NULL, NAME, provide) && OSSL_PROVIDER_load(NULL, NAME) &&
-           EVP_set_default_properties(NULL, "?provider=" NAME);
+    if (!OSSL_PROVIDER_available(NULL, "default") || EVP_default_properties_is_fips_enabled(NULL) ||
+        !OPENSSL_atexit(let_go))
+        return false;
+    held[0] = OSSL_PROVIDER_load(NULL, "default");
+    if (!held[0] || !OSSL_PROVIDER_add_builtin(NULL, NAME, provide))
+        return false;
+    held[1] = OSSL_PROVIDER_load(NULL, NAME);
+    return held[1] && EVP_set_default_properties(NULL, "?provider=" NAME);
 }
