@@ -266,7 +266,7 @@ static void wait_for_news(struct push *p)
 {
     struct pollfd fds[4];
     int n = conn_poll(p->conn, fds);
-    if (!packer_is_empty(p->packer))
+    if (packer_fd(p->packer) >= 0)
         fds[n++] = (struct pollfd){.fd = packer_fd(p->packer), .events = POLLIN};
     if (p->o->wake_fd >= 0)
         fds[n++] = (struct pollfd){.fd = p->o->wake_fd, .events = POLLIN};

@@ -205,6 +205,25 @@ static void test_frames_alone(void **state)
     packer_free(k);
 }
 
+/* Else who waits for a slow link with something ready would be woken at once, for ever. */
+static void test_polled_only_while_it_packs(void **state)
+{
+    (void)state;
+    struct packer *k = packer_new(LEVEL, NULL);
+    assert_int_equal(packer_fd(k), -1);
+    packer_data(k, &(struct msg_data){.atom = 1}, text, MSG_CHUNK_MAX);
+    while (packer_ready(k).len == 0) {
+        struct pollfd fd = {.fd = packer_fd(k), .events = POLLIN};
+        assert_true(fd.fd >= 0);
+        assert_int_equal(poll(&fd, 1, -1), 1);
+    }
+    assert_int_equal(packer_fd(k), -1);
+    packer_drain(k, packer_ready(k).len);
+    assert_true(packer_is_empty(k));
+    assert_int_equal(packer_fd(k), -1);
+    packer_free(k);
+}
+
 static void test_left_with_work(void **state)
 {
     (void)state;
@@ -252,6 +271,7 @@ int main(void)
         cmocka_unit_test(test_what_shrinks),
         cmocka_unit_test(test_what_does_not),
         cmocka_unit_test(test_frames_alone),
+        cmocka_unit_test(test_polled_only_while_it_packs),
         cmocka_unit_test(test_left_with_work),
         cmocka_unit_test(test_shared),
     };

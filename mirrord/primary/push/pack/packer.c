@@ -310,5 +310,5 @@ void packer_drain(struct packer *k, size_t n)
 
 int packer_fd(const struct packer *k)
 {
-    return k->fd;
+    return k->awaited ? k->fd : -1; /* only the pusher sets it */
 }

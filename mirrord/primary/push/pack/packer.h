@@ -35,8 +35,9 @@ size_t packer_waiting(struct packer *k);      /* bytes; of what is not packed ye
 struct bytes packer_ready(struct packer *k);
 void packer_drain(struct packer *k, size_t n);
 
-/* To be polled for reading: with packer_ready having given nothing, it becomes readable when it
- * would give something. */
+/* To be polled for reading where packer_ready has given nothing that it is still packing: it
+ * becomes readable when it would give something. −1 where it has: then only the link is waited for.
+ */
 int packer_fd(const struct packer *k);
 
 /* One PACK or BUNDLE of this run of ENTRYs, all of one batch, in w, or nothing where that would not
