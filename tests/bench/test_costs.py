@@ -27,10 +27,10 @@ FILES = 1000
 class Costs:
     """A tree of 1,000 files in 10 directories, and its copy through a counting proxy."""
 
-    def __init__(self, env, per_directory=100):
+    def __init__(self, env, per_directory=100, rate=0):
         self.env, self.src, self.dest = env, env.path("src"), env.path("dest")
         self.paths = Grove(self.src).small_files(FILES, per_directory)
-        self.proxy = Relay((env.sshd.address, env.sshd.port))
+        self.proxy = Relay((env.sshd.address, env.sshd.port), rate=rate)
         with open(f"{env.sshd.host_key}.pub") as f:
             kind, key = f.read().split()[:2]
         with open(env.known_hosts, "a") as f:
@@ -261,6 +261,22 @@ def test_calls_for_a_first_copy(env):
     near.pop("write", None)  # threads that wake each other
     limit_calls(costs, "near", near, 8.4)
     limit_calls(costs, "far", far, 4)
+
+
+@case
+def test_a_slow_link_is_waited_for_asleep(env):
+    """Packed content is ready long before the link takes it."""
+    need_strace(env)
+    costs = Costs(env, rate=16 << 20)
+    put(f"{costs.src}/digits", random.Random(1).randbytes(16 << 20).hex().encode())
+    trace = env.path("near.polls")
+    env.run("strace", "-f", "-o", trace, "-e", "trace=poll", MIRRORD, "resync", *env.link_options(),
+            "-p", str(costs.proxy.port), costs.src, env.at(costs.dest))
+    check_same(costs.src, costs.dest)
+    polls = calls_of(trace)["poll"]
+    print(f"# {costs.proxy.up} bytes up, {polls} polls")
+    check(costs.proxy.up >= 16 << 20, "the content is too small to be waited for")
+    check(polls <= 4000, f"{polls} polls")
 
 
 @case
