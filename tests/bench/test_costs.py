@@ -193,6 +193,16 @@ def test_room_before_the_receiver(env):
     receiver.wait()
 
 
+@case
+def test_content_that_halves(env):
+    """As fonts do: 128 KiB of it do not shrink to one frame, and go as two."""
+    costs = Costs(env)
+    costs.level()
+    put(f"{costs.src}/digits", random.Random(1).randbytes(2 << 20).hex().encode())
+    link = costs.resync()
+    costs.limit("bytes up", link.up, (4 << 20) * 53 // 100 + 3500)
+
+
 # System calls ------------------------------------------------------------------------------------
 
 def calls_of(path):

@@ -56,17 +56,30 @@ static void put_raw(struct wire_writer *w, struct msg_data *m, const uint8_t *by
     }
 }
 
-void stream_put_packed(
+static bool put_zstd(
     struct wire_writer *w, const struct packing *p, struct msg_data *m, struct bytes plain)
 {
     size_t packed = packer_shrink(p, plain, STREAM_RAW_MAX);
-    if (!packed) {
-        put_raw(w, m, plain.data, plain.len);
-        return;
-    }
+    if (!packed)
+        return false;
     m->encoding = ENCODING_ZSTD;
     m->content = (struct bytes){p->room, packed};
     msg_put_data(w, m);
+    return true;
+}
+
+/* As one frame; what shrinks to more than one has room for, a font for example, as two. */
+void stream_put_packed(
+    struct wire_writer *w, const struct packing *p, struct msg_data *m, struct bytes plain)
+{
+    enum { HALF = MSG_CHUNK_MAX / 2 };
+    if (put_zstd(w, p, m, plain))
+        return;
+    for (size_t at = 0; at < plain.len; at += HALF) {
+        struct bytes half = {plain.data + at, plain.len - at < HALF ? plain.len - at : HALF};
+        if (plain.len <= HALF || !put_zstd(w, p, m, half))
+            put_raw(w, m, half.data, half.len);
+    }
 }
 
 void stream_put_data(struct push *p, struct stream *t, uint8_t kind, const uint8_t *bytes, size_t n)
