@@ -48,7 +48,8 @@ name=$1
 mkdir -p "$work/corpus-$name"
 limit=-max_total_time=$((minutes * 60))
 [ "$minutes" -gt 0 ] || limit=-runs=0 # without a limit it would never end
-"$work/fuzz/tests/fuzz/search_$name" $limit -max_len=8192 -timeout=20 \
+LSAN_OPTIONS=suppressions="$top/tests/security/leaks.txt" \
+    "$work/fuzz/tests/fuzz/search_$name" $limit -max_len=8192 -timeout=20 \
     -rss_limit_mb=2000 -print_final_stats=1 -artifact_prefix="$found/$name-" "$work/corpus-$name" \
     "$top/tests/fuzz/corpus/$name" >"$work/fuzz-$name.log" 2>&1 ||
     echo "FAIL fuzz $name: $(grep -m1 -E 'ERROR|SUMMARY' "$work/fuzz-$name.log")"
