@@ -27,6 +27,8 @@ LIBRARIES = {
     "zstd_errors.h": "zstd", "zdict.h": "zstd", "confuse.h": "libconfuse",
     "cjson/cJSON.h": "cJSON", "cJSON.h": "cJSON", "seccomp.h": "libseccomp",
     "systemd/sd-daemon.h": "libsystemd",
+    **{f"openssl/{name}.h": "libcrypto" for name in (
+        "core_dispatch", "core_names", "crypto", "err", "evp", "params", "provider", "rand", "sha")},
 }
 # What the codec may use: bytes and numbers, nothing that opens, prints or waits.
 PURE = {"stdbool.h", "stddef.h", "stdint.h", "stdlib.h", "string.h", "limits.h", "assert.h",

@@ -5,7 +5,7 @@
 #include <poll.h>
 
 #include "link/conn.h"
-#include "link/patience.h"
+#include "link/net/patience.h"
 #include "link/target.h"
 
 struct conn_ops {

@@ -10,11 +10,26 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "link/quote.h"
-#include "link/tail.h"
+#include "link/process/quote.h"
+#include "link/process/tail.h"
+
+#define NOBODY_LISTENS "does its sshd run, and listen on that port?"
+#define NO_WAY         "is it up, and do the firewalls between let this host through?"
 
 int reason_unreachable(struct err *err, const char *name, const char *port, const char *why)
 {
+    static const struct {
+        const char *words, *advice;
+    } known[] = {
+        {"refused", NOBODY_LISTENS},
+        {"timed out", NO_WAY},
+        {"No route", NO_WAY},
+        {"unreachable", NO_WAY},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strstr(why, known[i].words))
+            return err_set(err, ERR_TEMPORARY, "cannot connect to %s port %s: %s: %s", name, port,
+                why, known[i].advice);
     return err_set(err, ERR_TEMPORARY, "cannot connect to %s port %s: %s", name, port, why);
 }
 
@@ -192,10 +207,10 @@ static const struct {
     {"host key is known for", ERR_FAILED, NULL, ssh_unknown_key},
     {"Host key verification failed", ERR_FAILED, NULL, NULL},
     {"Could not resolve hostname", ERR_TEMPORARY, NULL, NULL},
-    {"Connection refused", ERR_TEMPORARY, NULL, NULL},
-    {"timed out", ERR_TEMPORARY, NULL, NULL},
-    {"No route to host", ERR_TEMPORARY, NULL, NULL},
-    {"Network is unreachable", ERR_TEMPORARY, NULL, NULL},
+    {"Connection refused", ERR_TEMPORARY, NOBODY_LISTENS, NULL},
+    {"timed out", ERR_TEMPORARY, NO_WAY, NULL},
+    {"No route to host", ERR_TEMPORARY, NO_WAY, NULL},
+    {"Network is unreachable", ERR_TEMPORARY, NO_WAY, NULL},
     {"Permission denied", ERR_FAILED,
         "add the public key to ~/.ssh/authorized_keys there, or name another one with --identity",
         NULL},

@@ -14,7 +14,7 @@
 
 #include "base/mem.h"
 #include "link/conn.h"
-#include "link/proc.h"
+#include "link/process/proc.h"
 
 enum { SSH_G_MAX = 256 * 1024, SSH_G_MS = 10000 };
 

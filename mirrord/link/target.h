@@ -9,7 +9,7 @@
 #include <stddef.h>
 
 #include "base/err.h"
-#include "link/patience.h"
+#include "link/net/patience.h"
 
 struct words {
     char **word;

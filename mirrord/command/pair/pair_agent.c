@@ -16,8 +16,8 @@
 #include "command/handover/claim.h"
 #include "command/pair/pair_file.h"
 #include "command/pair/pair_keys.h"
-#include "link/base64.h"
 #include "link/conn.h"
+#include "link/keys/base64.h"
 #include "link/target.h"
 
 /* A request in `ask`; what is found out goes into `answer`. 0, or -1 with err. */

@@ -14,8 +14,8 @@
 #include "base/mem.h"
 #include "command/pair/pair_agent.h"
 #include "command/words.h"
-#include "link/proc.h"
-#include "link/quote.h"
+#include "link/process/proc.h"
+#include "link/process/quote.h"
 
 enum { READ_SIZE = 64 * 1024, CHATTER_MAX = 256 * 1024 };
 

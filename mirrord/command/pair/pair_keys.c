@@ -8,7 +8,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
-#include "link/proc.h"
+#include "link/process/proc.h"
 
 enum { TOOL_MS = 30000, OUTPUT_MAX = 64 * 1024, DIRECTORY_MODE = 0755 };
 

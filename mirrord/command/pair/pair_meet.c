@@ -13,7 +13,7 @@
 #include "base/mem.h"
 #include "command/pair/pair_keys.h"
 #include "command/words.h"
-#include "link/proc.h"
+#include "link/process/proc.h"
 
 enum { MEET_MS = 40000, OUTPUT_MAX = 64 * 1024 };
 

@@ -14,8 +14,8 @@
 #include "command/pair/pair_keys.h"
 #include "command/pair/pair_text.h"
 #include "command/words.h"
-#include "link/known_edit.h"
-#include "link/proc.h"
+#include "link/keys/known_edit.h"
+#include "link/process/proc.h"
 
 enum { KEYS_MODE = 0600, KNOWN_MODE = 0644, DIFF_MS = 10000, DIFF_MAX = 1024 * 1024 };
 

@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "command/pair/pair_agent.h"
-#include "link/base64.h"
+#include "link/keys/base64.h"
 
 static struct json *request_for(const char *what, const char *path)
 {

@@ -9,7 +9,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "link/quote.h"
+#include "link/process/quote.h"
 
 struct piece {
     const char *at;

@@ -11,7 +11,7 @@
 #include "command/pair/pair_agent.h"
 #include "command/pair/pair_impl.h"
 #include "command/pair/pair_keys.h"
-#include "link/known_edit.h"
+#include "link/keys/known_edit.h"
 
 /* ---- what is known ---- */
 

@@ -18,7 +18,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "link/tail.h"
+#include "link/process/tail.h"
 
 enum {
     GRACE_MS = 5000, /* from SIGTERM to SIGKILL */

@@ -16,7 +16,7 @@
 #include "base/mem.h"
 #include "command/pair/pair_agent.h"
 #include "command/pair/pair_file.h"
-#include "link/base64.h"
+#include "link/keys/base64.h"
 
 enum { MAX = 1000 };
 

@@ -10,7 +10,7 @@
 #include <openssl/evp.h>
 #include <openssl/provider.h>
 
-#include "link/aesctr.h"
+#include "link/ssh2/aesctr.h"
 
 enum { SIZE = 20000 };
 

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "link/algs.h"
+#include "link/ssh2/algs.h"
 
 static void test_has(void **state)
 {

@@ -13,7 +13,7 @@
 
 #include "base/io.h"
 #include "link/conn.h"
-#include "link/proc.h"
+#include "link/process/proc.h"
 #include "stream.h"
 
 static struct conn *open_child(char *const *argv)

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/buf.h"
-#include "link/kexinit.h"
+#include "link/ssh2/kexinit.h"
 
 static void add_u32(struct buf *b, uint32_t v)
 {

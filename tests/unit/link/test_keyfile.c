@@ -11,8 +11,8 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "link/base64.h"
-#include "link/keyfile.h"
+#include "link/keys/base64.h"
+#include "link/keys/keyfile.h"
 #include "sshd.h"
 
 static char dir[128];

@@ -10,8 +10,8 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "link/known.h"
-#include "link/known_edit.h"
+#include "link/keys/known.h"
+#include "link/keys/known_edit.h"
 #include "sshd.h"
 
 static char dir[128];

@@ -9,9 +9,9 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "link/base64.h"
-#include "link/heap.h"
-#include "link/tail.h"
+#include "link/keys/base64.h"
+#include "link/process/tail.h"
+#include "link/ssh2/heap.h"
 
 static void test_base64(void **state)
 {

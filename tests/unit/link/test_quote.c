@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "link/quote.h"
+#include "link/process/quote.h"
 #include "stream.h"
 
 static void test_words(void **state)

@@ -3,7 +3,7 @@
 #define LINK_NET_H
 
 #include "base/err.h"
-#include "link/patience.h"
+#include "link/net/patience.h"
 
 /* Looks the name up (family: AF_UNSPEC, AF_INET, AF_INET6) and tries its addresses in order until
  * one accepts; *fd is then a non-blocking socket tuned for this link. -1: ERR_TEMPORARY when

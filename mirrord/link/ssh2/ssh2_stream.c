@@ -8,7 +8,7 @@
 #include <poll.h>
 #include <string.h>
 
-#include "link/ssh2_impl.h"
+#include "link/ssh2/ssh2_impl.h"
 
 enum {
     SEND_AT = 128 * 1024, /* conn_write sends by itself */

@@ -1,5 +1,5 @@
 /* Base64 both ways. The decoder is for looking into key files, so it stops instead of judging. */
-#include "link/base64.h"
+#include "link/keys/base64.h"
 
 #include <stdint.h>
 #include <string.h>

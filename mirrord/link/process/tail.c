@@ -1,5 +1,5 @@
 /* A bounded memory of the end of a text. Knows nothing of where the text comes from. */
-#include "link/tail.h"
+#include "link/process/tail.h"
 
 #include <ctype.h>
 #include <string.h>

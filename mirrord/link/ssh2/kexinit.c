@@ -2,7 +2,7 @@
  * A reader of the server's KEXINIT (RFC 4253, 4.2 and 7.1), which goes over the wire in clear.
  * libssh2 says only that there is nothing in common; this tells what.
  */
-#include "link/kexinit.h"
+#include "link/ssh2/kexinit.h"
 
 #include <stdint.h>
 #include <stdlib.h>

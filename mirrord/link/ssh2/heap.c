@@ -1,5 +1,5 @@
 /* Blocks of malloc in a doubly linked list. Knows nothing of who uses them. */
-#include "link/heap.h"
+#include "link/ssh2/heap.h"
 
 #include <stdalign.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* The algorithms that are wanted; see wanted.h. What of it the library has is ssh2.c's to know. */
-#include "link/wanted.h"
+#include "link/ssh2/wanted.h"
 
 #include <stddef.h>
 

@@ -9,8 +9,8 @@
 #include <sys/types.h>
 
 #include "base/err.h"
-#include "link/patience.h"
-#include "link/tail.h"
+#include "link/net/patience.h"
+#include "link/process/tail.h"
 
 struct proc {
     pid_t pid;        /* 0: none, or reaped */

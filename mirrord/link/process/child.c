@@ -7,7 +7,7 @@
 
 #include "base/mem.h"
 #include "link/conn_impl.h"
-#include "link/proc.h"
+#include "link/process/proc.h"
 
 struct child {
     struct conn conn;

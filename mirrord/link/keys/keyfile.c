@@ -2,7 +2,7 @@
  * Private key files as OpenSSH and OpenSSL write them. Looks just deep enough to tell which kind it
  * is; parsing the key is the SSH library's.
  */
-#include "link/keyfile.h"
+#include "link/keys/keyfile.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,8 +12,8 @@
 
 #include "base/io.h"
 #include "base/mem.h"
-#include "link/base64.h"
-#include "link/quote.h"
+#include "link/keys/base64.h"
+#include "link/process/quote.h"
 
 enum { KEYFILE_MAX = 64 * 1024, LOOK = 256 };
 

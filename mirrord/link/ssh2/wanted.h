@@ -2,7 +2,7 @@
 #ifndef LINK_WANTED_H
 #define LINK_WANTED_H
 
-#include "link/kexinit.h"
+#include "link/ssh2/kexinit.h"
 
 /* Comma-separated, the first one best; NULL: whatever the library has. */
 const char *wanted_list(enum kexinit_list which);

@@ -6,11 +6,11 @@
 #ifndef LINK_SSH2_IMPL_H
 #define LINK_SSH2_IMPL_H
 
-#include "link/heap.h"
-#include "link/kexinit.h"
-#include "link/sock.h"
-#include "link/ssh2.h"
-#include "link/tail.h"
+#include "link/net/sock.h"
+#include "link/process/tail.h"
+#include "link/ssh2/heap.h"
+#include "link/ssh2/kexinit.h"
+#include "link/ssh2/ssh2.h"
 
 enum { SSH2_STAGE = 32700 }; /* the most the library puts in one packet */
 

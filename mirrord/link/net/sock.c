@@ -1,5 +1,5 @@
 /* The socket beneath an SSH session. Knows bytes, not packets. */
-#include "link/sock.h"
+#include "link/net/sock.h"
 
 #include <errno.h>
 #include <netinet/in.h>

@@ -6,12 +6,12 @@
 
 #include "base/mem.h"
 #include "link/conn_impl.h"
-#include "link/keyfile.h"
-#include "link/known.h"
-#include "link/net.h"
-#include "link/quote.h"
+#include "link/keys/keyfile.h"
+#include "link/keys/known.h"
+#include "link/net/net.h"
+#include "link/process/quote.h"
 #include "link/reason.h"
-#include "link/ssh2.h"
+#include "link/ssh2/ssh2.h"
 
 /* ---- the server's key ---- */
 

@@ -3,7 +3,7 @@
  * Knows single quotes only, which every POSIX shell (and csh, and fish but for a backslash) reads
  * alike.
  */
-#include "link/quote.h"
+#include "link/process/quote.h"
 
 #include <stdbool.h>
 #include <string.h>

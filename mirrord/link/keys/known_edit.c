@@ -1,11 +1,11 @@
 /* Changing a known_hosts file's text; see known_edit.h. */
-#include "link/known_edit.h"
+#include "link/keys/known_edit.h"
 
 #include <string.h>
 
 #include "base/buf.h"
 #include "base/mem.h"
-#include "link/ssh2.h"
+#include "link/ssh2/ssh2.h"
 
 enum { HASHING_MS = 60000 };
 

@@ -3,7 +3,7 @@
 #ifndef LINK_KNOWN_EDIT_H
 #define LINK_KNOWN_EDIT_H
 
-#include "link/known.h"
+#include "link/keys/known.h"
 
 /* The lines that name this host, exactly as ssh writes it ("web2", "[web2]:2222"), plain or hashed.
  * `file` is only for messages and must outlive *out, which known_free frees. */

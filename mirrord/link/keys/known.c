@@ -3,7 +3,7 @@
  * would pass as trusted) nor patterns, and does not tell file and line; the hash of hashed names
  * comes from the caller, who has a cryptographic library.
  */
-#include "link/known.h"
+#include "link/keys/known.h"
 
 #include <errno.h>
 #include <fcntl.h>

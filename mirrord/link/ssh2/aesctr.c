@@ -6,7 +6,7 @@
  * Only this key size: libssh2 takes it first (wanted.c), and OpenSSL's random numbers, which must
  * not leave key stream behind them, are made with AES-256-CTR.
  */
-#include "link/aesctr.h"
+#include "link/ssh2/aesctr.h"
 
 #include <openssl/core_dispatch.h>
 #include <openssl/core_names.h>

@@ -3,7 +3,7 @@
  * interrupted, so it runs on a thread of its own that is left behind when patience ends; whoever
  * lets go last frees the lookup.
  */
-#include "link/net.h"
+#include "link/net/net.h"
 
 #include <errno.h>
 #include <netdb.h>

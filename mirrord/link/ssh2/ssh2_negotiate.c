@@ -4,10 +4,10 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "link/algs.h"
-#include "link/kexinit.h"
-#include "link/ssh2_impl.h"
-#include "link/wanted.h"
+#include "link/ssh2/algs.h"
+#include "link/ssh2/kexinit.h"
+#include "link/ssh2/ssh2_impl.h"
+#include "link/ssh2/wanted.h"
 
 static int set_methods(struct ssh2 *s, const char *hostkeys, struct err *err)
 {

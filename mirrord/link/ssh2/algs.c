@@ -1,6 +1,6 @@
 /* Lists of algorithm names as SSH writes them. Knows of the names themselves only what relates host
  * key methods to types of keys. */
-#include "link/algs.h"
+#include "link/ssh2/algs.h"
 
 #include <string.h>
 

@@ -10,7 +10,7 @@
 
 #include "base/buf.h"
 #include "link/conn_impl.h"
-#include "link/keyfile.h"
+#include "link/keys/keyfile.h"
 
 struct ssh2;
 

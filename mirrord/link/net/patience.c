@@ -1,5 +1,5 @@
 /* Waiting under a deadline and a stop flag, which is looked at at least every 200 ms. */
-#include "link/patience.h"
+#include "link/net/patience.h"
 
 #include <errno.h>
 #include <stddef.h>

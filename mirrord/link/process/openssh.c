@@ -8,8 +8,8 @@
 
 #include "base/mem.h"
 #include "link/conn_impl.h"
-#include "link/keyfile.h"
-#include "link/quote.h"
+#include "link/keys/keyfile.h"
+#include "link/process/quote.h"
 
 #define MAX_ARGS 64
 

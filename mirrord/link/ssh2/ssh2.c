@@ -4,7 +4,7 @@
  * is ever partly sent; and a call that must be repeated is repeated with the same arguments
  * (ssh2_stream.c).
  */
-#include "link/ssh2_impl.h"
+#include "link/ssh2/ssh2_impl.h"
 
 #include <errno.h>
 #include <libssh2.h>
@@ -17,9 +17,9 @@
 
 #include "base/io.h"
 #include "base/mem.h"
-#include "link/aesctr.h"
-#include "link/algs.h"
-#include "link/base64.h"
+#include "link/keys/base64.h"
+#include "link/ssh2/aesctr.h"
+#include "link/ssh2/algs.h"
 
 enum {
     WINDOW = 4 * 1024 * 1024,

@@ -3,7 +3,7 @@
  * the whole child can be polled with two descriptors, and an end that waits on a pidfd. Knows
  * nothing of what runs in them.
  */
-#include "link/proc.h"
+#include "link/process/proc.h"
 
 #include <errno.h>
 #include <fcntl.h>

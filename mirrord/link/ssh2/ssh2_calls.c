@@ -7,8 +7,8 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-#include "link/kexinit.h"
-#include "link/ssh2_impl.h"
+#include "link/ssh2/kexinit.h"
+#include "link/ssh2/ssh2_impl.h"
 
 /* The agent's socket: the library would wait on it for ever. */
 static int wait_agent(struct ssh2 *s, int fd, short events)
