@@ -1,0 +1,74 @@
+/* The root of a site that is being opened: found, made beside what is there, or refused with what
+ * is missing; and that it is not another site's of this session. */
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/mem.h"
+#include "secondary/site/opening.h"
+
+/* The uppermost directory of the path that is not there. */
+static char *first_missing(const char *path)
+{
+    char *part = mem_copy_string(path);
+    struct stat st;
+    for (char *p = part + 1; (p = strchr(p, '/')) != NULL; *p++ = '/') {
+        *p = '\0';
+        if (lstat(part, &st) < 0)
+            return part;
+    }
+    return part;
+}
+
+static int refuse_orphan(const struct replica *r, const char *missing, struct err *err)
+{
+    return err_set(err, ERR_FAILED,
+        "cannot create %s: the directory %s is missing. Mount its volume, or type on that host: "
+        "mkdir -p %.*s",
+        r->path, missing, (int)(strrchr(r->path, '/') - r->path), r->path);
+}
+
+/* A dry run only says whether it could be made. */
+static int make_root(struct replica *r, struct err *err)
+{
+    const struct outside *o = r->tools->outside;
+    bool dry = r->flags & OPEN_DRY_RUN;
+    if (!dry && o->make(o->ctx, &r->asked, false, err) == 0)
+        return 0;
+    if (!dry && err->sys != ENOENT)
+        return -1;
+    char *missing CLEANUP_FREE = first_missing(r->path);
+    return dry && strcmp(missing, r->path) == 0 ? 0 : refuse_orphan(r, missing, err);
+}
+
+/* Another site of this session in the same directory: the lock would not notice. */
+static const struct replica *find_twin(const struct replica *r)
+{
+    for (struct set_item *i = set_first(r->tools->replicas); i; i = i->next) {
+        const struct replica *other = i->value;
+        if (other != r && other->root && strcmp(root_path(other->root), root_path(r->root)) == 0)
+            return other;
+    }
+    return NULL;
+}
+
+int opening_root(struct replica *r, uint16_t *reason, struct err *err)
+{
+    struct stat st;
+    *reason = REASON_NO_ROOT;
+    if (lstat(r->path, &st) < 0 && errno == ENOENT) {
+        r->root_state = ROOT_CREATED;
+        if (make_root(r, err) < 0)
+            return -1;
+        if (r->flags & OPEN_DRY_RUN)
+            return 0;
+    }
+    if (root_open(r->path, &r->root, err) < 0)
+        return -1;
+    const struct replica *twin = find_twin(r);
+    if (!twin)
+        return 0;
+    *reason = REASON_LOCKED;
+    return err_set(
+        err, ERR_TEMPORARY, "%s is site %u of this session already", r->path, twin->site);
+}
