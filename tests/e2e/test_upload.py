@@ -228,5 +228,24 @@ def test_larger_than_max_size(env):
     p.daemon.stop()
 
 
+@case
+def test_an_upload_and_its_directory_are_one_commit(env):
+    """The upload changed the directory's time. It does not wait for a commit of that."""
+    p = Pair(env, 1)
+    put(f"{p.src}/uploads/first.jpg", os.urandom(1000))
+    p.flushed()
+
+    def batches():
+        return p.daemon.status()["secondaries"][0]["batches"]
+
+    before = batches()
+    p.daemon.ask("pause", "example.com")
+    put(f"{p.src}/uploads/large.jpg", os.urandom(100000))
+    wait_for(lambda: p.daemon.status()["sites"][0]["secondaries"][0]["owed_paths"] == 2, "both owed")
+    p.daemon.ask("resume", "example.com")
+    p.flushed()
+    check_equal(batches() - before, 1, "batches")
+
+
 if __name__ == "__main__":
     main()

@@ -271,6 +271,20 @@ int send_part(struct push *p, struct push_batch *b, struct owed *o, struct err *
     return r == SOURCE_OK || r < 0 ? r : SOURCE_BUSY;
 }
 
+/* A directory whose file waits for the lane of large ones changed with that: it goes behind it,
+ * into the same batch, or the file would wait for the commit of its directory's time. */
+static bool goes_behind(
+    struct push *p, const struct lane *lane, const struct push_site *ps, struct bytes path)
+{
+    const struct pending *w;
+    if (lane != &p->lanes[LANE_LIVE])
+        return false;
+    TAILQ_FOREACH (w, &p->lanes[LANE_LARGE].pending, order)
+        if (w->ps == ps && bytes_equal(path_parent(queue_path(w->owed)), path))
+            return true;
+    return false;
+}
+
 /* It is there: sent, or left to the lane that it belongs to. */
 static void send_found(struct push *p, struct lane *lane, struct push_site *ps, struct owed *o,
     struct sight *s, bool recorded)
@@ -287,6 +301,8 @@ static void send_found(struct push *p, struct lane *lane, struct push_site *ps, 
     }
     o->bytes = s->entry.size;
     struct lane *other = lane_for(p, lane, s);
+    if (s->entry.type == ENTRY_DIR && goes_behind(p, lane, ps, queue_path(o)))
+        other = &p->lanes[LANE_LARGE];
     if (other == lane) {
         send_there(p, lane, ps, o, s);
         return;
