@@ -63,16 +63,23 @@ static bool wire_grow(struct wire_writer *w, size_t n)
     return true;
 }
 
+/* Where the next n bytes go, which count as written; NULL with the writer bad from then on. */
+static uint8_t *wire_room(struct wire_writer *w, size_t n)
+{
+    if (w->bad || !wire_grow(w, n)) {
+        w->bad = true;
+        return NULL;
+    }
+    uint8_t *at = w->data + w->len;
+    w->len += n;
+    return at;
+}
+
 void wire_raw(struct wire_writer *w, const void *p, size_t n)
 {
-    if (w->bad || n == 0)
-        return;
-    if (!wire_grow(w, n)) {
-        w->bad = true;
-        return;
-    }
-    memcpy(w->data + w->len, p, n);
-    w->len += n;
+    uint8_t *at = n > 0 ? wire_room(w, n) : NULL;
+    if (at != NULL)
+        memcpy(at, p, n);
 }
 
 /* The lowest n bytes of v, lowest first. */
@@ -84,9 +91,9 @@ static void wire_store(uint8_t *out, uint64_t v, size_t n)
 
 static void wire_integer(struct wire_writer *w, uint64_t v, size_t n)
 {
-    uint8_t b[8];
-    wire_store(b, v, n);
-    wire_raw(w, b, n);
+    uint8_t *at = wire_room(w, n);
+    if (at != NULL)
+        wire_store(at, v, n);
 }
 
 void wire_u8(struct wire_writer *w, uint8_t v)
