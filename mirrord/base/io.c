@@ -143,7 +143,7 @@ int io_slurp(int dirfd, const char *name, size_t max, char **out, size_t *len, s
         return err_sys(err, errno, "open %s", name);
     char *text CLEANUP_FREE = NULL;
     size_t room = 0, n = 0;
-    while (n == room && n <= max) { /* memory for what is there, not for what may be */
+    do { /* memory for what is there, not for what may be */
         room = room ? 2 * room : SLURP_FIRST;
         if (room > max)
             room = max + 1;
@@ -152,7 +152,7 @@ int io_slurp(int dirfd, const char *name, size_t max, char **out, size_t *len, s
         if (more < 0)
             return err_sys(err, errno, "read %s", name);
         n += (size_t)more;
-    }
+    } while (n == room && n <= max);
     if (n > max)
         return err_set(err, ERR_FAILED, "%s is longer than %zu bytes", name, max);
     text[n] = '\0';

@@ -76,9 +76,10 @@ void stream_put_packed(
     if (put_zstd(w, p, m, plain))
         return;
     for (size_t at = 0; at < plain.len; at += HALF) {
-        struct bytes half = {plain.data + at, plain.len - at < HALF ? plain.len - at : HALF};
-        if (plain.len <= HALF || !put_zstd(w, p, m, half))
-            put_raw(w, m, half.data, half.len);
+        const uint8_t *bytes = (const uint8_t *)plain.data + at;
+        size_t n = plain.len - at < HALF ? plain.len - at : HALF;
+        if (plain.len <= HALF || !put_zstd(w, p, m, (struct bytes){bytes, n}))
+            put_raw(w, m, bytes, n);
     }
 }
 
