@@ -258,6 +258,8 @@ def test_snapshots_put_back(env):
     def resync():
         r = env.resync(src, dest)
         check_equal(differences(snapshot(src), snapshot(dest)), [])
+        # The receiver takes what it made ready away when its link has ended.
+        wait_for(lambda: not glob.glob(places["far"] + "/roots/*/ready"), "the receiver's end")
         return r.err
     resync()
     for name, path in places.items():

@@ -20,25 +20,18 @@ static char *first_missing(const char *path)
     return part;
 }
 
-static int refuse_orphan(const struct replica *r, const char *missing, struct err *err)
+static int make_root(struct replica *r, struct err *err)
 {
+    const struct outside *o = r->tools->outside;
+    if (o->make(o->ctx, &r->asked, false, err) == 0)
+        return 0;
+    if (err->sys != ENOENT)
+        return -1;
+    char *missing CLEANUP_FREE = first_missing(r->path);
     return err_set(err, ERR_FAILED,
         "cannot create %s: the directory %s is missing. Mount its volume, or type on that host: "
         "mkdir -p %.*s",
         r->path, missing, (int)(strrchr(r->path, '/') - r->path), r->path);
-}
-
-/* A dry run only says whether it could be made. */
-static int make_root(struct replica *r, struct err *err)
-{
-    const struct outside *o = r->tools->outside;
-    bool dry = r->flags & OPEN_DRY_RUN;
-    if (!dry && o->make(o->ctx, &r->asked, false, err) == 0)
-        return 0;
-    if (!dry && err->sys != ENOENT)
-        return -1;
-    char *missing CLEANUP_FREE = first_missing(r->path);
-    return dry && strcmp(missing, r->path) == 0 ? 0 : refuse_orphan(r, missing, err);
 }
 
 /* Another site of this session in the same directory: the lock would not notice. */
@@ -58,7 +51,7 @@ int opening_root(struct replica *r, uint16_t *reason, struct err *err)
     *reason = REASON_NO_ROOT;
     if (lstat(r->path, &st) < 0 && errno == ENOENT) {
         r->root_state = ROOT_CREATED;
-        if (make_root(r, err) < 0)
+        if (!(r->flags & OPEN_DRY_RUN) && make_root(r, err) < 0)
             return -1;
         if (r->flags & OPEN_DRY_RUN)
             return 0;

@@ -211,7 +211,7 @@ static void test_polled_only_while_it_packs(void **state)
     (void)state;
     struct packer *k = packer_new(LEVEL, NULL);
     assert_int_equal(packer_fd(k), -1);
-    packer_data(k, &(struct msg_data){.atom = 1}, text, MSG_CHUNK_MAX);
+    packer_data(k, &(struct msg_data){.atom = 1}, text, sizeof text);
     while (packer_ready(k).len == 0) {
         struct pollfd fd = {.fd = packer_fd(k), .events = POLLIN};
         assert_true(fd.fd >= 0);
