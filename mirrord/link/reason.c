@@ -16,23 +16,6 @@
 #define NOBODY_LISTENS "does its sshd run, and listen on that port?"
 #define NO_WAY         "is it up, and do the firewalls between let this host through?"
 
-int reason_unreachable(struct err *err, const char *name, const char *port, const char *why)
-{
-    static const struct {
-        const char *words, *advice;
-    } known[] = {
-        {"refused", NOBODY_LISTENS},
-        {"timed out", NO_WAY},
-        {"No route", NO_WAY},
-        {"unreachable", NO_WAY},
-    };
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strstr(why, known[i].words))
-            return err_set(err, ERR_TEMPORARY, "cannot connect to %s port %s: %s: %s", name, port,
-                why, known[i].advice);
-    return err_set(err, ERR_TEMPORARY, "cannot connect to %s port %s: %s", name, port, why);
-}
-
 static const char *or_default(const char *s, const char *otherwise)
 {
     return s ? s : otherwise;
@@ -195,7 +178,7 @@ static int ssh_unknown_key(struct err *err, const struct reason_end *e)
     return reason_unknown_key(err, &k);
 }
 
-/* What ssh itself says when it ends with 255: the words, and what they mean. */
+/* What ssh says when it ends with 255, and the system of a connect: the words, what they mean. */
 static const struct {
     const char *words;
     enum err_code code;
@@ -220,6 +203,16 @@ static const struct {
     {"Connection reset", ERR_TEMPORARY, NULL, NULL},
     {"Broken pipe", ERR_TEMPORARY, NULL, NULL},
 };
+
+int reason_unreachable(struct err *err, const char *name, const char *port, const char *why)
+{
+    const char *advice = NULL;
+    for (size_t i = 0; !advice && i < sizeof ssh_words / sizeof *ssh_words; i++)
+        if (strstr(why, ssh_words[i].words))
+            advice = ssh_words[i].advice;
+    return err_set(err, ERR_TEMPORARY, "cannot connect to %s port %s: %s%s%s", name, port, why,
+        advice ? ": " : "", advice ? advice : "");
+}
 
 static int ssh_ended(struct err *err, const struct reason_end *e)
 {
