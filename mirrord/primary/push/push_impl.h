@@ -1,4 +1,4 @@
-/* What the parts of a push share: push.c (the loop), inbox.c (what comes in), tend.c (which sites
+/* What the parts of a push share: push.c (the loop), inbox/ (what comes in), tend.c (which sites
  * are open), push_site.c (a site), push_room.c (the room for it), push_owed.c (what it is told of
  * that), push_proof.c (what was taken over is read), lanes.c (batches going out), send.c,
  * send_entry.c and sight.c (one path), acks.c (what became of it), stream.c (one file's content),
@@ -76,7 +76,7 @@ struct push_batch {
 
 TAILQ_HEAD(push_batch_list, push_batch);
 
-struct pending { /* a file too large for the lane that found it */
+struct pending { /* a file too large for the lane that found it, or the directory above one */
     TAILQ_ENTRY(pending) order;
     struct push_site *ps;
     struct owed *owed;
@@ -87,7 +87,7 @@ struct lane {
     struct push_batch_list open;
     struct atom_list sending; /* atoms with a transfer, served in turn */
     unsigned transfers;
-    TAILQ_HEAD(, pending) pending;
+    TAILQ_HEAD(pending_list, pending) pending;
     unsigned sent_count; /* committed, not acknowledged */
     uint64_t sent_bytes;
     size_t atoms; /* of all its batches */
@@ -221,7 +221,7 @@ bool push_room_for(
 /* Looks now and then how the sites are there, and tells the far end what is news. */
 void push_owed_look(struct push *p);
 
-/* inbox.c */
+/* inbox/ */
 /* Reads what there is and acts on it. 0, 1 at the end of the stream, -1. */
 int inbox_read(struct push *p, struct err *err);
 /* once: compares with the OPENED that came before the first scan was done. */

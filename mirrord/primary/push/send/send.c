@@ -66,13 +66,26 @@ static void send_file(struct push *p, struct push_batch *b, struct owed *o, stru
         send_busy(p, b->ps, o);
 }
 
-/* Where a file of this size belongs when this lane found it. */
-static struct lane *lane_for(struct push *p, struct lane *found, const struct sight *s)
+/* A directory whose file has just been left to the lane of large ones changed with that: it goes
+ * behind it, into the same batch, or the file would wait for the commit of its directory's time. */
+static bool goes_behind(struct lane *large, const struct push_site *ps, struct bytes path)
 {
-    bool large = s->entry.type == ENTRY_FILE && s->entry.size > PUSH_INLINE_MAX;
-    if (found != &p->lanes[LANE_LIVE] || !large)
+    const struct pending *w = TAILQ_LAST(&large->pending, pending_list);
+    return w && w->ps == ps && bytes_equal(path_parent(queue_path(w->owed)), path);
+}
+
+/* Where what is there belongs when this lane found it. */
+static struct lane *lane_for(struct push *p, struct lane *found, const struct push_site *ps,
+    struct bytes path, const struct sight *s)
+{
+    struct lane *large = &p->lanes[LANE_LARGE];
+    if (found != &p->lanes[LANE_LIVE])
         return found;
-    return &p->lanes[s->entry.size > PUSH_LIVE_MAX ? LANE_BULK : LANE_LARGE];
+    if (s->entry.type == ENTRY_DIR)
+        return goes_behind(large, ps, path) ? large : found;
+    if (s->entry.type != ENTRY_FILE || s->entry.size <= PUSH_INLINE_MAX)
+        return found;
+    return s->entry.size > PUSH_LIVE_MAX ? &p->lanes[LANE_BULK] : large;
 }
 
 /* The daemon sums deletions; a one-shot has judged them all at once. */
@@ -271,20 +284,6 @@ int send_part(struct push *p, struct push_batch *b, struct owed *o, struct err *
     return r == SOURCE_OK || r < 0 ? r : SOURCE_BUSY;
 }
 
-/* A directory whose file waits for the lane of large ones changed with that: it goes behind it,
- * into the same batch, or the file would wait for the commit of its directory's time. */
-static bool goes_behind(
-    struct push *p, const struct lane *lane, const struct push_site *ps, struct bytes path)
-{
-    const struct pending *w;
-    if (lane != &p->lanes[LANE_LIVE])
-        return false;
-    TAILQ_FOREACH (w, &p->lanes[LANE_LARGE].pending, order)
-        if (w->ps == ps && bytes_equal(path_parent(queue_path(w->owed)), path))
-            return true;
-    return false;
-}
-
 /* It is there: sent, or left to the lane that it belongs to. */
 static void send_found(struct push *p, struct lane *lane, struct push_site *ps, struct owed *o,
     struct sight *s, bool recorded)
@@ -300,9 +299,7 @@ static void send_found(struct push *p, struct lane *lane, struct push_site *ps, 
         return;
     }
     o->bytes = s->entry.size;
-    struct lane *other = lane_for(p, lane, s);
-    if (s->entry.type == ENTRY_DIR && goes_behind(p, lane, ps, queue_path(o)))
-        other = &p->lanes[LANE_LARGE];
+    struct lane *other = lane_for(p, lane, ps, queue_path(o), s);
     if (other == lane) {
         send_there(p, lane, ps, o, s);
         return;
