@@ -1,4 +1,4 @@
-/* One session with one secondary: the greeting and the loop. What comes in is inbox.c's, what goes
+/* One session with one secondary: the greeting and the loop. What comes in is inbox/'s, what goes
  * out is made by lanes.c, compare.c and tend.c; this file keeps the connection moving both ways, so
  * that neither end ever waits for the other to read. */
 #include "primary/push/push.h"

@@ -1,5 +1,5 @@
-/* The root of a site that is being opened: found, made beside what is there, or refused with what
- * is missing; and that it is not another site's of this session. */
+/* The root of a site that is being opened: found, or made, or refused with the directory that is
+ * missing above it; and whether it is another site's of this session. */
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>

@@ -35,9 +35,8 @@ size_t packer_waiting(struct packer *k);      /* bytes; of what is not packed ye
 struct bytes packer_ready(struct packer *k);
 void packer_drain(struct packer *k, size_t n);
 
-/* To be polled for reading where packer_ready has given nothing that it is still packing: it
- * becomes readable when it would give something. −1 where it has: then only the link is waited for.
- */
+/* While the first bytes are still being packed, as packer_ready saw it last: to be polled for
+ * reading, and readable when that would give something. −1 else: the thread need not be awaited. */
 int packer_fd(const struct packer *k);
 
 /* One PACK or BUNDLE of this run of ENTRYs, all of one batch, in w, or nothing where that would not
