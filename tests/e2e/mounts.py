@@ -3,7 +3,7 @@
 import ctypes
 import subprocess
 
-from harness import Skip
+from harness import Skip, wait_for
 
 CLONE_NEWNS = 0x20000
 
@@ -23,4 +23,17 @@ def mount(*what):
 
 
 def unmount(where):
+    """Also what is in use: it is out of sight at once."""
     subprocess.run(["umount", "-l", where], check=True)
+
+
+def unmount_when_free(where):
+    """Waits until nobody uses it: a run is over for its user a moment before its receiver has freed what it held."""
+    said = ""
+
+    def unmounted():
+        nonlocal said
+        r = subprocess.run(["umount", where], capture_output=True, check=False)
+        said = r.stderr.decode().strip()
+        return r.returncode == 0
+    wait_for(unmounted, lambda: f"{where} is free: {said}")

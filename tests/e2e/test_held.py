@@ -4,9 +4,9 @@ when the cause is gone."""
 
 import os
 import shutil
-import subprocess
 
-from harness import Skip, case, check, check_equal, main, wait_for
+from harness import case, check, check_equal, main, wait_for
+from mounts import mount, unmount_when_free
 from pair import Pair, site_text
 from trees import check_same, put, remove, snapshot
 
@@ -237,12 +237,6 @@ def test_a_root_that_is_gone_on_the_secondary(env):
     p.daemon.stop()
 
 
-def mount(what, where):
-    r = subprocess.run(["mount", *what, where], capture_output=True, check=False)
-    if r.returncode:
-        raise Skip("no right to mount: " + r.stderr.decode().strip())
-
-
 @case
 def test_a_volume_inside_the_root(env):
     """Its mount point, without it, is an empty directory: unreadable, not emptied."""
@@ -255,13 +249,13 @@ def test_a_volume_inside_the_root(env):
         p.daemon.stop()
         os.rename(volume, env.path("kept"))
         os.mkdir(volume)
-        mount(["--bind", env.path("kept")], volume)
+        mount("--bind", env.path("kept"), volume)
         try:
             p.daemon = env.daemon(p.config)
             p.daemon.flush(code=None)
             p.daemon.stop()
         finally:
-            subprocess.run(["umount", volume], check=True)
+            unmount_when_free(volume)
         check_equal(os.listdir(volume), [], "beneath the mount point")
         p.daemon = env.daemon(p.config)
         put(f"{p.src}/new-{where}", b"goes on")
