@@ -190,6 +190,14 @@ int io_make_path(const char *path, unsigned mode, struct err *err)
     return 0;
 }
 
+bool io_path_within(const char *path, const char *top)
+{
+    size_t n = strlen(top);
+    if (strcmp(top, "/") == 0)
+        return *path == '/';
+    return strncmp(path, top, n) == 0 && (path[n] == '\0' || path[n] == '/');
+}
+
 int io_nonblock(int fd)
 {
     int flags = fcntl(fd, F_GETFL);

@@ -10,7 +10,7 @@ import stat
 import struct
 import subprocess
 
-from harness import ROOT, SANITIZED, Skip, case, check, check_equal, main, wait_for, write_text
+from harness import MIRRORD, ROOT, SANITIZED, Skip, case, check, check_equal, main, wait_for, write_text
 from pair import site_text
 from trees import (WordPress, check_same, differences, inodes, put, remove, rsync_differences,
                    set_mtime, snapshot)
@@ -786,6 +786,28 @@ def test_a_fence_by_forced_command(env):
     for place in (env.path("elsewhere"), env.path("dest", "..", "elsewhere")):
         env.resync(src, place, code=None).says("elsewhere|[.][.]")
         check(not os.path.exists(env.path("elsewhere")), "written outside the fence")
+
+
+@case
+def test_a_fence_above_several_roots(env):
+    """receive --root of a directory that others lie in: each is served as one that stands alone, from its first
+    time on."""
+    src, far = env.path("src"), env.path("far")
+    put(f"{src}/f", b"x")
+    os.mkdir(far)
+    remote = env.far_end("fenced", f"exec '{MIRRORD}' receive --root '{far}' --state-dir '{env.path('state-fenced')}'")
+    for name in ("a", "b"):
+        env.resync(src, f"{far}/{name}", "-n", remote=remote).prints("1 created")
+        check(not os.path.exists(f"{far}/{name}"), "made by a dry run")
+        env.resync(src, f"{far}/{name}", remote=remote).prints("1 created")
+        env.resync(src, f"{far}/{name}", remote=remote).prints("0 created, 0 updated")
+        check_same(src, f"{far}/{name}")
+    os.mkdir(f"{far}/c")
+    env.resync(src, f"{far}/c", "-n", remote=remote).prints("1 created")
+    env.resync(src, f"{far}/d/e", remote=remote, code=None).says(rf"the directory {far}/d is missing")
+    os.symlink(env.path("src"), f"{far}/link")
+    env.resync(src, f"{far}/link", remote=remote, code=None).says("link")
+    env.resync(src, env.path("elsewhere"), remote=remote, code=None).says("elsewhere is outside of")
 
 
 @case

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "secondary/receive.h"
@@ -62,14 +63,6 @@ static bool has_parent_steps(const char *path)
     return false;
 }
 
-static bool lies_beneath(const char *path, const char *top)
-{
-    size_t n = strlen(top);
-    if (strcmp(top, "/") == 0)
-        return true;
-    return strncmp(path, top, n) == 0 && (path[n] == '\0' || path[n] == '/');
-}
-
 static int refuse(const char *asked, const char *top, struct err *err)
 {
     return err_set(err, ERR_REFUSED, "%s is outside of %s, which is all that may be asked for here",
@@ -90,7 +83,7 @@ static int resolve(
         return err_set(
             err, ERR_REFUSED, "%s is not a plain absolute path", QUOTED(asked.data, asked.len));
     char *real CLEANUP_FREE = resolve_parents(path);
-    if (!real || !lies_beneath(real, top))
+    if (!real || !io_path_within(real, top))
         return refuse(path, top, err);
     *out = (struct receive_grant){.root = TAKE_PTR(real)};
     return 0;

@@ -1,9 +1,8 @@
 /*
  * What a receiver stands on: the roots that its fence lets be asked for, each with its stage and
  * its state directory. The parent looks for them before it splits, since a sandbox knows inodes,
- * not names: what comes up later is not in it. So where a root or a stage is still to be made, an
- * empty directory is made ready beside it, under a reserved name, and taken away again when nobody
- * needed it.
+ * not names: what comes up later is not in it. So where a root or a stage is still to be made, one
+ * is made ready (ready.h).
  */
 #ifndef SECONDARY_CONFINE_GROUNDS_H
 #define SECONDARY_CONFINE_GROUNDS_H
@@ -23,9 +22,11 @@ void grounds_free(struct grounds *g); /* takes away what was not needed */
 /* In the child: it is the parent that takes it away. */
 void grounds_leave(struct grounds *g);
 
-/* May the sandboxed process work on this root, as it is now? With the name of the empty stage that
- * is ready beside it, or "". */
-bool grounds_cover(const struct grounds *g, const char *root, char stage[PATH_NAME_MAX + 1]);
+/* May the sandboxed process work on this root, as it is now? 1, with the name of the empty stage
+ * that is ready beside it, or ""; 0: the next process may, for which a root beneath gets a state
+ * directory if it is there, or is to be made; -1 with err. */
+int grounds_cover(const struct grounds *g, const char *root, bool make,
+    char stage[PATH_NAME_MAX + 1], struct err *err);
 
 /* Is the directory that the sandboxed process has for this root still what its path leads to?
  * Within its mount namespace that process may not see it. */

@@ -99,9 +99,11 @@ static int place(
     out->policy = grant.policy;
     if (make)
         make_way(d, grant.root, grant.fixed);
-    if (d->grounds)
-        out->barred = !grounds_cover(d->grounds, out->root, out->stage);
-    return 0;
+    int covered = d->grounds ? grounds_cover(d->grounds, out->root, make, out->stage, err) : 1;
+    out->barred = covered == 0;
+    if (covered < 0)
+        free(TAKE_PTR(out->root));
+    return covered < 0 ? -1 : 0;
 }
 
 static int exclude(

@@ -137,8 +137,8 @@ static void refuse_barred(struct replica *r)
     r->tools->outdated |= r->tools->version < MSG_VERSION_RENEW;
     if (r->tools->outdated)
         return;
-    err_set(&why, ERR_TEMPORARY, "%s is not the directory that it was when the receiver began",
-        r->path);
+    err_set(&why, ERR_TEMPORARY,
+        "%s is new to this receiver, or another directory than when it began", r->path);
     replica_fail(r, REASON_YIELD, &why);
 }
 
@@ -283,17 +283,21 @@ void replica_free(struct replica *r)
     free(r);
 }
 
-static void log_failure(const struct replica *r, const struct err *why)
+static void log_failure(const struct replica *r, uint16_t reason, const struct err *why)
 {
     const char *path = r->path ? r->path : "";
     char again[OFTEN_AGAIN], *cause CLEANUP_FREE = mem_format("%s: %s", path, why->text);
-    if (often_may_say(r->tools->often, cause, io_now_ms(), again))
+    if (!often_may_say(r->tools->often, cause, io_now_ms(), again))
+        return;
+    if (reason == REASON_YIELD) /* it goes on in another process */
+        log_info("site %u at %s: %s", r->site, path, why->text);
+    else
         log_warn("site %u%s%s: %s%s", r->site, *path ? " at " : "", path, why->text, again);
 }
 
 void replica_fail(struct replica *r, uint16_t reason, const struct err *why)
 {
-    log_failure(r, why);
+    log_failure(r, reason, why);
     char text[MSG_TEXT_MAX + 1];
     size_t len = strnlen(why->text, MSG_TEXT_MAX);
     memcpy(text, why->text, len);

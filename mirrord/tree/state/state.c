@@ -212,8 +212,8 @@ static int prepare(
     if (pwrite(s->lock, hex, HEX + 1, 0) != HEX + 1)
         return err_sys(err, errno, "write lock");
     struct stat st;
-    if (fstatat(s->fd, "path", &st, 0) < 0 &&
-        io_publish(s->fd, "path", root_path, strlen(root_path), err) < 0)
+    if (fstatat(s->fd, STATE_PATH_FILE, &st, AT_SYMLINK_NOFOLLOW) < 0 &&
+        io_publish(s->fd, STATE_PATH_FILE, root_path, strlen(root_path), err) < 0)
         return -1;
     if (subdirectory(s->fd, "manifest", err) < 0 || subdirectory(s->fd, "cookies", err) < 0)
         return -1;

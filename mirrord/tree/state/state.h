@@ -3,7 +3,7 @@
  *
  *   STATE/host-id                   who this host is (16 random bytes in hex)
  *   STATE/epochs/NAME-HASH/         epochs.h
- *   STATE/roots/NAME-HASH/path      the root this is about, for people
+ *   STATE/roots/NAME-HASH/path      the root this is about, for people and for secondary/confine
  *   STATE/roots/NAME-HASH/lock      held by the one process that may write here
  *   STATE/roots/NAME-HASH/manifest/ LMDB
  *   STATE/roots/NAME-HASH/cookies/  flush's cookie files
@@ -18,6 +18,8 @@
 
 #include "base/err.h"
 #include "protocol/entry.h"
+
+#define STATE_PATH_FILE "path"
 
 struct state;
 

@@ -29,7 +29,7 @@ static bool is_kept(const char *name, const struct epoch *e)
 {
     if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
         return true;
-    return e->role != ROLE_CONFIGURED && strcmp(name, "path") == 0;
+    return e->role != ROLE_CONFIGURED && strcmp(name, STATE_PATH_FILE) == 0;
 }
 
 /* Directories in it have files only. */

@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "stream.h"
 #include "tree/content/digest.h"
+#include "tree/state/state.h"
 
 enum { PATIENCE_MS = 30000, UNIT_GRACE = 60 };
 
@@ -124,6 +125,14 @@ void peer_command(struct peer *p, bool on_switch, const char *body)
     *(on_switch ? &p->policy.on_switch : &p->policy.hook) = true;
 }
 
+/* As the receiver before left it: one of `--root DIR` has the states of roots beneath that were
+ * asked for before it began. */
+static int know_root(const struct peer *p, struct err *err)
+{
+    int dir CLEANUP_FD = state_make_dir(p->state, p->root, err);
+    return dir < 0 ? -1 : io_replace(dir, STATE_PATH_FILE, p->root, strlen(p->root), err);
+}
+
 static void serve(struct peer *p, int fd)
 {
     struct gatekeeper keeper = {.p = p};
@@ -132,7 +141,7 @@ static void serve(struct peer *p, int fd)
     struct err err;
     if (p->as_nobody && (setgid(PEER_NOBODY) < 0 || setuid(PEER_NOBODY) < 0))
         _exit(2);
-    if (receive_fence_root(p->fence, &keeper.root, &err) < 0)
+    if (know_root(p, &err) < 0 || receive_fence_root(p->fence, &keeper.root, &err) < 0)
         _exit(2);
     struct receive_options o = {
         .keepalive_ms = 15000,
