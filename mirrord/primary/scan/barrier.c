@@ -16,7 +16,7 @@ enum {
     LOOK_MS = 10,       /* how often a flush is looked at while nothing else happens */
     WRITER_MS = 500,    /* a file open for longer is named instead of waited for */
     HURRIED_MAX = 4096, /* hints that a flush of a directory goes through to make them due */
-    REST_FACTOR = 10,   /* looks at flushes are followed by so many times their length without */
+    REST_FACTOR = 10,   /* see barrier_check */
 };
 
 void barrier_unref(struct scan_flush *f)
@@ -315,8 +315,18 @@ static void check(struct scan_site *s, struct scan_flush *f)
         finish(f, SCAN_FLUSH_DONE, "");
 }
 
-/* However many flushes there are and however much they have to look at, they get a small part of
- * the scanner's time. */
+static uint64_t sites_that_wait(const struct scan *c)
+{
+    const struct scan_site *s;
+    uint64_t n = 0;
+    TAILQ_FOREACH (s, &c->sites, order)
+        n += !LIST_EMPTY(&s->flushes);
+    return n;
+}
+
+/* However many flushes there are, of however many sites, and however much they have to look at:
+ * they get a REST_FACTORth of the scanner's time. So a site's looks are followed by that many times
+ * their length without, for each site that has some. */
 void barrier_check(struct scan_site *s)
 {
     struct scan_flush *next;
@@ -331,8 +341,8 @@ void barrier_check(struct scan_site *s)
         if (atomic_load(&f->abandoned) || f->state == BARRIER_OVER)
             leave(f);
     }
-    uint64_t now = io_now_us();
-    s->barrier_due_us = now + (now - began) * REST_FACTOR;
+    uint64_t now = io_now_us(), sites = sites_that_wait(s->scan);
+    s->barrier_due_us = now + (now - began) * REST_FACTOR * (sites ? sites : 1);
 }
 
 bool barrier_is_wanted(const struct scan_site *s)
