@@ -43,6 +43,7 @@ static void place(const struct request *r, struct answer *a)
     if (result)
         return;
     a->ask.flag = a->place.barred;
+    a->ask.number = a->place.no_way;
     a->ask.root = bytes_of(a->place.root);
     a->ask.name = bytes_of(a->place.stage);
     a->ask.policy = a->place.policy;

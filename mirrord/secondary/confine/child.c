@@ -69,6 +69,7 @@ static int ask_place(
     if (ask_for(ctx, &q, -1, &p, err))
         return -1;
     out->barred = p.ask.flag;
+    out->no_way = p.ask.number;
     out->policy = p.ask.policy;
     out->root = mem_copy_bytes(p.ask.root.data, p.ask.root.len);
     copy_text(out->stage, sizeof out->stage, p.ask.name);

@@ -87,6 +87,18 @@ static void make_way(const struct outside_direct *d, const char *root, size_t fi
         close(fd);
 }
 
+/* Is the directory that the root is in there, or would make_way make it? */
+static bool has_way(const struct outside_direct *d, const char *root, size_t fixed)
+{
+    char *above CLEANUP_FREE = mem_copy_bytes(root, (size_t)(strrchr(root, '/') - root) + 1);
+    if (access(above, F_OK) == 0 || errno != ENOENT)
+        return true;
+    if (!fixed || root[fixed] != '/' || was_filled(d, root, fixed))
+        return false;
+    above[fixed] = '\0';
+    return access(above, F_OK) == 0;
+}
+
 static int place(
     void *ctx, const struct outside_site *s, bool make, struct outside_place *out, struct err *err)
 {
@@ -99,6 +111,7 @@ static int place(
     out->policy = grant.policy;
     if (make)
         make_way(d, grant.root, grant.fixed);
+    out->no_way = !has_way(d, grant.root, grant.fixed);
     int covered = d->grounds ? grounds_cover(d->grounds, out->root, make, out->stage, err) : 1;
     out->barred = covered == 0;
     if (covered < 0)

@@ -27,6 +27,7 @@ struct outside_place {
     char *root; /* the caller frees it */
     struct receive_policy policy;
     bool barred;                   /* it came up behind the sandbox: the next process serves it */
+    bool no_way;                   /* what it is to be made in is missing, and not made for it */
     char stage[PATH_NAME_MAX + 1]; /* an empty one that is ready beside a root without; or "" */
 };
 

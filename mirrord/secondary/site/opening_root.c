@@ -20,18 +20,27 @@ static char *first_missing(const char *path)
     return part;
 }
 
-static int make_root(struct replica *r, struct err *err)
+static int without_way(const struct replica *r, struct err *err)
 {
-    const struct outside *o = r->tools->outside;
-    if (o->make(o->ctx, &r->asked, false, err) == 0)
-        return 0;
-    if (err->sys != ENOENT)
-        return -1;
     char *missing CLEANUP_FREE = first_missing(r->path);
     return err_set(err, ERR_FAILED,
         "cannot create %s: the directory %s is missing. Mount its volume, or type on that host: "
         "mkdir -p %.*s",
         r->path, missing, (int)(strrchr(r->path, '/') - r->path), r->path);
+}
+
+/* Or, in a dry run, finds out whether it could be made. */
+static int make_root(struct replica *r, struct err *err)
+{
+    const struct outside *o = r->tools->outside;
+    r->root_state = ROOT_CREATED;
+    if (r->no_way)
+        return without_way(r, err);
+    if (r->flags & OPEN_DRY_RUN)
+        return 0;
+    if (o->make(o->ctx, &r->asked, false, err) == 0)
+        return 0;
+    return err->sys == ENOENT ? without_way(r, err) : -1;
 }
 
 /* Another site of this session in the same directory: the lock would not notice. */
@@ -50,8 +59,7 @@ int opening_root(struct replica *r, uint16_t *reason, struct err *err)
     struct stat st;
     *reason = REASON_NO_ROOT;
     if (lstat(r->path, &st) < 0 && errno == ENOENT) {
-        r->root_state = ROOT_CREATED;
-        if (!(r->flags & OPEN_DRY_RUN) && make_root(r, err) < 0)
+        if (make_root(r, err) < 0)
             return -1;
         if (r->flags & OPEN_DRY_RUN)
             return 0;

@@ -74,6 +74,7 @@ static int find_place(struct replica *r, const struct msg_open *m, struct err *e
     r->unit_grace = r->policy.said ? r->policy.unit_grace : m->unit_grace;
     strcpy(r->ready, place.stage);
     r->barred = place.barred;
+    r->no_way = place.no_way;
     return 0;
 }
 

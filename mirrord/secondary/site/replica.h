@@ -47,7 +47,7 @@ struct replica {
     struct bytes opened_by;        /* OPEN's payload; owned */
     struct outside_site asked;     /* for; owned */
     char *path;                    /* the root's, as the fence gave it */
-    bool barred;                   /* see outside.h */
+    bool barred, no_way;           /* see outside.h */
     char ready[PATH_NAME_MAX + 1]; /* an empty stage beside it, or "" */
     struct filter *filter;
     struct root *root; /* NULL: there is none yet, in a dry run */

@@ -22,9 +22,9 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "secondary/confine/asks.h"
+#include "secondary/confine/child.h"
 #include "secondary/confine/grounds.h"
 #include "secondary/confine/outside.h"
-#include "secondary/confine/child.h"
 #include "secondary/confine/parent.h"
 #include "secondary/hook/hook.h"
 #include "secondary/site/marker.h"
@@ -207,7 +207,18 @@ static bool place_makes(const struct outside *o, const char *name, bool make, co
     return placed && access(path, F_OK) == 0;
 }
 
-/* Only beneath the fixed part, which is there, and never through a link. */
+static bool has_way(const struct outside *o, const char *name)
+{
+    const struct outside_site s = {bytes_of(name), {"", 0}};
+    struct outside_place p;
+    struct err err;
+    assert_int_equal(o->place(o->ctx, &s, false, &p, &err), 0);
+    free(p.root);
+    return !p.no_way;
+}
+
+/* Only beneath the fixed part, which is there, and never through a link. Who only looks is told
+ * whether it would be. */
 static void the_way_to_a_root_is_made(void **state)
 {
     const struct receive_fence glob = {.resolve = resolve_in_glob};
@@ -219,8 +230,10 @@ static void the_way_to_a_root_is_made(void **state)
     char *fixed CLEANUP_FREE = mem_format("%s/fixed", dir), *in CLEANUP_FREE = NULL,
                 *link CLEANUP_FREE = mem_format("%s/link", fixed);
     assert_false(place_makes(&o, "a", true, "fixed")); /* a volume that is not mounted */
+    assert_false(has_way(&o, "a"));
     assert_int_equal(mkdir(fixed, 0755), 0);
     assert_false(place_makes(&o, "a", false, "fixed/a"));
+    assert_true(has_way(&o, "a"));
     assert_true(place_makes(&o, "a", true, "fixed/a/in"));
     assert_false(place_makes(&o, "a", true, "fixed/a/in/deep")); /* the root is made later */
     in = mem_format("%s/a/in", fixed);
@@ -235,6 +248,8 @@ static void the_way_to_a_root_is_made(void **state)
     int marker CLEANUP_FD = openat(filled, MARKER_FILE, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     assert_true(marker >= 0);
     assert_false(place_makes(&o, "b", true, "fixed/b"));
+    assert_false(has_way(&o, "b"));
+    assert_true(has_way(&o, "a"));
 }
 
 static unsigned count_reserved(void)
