@@ -5,6 +5,7 @@ lowers a cost lowers its limit.
 
 import collections
 import fcntl
+import glob
 import os
 import random
 import re
@@ -118,12 +119,17 @@ def test_few_changes_that_another_run_found(env):
     costs.limit("round trips", link.turns, 24)
 
 
-@case
-def test_a_large_file_that_changed(env):
-    """16 MiB: 24 bytes an extent and a signature of 4 KiB a gap come back; what is new and about a block a gap
-    go out."""
+def large_file_that_changed(env, before_each, edits, insertion):
+    """16 MiB, ten edits of 100 bytes, an insertion of 50,000; limits of each: bytes up, bytes down, turns."""
     costs = Costs(env)
     path, rng = f"{costs.src}/large", random.Random(5)
+
+    def cost(what, limits):
+        before_each()
+        link = costs.resync("--compress", "none")
+        for kind, got, most in zip(("bytes up", "bytes down", "round trips"), (link.up, link.down, link.turns), limits):
+            costs.limit(f"{what}: {kind}", got, most)
+
     with open(path, "wb") as f:
         f.write(rng.randbytes(16 << 20))
     costs.level()
@@ -131,16 +137,27 @@ def test_a_large_file_that_changed(env):
         for i in range(10):
             f.seek((i + 1) * 1500000)
             f.write(rng.randbytes(100))
-    link = costs.resync("--compress", "none")
-    costs.limit("ten edits: bytes up", link.up, 10 * 2200 + 4000)
-    costs.limit("ten edits: bytes down", link.down, 1600 + 10 * 4300 + 4000)
+    cost("ten edits", edits)
     with open(path, "r+b") as f:
         content = f.read()
         f.seek(0)
         f.write(content[:7000001] + rng.randbytes(50000) + content[7000001:])
-    link = costs.resync("--compress", "none")
-    costs.limit("an insertion of 50,000 bytes: bytes up", link.up, 50000 + 2200 + 4000)
-    costs.limit("an insertion of 50,000 bytes: bytes down", link.down, 1600 + 4300 + 4000)
+    cost("an insertion", insertion)
+
+
+@case
+def test_a_large_file_that_changed(env):
+    """24 bytes an extent and a signature of 4 KiB a gap come back; what is new and about a block a gap go out."""
+    def forget():
+        shutil.rmtree(os.path.dirname(glob.glob(env.path("state", "roots", "*", "outlines", "*"))[0]))
+    large_file_that_changed(env, forget, (10 * 2200 + 4000, 1600 + 10 * 4300 + 4000, 30),
+                            (50000 + 2200 + 4000, 1600 + 4300 + 4000, 24))
+
+
+@case
+def test_a_large_file_that_the_last_run_sent(env):
+    """Nothing is asked: a block of 4 KiB goes out for each edit, and nothing but the ACK comes back."""
+    large_file_that_changed(env, lambda: None, (10 * 4200 + 4000, 4000, 16), (50000 + 8200 + 4000, 4000, 16))
 
 
 @case

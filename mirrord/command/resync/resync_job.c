@@ -13,9 +13,15 @@
 #include "base/set.h"
 #include "base/thread.h"
 #include "command/resync/resync_room.h"
+#include "primary/push/send/bases.h"
 #include "tree/manifest/seen.h"
 
-enum { WALK_STEP_MS = 50, SEEN_STORE = 1024, PROGRESS_MS = 200 };
+enum {
+    WALK_STEP_MS = 50,
+    SEEN_STORE = 1024,
+    PROGRESS_MS = 200,
+    BASES_MEMORY_MAX = 64 * 1024 * 1024, /* of 30 GiB of files that change in one run */
+};
 
 /* The walk, on a thread of its own. Until it is over, the result and the progress line are its. */
 struct tour {
@@ -341,6 +347,15 @@ static void on_left(void *ctx, struct push_site *ps)
     (void)ps;
 }
 
+/* What former runs sent of large files to where this one goes. */
+static struct bases *former_bases(const struct job *j)
+{
+    const struct resync_target *t = j->o->target;
+    char *whose CLEANUP_FREE =
+        mem_format("%s:%u:%s", t->name, t->link.port, t->remote_root ? t->remote_root : "");
+    return bases_new_kept(BASES_MEMORY_MAX, j->site, whose);
+}
+
 static int push_site(struct job *j, struct err *err)
 {
     struct push_site_list sites = TAILQ_HEAD_INITIALIZER(sites);
@@ -348,6 +363,7 @@ static int push_site(struct job *j, struct err *err)
     struct err unwalked;
     j->ps = push_site_new(queue, j->site, j->o->target->remote_root, j->o->target->without);
     TAILQ_INSERT_TAIL(&sites, j->ps, order);
+    struct bases *bases = former_bases(j);
     const struct push_options o = {.conn = j->conn,
         .queue = queue,
         .sites = &sites,
@@ -359,6 +375,7 @@ static int push_site(struct job *j, struct err *err)
         .keepalive_ms = j->o->target->keepalive_ms,
         .stop = j->o->stop,
         .wake_fd = j->tour.done,
+        .bases = bases,
         .once = true,
         .hooks = {.changed = on_changed,
             .item = on_item,
@@ -380,6 +397,7 @@ static int push_site(struct job *j, struct err *err)
     }
     push_site_free(queue, j->ps);
     queue_free(queue);
+    bases_free(bases);
     return r;
 }
 

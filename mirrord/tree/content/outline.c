@@ -181,6 +181,61 @@ const struct msg_extent *outline_extents(const struct outline *o, size_t *count)
     return o->extents;
 }
 
+/* --- as bytes --- */
+
+static const char magic[] = "mirrord outline 1\n";
+
+void outline_encode(const struct outline *o, struct wire_writer *w)
+{
+    struct digest sum;
+    size_t start = w->len;
+    wire_raw(w, magic, sizeof magic - 1);
+    wire_raw(w, o->digest.b, sizeof o->digest.b);
+    wire_u64(w, o->size);
+    for (size_t i = 0; i < o->count; i++)
+        msg_extent_encode(w, &o->extents[i]);
+    for (uint64_t i = 0; i < block_count(o->size); i++)
+        wire_u64(w, o->blocks[i]);
+    digest_plain(w->data + start, w->len - start, &sum);
+    wire_raw(w, sum.b, sizeof sum.b);
+}
+
+/* The bytes without the digest at their end, which is right; else none. */
+static struct bytes undamaged(struct bytes b)
+{
+    struct digest sum;
+    size_t n = b.len - sizeof sum;
+    if (b.len < sizeof sum)
+        return (struct bytes){0};
+    digest_plain(b.data, n, &sum);
+    bool equal = memcmp((const uint8_t *)b.data + n, sum.b, sizeof sum) == 0;
+    return equal ? (struct bytes){b.data, n} : (struct bytes){0};
+}
+
+struct outline *outline_decode(struct bytes encoded)
+{
+    char head[sizeof magic - 1];
+    struct digest digest;
+    struct bytes good = undamaged(encoded);
+    struct wire_reader r = wire_reader_of(good.data, good.len);
+    wire_get_raw(&r, head, sizeof head);
+    wire_get_raw(&r, digest.b, sizeof digest.b);
+    uint64_t size = wire_get_u64(&r);
+    /* Memory for as much as there are bytes for. */
+    if (r.bad || memcmp(head, magic, sizeof head) != 0 || size / OUTLINE_BLOCK > good.len)
+        return NULL;
+    struct outline *o = outline_new(size);
+    for (o->count = 0; o->count < msg_extent_count(size); o->count++)
+        msg_extent_decode(&r, &o->extents[o->count]);
+    for (uint64_t i = 0; i < block_count(size); i++)
+        o->blocks[i] = wire_get_u64(&r);
+    o->done = size;
+    if (wire_done(&r) && outline_settle(o, &digest))
+        return o;
+    outline_unref(o);
+    return NULL;
+}
+
 /* --- refining --- */
 
 struct refining {

@@ -38,6 +38,12 @@ const struct digest *outline_digest(const struct outline *o);
 const struct msg_extent *outline_extents(const struct outline *o, size_t *count);
 size_t outline_memory(uint64_t size); /* bytes that one of a file of this size takes */
 
+/* One that is settled, as bytes for a file of this host's state: with a digest of them at their
+ * end, so that what is damaged is not believed. */
+void outline_encode(const struct outline *o, struct wire_writer *w);
+/* NULL where they are none. One reference, the caller's. */
+struct outline *outline_decode(struct bytes encoded);
+
 /* Where a gap (see extents.h) is made of blocks of the known file after all: gives the gap's runs,
  * copies and gaps in order and without holes, to `take`. `bytes` are the gap's. The blocks are
  * looked for only where they stand if the content goes on as in front of the gap or as behind it;

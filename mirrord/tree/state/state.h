@@ -7,6 +7,7 @@
  *   STATE/roots/NAME-HASH/lock      held by the one process that may write here
  *   STATE/roots/NAME-HASH/manifest/ LMDB
  *   STATE/roots/NAME-HASH/cookies/  flush's cookie files
+ *   STATE/roots/NAME-HASH/outlines/ of large files that were sent (primary/push/send/base_files.h)
  *
  * HASH is the digest of the root's resolved path, so that a one-shot resync and the daemon share a
  * manifest and two secondaries on one machine do not meet.

@@ -5,10 +5,14 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
 
 #include <cmocka.h>
 
 #include "base/mem.h"
+#include "primary/push/send/base_files.h"
 
 static struct site one = {.label = "one"}, two = {.label = "two"};
 
@@ -100,6 +104,110 @@ static void test_whoever_uses_it_keeps_it(void **state)
     outline_unref(k);
 }
 
+static int make_state(void **state)
+{
+    static char name[64];
+    struct digest nobody = {0};
+    struct err err;
+    strcpy(name, "/dev/shm/mirrord-bases-XXXXXX");
+    *state = mkdtemp(name);
+    return state_open(name, "/srv/www", &nobody, 0, &one.state, &err);
+}
+
+static int remove_state(void **state)
+{
+    char *command CLEANUP_FREE = mem_format("rm -rf %s", (const char *)*state);
+    state_close(TAKE_PTR(one.state));
+    return system(command);
+}
+
+enum { LARGE = 8 << 20, PATHS = 10 };
+
+/* Of a whole file, since one that was not read is not kept. */
+static struct outline *read_file(uint64_t size, uint8_t id)
+{
+    uint8_t *zeros CLEANUP_FREE = mem_alloc(size);
+    struct outline *k = outline_new(size);
+    outline_add(k, zeros, size);
+    assert_true(outline_settle(k, &(struct digest){{id}}));
+    return k;
+}
+
+static void put_read(struct bases *b, const char *path, uint64_t size, uint8_t id)
+{
+    struct outline *k = read_file(size, id);
+    bases_put(b, &one, bytes_of(path), k);
+    outline_unref(k);
+}
+
+static uint8_t recalled(const char *whose, const char *path)
+{
+    struct bases *b = bases_new_kept(64 << 20, &one, whose);
+    struct outline *k = bases_recall(b, &one, bytes_of(path));
+    uint8_t id = k ? outline_digest(k)->b[0] : 0;
+    assert_int_equal(found(b, &one, path), id); /* in memory by now */
+    bases_free(b);
+    return id;
+}
+
+/* A run's, and the next one's. */
+static void test_kept_between_runs(void **state)
+{
+    (void)state;
+    assert_int_equal(recalled("web2", "a"), 0);
+    struct bases *b = bases_new_kept(64 << 20, &one, "web2");
+    assert_true(bases_wants(b, LARGE));
+    assert_false(bases_wants(b, LARGE - 1));
+    put_read(b, "a", LARGE, 1);
+    put_read(b, "small", LARGE - 1, 2);
+    put_read(b, "b", LARGE, 3);
+    bases_put(b, &one, bytes_of("b"), NULL);
+    bases_free(b);
+    assert_int_equal(recalled("web2", "a"), 1);
+    assert_int_equal(recalled("web2", "small"), 0);
+    assert_int_equal(recalled("web2", "b"), 0);
+    assert_int_equal(recalled("web", "2a"), 0);
+    assert_int_equal(recalled("web3", "a"), 0);
+    b = bases_new_kept(64 << 20, &one, "web2");
+    put_read(b, "a", LARGE + 1, 4);
+    bases_free(b);
+    assert_int_equal(recalled("web2", "a"), 4);
+}
+
+static unsigned count_kept(void)
+{
+    char *command CLEANUP_FREE =
+        mem_format("exit $(ls -A %s/outlines | wc -l)", state_path(one.state));
+    return (unsigned)WEXITSTATUS(system(command));
+}
+
+/* The last ones stay, and nothing of a run that was killed within one. */
+static void test_the_disk_is_bounded(void **state)
+{
+    (void)state;
+    struct outline *k = read_file(LARGE, 1);
+    size_t each = outline_memory(LARGE); /* somewhat more than on the disk */
+    for (char path[] = "a"; path[0] < 'a' + PATHS; path[0]++) {
+        struct base_files *f = base_files_new(one.state, "web2");
+        base_files_save(f, bytes_of(path), k);
+        base_files_free(f, 4 * each);
+    }
+    assert_int_equal(count_kept(), 4);
+    assert_int_equal(recalled("web2", "f"), 0);
+    assert_int_equal(recalled("web2", "g"), 1);
+    assert_int_equal(recalled("web2", "j"), 1);
+    char *left CLEANUP_FREE = mem_format("touch %s/outlines/x.new", state_path(one.state));
+    assert_int_equal(system(left), 0);
+    struct base_files *f = base_files_new(one.state, "web2");
+    base_files_free(f, each); /* which has written nothing */
+    assert_int_equal(count_kept(), 5);
+    f = base_files_new(one.state, "web2");
+    base_files_save(f, bytes_of("z"), k);
+    base_files_free(f, 2 * each);
+    assert_int_equal(count_kept(), 2);
+    outline_unref(k);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -107,6 +215,8 @@ int main(void)
         cmocka_unit_test(test_memory_is_bounded),
         cmocka_unit_test(test_what_is_not_worth_it),
         cmocka_unit_test(test_whoever_uses_it_keeps_it),
+        cmocka_unit_test_setup_teardown(test_kept_between_runs, make_state, remove_state),
+        cmocka_unit_test_setup_teardown(test_the_disk_is_bounded, make_state, remove_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -228,6 +228,64 @@ static void test_nothing_alike(void **state)
     buf_free(&none);
 }
 
+static void test_as_bytes(void **state)
+{
+    (void)state;
+    struct buf old = {0}, new = {0};
+    struct wire_writer w = {0};
+    add_random(&old, SIZE, 1);
+    add_part(&new, &old, BLOCK, EXT);
+    add_random(&new, 10, 2);
+    struct outline *k = outline_of(&old, 1000), *same = NULL, *none = outline_new(0);
+    outline_encode(k, &w);
+    assert_non_null(same = outline_decode((struct bytes){w.data, w.len}));
+    assert_int_equal(outline_size(same), SIZE);
+    assert_memory_equal(outline_digest(same), outline_digest(k), sizeof(struct digest));
+    check_extents(same, &old);
+    for (size_t i = 0; i < w.len; i += 97) {
+        assert_null(outline_decode((struct bytes){w.data, i}));
+        w.data[i] ^= 4;
+        assert_null(outline_decode((struct bytes){w.data, w.len}));
+        w.data[i] ^= 4;
+    }
+    wire_reset(&w);
+    outline_settle(none, &(struct digest){{7}});
+    outline_encode(none, &w);
+    struct outline *empty = outline_decode((struct bytes){w.data, w.len});
+    assert_int_equal(outline_size(empty), 0);
+    outline_unref(empty);
+    outline_unref(none);
+    outline_unref(same);
+    outline_unref(k);
+    wire_free(&w);
+    buf_free(&old);
+    buf_free(&new);
+}
+
+/* A size that there are no bytes for, with the right digest behind it. */
+static void test_bytes_of_no_outline(void **state)
+{
+    (void)state;
+    struct outline *k = outline_new(0);
+    struct wire_writer w = {0}, other = {0};
+    struct digest sum;
+    outline_settle(k, &(struct digest){{7}});
+    outline_encode(k, &w);
+    size_t head = w.len - sizeof sum - 8;
+    static const uint64_t sizes[] = {1, BLOCK, EXT + 1, 100 * BLOCK, (uint64_t)1 << 40, UINT64_MAX};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        wire_reset(&other);
+        wire_raw(&other, w.data, head);
+        wire_u64(&other, sizes[i]);
+        digest_plain(other.data, other.len, &sum);
+        wire_raw(&other, sum.b, sizeof sum);
+        assert_null(outline_decode((struct bytes){other.data, other.len}));
+    }
+    outline_unref(k);
+    wire_free(&w);
+    wire_free(&other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -238,6 +296,8 @@ int main(void)
         cmocka_unit_test(test_one_insertion),
         cmocka_unit_test(test_removed_and_appended),
         cmocka_unit_test(test_nothing_alike),
+        cmocka_unit_test(test_as_bytes),
+        cmocka_unit_test(test_bytes_of_no_outline),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

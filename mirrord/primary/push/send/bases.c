@@ -6,12 +6,18 @@
 
 #include "base/mem.h"
 #include "base/set.h"
+#include "primary/push/send/base_files.h"
 
-enum { SHARE = 2 }; /* no file gets more than this part of the memory */
+enum {
+    SHARE = 2,                       /* no file gets more than this part of the memory */
+    KEPT_MIN_SIZE = 8 * 1024 * 1024, /* of a file whose outline is worth one on the disk */
+    KEPT_MAX = 64 * 1024 * 1024,     /* bytes on the disk: of 30 GiB of files */
+};
 
 struct bases {
     struct set *files; /* value: struct outline */
     size_t most, used;
+    struct base_files *kept; /* NULL: memory alone */
 };
 
 struct bases *bases_new(size_t most)
@@ -19,6 +25,13 @@ struct bases *bases_new(size_t most)
     struct bases *b = mem_alloc(sizeof *b);
     b->files = set_new();
     b->most = most;
+    return b;
+}
+
+struct bases *bases_new_kept(size_t most, const struct site *s, const char *whose)
+{
+    struct bases *b = bases_new(most);
+    b->kept = base_files_new(s->state, whose);
     return b;
 }
 
@@ -41,12 +54,15 @@ void bases_free(struct bases *b)
     while (set_first(b->files))
         drop(b, set_first(b->files));
     set_free(b->files);
+    if (b->kept)
+        base_files_free(b->kept, KEPT_MAX);
     free(b);
 }
 
 bool bases_wants(const struct bases *b, uint64_t size)
 {
-    return size >= OUTLINE_MIN_SIZE && outline_memory(size) <= b->most / SHARE;
+    return size >= (b->kept ? KEPT_MIN_SIZE : OUTLINE_MIN_SIZE) &&
+           outline_memory(size) <= b->most / SHARE;
 }
 
 static char *key_of(const struct site *s, struct bytes path, size_t *len)
@@ -71,7 +87,7 @@ struct outline *bases_find(struct bases *b, const struct site *s, struct bytes p
     return item->value;
 }
 
-void bases_put(struct bases *b, const struct site *s, struct bytes path, struct outline *k)
+static void know(struct bases *b, const struct site *s, struct bytes path, struct outline *k)
 {
     size_t len;
     char *key CLEANUP_FREE = key_of(s, path, &len);
@@ -85,6 +101,25 @@ void bases_put(struct bases *b, const struct site *s, struct bytes path, struct 
     b->used += cost_of(item);
     while (b->used > b->most)
         drop(b, set_first(b->files));
+}
+
+struct outline *bases_recall(struct bases *b, const struct site *s, struct bytes path)
+{
+    struct outline *o = bases_find(b, s, path);
+    if (o || !b->kept || !(o = base_files_load(b->kept, path)))
+        return o;
+    know(b, s, path, o);
+    outline_unref(o);
+    return bases_find(b, s, path);
+}
+
+void bases_put(struct bases *b, const struct site *s, struct bytes path, struct outline *k)
+{
+    know(b, s, path, k);
+    if (b->kept && k && bases_wants(b, outline_size(k)))
+        base_files_save(b->kept, path, k);
+    else if (b->kept)
+        base_files_remove(b->kept, path);
 }
 
 size_t bases_memory(const struct bases *b)

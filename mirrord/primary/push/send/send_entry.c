@@ -178,9 +178,9 @@ static struct outline *base_of(
     struct push *p, struct push_site *ps, const struct owed *o, const struct sight *s)
 {
     if (!p->o->bases || p->version < MSG_VERSION_BASED || o->whole || o->unit ||
-        (ps->caps & CAP_PARTS) || s->entry.size < OUTLINE_MIN_SIZE)
+        (ps->caps & CAP_PARTS) || !bases_wants(p->o->bases, s->entry.size))
         return NULL;
-    return bases_find(p->o->bases, ps->site, queue_path(o));
+    return bases_recall(p->o->bases, ps->site, queue_path(o));
 }
 
 static void send_transfer(
