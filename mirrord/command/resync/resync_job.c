@@ -20,7 +20,7 @@ enum {
     WALK_STEP_MS = 50,
     SEEN_STORE = 1024,
     PROGRESS_MS = 200,
-    BASES_MEMORY_MAX = 64 * 1024 * 1024, /* of 30 GiB of files that change in one run */
+    BASES_MEMORY_MAX = 32 * 1024 * 1024, /* of a file of 7 GiB, or of several */
 };
 
 /* The walk, on a thread of its own. Until it is over, the result and the progress line are its. */

@@ -161,6 +161,7 @@ static void test_kept_between_runs(void **state)
     put_read(b, "a", LARGE, 1);
     put_read(b, "small", LARGE - 1, 2);
     put_read(b, "b", LARGE, 3);
+    assert_int_equal(bases_memory(b), 0); /* of what was sent */
     bases_put(b, &one, bytes_of("b"), NULL);
     bases_free(b);
     assert_int_equal(recalled("web2", "a"), 1);

@@ -115,7 +115,7 @@ struct outline *bases_recall(struct bases *b, const struct site *s, struct bytes
 
 void bases_put(struct bases *b, const struct site *s, struct bytes path, struct outline *k)
 {
-    know(b, s, path, k);
+    know(b, s, path, b->kept ? NULL : k); /* a run sends a path once */
     if (b->kept && k && bases_wants(b, outline_size(k)))
         base_files_save(b->kept, path, k);
     else if (b->kept)
