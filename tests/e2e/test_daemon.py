@@ -7,6 +7,7 @@ import signal
 import socket
 import stat
 import subprocess
+import time
 
 from harness import (MIRRORD, ROOT, SLOW, Env, Skip, Sshd, case, check, check_equal, main, processes, read_text, send,
                      wait_for, write_text)
@@ -27,7 +28,8 @@ def fill(src):
 
 
 def linked_with(library):
-    return library in subprocess.check_output(["ldd", MIRRORD], text=True)
+    """False also of a script that starts the program."""
+    return library in subprocess.run(["ldd", MIRRORD], stdout=subprocess.PIPE, text=True, check=False).stdout
 
 
 def append(path, data):
@@ -632,20 +634,19 @@ def test_a_site_added_by_sighup(env):
     env.sshd.stop()
     d = env.daemon(config, environ=environ, ready=False)
 
-    def told(wanted):
-        """Up to the message that says so; the heartbeats between them are counted."""
-        heard = []
-        while not heard or not heard[-1].startswith(wanted):
+    def told(*wanted):
+        """Up to messages that begin so, in any order; the heartbeats between them are counted."""
+        heard, missing, end = [], list(wanted), time.monotonic() + 20 * SLOW
+        while missing:
+            check(time.monotonic() < end, f"{missing} in {heard}")
             heard.append(manager.recv(1000).decode())
+            missing = [w for w in missing if not heard[-1].startswith(w)]
         return heard
 
     if not linked_with("libsystemd"):
         raise Skip("built without libsystemd")
     check_equal(told("READY=1"), ["READY=1"], "first words")
-    both = ["WATCHDOG=1", "STATUS=1 site; 0 of 1 secondary connected; first comparison"]
-    while both:  # whichever comes first
-        said = manager.recv(1000).decode()
-        both = [b for b in both if not said.startswith(b)]
+    told("WATCHDOG=1", "STATUS=1 site; 0 of 1 secondary connected")
     env.sshd.start()
     d.wait_ready()
     env.config(sites(env, 3), ("web1", "web2"))

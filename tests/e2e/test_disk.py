@@ -214,7 +214,7 @@ def test_full_with_the_state_on_it(env):
     for i in range(400):
         put(f"{d.src}/many/{i}-{'x' * 200}", b"")
         put(f"{d.src}/many/{i}", b"%d" % i)
-    wait_for(lambda: "No space" in d.site()["error"], lambda: f"status says so: {d.site()}", 5)
+    wait_for(lambda: "No space" in d.site()["error"], lambda: f"status says so: {d.site()}")
     d.check_whole()
     os.unlink(f"{at}/filler")
     d.levels(25)

@@ -26,8 +26,8 @@ enum {
     SCAN_PUBLISH_MS = 200, /* how old published status may get */
     SCAN_PAIRS = 16,       /* renames of which one half or MOVE_SELF may still come */
     /* A name that was left waits so long for its other half, which the kernel queues just behind
-     * it; without it a directory would be sent anew. */
-    SCAN_PAIR_MS = 50,
+     * it, unless whoever renames is held up in between; without it a directory is sent anew. */
+    SCAN_PAIR_MS = 200,
 };
 
 struct rename_pair {
