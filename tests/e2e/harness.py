@@ -27,6 +27,7 @@ MIRRORD = os.path.abspath(os.environ.get("MIRRORD", "mirrord"))
 SANITIZED = os.environ.get("MIRRORD_SANITIZED") == "1"
 SLOW = int(os.environ.get("MIRRORD_E2E_SLOW", 4 if SANITIZED else 1))
 COMM = os.environ.get("MIRRORD_E2E_COMM", os.path.basename(MIRRORD))[:15]  # under valgrind it is valgrind's
+VALGRIND = COMM.startswith("memcheck")
 MARK = "MIRRORD_E2E"  # in the environment of every process of an Env: how leftovers are found
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 ROOT = os.geteuid() == 0

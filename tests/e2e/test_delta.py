@@ -6,7 +6,7 @@ import random
 import shutil
 import time
 
-from harness import MIRRORD, SANITIZED, Skip, case, check, check_equal, main, peak_kib, read_text
+from harness import MIRRORD, SANITIZED, SLOW, VALGRIND, Skip, case, check, check_equal, main, peak_kib, read_text
 from pair import Pair
 from proxy import close, through
 from trees import check_same, inodes, put
@@ -245,7 +245,7 @@ def test_growing_while_it_is_sent(env):
     with open(f"{src}/f", "ab", buffering=0) as f:
         while p.poll() is None and time.monotonic() < end:
             f.write(os.urandom(1000))
-    p.wait(60)
+    p.wait(60 * SLOW)
     check(p.returncode in (0, 3), read_text(env.path("log")))
     check_equal(open(f"{dest}/other", "rb").read(), b"x", "the other file")
     check_same_prefix(f"{src}/f", f"{dest}/f")
@@ -281,7 +281,7 @@ def watch_memory(env, argv):
 @case
 def test_memory_does_not_grow_with_the_file(env):
     """4 GiB with FULL=1."""
-    if SANITIZED:
+    if SANITIZED or VALGRIND:
         raise Skip("sanitizers take memory of their own")
     src, dest = env.path("src"), env.path("dest")
     size = 4096 * MIB if os.environ.get("FULL") else 192 * MIB

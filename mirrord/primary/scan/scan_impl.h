@@ -27,7 +27,7 @@ enum {
     SCAN_PAIRS = 16,       /* renames of which one half or MOVE_SELF may still come */
     /* A name that was left waits so long for its other half, which the kernel queues just behind
      * it, unless whoever renames is held up in between; without it a directory is sent anew. */
-    SCAN_PAIR_MS = 200,
+    SCAN_PAIR_MS = 100,
 };
 
 struct rename_pair {
