@@ -347,15 +347,6 @@ static void on_left(void *ctx, struct push_site *ps)
     (void)ps;
 }
 
-/* What former runs sent of large files to where this one goes. */
-static struct bases *former_bases(const struct job *j)
-{
-    const struct resync_target *t = j->o->target;
-    char *whose CLEANUP_FREE =
-        mem_format("%s:%u:%s", t->name, t->link.port, t->remote_root ? t->remote_root : "");
-    return bases_new_kept(BASES_MEMORY_MAX, j->site, whose);
-}
-
 static int push_site(struct job *j, struct err *err)
 {
     struct push_site_list sites = TAILQ_HEAD_INITIALIZER(sites);
@@ -363,7 +354,8 @@ static int push_site(struct job *j, struct err *err)
     struct err unwalked;
     j->ps = push_site_new(queue, j->site, j->o->target->remote_root, j->o->target->without);
     TAILQ_INSERT_TAIL(&sites, j->ps, order);
-    struct bases *bases = former_bases(j);
+    const char *root = j->o->target->remote_root;
+    struct bases *bases = bases_new_kept(BASES_MEMORY_MAX, j->site, root ? root : "");
     const struct push_options o = {.conn = j->conn,
         .queue = queue,
         .sites = &sites,

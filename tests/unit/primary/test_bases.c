@@ -140,9 +140,16 @@ static void put_read(struct bases *b, const char *path, uint64_t size, uint8_t i
     outline_unref(k);
 }
 
-static uint8_t recalled(const char *whose, const char *path)
+static struct bases *of_host(uint8_t host, const char *root)
 {
-    struct bases *b = bases_new_kept(64 << 20, &one, whose);
+    struct bases *b = bases_new_kept(64 << 20, &one, root);
+    bases_meet(b, &(struct digest){{host}});
+    return b;
+}
+
+static uint8_t recalled(uint8_t host, const char *root, const char *path)
+{
+    struct bases *b = of_host(host, root);
     struct outline *k = bases_recall(b, &one, bytes_of(path));
     uint8_t id = k ? outline_digest(k)->b[0] : 0;
     assert_int_equal(found(b, &one, path), id); /* in memory by now */
@@ -154,8 +161,8 @@ static uint8_t recalled(const char *whose, const char *path)
 static void test_kept_between_runs(void **state)
 {
     (void)state;
-    assert_int_equal(recalled("web2", "a"), 0);
-    struct bases *b = bases_new_kept(64 << 20, &one, "web2");
+    assert_int_equal(recalled(2, "/srv", "a"), 0);
+    struct bases *b = of_host(2, "/srv");
     assert_true(bases_wants(b, LARGE));
     assert_false(bases_wants(b, LARGE - 1));
     put_read(b, "a", LARGE, 1);
@@ -164,15 +171,22 @@ static void test_kept_between_runs(void **state)
     assert_int_equal(bases_memory(b), 0); /* of what was sent */
     bases_put(b, &one, bytes_of("b"), NULL);
     bases_free(b);
-    assert_int_equal(recalled("web2", "a"), 1);
-    assert_int_equal(recalled("web2", "small"), 0);
-    assert_int_equal(recalled("web2", "b"), 0);
-    assert_int_equal(recalled("web", "2a"), 0);
-    assert_int_equal(recalled("web3", "a"), 0);
-    b = bases_new_kept(64 << 20, &one, "web2");
+    assert_int_equal(recalled(2, "/srv", "a"), 1);
+    assert_int_equal(recalled(2, "/srv", "small"), 0);
+    assert_int_equal(recalled(2, "/srv", "b"), 0);
+    assert_int_equal(recalled(2, "/sr", "va"), 0);
+    assert_int_equal(recalled(3, "/srv", "a"), 0);
+    b = of_host(2, "/srv");
     put_read(b, "a", LARGE + 1, 4);
     bases_free(b);
-    assert_int_equal(recalled("web2", "a"), 4);
+    assert_int_equal(recalled(2, "/srv", "a"), 4);
+}
+
+static struct base_files *files_of_host(void)
+{
+    struct base_files *f = base_files_new(one.state, "/srv");
+    base_files_meet(f, &(struct digest){{2}});
+    return f;
 }
 
 static unsigned count_kept(void)
@@ -189,20 +203,20 @@ static void test_the_disk_is_bounded(void **state)
     struct outline *k = read_file(LARGE, 1);
     size_t each = outline_memory(LARGE); /* somewhat more than on the disk */
     for (char path[] = "a"; path[0] < 'a' + PATHS; path[0]++) {
-        struct base_files *f = base_files_new(one.state, "web2");
+        struct base_files *f = files_of_host();
         base_files_save(f, bytes_of(path), k);
         base_files_free(f, 4 * each);
     }
     assert_int_equal(count_kept(), 4);
-    assert_int_equal(recalled("web2", "f"), 0);
-    assert_int_equal(recalled("web2", "g"), 1);
-    assert_int_equal(recalled("web2", "j"), 1);
+    assert_int_equal(recalled(2, "/srv", "f"), 0);
+    assert_int_equal(recalled(2, "/srv", "g"), 1);
+    assert_int_equal(recalled(2, "/srv", "j"), 1);
     char *left CLEANUP_FREE = mem_format("touch %s/outlines/x.new", state_path(one.state));
     assert_int_equal(system(left), 0);
-    struct base_files *f = base_files_new(one.state, "web2");
+    struct base_files *f = files_of_host();
     base_files_free(f, each); /* which has written nothing */
     assert_int_equal(count_kept(), 5);
-    f = base_files_new(one.state, "web2");
+    f = files_of_host();
     base_files_save(f, bytes_of("z"), k);
     base_files_free(f, 2 * each);
     assert_int_equal(count_kept(), 2);

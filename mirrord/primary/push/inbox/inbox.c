@@ -6,6 +6,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "primary/push/inbox/inbox_impl.h"
+#include "primary/push/send/bases.h"
 
 enum { READ_SIZE = 128 * 1024 };
 
@@ -55,6 +56,8 @@ static int on_hello(struct push *p, struct bytes payload, struct err *err)
     p->greeted = true;
     p->version = m.newest;
     p->far_id = m.host_id;
+    if (p->o->bases)
+        bases_meet(p->o->bases, &m.host_id);
     if (p->o->far) {
         p->o->far->version = m.newest;
         log_name(p->o->far->software, sizeof p->o->far->software, m.software.data, m.software.len);

@@ -25,7 +25,8 @@ enum {
 struct base_files {
     int dir; /* -1: there is none (yet) */
     const struct state *state;
-    char *whose;
+    struct digest host_id; /* of the secondary */
+    char *root;
     bool written; /* by this run */
 };
 
@@ -34,19 +35,25 @@ static int open_dir(const struct state *s)
     return openat(state_fd(s), DIRECTORY, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
-struct base_files *base_files_new(const struct state *s, const char *whose)
+struct base_files *base_files_new(const struct state *s, const char *root)
 {
     struct base_files *f = mem_alloc(sizeof *f);
-    *f = (struct base_files){.dir = open_dir(s), .state = s, .whose = mem_copy_string(whose)};
+    *f = (struct base_files){.dir = open_dir(s), .state = s, .root = mem_copy_string(root)};
     return f;
 }
 
-/* The digest of both names, with what neither holds between. */
+void base_files_meet(struct base_files *f, const struct digest *host_id)
+{
+    f->host_id = *host_id;
+}
+
+/* The digest of all three, with what no name holds between the last two. */
 static void name_of(const struct base_files *f, struct bytes path, char out[NAME])
 {
     struct digest d;
     struct digest_stream *s = digest_stream_new();
-    digest_stream_add(s, f->whose, strlen(f->whose) + 1);
+    digest_stream_add(s, f->host_id.b, sizeof f->host_id.b);
+    digest_stream_add(s, f->root, strlen(f->root) + 1);
     digest_stream_add(s, path.data, path.len);
     digest_stream_end(s, &d);
     digest_stream_free(s);
@@ -162,6 +169,6 @@ void base_files_free(struct base_files *f, uint64_t most)
         prune(f->dir, most); /* which closes it */
     else if (f->dir >= 0)
         close(f->dir);
-    free(f->whose);
+    free(f->root);
     free(f);
 }

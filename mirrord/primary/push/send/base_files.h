@@ -1,8 +1,8 @@
 /*
  * Outlines (tree/content/outline.h) of what one secondary acknowledged, kept between runs in the
  * state directory of the site: STATE/roots/NAME/outlines/DIGEST, a file each, named by the
- * secondary and the path. A cache: what is missing, damaged or of another content costs a question,
- * no more. What fails is logged at -v.
+ * secondary's host id, its root and the path. A cache: what is missing, damaged or of another
+ * content costs a question, no more. What fails is logged at -v.
  */
 #ifndef PRIMARY_PUSH_SEND_BASE_FILES_H
 #define PRIMARY_PUSH_SEND_BASE_FILES_H
@@ -13,8 +13,11 @@
 
 struct base_files;
 
-/* `whose` names the secondary and its root. Never NULL; the state has to outlive it. */
-struct base_files *base_files_new(const struct state *s, const char *whose);
+/* `root` is the secondary's, as it is asked for. Never NULL; the state has to outlive it. */
+struct base_files *base_files_new(const struct state *s, const char *root);
+
+/* Which secondary it is: before anything is loaded or saved. */
+void base_files_meet(struct base_files *f, const struct digest *host_id);
 
 /* With `most` bytes at most left in the directory: what was written longest ago goes. */
 void base_files_free(struct base_files *f, uint64_t most);

@@ -28,11 +28,17 @@ struct bases *bases_new(size_t most)
     return b;
 }
 
-struct bases *bases_new_kept(size_t most, const struct site *s, const char *whose)
+struct bases *bases_new_kept(size_t most, const struct site *s, const char *root)
 {
     struct bases *b = bases_new(most);
-    b->kept = base_files_new(s->state, whose);
+    b->kept = base_files_new(s->state, root);
     return b;
+}
+
+void bases_meet(struct bases *b, const struct digest *host_id)
+{
+    if (b->kept)
+        base_files_meet(b->kept, host_id);
 }
 
 static size_t cost_of(const struct set_item *item)

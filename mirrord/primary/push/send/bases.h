@@ -17,8 +17,11 @@ struct bases;
 struct bases *bases_new(size_t most);
 
 /* The same for one site, whose state directory keeps it for the next run besides: a cache of at
- * most 64 MiB, of files from 8 MiB on. `whose` names the secondary and its root. */
-struct bases *bases_new_kept(size_t most, const struct site *s, const char *whose);
+ * most 64 MiB, of files from 8 MiB on. `root` is the secondary's as it is asked for, or "". */
+struct bases *bases_new_kept(size_t most, const struct site *s, const char *root);
+
+/* The secondary with this host id has answered: what is kept of it is meant from now on. */
+void bases_meet(struct bases *b, const struct digest *host_id);
 void bases_free(struct bases *b); /* NULL is fine */
 
 /* Is what is known of a file of this size kept? */
