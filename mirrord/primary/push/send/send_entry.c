@@ -178,7 +178,7 @@ static struct outline *base_of(
     struct push *p, struct push_site *ps, const struct owed *o, const struct sight *s)
 {
     if (!p->o->bases || p->version < MSG_VERSION_BASED || o->whole || o->unit ||
-        (ps->caps & CAP_PARTS) || !bases_wants(p->o->bases, s->entry.size))
+        (ps->caps & CAP_PARTS) || s->entry.size < OUTLINE_MIN_SIZE)
         return NULL;
     return bases_recall(p->o->bases, ps->site, queue_path(o));
 }
