@@ -215,7 +215,7 @@ static struct bytes undamaged(struct bytes b)
 struct outline *outline_decode(struct bytes encoded)
 {
     char head[sizeof magic - 1];
-    struct digest digest;
+    struct digest digest = {0};
     struct bytes good = undamaged(encoded);
     struct wire_reader r = wire_reader_of(good.data, good.len);
     wire_get_raw(&r, head, sizeof head);
