@@ -320,7 +320,7 @@ static uint64_t sites_that_wait(const struct scan *c)
     const struct scan_site *s;
     uint64_t n = 0;
     TAILQ_FOREACH (s, &c->sites, order)
-        n += !LIST_EMPTY(&s->flushes);
+        n += barrier_is_wanted(s);
     return n;
 }
 
@@ -330,6 +330,9 @@ static uint64_t sites_that_wait(const struct scan *c)
 void barrier_check(struct scan_site *s)
 {
     struct scan_flush *next;
+    s->barrier_skipped = false;
+    if (!barrier_is_wanted(s))
+        return;
     uint64_t began = io_now_us();
     s->barrier_skipped = began < s->barrier_due_us;
     if (s->barrier_skipped)

@@ -9,9 +9,6 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include <stdatomic.h>
-
-#include "base/io.h"
 #include "base/mem.h"
 #include "primary/scan/scan_impl.h"
 
