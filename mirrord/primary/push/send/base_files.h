@@ -2,7 +2,7 @@
  * Outlines (tree/content/outline.h) of what one secondary acknowledged, kept between runs in the
  * state directory of the site: STATE/roots/NAME/outlines/DIGEST, a file each, named by the
  * secondary's host id, its root and the path. A cache: what is missing, damaged or of another
- * content costs a question, no more. What fails is logged at -v.
+ * content costs a question, no more. What fails is logged (debug).
  */
 #ifndef PRIMARY_PUSH_SEND_BASE_FILES_H
 #define PRIMARY_PUSH_SEND_BASE_FILES_H

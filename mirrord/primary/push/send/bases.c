@@ -84,6 +84,8 @@ static char *key_of(const struct site *s, struct bytes path, size_t *len)
 
 struct outline *bases_find(struct bases *b, const struct site *s, struct bytes path)
 {
+    if (set_count(b->files) == 0) /* asked for each path that is acknowledged */
+        return NULL;
     size_t len;
     char *key CLEANUP_FREE = key_of(s, path, &len);
     struct set_item *item = set_find(b->files, key, len);
