@@ -347,24 +347,19 @@ static void on_left(void *ctx, struct push_site *ps)
     (void)ps;
 }
 
-static int push_site(struct job *j, struct err *err)
+static struct push_options options_of(
+    struct job *j, struct queue *queue, struct push_site_list *sites, struct bases *bases)
 {
-    struct push_site_list sites = TAILQ_HEAD_INITIALIZER(sites);
-    struct queue *queue = queue_new(no_wake, NULL);
-    struct err unwalked;
-    j->ps = push_site_new(queue, j->site, j->o->target->remote_root, j->o->target->without);
-    TAILQ_INSERT_TAIL(&sites, j->ps, order);
-    const char *root = j->o->target->remote_root;
-    struct bases *bases = bases_new_kept(BASES_MEMORY_MAX, j->site, root ? root : "");
-    const struct push_options o = {.conn = j->conn,
+    const struct resync_target *t = j->o->target;
+    return (struct push_options){.conn = j->conn,
         .queue = queue,
-        .sites = &sites,
-        .name = j->o->target->name,
+        .sites = sites,
+        .name = t->name,
         .host = j->o->host,
         .host_id = j->o->host_id,
-        .compress = j->o->target->compress,
-        .bwlimit = j->o->target->bwlimit,
-        .keepalive_ms = j->o->target->keepalive_ms,
+        .compress = t->compress,
+        .bwlimit = t->bwlimit,
+        .keepalive_ms = t->keepalive_ms,
         .stop = j->o->stop,
         .wake_fd = j->tour.done,
         .bases = bases,
@@ -376,6 +371,18 @@ static int push_site(struct job *j, struct err *err)
             .sites = on_sites,
             .left = on_left,
             .ctx = j}};
+}
+
+static int push_site(struct job *j, struct err *err)
+{
+    struct push_site_list sites = TAILQ_HEAD_INITIALIZER(sites);
+    struct queue *queue = queue_new(no_wake, NULL);
+    struct err unwalked;
+    const char *root = j->o->target->remote_root;
+    struct bases *bases = bases_new_kept(BASES_MEMORY_MAX, j->site, root ? root : "");
+    j->ps = push_site_new(queue, j->site, root, j->o->target->without);
+    TAILQ_INSERT_TAIL(&sites, j->ps, order);
+    const struct push_options o = options_of(j, queue, &sites, bases);
     int r = push_run(&o, err);
     int walked = tour_end(j, &unwalked);
     j->out->push = j->ps->counts;
