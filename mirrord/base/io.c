@@ -190,12 +190,23 @@ int io_make_path(const char *path, unsigned mode, struct err *err)
     return 0;
 }
 
-bool io_path_within(const char *path, const char *top)
+const char *io_path_beneath(const char *path, const char *top)
 {
-    size_t n = strlen(top);
-    if (strcmp(top, "/") == 0)
-        return *path == '/';
-    return strncmp(path, top, n) == 0 && (path[n] == '\0' || path[n] == '/');
+    size_t n = strcmp(top, "/") == 0 ? 0 : strlen(top);
+    if (strncmp(path, top, n) != 0 || (path[n] != '/' && path[n] != '\0'))
+        return NULL;
+    return path + n + strspn(path + n, "/");
+}
+
+void io_hex(const void *p, size_t n, char *out)
+{
+    static const char digits[] = "0123456789abcdef";
+    const uint8_t *bytes = p;
+    for (size_t i = 0; i < n; i++) {
+        *out++ = digits[bytes[i] >> 4];
+        *out++ = digits[bytes[i] & 15];
+    }
+    *out = '\0';
 }
 
 int io_nonblock(int fd)

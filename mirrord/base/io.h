@@ -37,9 +37,12 @@ int io_slurp(int dirfd, const char *name, size_t max, char **out, size_t *len, s
 /* mkdir -p: fails where something else than a directory stands in the way. */
 int io_make_path(const char *path, unsigned mode, struct err *err);
 
-/* Is the absolute path `top`, or does it lie beneath it? By the letters of both, which end without
- * a slash. */
-bool io_path_within(const char *path, const char *top);
+/* The part of an absolute path beneath `top`, "" where it is that, NULL where it lies elsewhere. By
+ * the letters of both, which end without a slash. */
+const char *io_path_beneath(const char *path, const char *top);
+
+/* The bytes as lower-case hexadecimal digits, two for each, and a NUL. */
+void io_hex(const void *p, size_t n, char *out);
 
 int io_nonblock(int fd);  /* 0, or -1 with errno */
 uint64_t io_now_ms(void); /* monotonic milliseconds */

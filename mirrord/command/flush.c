@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/io.h"
 #include "base/mem.h"
 #include "command/command.h"
 #include "command/config/config.h"
@@ -25,21 +26,12 @@ struct request {
     int operand_count;
 };
 
-/* The part of an absolute path beneath a root, or NULL. */
-static const char *beneath(const char *path, const char *root)
-{
-    size_t n = strlen(root);
-    if (strncmp(path, root, n) != 0 || (path[n] != '/' && path[n] != '\0'))
-        return NULL;
-    return path + n + strspn(path + n, "/");
-}
-
 /* The site whose root on this host holds the path. */
 static const struct config_site *site_of_path(const struct config *c, const char *path)
 {
     for (size_t i = 0; c->self && i < c->site_count; i++) {
         const struct config_site *s = &c->sites[i];
-        if (config_site_has_host(s, c->self) && beneath(path, config_root_at(s, c->self)))
+        if (config_site_has_host(s, c->self) && io_path_beneath(path, config_root_at(s, c->self)))
             return s;
     }
     return NULL;
@@ -51,7 +43,7 @@ static int add_path(struct json *paths, const char *root, const char *operand, s
     char *clean CLEANUP_FREE = operand[0] == '/' ? config_clean_path(operand) : NULL;
     const char *path = operand;
     if (operand[0] == '/') {
-        path = clean && root ? beneath(clean, root) : NULL;
+        path = clean && root ? io_path_beneath(clean, root) : NULL;
         if (!path)
             return err_set(err, ERR_USAGE, "%s is not beneath the root of that site", operand);
     }

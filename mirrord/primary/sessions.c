@@ -97,8 +97,8 @@ static char *format(struct sessions *s, size_t *len)
 {
     char *text = mem_alloc(set_count(s->known) * ENTRY_MAX + 1), *at = text;
     for (struct set_item *i = set_first(s->known); i; i = i->next) {
-        for (size_t k = 0; k < ID; k++)
-            at += sprintf(at, "%02x", ((const uint8_t *)i->key)[k]);
+        io_hex(i->key, ID, at);
+        at += 2 * ID;
         at += sprintf(at, " %" PRIu64 "\n", ((struct known *)i->value)->number);
     }
     *len = (size_t)(at - text);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/io.h"
 #include "base/mem.h"
 #include "base/set.h"
 #include "command/config/config_impl.h"
@@ -96,9 +97,7 @@ static int compare_places(const void *a, const void *b)
 
 static bool overlap(const struct place *outer, const struct place *inner)
 {
-    size_t n = strlen(outer->root);
-    return strcmp(outer->host, inner->host) == 0 && strncmp(outer->root, inner->root, n) == 0 &&
-           (inner->root[n] == '/' || inner->root[n] == '\0');
+    return strcmp(outer->host, inner->host) == 0 && io_path_beneath(inner->root, outer->root);
 }
 
 static int check_overlaps(const struct config *c, struct err *err)

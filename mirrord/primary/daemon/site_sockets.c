@@ -42,22 +42,13 @@ struct site_sockets {
 
 /* --- requests --- */
 
-/* The path beneath the site's root, or NULL. */
-static const char *beneath(const char *path, const char *root)
-{
-    size_t n = strlen(root);
-    if (strncmp(path, root, n) != 0 || (path[n] != '/' && path[n] != '\0'))
-        return NULL;
-    return path + n + strspn(path + n, "/");
-}
-
 /* Absolute paths may go through the root as it is written, or as it is. */
 static const char *relative(const struct site_socket *s, const char *path)
 {
     if (path[0] != '/')
         return path;
-    const char *found = beneath(path, s->root);
-    return found || !s->real ? found : beneath(path, s->real);
+    const char *found = io_path_beneath(path, s->root);
+    return found || !s->real ? found : io_path_beneath(path, s->real);
 }
 
 static int copy_paths(

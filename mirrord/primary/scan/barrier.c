@@ -12,6 +12,8 @@
 #include "base/mem.h"
 #include "primary/scan/scan_impl.h"
 
+#define COOKIE "flush-"
+
 enum {
     LOOK_MS = 10,       /* how often a flush is looked at while nothing else happens */
     WRITER_MS = 500,    /* a file open for longer is named instead of waited for */
@@ -68,9 +70,8 @@ static int drop_cookie(struct scan_site *s, struct scan_flush *f)
     uint8_t random[16];
     char *path CLEANUP_FREE = NULL;
     io_random(random, sizeof random);
-    size_t len = (size_t)snprintf(f->name, sizeof f->name, "flush-");
-    for (size_t i = 0; i < sizeof random; i++)
-        len += (size_t)snprintf(f->name + len, sizeof f->name - len, "%02x", random[i]);
+    strcpy(f->name, COOKIE);
+    io_hex(random, sizeof random, f->name + strlen(COOKIE));
     path = mem_format("%s/%s", state_cookie_dir(s->site->state), f->name);
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)

@@ -117,7 +117,7 @@ static int by_link(const void *a, const void *b)
 static bool is_shown(const struct enclosure *e, size_t count, const char *path)
 {
     for (size_t i = 0; i < count; i++)
-        if (io_path_within(path, e->shown[i]))
+        if (io_path_beneath(path, e->shown[i]))
             return true;
     return false;
 }
@@ -130,7 +130,7 @@ static void tidy(struct enclosure *e)
     if (e->shown_count)
         qsort(e->shown, e->shown_count, sizeof *e->shown, by_path);
     for (size_t i = 0; i < e->shown_count; i++) {
-        if (kept && (io_path_within(e->shown[i], e->shown[kept - 1]) ||
+        if (kept && (io_path_beneath(e->shown[i], e->shown[kept - 1]) ||
                         (kept <= SHOWN_MAX && is_shown(e, kept, e->shown[i]))))
             free(e->shown[i]);
         else
@@ -193,7 +193,8 @@ static void unescape(char *path)
 /* Does this mount hold the directory, or is it in it? */
 static bool concerns(const char *point, const char *shown)
 {
-    return strcmp(point, "/") == 0 || io_path_within(shown, point) || io_path_within(point, shown);
+    return strcmp(point, "/") == 0 || io_path_beneath(shown, point) ||
+           io_path_beneath(point, shown);
 }
 
 /* A line of mountinfo, "36 35 98:0 /root /point options shared:7 … - type …": what it says of a

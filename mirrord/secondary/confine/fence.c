@@ -83,7 +83,7 @@ static int resolve(
         return err_set(
             err, ERR_REFUSED, "%s is not a plain absolute path", QUOTED(asked.data, asked.len));
     char *real CLEANUP_FREE = resolve_parents(path);
-    if (!real || !io_path_within(real, top))
+    if (!real || !io_path_beneath(real, top))
         return refuse(path, top, err);
     *out = (struct receive_grant){.root = TAKE_PTR(real)};
     return 0;

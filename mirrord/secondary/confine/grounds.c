@@ -210,7 +210,7 @@ static struct ground *find(const struct grounds *all, const char *root)
         struct ground *g = &all->all[i];
         if (strcmp(g->path, root) == 0)
             return g;
-        if (g->beneath && io_path_within(root, g->path))
+        if (g->beneath && io_path_beneath(root, g->path))
             found = g;
     }
     return found;
@@ -277,7 +277,7 @@ char *grounds_resolve(const struct grounds *all, const char *root, struct err *e
     char *real = realpath(root, NULL);
     if (!real)
         real = mem_copy_string(root);
-    if (g && (!g->beneath || io_path_within(real, g->real)))
+    if (g && (!g->beneath || io_path_beneath(real, g->real)))
         return real;
     free(real);
     err_set(err, ERR_REFUSED, "%s leads out of what may be asked for", root);

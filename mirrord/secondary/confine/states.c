@@ -61,7 +61,7 @@ struct states *states_find(const char *state_dir, const char *top, struct sandbo
     while (all && (e = readdir(all)) != NULL) {
         int dir CLEANUP_FD = e->d_name[0] == '.' ? -1 : openat(dirfd(all), e->d_name, DIRECTORY);
         char *root CLEANUP_FREE = dir < 0 ? NULL : root_of(s, dir, e->d_name);
-        if (!root || !io_path_within(root, top))
+        if (!root || !io_path_beneath(root, top))
             continue;
         set_add(s->names, e->d_name, strlen(e->d_name));
         allow(s, box, dir, root);

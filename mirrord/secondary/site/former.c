@@ -66,8 +66,7 @@ static int keep_filter(
         return 0;
     if (fd < 0)
         return err_sys(err, errno, "open %s/%s", state_path(r->locked), dir);
-    for (size_t i = 0; i < sizeof filter->b; i++)
-        snprintf(hex + 2 * i, 3, "%02x", filter->b[i]);
+    io_hex(filter->b, sizeof filter->b, hex);
     return io_publish(fd, FILTER_FILE, hex, FILTER_HEX, err);
 }
 

@@ -55,8 +55,7 @@ static void new_id(char id[MARKER_ID + 1])
 {
     uint8_t random[MARKER_ID / 2];
     io_random(random, sizeof random);
-    for (size_t i = 0; i < sizeof random; i++)
-        snprintf(id + 2 * i, 3, "%02x", random[i]);
+    io_hex(random, sizeof random, id);
 }
 
 int marker_write(int root_fd, int state_fd, struct marker *m, struct err *err)

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "tree/content/digest.h"
@@ -19,8 +20,7 @@ static void key_of(struct bytes path, char out[KEY + 1])
     struct digest d;
     digest_plain(path.data, path.len, &d);
     out[0] = 'p';
-    for (size_t i = 0; i < 8; i++)
-        snprintf(out + 1 + 2 * i, 3, "%02x", d.b[i]);
+    io_hex(d.b, KEY / 2, out + 1);
 }
 
 size_t parts_name(struct stage *s, struct bytes path, char out[STAGE_NAME_MAX])

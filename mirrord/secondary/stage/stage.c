@@ -24,8 +24,7 @@ static void random_hex(char out[17])
 {
     uint8_t random[8];
     io_random(random, sizeof random);
-    for (size_t i = 0; i < sizeof random; i++)
-        snprintf(out + 2 * i, 3, "%02x", random[i]);
+    io_hex(random, sizeof random, out);
 }
 
 /* Beside the root (NULL for "/"), or inside. */

@@ -22,8 +22,7 @@ enum {
 void mark_format(const struct mark *m, char out[MARK_TEXT_MAX])
 {
     char from[2 * sizeof m->from.b + 1];
-    for (size_t i = 0; i < sizeof m->from.b; i++)
-        snprintf(from + 2 * i, 3, "%02x", m->from.b[i]);
+    io_hex(m->from.b, sizeof m->from.b, from);
     snprintf(out, MARK_TEXT_MAX,
         "%d %d %" PRIu64 " %" PRId64 " %" PRId64 " %s %" PRIu64 " %" PRIu64 " %s\n", MARK_VERSION,
         (int)m->state, m->generation, m->saved, m->since, m->boot, m->given, m->taken, from);

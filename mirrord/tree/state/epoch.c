@@ -89,8 +89,7 @@ int epoch_write(int dir, const struct epoch *e, struct err *err)
 {
     char hex[HEX + 1], primary[MSG_HOST_MAX + 1];
     clean_name(primary, e->primary);
-    for (size_t i = 0; i < sizeof e->id.b; i++)
-        snprintf(hex + 2 * i, 3, "%02x", e->id.b[i]);
+    io_hex(e->id.b, sizeof e->id.b, hex);
     char *line CLEANUP_FREE = mem_format(
         "%d %" PRIu64 " %s %s %s\n", EPOCH_VERSION, e->counter, hex, role_names[e->role], primary);
     if (io_publish(dir, EPOCH_FILE, line, strlen(line), err) < 0)

@@ -40,12 +40,6 @@ char *state_default_dir(void)
     return mem_format("%s/.local/state/mirrord", me ? me->pw_dir : home ? home : "");
 }
 
-static void to_hex(const struct digest *d, char out[HEX + 1])
-{
-    for (size_t i = 0; i < sizeof d->b; i++)
-        snprintf(out + 2 * i, 3, "%02x", d->b[i]);
-}
-
 static bool from_hex(const char *text, struct digest *out)
 {
     struct digest d;
@@ -66,7 +60,7 @@ static int make_host_id(int dir, struct err *err)
     char hex[HEX + 2];
     char *fresh CLEANUP_FREE = mem_format("host-id.%d", (int)getpid());
     io_random(&id, sizeof id);
-    to_hex(&id, hex);
+    io_hex(id.b, sizeof id.b, hex);
     strcat(hex, "\n");
     if (io_publish(dir, fresh, hex, strlen(hex), err) < 0)
         return -1;
@@ -105,7 +99,7 @@ static char *directory_name(const char *root_path)
     struct digest d;
     digest_plain(root_path, strlen(root_path), &d);
     char hex[HEX + 1];
-    to_hex(&d, hex);
+    io_hex(d.b, sizeof d.b, hex);
     const char *last = strrchr(root_path, '/');
     char plain[41];
     size_t n = 0;
@@ -207,7 +201,7 @@ static int prepare(
     struct state *s, const char *root_path, const struct digest *owner, struct err *err)
 {
     char hex[HEX + 2];
-    to_hex(owner, hex);
+    io_hex(owner->b, sizeof owner->b, hex);
     strcat(hex, "\n");
     if (pwrite(s->lock, hex, HEX + 1, 0) != HEX + 1)
         return err_sys(err, errno, "write lock");

@@ -357,6 +357,29 @@ static void test_clock_and_random(void **state)
     assert_memory_not_equal(a + 984, (uint8_t[16]){0}, 16); /* to the last byte */
 }
 
+static void test_path_beneath(void **state)
+{
+    (void)state;
+    assert_string_equal(io_path_beneath("/srv/www/a/b", "/srv/www"), "a/b");
+    assert_string_equal(io_path_beneath("/srv/www", "/srv/www"), "");
+    assert_string_equal(io_path_beneath("/srv/www//a", "/srv/www"), "a");
+    assert_null(io_path_beneath("/srv/www-other", "/srv/www"));
+    assert_null(io_path_beneath("/srv", "/srv/www"));
+    assert_null(io_path_beneath("srv/www", "/srv/www"));
+    assert_string_equal(io_path_beneath("/srv", "/"), "srv");
+    assert_string_equal(io_path_beneath("/", "/"), "");
+}
+
+static void test_hex(void **state)
+{
+    (void)state;
+    char out[2 * 4 + 1];
+    io_hex("\x00\x9f\xa0\xff", 4, out);
+    assert_string_equal(out, "009fa0ff");
+    io_hex(NULL, 0, out);
+    assert_string_equal(out, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -374,6 +397,8 @@ int main(void)
         cmocka_unit_test(test_make_path_empty),
         cmocka_unit_test(test_nonblock),
         cmocka_unit_test(test_clock_and_random),
+        cmocka_unit_test(test_path_beneath),
+        cmocka_unit_test(test_hex),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -57,8 +57,7 @@ static void name_of(const struct base_files *f, struct bytes path, char out[NAME
     digest_stream_add(s, path.data, path.len);
     digest_stream_end(s, &d);
     digest_stream_free(s);
-    for (size_t i = 0; i < sizeof d.b; i++)
-        snprintf(out + 2 * i, 3, "%02x", d.b[i]);
+    io_hex(d.b, sizeof d.b, out);
 }
 
 struct outline *base_files_load(const struct base_files *f, struct bytes path)
