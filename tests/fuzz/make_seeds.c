@@ -1,8 +1,8 @@
 /*
  * Writes the first inputs of the corpora: every sample message, all of them in one stream, items,
- * entries, paths, records and steps, what a receiver's child asks, events, texts. `make_seeds
- * CORPUS` writes them, `make_seeds --check CORPUS` fails where the committed ones are not what the
- * codec makes now.
+ * entries, paths, records and steps, what a receiver's child asks, events, outlines, texts.
+ * `make_seeds CORPUS` writes them, `make_seeds --check CORPUS` fails where the committed ones are
+ * not what the codec makes now.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -12,6 +12,8 @@
 #include "secondary/commit/step.h"
 #include "secondary/confine/asks.h"
 #include "tests/unit/protocol/sample.h"
+#include "tree/content/digest.h"
+#include "tree/content/outline.h"
 #include "tree/manifest/manifest_impl.h"
 
 struct seeds {
@@ -140,6 +142,25 @@ static void seed_events(struct seeds *s)
     wire_free(&w);
 }
 
+/* Of a file of so many x, in front of which stand the two shifts of a gap; see fuzz_outline.c. */
+static void seed_outline(struct seeds *s, const char *name, uint64_t size, uint32_t front)
+{
+    struct wire_writer w = {0};
+    struct digest digest;
+    struct outline *o = outline_new(size);
+    uint8_t *content CLEANUP_FREE = mem_alloc(size);
+    memset(content, 'x', size);
+    outline_add(o, content, size);
+    digest_plain(content, size, &digest);
+    outline_settle(o, &digest);
+    wire_u32(&w, front);
+    wire_u32(&w, front + 5);
+    outline_encode(o, &w);
+    seed_put(s, "outline", name, (struct bytes){w.data, w.len - sizeof digest});
+    outline_unref(o);
+    wire_free(&w);
+}
+
 static void seed_texts(struct seeds *s)
 {
     static const char *const texts[][3] = {
@@ -187,6 +208,9 @@ int main(int argc, char **argv)
     seed_step(&s, "delete", STEP_DELETE);
     seed_asks(&s);
     seed_events(&s);
+    seed_outline(&s, "blocks", 9 * OUTLINE_BLOCK + 100, 0);
+    seed_outline(&s, "extents", MSG_EXTENT + 100, (uint32_t)-4101);
+    seed_outline(&s, "empty", 0, 7);
     seed_texts(&s);
     seed_path(&s, "plain", "wp-content/uploads/2024/01/x.jpg");
     seed_path(&s, "up", "wp-content/../../etc");
