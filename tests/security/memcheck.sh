@@ -9,7 +9,8 @@
 # Valgrind (3.19, of Debian 12) knows neither openat2 nor Landlock. calls.c does openat2's work with openat, beneath
 # the root and without links as far as a test can tell; receivers are not confined by Landlock, nor by a list of
 # system calls, which would end valgrind's own. So what is about confinement cannot be run here: sandbox, races,
-# service, hostile (which has the sanitizers), per_host's users. Nor can what copies the program elsewhere (network,
+# service, hostile (which has the sanitizers), per_host's users. It does not know pidfd_open either, without which
+# there are no sessions over OpenSSH's client: most of links. Nor can what copies the program elsewhere (network,
 # quickstart, pair), what loads a library of its own into it (disk, crash), what measures time or memory (many,
 # bounded, opcache), and random, which has its own long form. On a busy machine logins fail, which have 20 seconds:
 # libssh2's key exchange takes several of them beneath valgrind.
@@ -22,7 +23,8 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 packages_need $packages_build $packages_ssh valgrind
 
 [ $# -gt 0 ] || set -- resync daemon delta bad_input units unit_rest unit_places watcher reload barrier sites held \
-    adoption resume trash verify drift gate hook fencing upload links metrics
+    adoption resume trash verify drift gate hook fencing upload metrics \
+    links:rekeying_under_a_daemon,neither_keys_nor_content_are_logged,hashed_known_hosts,a_name_instead_of_an_address
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' HUP INT TERM

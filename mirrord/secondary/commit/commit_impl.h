@@ -1,4 +1,5 @@
-/* What the parts of a commit share: commit.c (order, journal), install.c (steps on disk), moves.c,
+/* What the parts of a commit share: commit.c (order, journal), install.c (steps on disk), fate.c
+ * (what they take away), moves.c,
  * units.c and replaced.c, prune.c, touch.c (directories' times), record.c (the manifest). */
 #ifndef SECONDARY_COMMIT_COMMIT_IMPL_H
 #define SECONDARY_COMMIT_COMMIT_IMPL_H
@@ -6,6 +7,9 @@
 #include <sys/stat.h>
 
 #include "secondary/commit/commit.h"
+
+/* The directory bits without which nothing in it can be changed. */
+enum { COMMIT_DIR_WORK = S_IWUSR | S_IXUSR };
 
 enum commit_phase {
     PHASE_STAGED, /* is on the disk, where the site asks for that */
@@ -52,11 +56,15 @@ void install_verify(
     struct commit *c, struct step *s); /* fails it where the staged file is damaged */
 void install_entry(struct commit *c, struct step *s); /* also moves that have been staged */
 void install_delete(struct commit *c, struct step *s);
+
+/* fate.c */
 enum fate {
     FATE_DEAD,    /* nothing is lost with it */
     FATE_OURS,    /* kept where the site wants that */
     FATE_FOREIGN, /* set aside */
 };
+/* Of what is at dirfd/name when the step takes its place. */
+enum fate install_fate(const struct step *s, int dirfd, const char *name, const struct stat *live);
 /* Takes what is at dirfd/name out of the tree. */
 int install_remove(struct commit *c, int dirfd, const char *name, struct bytes path, enum fate fate,
     struct err *err);

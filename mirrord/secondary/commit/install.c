@@ -14,90 +14,13 @@
 #include "secondary/commit/commit_impl.h"
 #include "secondary/stage/bin.h"
 #include "secondary/stage/place.h"
-#include "secondary/trash/foreign.h"
 #include "secondary/trash/kept.h"
 #include "secondary/unit/grace.h"
 #include "tree/content/digest.h"
-#include "tree/walk/writer.h"
-
-/* The directory bits without which nothing in it can be changed. */
-enum { DIR_WORK = S_IWUSR | S_IXUSR };
-
-enum { MATCH_MAX = 4 << 20 }; /* bytes; a millisecond's reading */
 
 static void fail_errno(struct step *s, int errnum, const char *call)
 {
     step_fail_errno(s, REASON_IO, errnum, "commit", call);
-}
-
-void install_loosen(struct commit *c, int dirfd)
-{
-    struct stat st;
-    if (c->mighty || fstat(dirfd, &st) < 0 || (st.st_mode & DIR_WORK) == DIR_WORK)
-        return;
-    if (fchmod(dirfd, (st.st_mode & 07777) | DIR_WORK) < 0)
-        log_debug("chmod u+wx: %s", strerror(errno));
-}
-
-void install_loosen_at(struct commit *c, int dirfd, const char *name)
-{
-    if (c->mighty)
-        return;
-    int fd CLEANUP_FD = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd >= 0)
-        install_loosen(c, fd);
-}
-
-/* A change of a file's ctime alone (a backup by hard links, a chmod here) does not make it
- * somebody else's: what is in it is still what was put there. */
-bool install_is_ours(const struct step_old *old, const struct stat *live)
-{
-    struct validators v = validators_of(live);
-    return old->known && old->committed && v.inode == old->validators.inode &&
-           v.size == old->validators.size && v.mtime == old->validators.mtime &&
-           v.mtime_nsec == old->validators.mtime_nsec;
-}
-
-static bool brings_content(const struct step *s)
-{
-    return s->kind == STEP_ENTRY && s->entry.type == ENTRY_FILE && s->entry.has_digest;
-}
-
-static bool is_same_link(const struct step *s, int dirfd, const char *name)
-{
-    char target[PATH_TARGET_MAX + 1];
-    if (s->kind != STEP_ENTRY || s->entry.type != ENTRY_LINK)
-        return false;
-    ssize_t n = readlinkat(dirfd, name, target, sizeof target);
-    return n >= 0 && bytes_equal((struct bytes){target, (size_t)n}, s->entry.target);
-}
-
-/* Of what is at dirfd/name when the step takes its place. */
-static enum fate fate_of(const struct step *s, int dirfd, const char *name, const struct stat *live)
-{
-    struct validators v = validators_of(live);
-    if (S_ISDIR(live->st_mode))
-        return s->way == WAY_CLEAN ? FATE_OURS : FATE_FOREIGN;
-    if (brings_content(s) && s->old.known && s->old.has_digest &&
-        validators_equal(&v, &s->old.validators) && digest_equal(&s->old.digest, &s->entry.digest))
-        return FATE_DEAD;
-    if (is_same_link(s, dirfd, name))
-        return FATE_DEAD;
-    return install_is_ours(&s->old, live) ? FATE_OURS : FATE_FOREIGN;
-}
-
-int install_remove(struct commit *c, int dirfd, const char *name, struct bytes path, enum fate fate,
-    struct err *err)
-{
-    struct stage *stage = c->r->stage;
-    install_loosen_at(c, dirfd, name);
-    if (fate == FATE_FOREIGN)
-        return foreign_keep(stage, dirfd, name, path, err);
-    if (fate == FATE_OURS && kept_wanted(c->r) && kept_take(c->r, dirfd, name, path))
-        return 0;
-    if (stage_bury(stage, dirfd, name) < 0)
-        return err_sys(err, errno, "remove");
-    return 0;
 }
 
 /* Directory modes that would lock us out are completed until the end of the commit. */
@@ -113,7 +36,7 @@ void install_seal(struct commit *c, struct step *s)
     }
     if (st.st_ino != s->inode)
         return; /* an interrupted exchange left the old one there */
-    mode_t also = c->mighty ? 0 : DIR_WORK | S_IRUSR;
+    mode_t also = c->mighty ? 0 : COMMIT_DIR_WORK | S_IRUSR;
     if (meta_apply(&c->r->rules, fd, &s->entry, also, !c->recovering, &why) < 0)
         step_fail(s, why.code == ERR_PARTIAL ? REASON_OWNER : REASON_IO, "commit", &why);
     else if (fstat(fd, &st) == 0)
@@ -142,23 +65,6 @@ void install_verify(struct commit *c, struct step *s)
     int dirfd = root_borrow_parent(c->r->stage->root, s->staged, name);
     if (dirfd >= 0 && !staged_is_good(c, s, dirfd, name))
         step_fail_text(s, REASON_NEED_CONTENT, "commit", "what was staged is damaged");
-}
-
-/* Read under the writer probe, and only what is quickly read. */
-bool install_is_matched(const struct step *s, int dirfd, const char *name)
-{
-    struct stat st, now;
-    struct digest digest;
-    struct err ignored;
-    if (!brings_content(s) || s->entry.size > MATCH_MAX)
-        return false;
-    int fd CLEANUP_FD = root_open_name(dirfd, name);
-    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1 ||
-        (uint64_t)st.st_size != s->entry.size || writer_probe(fd) != 0)
-        return false;
-    return digest_of_fd(fd, s->entry.size, &digest, &ignored) == 0 &&
-           digest_equal(&digest, &s->entry.digest) && writer_probe(fd) == 0 &&
-           fstat(fd, &now) == 0 && now.st_size == st.st_size;
 }
 
 /* Where a step takes place: the staged object and its target. */
@@ -222,7 +128,7 @@ static int rename_over(struct commit *c, struct step *s, struct spot *at, const 
 static int put_in_place(struct commit *c, struct step *s, struct spot *at, const struct stat *live)
 {
     bool dir_there = live && S_ISDIR(live->st_mode);
-    enum fate fate = live ? fate_of(s, at->to, at->name, live) : FATE_DEAD;
+    enum fate fate = live ? install_fate(s, at->to, at->name, live) : FATE_DEAD;
     bool types = dir_there || is_directory(s);
     bool keep = fate == FATE_OURS && !types && kept_wanted(c->r);
     if (keep && !c->r->stage->exchange)
@@ -373,7 +279,7 @@ static void settle_replaced(struct commit *c, struct step *s)
     int dirfd = s->staged.len ? root_borrow_parent(c->r->stage->root, s->staged, name) : -1;
     if (dirfd < 0 || fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return;
-    enum fate fate = st.st_ino == s->inode ? FATE_DEAD : fate_of(s, dirfd, name, &st);
+    enum fate fate = st.st_ino == s->inode ? FATE_DEAD : install_fate(s, dirfd, name, &st);
     if (fate == FATE_FOREIGN && install_is_matched(s, dirfd, name))
         fate = FATE_DEAD;
     if (install_remove(c, dirfd, name, s->path, fate, &why) < 0)
@@ -473,7 +379,7 @@ static void delete_at(struct commit *c, struct step *s, int dirfd, const char *n
         return;
     }
     s->state = STEP_WAITING;
-    if (install_remove(c, dirfd, name, s->path, fate_of(s, dirfd, name, &live), &why) < 0)
+    if (install_remove(c, dirfd, name, s->path, install_fate(s, dirfd, name, &live), &why) < 0)
         step_fail(s, REASON_IO, "delete", &why);
     else
         s->state = STEP_DONE;

@@ -1,26 +1,20 @@
 /*
  * A file made anew from its old one by extents: tells the primary what the old file holds, signs
- * the ranges that it asks for, and carries out, in order, what it sends: copies, content, deltas of
- * ranges. What arrives faster than it can be done waits here, so that live changes come between;
- * where much waits, it is done before anything else is read.
- *
- * Content that is copied to the same place has been copied by the reading threads already, if they
- * have come there; its digest is known then, and nothing is left to do. What goes to another place
- * they copy too, as far as it fills whole leaves of the new file.
+ * the ranges that it asks for, and takes what it sends as orders (orders.c carries them out):
+ * copies, content, deltas of ranges. What arrives faster than it can be done waits here, so that
+ * live changes come between; where much waits, it is done before anything else is read.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/queue.h>
 #include <unistd.h>
 
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "secondary/stage/extent_reader.h"
-#include "secondary/stage/transfer_impl.h"
+#include "secondary/stage/rebuild_impl.h"
 
 enum {
     FRAME_MIN = 64,            /* extents in an EXTENTS frame, unless … */
@@ -29,46 +23,9 @@ enum {
     READERS_MAX = 4,           /* old files that are read at once, in a session */
     QUEUE_MS = 10,             /* between looks whether one more may be */
     WAITING_MAX = 1024 * 1024, /* bytes of content and orders that may wait */
-    PATCH_LIMIT = 1024 * 1024, /* bytes that a step of a patch makes, about */
     SIGNATURE_STEP = 4 * 1024,
     SIGNATURE_FRAME = 48 * 1024,
 };
-
-enum what { COPY, BASE, CONTENT, DELTA, FINISH };
-
-struct order {
-    TAILQ_ENTRY(order) next;
-    enum what what;
-    uint64_t offset, length; /* COPY, BASE: of the old file; FINISH: length is the file's */
-    struct digest digest;    /* FINISH */
-    uint64_t asked;          /* COPY: bytes done, or the threads' to do */
-    size_t len;
-    uint64_t done;
-    uint8_t bytes[]; /* CONTENT, DELTA */
-};
-
-struct rebuild {
-    struct transfer *t;
-    struct extent_reader *reader; /* NULL: not yet */
-    bool reading;                 /* it is one of tools->readers */
-    uint64_t size;                /* of the old file */
-    bool shared;                  /* the staged file began as a clone of it, and may be too long */
-    bool quiet;                   /* the primary knows it */
-    bool told;                    /* EXTENTS with `last` is out, or it is not to be */
-    uint64_t told_ms;
-    TAILQ_HEAD(order_list, order) orders;
-    bool stalled;              /* the first of them waits for the threads */
-    size_t waiting;            /* bytes that they take */
-    struct delta_patch *patch; /* of the range named last; NULL: none, or it is complete */
-    struct msg_range wanted[MSG_RANGES_MAX];
-    unsigned wanted_first, wanted_count;
-    struct delta_sign *sign; /* of the first one wanted */
-};
-
-static struct tools *tools_of(const struct rebuild *r)
-{
-    return r->t->atom->batch->replica->tools;
-}
 
 /* --- extents --- */
 
@@ -77,7 +34,7 @@ static void start_reading(struct rebuild *r)
 {
     struct transfer *t = r->t;
     uint64_t limit = t->written ? 0 : t->atom->step.entry.size;
-    tools_of(r)->readers++;
+    rebuild_tools(r)->readers++;
     r->reading = true;
     r->reader = extent_reader_new(t->source, t->fd, r->shared, r->size, limit);
 }
@@ -85,13 +42,13 @@ static void start_reading(struct rebuild *r)
 static void stop_counting(struct rebuild *r)
 {
     if (r->reading)
-        tools_of(r)->readers--;
+        rebuild_tools(r)->readers--;
     r->reading = false;
 }
 
-static void put_extents(struct rebuild *r, struct bytes items, bool last)
+void rebuild_put_extents(struct rebuild *r, struct bytes items, bool last)
 {
-    struct outbox *out = &tools_of(r)->out;
+    struct outbox *out = &rebuild_tools(r)->out;
     msg_put_extents(&out->writer, &(struct msg_extents){r->t->atom->number, last, r->size, items});
     outbox_put(out);
     r->told = last;
@@ -115,7 +72,7 @@ static int tell(struct rebuild *r, struct err *err)
         struct msg_extent e = extent_reader_take(r->reader);
         msg_extent_encode(&items, &e);
     }
-    put_extents(r, (struct bytes){items.data, items.len}, last);
+    rebuild_put_extents(r, (struct bytes){items.data, items.len}, last);
     wire_free(&items);
     return 0;
 }
@@ -124,7 +81,7 @@ static int tell(struct rebuild *r, struct err *err)
 
 static void put_signature(struct rebuild *r, struct bytes piece, bool last, bool none)
 {
-    struct outbox *out = &tools_of(r)->out;
+    struct outbox *out = &rebuild_tools(r)->out;
     msg_put_signature(&out->writer, &(struct msg_signature){r->t->atom->number, last, none, piece});
     outbox_put(out);
     if (!last)
@@ -138,7 +95,7 @@ static void put_signature(struct rebuild *r, struct bytes piece, bool last, bool
 static void sign(struct rebuild *r, uint64_t deadline)
 {
     const struct msg_range *range = &r->wanted[r->wanted_first];
-    uint8_t *out = tools_of(r)->chunk;
+    uint8_t *out = rebuild_tools(r)->chunk;
     struct err why;
     if (!r->sign) {
         r->sign = delta_sign_new(r->t->source, range->length);
@@ -159,191 +116,13 @@ static void sign(struct rebuild *r, uint64_t deadline)
         put_signature(r, (struct bytes){out, got}, more == DELTA_DONE, false);
 }
 
-/* --- orders: 1 there is more to do, 0 done, -1 --- */
-
-/* It has been copied to its place by the way. */
-static bool was_copied(struct rebuild *r, struct order *o)
-{
-    struct transfer *t = r->t;
-    struct digest digest;
-    uint64_t at = o->offset + o->done;
-    if (at != t->written || o->length - o->done < MSG_EXTENT ||
-        t->atom->step.entry.size - at < MSG_EXTENT || !r->reader ||
-        !extent_reader_copied(r->reader, at, &digest))
-        return false;
-    digest_stream_add_leaf(t->sum, &digest);
-    t->written += MSG_EXTENT;
-    o->done += MSG_EXTENT;
-    return true;
-}
-
-/* Gives whole leaves to the threads, as many as they take. */
-static void ask_threads(struct rebuild *r, struct order *o)
-{
-    struct transfer *t = r->t;
-    o->asked = o->asked > o->done ? o->asked : o->done;
-    for (;;) {
-        uint64_t to = t->written + (o->asked - o->done);
-        if (!r->reader || to % MSG_EXTENT != 0 || o->length - o->asked < MSG_EXTENT ||
-            t->atom->step.entry.size - to < MSG_EXTENT)
-            return;
-        extent_reader_give_way(r->reader, to + MSG_EXTENT);
-        if (!extent_reader_copy(r->reader, o->offset + o->asked, to))
-            return;
-        o->asked += MSG_EXTENT;
-    }
-}
-
-/* Takes what they have done. 1: there is more of it; 0; -1. */
-static int hear_threads(struct rebuild *r, struct order *o, struct err *err)
-{
-    struct transfer *t = r->t;
-    struct digest digest;
-    int done;
-    while (o->asked > o->done && (done = extent_reader_copy_done(r->reader, &digest, err)) != 0) {
-        if (done < 0)
-            return -1;
-        digest_stream_add_leaf(t->sum, &digest);
-        t->written += MSG_EXTENT;
-        o->done += MSG_EXTENT;
-    }
-    return o->asked > o->done;
-}
-
-static int copy_piece(struct rebuild *r, struct order *o, struct err *err)
-{
-    struct transfer *t = r->t;
-    uint8_t *chunk = tools_of(r)->chunk;
-    uint64_t left = o->length - o->done;
-    size_t n = MSG_CHUNK_MAX - t->written % MSG_CHUNK_MAX;
-    n = left < n ? (size_t)left : n;
-    ssize_t got = io_pread_full(t->source, chunk, n, o->offset + o->done);
-    if (got < 0)
-        return err_sys(err, errno, "read the old file");
-    if ((size_t)got < n)
-        return err_set(err, ERR_FAILED, "the old file became shorter");
-    if (transfer_write(t, chunk, n, err) < 0)
-        return -1;
-    o->done += n;
-    return 0;
-}
-
-static int copy(struct rebuild *r, struct order *o, struct err *err)
-{
-    uint64_t before = o->done;
-    if (o->asked > o->done || !was_copied(r, o)) {
-        ask_threads(r, o);
-        int busy = hear_threads(r, o, err);
-        r->stalled = busy > 0 && o->done == before;
-        if (busy < 0 || (!busy && o->done == before && copy_piece(r, o, err) < 0))
-            return -1;
-    }
-    return o->done < o->length;
-}
-
-static int sink(void *ctx, const void *p, size_t n, struct err *err)
-{
-    return transfer_write(ctx, p, n, err);
-}
-
-static int begin_patch(struct rebuild *r, const struct order *o, struct err *err)
-{
-    if (r->patch)
-        return err_set(err, ERR_FAILED, "a delta that does not end");
-    r->patch = delta_patch_new(r->t->source, sink, r->t);
-    delta_patch_range(r->patch, o->offset, o->length);
-    delta_patch_limit(r->patch, PATCH_LIMIT);
-    return 0;
-}
-
-static int patch(struct rebuild *r, struct order *o, struct err *err)
-{
-    if (!r->patch)
-        return err_set(err, ERR_FAILED, "a delta without a range");
-    int more = delta_patch_step(r->patch, o->bytes + o->done, o->len - o->done, err);
-    o->done = o->len;
-    if (more == DELTA_DONE)
-        delta_patch_free(TAKE_PTR(r->patch));
-    return more < 0 ? -1 : more == DELTA_BUSY;
-}
-
-static int content(struct rebuild *r, const struct order *o, struct err *err)
-{
-    if (r->patch)
-        return err_set(err, ERR_FAILED, "a delta that does not end");
-    return transfer_write(r->t, o->bytes, o->len, err);
-}
-
-static int carry_out(struct rebuild *r, struct order *o, struct err *err)
-{
-    switch (o->what) {
-    case COPY:
-        return r->patch ? err_set(err, ERR_FAILED, "a delta that does not end") : copy(r, o, err);
-    case BASE: return begin_patch(r, o, err);
-    case CONTENT: return content(r, o, err);
-    case DELTA: return patch(r, o, err);
-    case FINISH: return 0;
-    }
-    return 0;
-}
-
-static void drop_first(struct rebuild *r)
-{
-    struct order *o = TAILQ_FIRST(&r->orders);
-    TAILQ_REMOVE(&r->orders, o, next);
-    r->waiting -= sizeof *o + o->len;
-    free(o);
-}
-
-/* All has been done that was asked for; the transfer is over. */
-static void finish(struct rebuild *r, const struct order *o)
-{
-    struct transfer *t = r->t;
-    struct digest digest = o->digest;
-    struct err why;
-    if (!r->told) /* the primary was sure before it had heard all */
-        put_extents(r, (struct bytes){0}, true);
-    t->hole = true; /* or it began as a longer one */
-    if (transfer_set_length(t, &why) < 0) {
-        transfer_give_up(t->atom, &why);
-        return;
-    }
-    transfer_complete(t, o->length, &digest, !r->patch);
-}
-
-/* Carries out what waits. 1 when it is over, with the transfer, else 0. */
-static int work(struct rebuild *r, uint64_t deadline)
-{
-    struct transfer *t = r->t;
-    struct order *o;
-    struct err why;
-    r->stalled = false;
-    while ((o = TAILQ_FIRST(&r->orders))) {
-        if (o->what == FINISH) {
-            finish(r, o);
-            return 1;
-        }
-        int more = carry_out(r, o, &why);
-        if (more < 0) {
-            transfer_give_up(t->atom, &why);
-            return 1;
-        }
-        if (more == 0)
-            drop_first(r);
-        if (r->stalled || io_now_us() >= deadline)
-            break;
-    }
-    replica_progress(t->atom->batch->replica, t->written);
-    return 0;
-}
-
 static void step(struct job *job, unsigned budget_ms)
 {
     struct transfer *t = (struct transfer *)((char *)job - offsetof(struct transfer, job));
     struct rebuild *r = t->rebuild;
     struct err why;
     uint64_t now = io_now_us(), end = now + (uint64_t)budget_ms * 1000;
-    if (!r->reader && (!r->told || r->quiet) && tools_of(r)->readers < READERS_MAX)
+    if (!r->reader && (!r->told || r->quiet) && rebuild_tools(r)->readers < READERS_MAX)
         start_reading(r);
     if (r->reader && !r->told && tell(r, &why) < 0) {
         transfer_give_up(t->atom, &why);
@@ -351,7 +130,7 @@ static void step(struct job *job, unsigned budget_ms)
     }
     if (r->wanted_count)
         sign(r, TAILQ_EMPTY(&r->orders) ? end : now + (end - now) / 2);
-    if (work(r, end))
+    if (orders_work(r, end))
         return;
     if (r->wanted_count || (!TAILQ_EMPTY(&r->orders) && !r->stalled))
         job->not_before = 0;
@@ -368,11 +147,11 @@ static void step(struct job *job, unsigned budget_ms)
 static void wake(struct rebuild *r)
 {
     if (!job_running(&r->t->job))
-        job_start(&tools_of(r)->jobs, &r->t->job, step);
+        job_start(&rebuild_tools(r)->jobs, &r->t->job, step);
     r->t->job.not_before = 0;
 }
 
-static struct order *add(struct rebuild *r, enum what what, struct bytes content)
+static struct order *add(struct rebuild *r, enum order_what what, struct bytes content)
 {
     struct order *o = mem_alloc(sizeof *o + content.len);
     o->what = what;
@@ -388,7 +167,7 @@ static struct order *add(struct rebuild *r, enum what what, struct bytes content
 /* Only as far as it must: a few orders can be copies of gigabytes. */
 static void keep_up(struct rebuild *r)
 {
-    while (r->waiting > WAITING_MAX && work(r, 0) == 0)
+    while (r->waiting > WAITING_MAX && orders_work(r, 0) == 0)
         if (r->stalled)
             extent_reader_copy_wait(r->reader);
 }
@@ -403,12 +182,12 @@ int rebuild_range(struct rebuild *r, const struct msg_range *m, struct err *err)
         return 0;
     }
     struct order *last = TAILQ_LAST(&r->orders, order_list);
-    if (m->use == RANGE_COPY && last && last->what == COPY &&
+    if (m->use == RANGE_COPY && last && last->what == ORDER_COPY &&
         last->offset + last->length == m->offset) {
         last->length += m->length; /* as one: whole leaves go on over its borders */
         return 0;
     }
-    struct order *o = add(r, m->use == RANGE_COPY ? COPY : BASE, (struct bytes){0});
+    struct order *o = add(r, m->use == RANGE_COPY ? ORDER_COPY : ORDER_BASE, (struct bytes){0});
     o->offset = m->offset;
     o->length = m->length;
     keep_up(r);
@@ -422,13 +201,13 @@ bool rebuild_is_full(const struct rebuild *r)
 
 void rebuild_data(struct rebuild *r, uint8_t kind, struct bytes plain)
 {
-    add(r, kind == DATA_DELTA ? DELTA : CONTENT, plain);
+    add(r, kind == DATA_DELTA ? ORDER_DELTA : ORDER_CONTENT, plain);
     keep_up(r);
 }
 
 void rebuild_finish(struct rebuild *r, const struct msg_finish *m)
 {
-    struct order *o = add(r, FINISH, (struct bytes){0});
+    struct order *o = add(r, ORDER_FINISH, (struct bytes){0});
     o->length = m->size;
     o->digest = m->digest;
     r->t->waited_for = true;
@@ -487,7 +266,7 @@ void rebuild_abandon(struct rebuild *r)
     while (r->wanted_count)
         put_signature(r, (struct bytes){0}, true, true);
     if (!r->told)
-        put_extents(r, (struct bytes){0}, true);
+        rebuild_put_extents(r, (struct bytes){0}, true);
 }
 
 void rebuild_free(struct rebuild *r)
@@ -497,7 +276,7 @@ void rebuild_free(struct rebuild *r)
     stop_counting(r);
     extent_reader_free(r->reader);
     while (!TAILQ_EMPTY(&r->orders))
-        drop_first(r);
+        orders_drop_first(r);
     delta_patch_free(r->patch);
     delta_sign_free(r->sign);
     free(r);

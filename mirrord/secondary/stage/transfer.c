@@ -1,7 +1,7 @@
 /*
  * Staging the content of files; see transfer.h. The staged file stays open while content arrives;
  * it is closed when its digest, size and metadata are right. Copies and verifications are in
- * copy.c.
+ * copy.c, deltas in patch.c and rebuild.c.
  */
 #include "secondary/stage/transfer.h"
 
@@ -19,25 +19,13 @@
 #include "secondary/stage/place.h"
 #include "secondary/stage/transfer_impl.h"
 
-enum {
-    SIGNATURE_FRAME = 48 * 1024,
-    SIGNATURE_STEP = 4 * 1024,
-    PATCH_STEP = 512 * 1024,       /* written between looks at the clock, or at other messages */
-    BACKLOG_MAX = 2 * 1024 * 1024, /* of delta: then nothing else is done until it is less */
-};
-
-static struct replica *replica_of(const struct atom *a)
-{
-    return a->batch->replica;
-}
-
 /* Where there is no room, what might be of use later is the first to go. */
 static void make_room(struct atom *a, int errnum)
 {
     if (errnum != ENOSPC && errnum != EDQUOT)
         return;
-    parts_drop(replica_of(a)->stage, (struct bytes){0});
-    bin_wait(replica_of(a)->stage->bin);
+    parts_drop(transfer_replica(a)->stage, (struct bytes){0});
+    bin_wait(transfer_replica(a)->stage->bin);
 }
 
 int transfer_create(struct atom *a)
@@ -55,7 +43,7 @@ int transfer_create(struct atom *a)
         log_debug(
             "no group of the directory above for %s", QUOTED(a->step.path.data, a->step.path.len));
     if (fd >= 0)
-        label_place(&replica_of(a)->label, replica_of(a)->root, a->step.path, fd);
+        label_place(&transfer_replica(a)->label, transfer_replica(a)->root, a->step.path, fd);
     return fd;
 }
 
@@ -64,7 +52,7 @@ static void seal(struct atom *a, int fd)
 {
     struct err why;
     struct stat st;
-    if (meta_apply_new(&replica_of(a)->rules, fd, &a->step.entry, &st, &why) < 0)
+    if (meta_apply_new(&transfer_replica(a)->rules, fd, &a->step.entry, &st, &why) < 0)
         step_fail(&a->step, why.code == ERR_PARTIAL ? REASON_OWNER : REASON_IO, "stage", &why);
     else {
         a->step.after = validators_of(&st);
@@ -93,7 +81,7 @@ static bool content_is(struct atom *a, uint64_t size, const struct digest *diges
 /* The plain bytes of a piece of content: as they came, or unpacked into the session's chunk. */
 static int unpack(struct atom *a, uint8_t encoding, struct bytes content, struct bytes *out)
 {
-    struct tools *tools = replica_of(a)->tools;
+    struct tools *tools = transfer_replica(a)->tools;
     struct err why;
     size_t n = 0;
     *out = content;
@@ -139,12 +127,6 @@ struct transfer *transfer_new(struct atom *a)
     return t;
 }
 
-static void stop_patching(struct transfer *t)
-{
-    replica_of(t->atom)->tools->patching -= t->patching;
-    t->patching = false;
-}
-
 /* Ends the transfer, whatever became of it; the staged file is left as it is. */
 void transfer_end(struct atom *a)
 {
@@ -152,7 +134,7 @@ void transfer_end(struct atom *a)
     if (!t)
         return;
     a->transfer = NULL;
-    stop_patching(t);
+    patch_stop(t);
     a->keeping = a->part || t->data_kind == DATA_CONTENT ||
                  (t->data_kind == DATA_DELTA && t->literal >= t->written / 2);
     job_stop(&t->job);
@@ -186,66 +168,16 @@ void transfer_drop(struct atom *a)
     transfer_end(a);
 }
 
-static void put_signature(struct atom *a, struct bytes piece, bool last, bool none)
-{
-    struct outbox *out = &replica_of(a)->tools->out;
-    struct msg_signature m = {.atom = a->number, .last = last, .none = none, .content = piece};
-    msg_put_signature(&out->writer, &m);
-    outbox_put(out);
-}
-
-/* One frame of the old file's signature, or as much as the time allows. */
-static void sign_step(struct job *job, unsigned budget_ms)
-{
-    struct transfer *t = (struct transfer *)((char *)job - offsetof(struct transfer, job));
-    struct atom *a = t->atom;
-    uint8_t *out = replica_of(a)->tools->chunk;
-    uint64_t deadline = io_now_us() + (uint64_t)budget_ms * 1000;
-    size_t got = 0;
-    int more = DELTA_MORE;
-    while (
-        more == DELTA_MORE && got + SIGNATURE_STEP <= SIGNATURE_FRAME && io_now_us() < deadline) {
-        size_t n = 0;
-        struct err why;
-        more = delta_sign_step(t->sign, out + got, SIGNATURE_STEP, &n, &why);
-        got += more < 0 ? 0 : n;
-        if (more < 0)
-            log_warn("signature of %s: %s", QUOTED(a->step.path.data, a->step.path.len), why.text);
-    }
-    if (more == DELTA_MORE && got == 0)
-        return;
-    if (more == DELTA_MORE) {
-        put_signature(a, (struct bytes){out, got}, false, false);
-        return;
-    }
-    job_stop(job);
-    put_signature(a, (struct bytes){out, more < 0 ? 0 : got}, true, more < 0);
-}
-
 /* What a delta is made against: what came of this content in an earlier session, else the live
  * file. Content that neither serves can be gone on with later, under a part's name. */
 static int open_base(struct atom *a, bool delta, struct stat *st)
 {
-    int base = delta ? parts_open(replica_of(a)->stage, a->step.path, st) : -1;
+    int base = delta ? parts_open(transfer_replica(a)->stage, a->step.path, st) : -1;
     a->part = base >= 0;
     if (delta && base < 0)
-        base = root_open_file(replica_of(a)->root, a->step.path, st);
+        base = root_open_file(transfer_replica(a)->root, a->step.path, st);
     a->part |= base < 0 && a->step.entry.size >= PARTS_MIN_SIZE;
     return base;
-}
-
-static void start_signature(struct transfer *t, uint64_t size)
-{
-    struct atom *a = t->atom;
-    if (t->source >= 0 && extents_pay(size, a->step.entry.size)) {
-        rebuild_start(t, size);
-        return;
-    }
-    t->sign = t->source >= 0 && delta_can_sign(size) ? delta_sign_new(t->source, size) : NULL;
-    if (!t->sign)
-        put_signature(a, (struct bytes){0}, true, true);
-    else
-        job_start(&replica_of(a)->tools->jobs, &t->job, sign_step);
 }
 
 void transfer_begin(struct atom *a, bool delta)
@@ -255,20 +187,23 @@ void transfer_begin(struct atom *a, bool delta)
     int fd = transfer_create(a);
     if (fd < 0) {
         if (delta)
-            put_signature(a, (struct bytes){0}, true, true);
+            patch_put_signature(a, (struct bytes){0}, true, true);
         return;
     }
     struct transfer *t = transfer_new(a);
     t->fd = fd;
     t->source = TAKE_FD(base);
-    if (delta)
-        start_signature(t, (uint64_t)st.st_size);
+    uint64_t size = (uint64_t)st.st_size;
+    if (delta && t->source >= 0 && extents_pay(size, a->step.entry.size))
+        rebuild_start(t, size);
+    else if (delta)
+        patch_begin(t, size);
 }
 
 /* The live file, if it is known to have this content; else -1. */
 static int open_known(struct atom *a, const struct digest *content, struct stat *st)
 {
-    struct replica *r = replica_of(a);
+    struct replica *r = transfer_replica(a);
     struct manifest_txn *t;
     struct record record;
     uint64_t parent;
@@ -288,7 +223,7 @@ static int open_known(struct atom *a, const struct digest *content, struct stat 
 void transfer_begin_based(struct atom *a, const struct digest *base)
 {
     struct stat st;
-    struct outbox *out = &replica_of(a)->tools->out;
+    struct outbox *out = &transfer_replica(a)->tools->out;
     int source CLEANUP_FD = open_known(a, base, &st);
     if (source < 0) {
         msg_put_extents(&out->writer, &(struct msg_extents){.atom = a->number, .last = true});
@@ -319,7 +254,7 @@ int transfer_write(struct transfer *t, const void *p, size_t n, struct err *err)
     t->hole = how == 1;
     digest_stream_add(t->sum, p, n);
     t->written += n;
-    replica_progress(replica_of(t->atom), t->written);
+    replica_progress(transfer_replica(t->atom), t->written);
     return 0;
 }
 
@@ -328,40 +263,6 @@ int transfer_set_length(struct transfer *t, struct err *err)
     if (t->hole && ftruncate(t->fd, (off_t)t->written) < 0)
         return err_sys(err, errno, "truncate");
     return 0;
-}
-
-static int sink(void *ctx, const void *p, size_t n, struct err *err)
-{
-    return transfer_write(ctx, p, n, err);
-}
-
-static int patch_some(struct transfer *t, struct bytes delta, struct err *err)
-{
-    int more = delta_patch_step(t->patch, delta.data, delta.len, err);
-    t->patched = more == DELTA_DONE;
-    return more;
-}
-
-static void patch_step(struct job *job, unsigned budget_ms);
-
-/* Some bytes of a delta may be copies of gigabytes: a part of it now, the rest as a job. */
-static int patch(struct transfer *t, struct bytes delta, struct err *err)
-{
-    if (t->source < 0)
-        return err_set(err, ERR_FAILED, "a delta without a base");
-    if (!t->patch) {
-        t->patch = delta_patch_new(t->source, sink, t);
-        delta_patch_limit(t->patch, PATCH_STEP);
-    }
-    int more = patch_some(t, delta, err);
-    while (more == DELTA_BUSY && delta_patch_backlog(t->patch) > BACKLOG_MAX)
-        more = patch_some(t, (struct bytes){0}, err);
-    if (more == DELTA_BUSY && !t->patching) {
-        t->patching = true;
-        replica_of(t->atom)->tools->patching++;
-        job_start(&replica_of(t->atom)->tools->jobs, &t->job, patch_step);
-    }
-    return more < 0 ? -1 : 0;
 }
 
 void transfer_give_up(struct atom *a, const struct err *why)
@@ -373,7 +274,7 @@ void transfer_give_up(struct atom *a, const struct err *why)
     if (t->fd >= 0) /* its room is free again before anybody asks how much there is */
         close(TAKE_FD(t->fd));
     if (!a->step.above)
-        stage_drop(replica_of(a)->stage, a->step.staged);
+        stage_drop(transfer_replica(a)->stage, a->step.staged);
     make_room(a, why->sys);
     transfer_end(a); /* and with it the batch may */
 }
@@ -412,7 +313,7 @@ void transfer_data(struct atom *a, const struct msg_data *m)
         rebuild_data(t->rebuild, m->kind, plain);
         return;
     }
-    int bad = m->kind == DATA_DELTA ? patch(t, plain, &why)
+    int bad = m->kind == DATA_DELTA ? patch_take(t, plain, &why)
                                     : transfer_write(t, plain.data, plain.len, &why);
     if (bad)
         transfer_give_up(a, &why);
@@ -424,7 +325,7 @@ int transfer_range(struct atom *a, const struct msg_range *m, struct err *err)
     struct err why;
     bool ready = a->step.state != STEP_FAILED && t && t->rebuild && !t->waited_for;
     if (!ready && m->use == RANGE_SIGN)
-        put_signature(a, (struct bytes){0}, true, true); /* an answer is waited for */
+        patch_put_signature(a, (struct bytes){0}, true, true); /* an answer is waited for */
     if (!ready) {
         if (a->step.state != STEP_FAILED)
             out_of_order(a);
@@ -434,7 +335,7 @@ int transfer_range(struct atom *a, const struct msg_range *m, struct err *err)
         return err_set(err, ERR_FAILED, "over %d signatures asked for at once", MSG_RANGES_MAX);
     if (rebuild_range(t->rebuild, m, &why) < 0) {
         if (m->use == RANGE_SIGN)
-            put_signature(a, (struct bytes){0}, true, true);
+            patch_put_signature(a, (struct bytes){0}, true, true);
         transfer_give_up(a, &why);
     }
     return 0;
@@ -455,32 +356,14 @@ void transfer_complete(struct transfer *t, uint64_t size, const struct digest *e
         a->step.entry.has_digest = true;
         a->step.entry.digest = digest;
         transfer_seal(a, TAKE_FD(t->fd));
-        parts_drop(replica_of(a)->stage, a->step.path);
+        parts_drop(transfer_replica(a)->stage, a->step.path);
     }
     transfer_end(a);
 }
 
-static void complete(struct transfer *t, const struct msg_finish *m)
+void transfer_finished(struct transfer *t, const struct msg_finish *m)
 {
     transfer_complete(t, m->size, &m->digest, t->data_kind != DATA_DELTA || t->patched);
-}
-
-static void patch_step(struct job *job, unsigned budget_ms)
-{
-    struct transfer *t = (struct transfer *)((char *)job - offsetof(struct transfer, job));
-    uint64_t deadline = io_now_us() + (uint64_t)budget_ms * 1000;
-    struct err why;
-    int more = DELTA_BUSY;
-    while (more == DELTA_BUSY && io_now_us() < deadline)
-        more = patch_some(t, (struct bytes){0}, &why);
-    if (more == DELTA_BUSY)
-        return;
-    job_stop(job);
-    stop_patching(t);
-    if (more < 0)
-        transfer_give_up(t->atom, &why);
-    else if (t->waited_for)
-        complete(t, &t->finish);
 }
 
 void transfer_finish(struct atom *a, const struct msg_finish *m)
@@ -497,7 +380,7 @@ void transfer_finish(struct atom *a, const struct msg_finish *m)
         return;
     }
     if (!t->patching) {
-        complete(t, m);
+        transfer_finished(t, m);
         return;
     }
     t->finish = *m;

@@ -1,4 +1,4 @@
-/* What transfer.c, copy.c and rebuild.c share. */
+/* What transfer.c, copy.c, patch.c and rebuild.c share. */
 #ifndef SECONDARY_STAGE_TRANSFER_IMPL_H
 #define SECONDARY_STAGE_TRANSFER_IMPL_H
 
@@ -30,6 +30,11 @@ struct transfer {
     struct msg_finish finish; /* came meanwhile, where waited_for */
 };
 
+static inline struct replica *transfer_replica(const struct atom *a)
+{
+    return a->batch->replica;
+}
+
 int transfer_create(struct atom *a);        /* the staged file, or -1 and the atom failed */
 void transfer_seal(struct atom *a, int fd); /* metadata, then close: takes fd */
 struct transfer *transfer_new(struct atom *a);
@@ -39,9 +44,19 @@ int transfer_write(struct transfer *t, const void *p, size_t n, struct err *err)
 void transfer_end(struct atom *a);
 /* What came is compared with what was announced, and staged as good or not. */
 void transfer_complete(struct transfer *t, uint64_t size, const struct digest *digest, bool whole);
+void transfer_finished(struct transfer *t, const struct msg_finish *m); /* the same, of FINISH */
 /* The atom fails and its content is no longer wanted; the primary may go on sending it. The
  * transfer is gone, and with the last job of a batch so may be the atom. */
 void transfer_give_up(struct atom *a, const struct err *why);
+
+/* patch.c */
+/* Begins to send the signature of the old file, t->source; where there is none, says so. */
+void patch_begin(struct transfer *t, uint64_t size);
+/* A frame of a signature; none: there is no signature, nor will there be. */
+void patch_put_signature(struct atom *a, struct bytes piece, bool last, bool none);
+/* The next bytes of the delta: what they make is written now or in later steps. -1 with err. */
+int patch_take(struct transfer *t, struct bytes delta, struct err *err);
+void patch_stop(struct transfer *t); /* no step comes any more; fine where none would */
 
 /* rebuild.c */
 /* Begins to tell the primary what the old file, t->source, holds. */

@@ -5,12 +5,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <lmdb.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -19,18 +17,16 @@
 #include <unistd.h>
 
 #include "base/fault.h"
-#include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "tree/manifest/sound.h"
+#include "tree/manifest/store_files.h"
 
 enum {
     READERS_MAX = 256,
     MAP_FIRST_MIB = 256,
     MAP_FREE_MIB = 64, /* more than any transaction of the manifest needs */
     GROW_WAIT_MS = 1000,
-    LOCK_WAIT_MS = 1000,
-    LOCK_RETRY_MS = 5,
     CHECK_SECONDS = 120,
     FREE_LIST = 0,     /* LMDB's own table, always of this number */
     LEAVES_MAX = 2048, /* no page has as many */
@@ -77,37 +73,6 @@ static int fail(struct store *s, int rc, const char *what, struct err *err)
 void store_mark_damaged(struct store *s)
 {
     atomic_store(&s->damaged, true);
-}
-
-static int take_lock(struct store *s, struct err *err)
-{
-    char *path CLEANUP_FREE = mem_format("%s/manifest.lock", s->dir);
-    s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (s->lock < 0)
-        return err_sys(err, errno, "%s", path);
-    /* A child that another thread forks holds a copy of an older descriptor until it executes. */
-    uint64_t until = io_now_ms() + LOCK_WAIT_MS;
-    int r = flock(s->lock, LOCK_EX | LOCK_NB);
-    while (r != 0 && errno == EWOULDBLOCK && io_now_ms() < until) {
-        poll(NULL, 0, LOCK_RETRY_MS);
-        r = flock(s->lock, LOCK_EX | LOCK_NB);
-    }
-    if (r == 0)
-        return 0;
-    if (errno == EWOULDBLOCK)
-        return err_set(err, ERR_TEMPORARY, "the manifest in %s is used by another process", s->dir);
-    return err_sys(err, errno, "lock %s", path);
-}
-
-int store_discard(const char *dir, struct err *err)
-{
-    static const char *const files[] = {"data.mdb", "lock.mdb"};
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        char *path CLEANUP_FREE = mem_format("%s/%s", dir, files[i]);
-        if (unlink(path) != 0 && errno != ENOENT)
-            return err_sys(err, errno, "unlink %s", path);
-    }
-    return 0;
 }
 
 static int open_tables(struct store *s)
@@ -248,30 +213,17 @@ static void free_store(struct store *s)
     free(s);
 }
 
-/* LMDB would follow a link that a receiver left which was taken over. */
-static bool has_links(const char *dir)
-{
-    static const char *const files[] = {"data.mdb", "lock.mdb"};
-    bool any = false;
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        char *path CLEANUP_FREE = mem_format("%s/%s", dir, files[i]);
-        struct stat st;
-        any = any || (lstat(path, &st) == 0 && !S_ISREG(st.st_mode));
-    }
-    return any;
-}
-
 int store_open(const char *dir, bool anew, struct store **out, struct err *err)
 {
     struct store *s = mem_alloc(sizeof *s);
     s->dir = mem_copy_string(dir);
-    s->lock = -1;
     pthread_mutex_init(&s->writer, NULL);
     pthread_rwlock_init(&s->growth, NULL);
-    int result = take_lock(s, err);
+    s->lock = store_lock(dir, err);
+    int result = s->lock < 0 ? -1 : 0;
     if (result == 0 && anew)
         result = store_discard(dir, err);
-    else if (result == 0 && (has_links(dir) || is_damaged(dir)))
+    else if (result == 0 && (store_has_links(dir) || is_damaged(dir)))
         result = 1;
     if (result == 0) {
         int rc = open_environment(s);
