@@ -208,6 +208,36 @@ def test_a_large_transfer_does_not_hold_up_an_upload(env):
     p.daemon.stop()
 
 
+def slow_down(config, **rates):
+    """Gives hosts of the configuration a bwlimit."""
+    with open(config, "r+") as f:
+        text = f.read()
+        for host, rate in rates.items():
+            text = text.replace(f"host {host} {{", f"host {host} {{ bwlimit = {rate}")
+        f.seek(0)
+        f.write(text)
+
+
+@case
+def test_a_change_overtakes_the_copy_of_its_directory(env):
+    """Two secondaries get a new directory, the slower one what was read for the other. A change that is
+    there before its turn in the copy comes stays."""
+    names = [f"f{i:04}" for i in range(3000)]
+    pair = Pair(env, start=False, fill=lambda src: [put(f"{src}/d/{n}", os.urandom(1000)) for n in names])
+    slow_down(pair.config, web2="400K", web3="200K")
+    pair.daemon = env.daemon(pair.config, ready=False)
+
+    def staged():
+        return sum(len(files) for _, _, files in os.walk(pair.dests[1]))
+
+    wait_for(lambda: staged() >= 500, "the copy is under way", 60)
+    at = staged()
+    for n in names[at:at + 400]:
+        put(f"{pair.src}/d/{n}", b"changed")
+    pair.flushed("--all")
+    pair.daemon.stop()
+
+
 @case
 def test_larger_than_max_size(env):
     """It is left alone at both ends, and listed, until it is smaller."""

@@ -386,6 +386,41 @@ static void test_what_was_sent_meanwhile(void **state)
     assert_false(queue_sent(f->q, f->site, bytes_of("a")));
 }
 
+/* A comparison that goes on, of one directory more: what was read before that may be older. */
+static void test_what_was_sent_before_is_not_meanwhile(void **state)
+{
+    struct fixture *f = *state;
+    queue_remember(f->q, f->site, true);
+    owe(f, "done", 0);
+    owe(f, "flies", 0);
+    queue_done(f->q, take(f, OWED_LIVE));
+    struct owed *flies = take(f, OWED_LIVE);
+    assert_true(queue_sent(f->q, f->site, bytes_of("done")));
+    assert_true(queue_sent(f->q, f->site, bytes_of("flies")));
+    queue_remember(f->q, f->site, true);
+    assert_false(queue_sent(f->q, f->site, bytes_of("done")));
+    assert_false(queue_sent(f->q, f->site, bytes_of("flies")));
+    queue_done(f->q, flies);
+    assert_false(queue_sent(f->q, f->site, bytes_of("flies")));
+    owe(f, "done", 0);
+    queue_done(f->q, take(f, OWED_LIVE));
+    assert_true(queue_sent(f->q, f->site, bytes_of("done")));
+    queue_remember(f->q, f->site, false);
+}
+
+static void test_news_are_counted(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t before = queue_news(f->site);
+    owe(f, "a", 0);
+    assert_true(queue_news(f->site) > before);
+    before = queue_news(f->site);
+    queue_done(f->q, take(f, OWED_LIVE));
+    assert_int_equal(queue_news(f->site), before);
+    queue_move(f->q, f->site, bytes_of("a"), bytes_of("b"));
+    assert_true(queue_news(f->site) > before);
+}
+
 static void test_a_lost_connection_owes_what_flew(void **state)
 {
     struct fixture *f = *state;
@@ -652,6 +687,8 @@ int main(void)
         T(test_claim),
         T(test_what_is_found_is_not_news),
         T(test_what_was_sent_meanwhile),
+        T(test_what_was_sent_before_is_not_meanwhile),
+        T(test_news_are_counted),
         T(test_a_lost_connection_owes_what_flew),
         T(test_marks),
         T(test_a_success_hurries_what_failed),

@@ -181,6 +181,7 @@ void compare_start(
             compare_free(ps->compare);
             ps->compare = NULL;
         } else {
+            queue_remember(p->o->queue, ps->owed, true);
             compare_want(ps->compare, top);
             return;
         }

@@ -218,6 +218,7 @@ void queue_owe(struct queue *q, struct queue_site *qs, struct bytes path, unsign
 {
     bool fresh;
     pthread_mutex_lock(&q->lock);
+    qs->news++;
     struct owed *o = queue_owe_locked(q, qs, path, flags, kind, &fresh);
     if (o->class == OWED_UNIT) {
         o->bytes += fresh || kind != OWED_ANY ? bytes : 0;
@@ -228,6 +229,11 @@ void queue_owe(struct queue *q, struct queue_site *qs, struct bytes path, unsign
     }
     pthread_mutex_unlock(&q->lock);
     q->wake(q->ctx);
+}
+
+uint64_t queue_news(const struct queue_site *qs)
+{
+    return qs->news;
 }
 
 /* It counts as owed since `seq` at the latest, whether it flies or will again. */
@@ -285,6 +291,7 @@ static void fly(struct owed *o)
 {
     queue_leave(o);
     o->place = OWED_FLYING;
+    o->taken = o->home->remembered;
     o->no_room = false;
     TAILQ_INSERT_TAIL(&o->home->flying, o, order);
     o->home->flying_count += o->class != OWED_UNIT;
@@ -357,10 +364,11 @@ struct owed *queue_claim(struct queue *q, struct queue_site *qs, struct bytes pa
     return o;
 }
 
-/* Sent as it is, with its content. */
+/* Sent as it is, with its content, and taken since paths are remembered. */
 static bool is_whole_state(const struct owed *o)
 {
-    return o->kind != OWED_META && o->kind != OWED_MOVE && !o->subtree;
+    return o->taken == o->home->remembered && o->kind != OWED_META && o->kind != OWED_MOVE &&
+           !o->subtree;
 }
 
 void queue_remember(struct queue *q, struct queue_site *qs, bool on)
@@ -368,6 +376,7 @@ void queue_remember(struct queue *q, struct queue_site *qs, bool on)
     pthread_mutex_lock(&q->lock);
     set_free(qs->done);
     qs->done = on ? set_new() : NULL;
+    qs->remembered += on;
     pthread_mutex_unlock(&q->lock);
 }
 

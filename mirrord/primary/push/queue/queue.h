@@ -47,6 +47,7 @@ struct owed {
     bool again_check;     /* and then to be compared */
     unsigned again_flags; /* enum owe_flags of what came then */
     unsigned tries;       /* failures so far */
+    unsigned taken;       /* while the queue remembered for this time (queue_remember) */
     uint64_t seq;         /* peer_mark's number */
     uint64_t again_seq;   /* the one of what came while it was flying */
     enum owed_kind again_kind;
@@ -81,12 +82,17 @@ void queue_remove_site(struct queue *q, struct queue_site *qs); /* drops what wa
 void queue_owe(struct queue *q, struct queue_site *qs, struct bytes path, unsigned flags,
     enum owed_kind kind, struct bytes source, uint64_t bytes, uint64_t files);
 
+/* How much has been told of this site so far. While that stays the same, nothing was sent that is
+ * newer than what was read before it was asked: whoever tells, has it in the manifest first. */
+uint64_t queue_news(const struct queue_site *qs);
+
 /* What was just owed, alone or with its unit, is not news: it was found by looking, and happened
  * before. Every flush waits for it, also one that began earlier. */
 void queue_backdate(struct queue *q, struct queue_site *qs, struct bytes path);
 
 /* While manifests are compared, live changes are sent: what a comparison finds may be old news by
- * its end. From `on` to off, paths that are done are remembered. */
+ * its end. From `on` to off, paths that were taken since and are done are remembered. Once more
+ * `on` begins anew: what was sent before may be older than what is compared from now on. */
 void queue_remember(struct queue *q, struct queue_site *qs, bool on);
 
 /* Was the newest state of this path sent since, or is it on its way? */

@@ -20,8 +20,10 @@ struct queue_site {
     struct owed_list delayed;
     struct owed_list flying;
     size_t flying_count;
-    bool moving;      /* a move flies */
-    struct set *done; /* paths, while they are remembered; else NULL */
+    bool moving;         /* a move flies */
+    struct set *done;    /* paths, while they are remembered; else NULL */
+    unsigned remembered; /* how often that began */
+    atomic_uint_fast64_t news;
     struct {
         uint64_t at_ms; /* 0: never */
         uint64_t bytes, failing, no_room, oldest;

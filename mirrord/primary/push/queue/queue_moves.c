@@ -120,6 +120,7 @@ void queue_owe_both(struct queue *q, struct queue_site *qs, struct bytes from, s
 {
     bool fresh;
     pthread_mutex_lock(&q->lock);
+    qs->news++;
     owe_all(q, qs, from, &fresh);
     owe_all(q, qs, to, &fresh);
     pthread_mutex_unlock(&q->lock);
@@ -134,6 +135,7 @@ void queue_move(struct queue *q, struct queue_site *qs, struct bytes from, struc
     }
     bool fresh;
     pthread_mutex_lock(&q->lock);
+    qs->news++;
     struct set_item *item = set_add(qs->items, to.data, to.len);
     struct owed *o = item->value;
     if (o && (o->place == OWED_FLYING || o->kind == OWED_MOVE)) {

@@ -25,6 +25,7 @@ struct beneath {
     struct level *stack;
     size_t depth, room;
     struct listed *run; /* RUN of them; NULL before the first */
+    uint64_t news;      /* the queue's, before they were listed */
     size_t run_count, run_next;
     char *paths;
     size_t paths_len, paths_room;
@@ -145,6 +146,7 @@ static int list_run(struct beneath *s, struct err *err)
     struct manifest_txn *t;
     struct record record;
     size_t len;
+    s->news = queue_news(s->ps->owed);
     if (manifest_begin(s->ps->site->manifest, false, &t, err) < 0)
         return -1;
     if (!s->run)
@@ -171,9 +173,12 @@ int beneath_next(struct beneath *s, struct beneath_entry *out, struct err *err)
             return 0;
     }
     const struct listed *l = &s->run[s->run_next++];
+    /* Since it was listed it may have changed, been owed and been sent: what was foreseen is older
+     * then than what the secondary has. */
+    bool newest = queue_news(s->ps->owed) == s->news;
     *out = (struct beneath_entry){.path = {s->paths + l->path, l->len},
         .is_dir = l->is_dir,
         .is_unit = l->is_unit,
-        .foreseen = l->is_foreseen ? &l->foreseen : NULL};
+        .foreseen = l->is_foreseen && newest ? &l->foreseen : NULL};
     return 1;
 }
