@@ -18,9 +18,8 @@ void beneath_free(struct beneath *b); /* NULL is fine */
 struct beneath_entry {
     struct bytes path; /* NUL-terminated; like all of it until the next call */
     bool is_dir;
-    bool is_unit; /* or, of one of several parts, a part */
-    const struct foreseen
-        *foreseen; /* what the manifest has; NULL: it may have changed since: look */
+    bool is_unit;                    /* or, of one of several parts, a part */
+    const struct foreseen *foreseen; /* the manifest's record; NULL: it may be old, look */
 };
 
 /* 1 with the next, 0 at the end, -1: the manifest failed, and the next call tries it again. */
